@@ -1,0 +1,1 @@
+"""The model, freezing, training and study logic behind the report."""

@@ -1,0 +1,1 @@
+"""Data sets by name, their fixed splits, and their images as arrays."""

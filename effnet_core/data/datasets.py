@@ -1,0 +1,196 @@
+"""Data sets by name. Each is a list of images with labels, in an order that is fixed."""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+
+# Left by file managers; nobody means them as images.
+IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
+DEBIAN_FASHION_MNIST = Path("/usr/share/dataset-fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with labels.
+
+    Attributes:
+        classes: name of each class; a label is an index into it.
+        labels: shape (N,), int64.
+        names: a unique name for each image, shown in the report.
+        groups: a known subgroup of each image (for `elpv` the cell type), or empty.
+        images: N files, or the pixels themselves, shape (N, height, width), uint8.
+    """
+
+    name: str
+    classes: list[str]
+    labels: np.ndarray
+    names: list[str]
+    groups: list[str]
+    images: Sequence[Path] | np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over class names, image names, labels and the bytes of every image."""
+        digest = hashlib.sha256("\0".join([*self.classes, *self.names]).encode())
+        digest.update(self.labels.astype("<i8").tobytes())
+        for image in self.images:
+            digest.update(hashlib.sha256(_bytes(image)).digest())
+        return digest.hexdigest()
+
+
+def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
+    """A data set by the name that a study uses.
+
+    Raises:
+        InputError: unknown name, or the data are not where they should be.
+    """
+    if name == "imagefolder":
+        return imagefolder(data_dir)
+    if data_dir is not None:
+        raise InputError(f"data_dir goes with dataset imagefolder; dataset {name} needs none.")
+    if name not in PACKAGED:
+        known = ", ".join([*PACKAGED, "imagefolder"])
+        raise InputError(f"There is no data set {name!r}. Data sets: {known}.")
+    return PACKAGED[name]()
+
+
+def elpv() -> Dataset:
+    """2,624 electroluminescence images of solar cells, 300 x 300, grey.
+
+    Source: Buerhop-Lutz et al., "A Benchmark for Visual Identification of Defective Solar
+    Cells in Electroluminescence Imagery", EU PVSEC 2018; images CC BY-NC-SA 4.0. A cell
+    counts as defective when its defect probability is at least 0.5.
+    """
+    folder = _package_folder("elpv_dataset", "elpv-dataset") / "data"
+    table = pd.read_csv(
+        folder / "labels.csv", sep=r"\s+", names=["path", "probability", "cell"], comment="#"
+    )
+    return Dataset(
+        name="elpv",
+        classes=["functional", "defective"],
+        labels=(table["probability"] >= 0.5).to_numpy().astype(np.int64),
+        names=[Path(path).stem for path in table["path"]],
+        groups=table["cell"].tolist(),
+        images=[folder / path for path in table["path"]],
+    )
+
+
+def fashion_mnist() -> Dataset:
+    """70,000 images of ten kinds of clothing, 28 x 28, grey (Xiao et al., arXiv 1708.07747)."""
+    from torchvision.datasets import FashionMNIST  # noqa: PLC0415  2 s, and only for this one
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # noqa: PLC0415
+
+    folder = DEBIAN_FASHION_MNIST
+    if not folder.is_dir():
+        root = paths.CACHE / "datasets"
+        try:
+            FashionMNIST(root, download=True)
+        except Exception as error:
+            raise InputError(
+                f"fashion_mnist could not be downloaded to {root} ({error}). Connect to the "
+                "internet once, or install Debian's package dataset-fashion-mnist."
+            ) from None
+        folder = root / "FashionMNIST" / "raw"
+    parts = ("train", "t10k")
+    pixels = [read_image_file(_existing(folder, f"{p}-images-idx3-ubyte")).numpy() for p in parts]
+    labels = [read_label_file(_existing(folder, f"{p}-labels-idx1-ubyte")).numpy() for p in parts]
+    return _from_pixels(
+        "fashion_mnist", list(FashionMNIST.classes), np.concatenate(pixels), np.concatenate(labels)
+    )
+
+
+def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, grey: small enough for tests."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415  slow to import, used by tests
+
+    bunch = load_digits()
+    pixels = (bunch.images * (255 / 16)).round().astype(np.uint8)
+    return _from_pixels("digits", [str(digit) for digit in range(10)], pixels, bunch.target)
+
+
+def imagefolder(data_dir: str | None) -> Dataset:
+    """Images of your own: one folder a class, `data_dir/<class>/<any depth>/<image>`.
+
+    Raises:
+        InputError: the folder is missing or empty, has one class, or a class without images.
+    """
+    if not data_dir:
+        raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise InputError(f"data_dir {data_dir} is not a folder. Give the folder that holds the classes.")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
+    if len(folders) < 2:
+        raise InputError(
+            f"data_dir {data_dir} holds {len(folders)} class folders; at least 2 are needed: "
+            "data_dir/<class>/<images>."
+        )
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        found = sorted(p for p in folder.rglob("*") if p.is_file() and _counts(p))
+        if not found:
+            raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
+        files += found
+        labels += [label] * len(found)
+    return Dataset(
+        name="imagefolder",
+        classes=[folder.name for folder in folders],
+        labels=np.array(labels, dtype=np.int64),
+        names=[file.relative_to(root).as_posix() for file in files],
+        groups=[],
+        images=files,
+    )
+
+
+PACKAGED: dict[str, Callable[[], Dataset]] = {
+    "elpv": elpv,
+    "fashion_mnist": fashion_mnist,
+    "digits": digits,
+}
+
+
+def _from_pixels(name: str, classes: list[str], pixels: np.ndarray, labels: np.ndarray) -> Dataset:
+    width = len(str(len(labels) - 1))
+    return Dataset(
+        name=name,
+        classes=classes,
+        labels=labels.astype(np.int64),
+        names=[f"{name}-{index:0{width}d}" for index in range(len(labels))],
+        groups=[],
+        images=pixels,
+    )
+
+
+def _counts(path: Path) -> bool:
+    return not path.name.startswith(".") and path.name.lower() not in IGNORED_NAMES
+
+
+def _bytes(image: Path | np.ndarray) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image.tobytes()
+
+
+def _package_folder(module: str, distribution: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(f"Package {distribution} is missing. Install it: pip install {distribution}")
+    return Path(spec.origin).parent
+
+
+def _existing(folder: Path, name: str) -> str:
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return str(candidate)
+    raise InputError(f"{folder} has no {name}. Reinstall the data set.")

@@ -1,0 +1,1 @@
+"""Backbones by timm name, cut at the frozen boundary, with a new head."""

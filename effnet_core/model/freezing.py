@@ -1,0 +1,67 @@
+"""Cut a backbone at the frozen boundary: a prefix that stands still, a suffix that trains."""
+
+import torch
+from torch import nn
+
+from effnet_core.errors import InputError
+
+
+class FrozenNetwork(nn.Module):
+    """An EfficientNet whose stem and first n stages are frozen.
+
+    Frozen means four things at once: no gradient, not in the optimizer, batch-norm statistics
+    still, stochastic depth off. The last two hang on the mode, which `train()` would reset, so
+    `train()` leaves the prefix in evaluation mode. Then the prefix is a pure function of the
+    image, and its output can be computed once and kept (see `prefix.py`).
+
+    Attributes:
+        prefix: the stem and the first n stages; empty for n = 0.
+        suffix: everything that trains: the remaining stages, the final convolution, the head.
+    """
+
+    def __init__(self, network: nn.Module, head: nn.Module, freeze: int) -> None:
+        """Take the parts of `network`, which is a timm EfficientNet, and put `head` on them.
+
+        Args:
+            freeze: number n of frozen stages, 0..(stages - 1). 0 freezes nothing, not the
+                stem either. The last stage always trains.
+
+        Raises:
+            InputError: the backbone has too few stages.
+        """
+        super().__init__()
+        stages = list(network.blocks)
+        if not 0 <= freeze < len(stages):
+            raise InputError(
+                f"freeze = {freeze}: this backbone has {len(stages)} stages and the last always "
+                f"trains, so freeze is 0..{len(stages) - 1}."
+            )
+        stem = [network.conv_stem, network.bn1]
+        frozen = [*stem, *stages[:freeze]] if freeze else []
+        trained = stages[freeze:] if freeze else [*stem, *stages]
+        self.prefix = nn.Sequential(*frozen)
+        self.suffix = nn.Sequential(
+            *trained, network.conv_head, network.bn2, network.global_pool, head
+        )
+        self.prefix.requires_grad_(False)
+        self.train()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (batch, classes), of normalised images, shape (batch, 3, side, side)."""
+        with torch.no_grad():
+            boundary = self.prefix(images)
+        return self.suffix(boundary)
+
+    def train(self, mode: bool = True) -> "FrozenNetwork":
+        super().train(mode)
+        self.prefix.eval()
+        return self
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """What the optimizer gets."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+
+def count(parameters: list[nn.Parameter]) -> int:
+    """Number of scalars in a list of parameters."""
+    return sum(parameter.numel() for parameter in parameters)

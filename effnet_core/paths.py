@@ -1,0 +1,26 @@
+"""Every folder of the project, named once."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STUDIES = ROOT / "studies"
+NOTEBOOKS = ROOT / "notebooks"
+TRAIN_NOTEBOOK = NOTEBOOKS / "train.ipynb"
+CLASSICAL_NOTEBOOK = NOTEBOOKS / "classical.ipynb"
+
+RESULTS = ROOT / "results"
+BOOK = ROOT / "book"
+BOOK_CONFIG = ROOT / "_config.yml"
+EXECUTED = BOOK / "runs"
+CACHE = ROOT / ".cache"
+
+
+def records(study: str) -> Path:
+    """Folder of a study's records. The name may hold a slash, as in `published/quick`."""
+    return RESULTS / study
+
+
+def executed(study: str) -> Path:
+    """Folder of a study's executed notebooks; under `book/`, where Jupyter Book can see it."""
+    return EXECUTED / study

@@ -1,0 +1,243 @@
+"""The design of a study: fixed protocol, factors and seeds, read from one YAML file.
+
+`Settings` is everything that decides the outcome of one run. A run of a study is the
+study's protocol plus one configuration (freeze, head, scheduler) plus one seed.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+
+FREEZE = (0, 1, 2, 3, 4, 5, 6)
+HEADS = ("none", "mlp")
+SCHEDULERS = ("plateau", "cosine")
+
+Head = Literal["none", "mlp"]
+Scheduler = Literal["plateau", "cosine"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """No silent conversions, no unknown names, no changes after validation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Protocol(Strict):
+    """What all runs of a study share."""
+
+    dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
+    data_dir: str | None = Field(None, description="folder of class folders, for `imagefolder`")
+    max_images: int = Field(0, ge=0, description="stratified subset of this size; 0 = all images")
+    image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
+    test_share: Share = Field(0.25, description="share of all images held out as the test set")
+    validation_share: Share = Field(0.25, description="share of the rest; 0.25 is train 3 : 1")
+
+    backbone: str = Field("tf_efficientnet_lite0", description="a timm EfficientNet")
+    weights: str = Field("packaged", description="packaged, hub, none, or a weights file")
+    hidden_width: int = Field(256, ge=1, description="width of the mlp head's hidden layer")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(4, ge=2)
+    epochs: int = Field(15, ge=1, description="at most this many")
+    early_stop_patience: int = Field(2, ge=1, description="epochs without a better accuracy")
+    plateau_patience: int = Field(1, ge=0)
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(1, ge=1, description="CPU threads of a run; changes the last bits")
+
+
+class Settings(Protocol):
+    """One run: a protocol, a configuration and a seed. Same settings, same record."""
+
+    study: str
+    freeze: int = Field(ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen")
+    head: Head
+    scheduler: Scheduler
+    seed: int = Field(ge=0, description="fixes split, head initialisation and data order")
+
+    @property
+    def number(self) -> int:
+        """Model number in the source's Table 1, 1..28."""
+        return number(self.freeze, self.head, self.scheduler)
+
+    @property
+    def run_id(self) -> str:
+        """Name of the record and of the executed notebook."""
+        return run_id(self.freeze, self.head, self.scheduler, self.seed)
+
+
+def number(freeze: int, head: str, scheduler: str) -> int:
+    """Model number of a configuration in the source's Table 1, 1..28."""
+    return 1 + 4 * freeze + 2 * HEADS.index(head) + SCHEDULERS.index(scheduler)
+
+
+def run_id(freeze: int, head: str, scheduler: str, seed: int) -> str:
+    """For example `09-freeze2-none-plateau-seed0`."""
+    n = number(freeze, head, scheduler)
+    return f"{n:02d}-freeze{freeze}-{head}-{scheduler}-seed{seed}"
+
+
+class Factors(Strict):
+    """The levels of each factor; the full design is 7 x 2 x 2 = 28 configurations."""
+
+    freeze: list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]] = list(FREEZE)
+    head: list[Head] = ["none", "mlp"]
+    scheduler: list[Scheduler] = ["plateau", "cosine"]
+
+
+class Study(Strict):
+    """A full-factorial design on one data set."""
+
+    name: str
+    title: str
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    factors: Factors = Factors()
+    protocol: Protocol
+
+    def runs(self) -> Iterator[Settings]:
+        """All runs, seed by seed, in the order of the source's Table 1."""
+        shared = self.protocol.model_dump()
+        for seed in self.seeds:
+            for freeze, head, scheduler in self.configurations():
+                yield Settings(
+                    **shared,
+                    study=self.name,
+                    freeze=freeze,
+                    head=head,
+                    scheduler=scheduler,
+                    seed=seed,
+                )
+
+    def configurations(self) -> list[tuple[int, Head, Scheduler]]:
+        """(freeze, head, scheduler), in the order of the source's Table 1."""
+        f = self.factors
+        return list(product(f.freeze, f.head, f.scheduler))
+
+
+def study_names() -> list[str]:
+    return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
+
+
+def load_study(name: str) -> Study:
+    """Read and validate a study.
+
+    Args:
+        name: a name in `studies/`, or the path of a YAML file of your own.
+
+    Raises:
+        InputError: no such study, or a setting that is unknown or out of range.
+    """
+    path = Path(name) if name.endswith((".yml", ".yaml")) else paths.STUDIES / f"{name}.yml"
+    if not path.is_file():
+        known = study_names()
+        raise InputError(
+            f"There is no study {name!r}{_nearest(name, known)}. "
+            f"Studies: {', '.join(known)}; or give the path of a .yml file."
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
+    try:
+        return Study(name=path.stem, **content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, Study)}") from None
+
+
+def read_settings(parameters: Mapping[str, Any]) -> Settings:
+    """The settings of one run from notebook parameters.
+
+    A protocol setting that is None is as the study says. One that differs makes another
+    study, with a name of its own: its record can not be mistaken for one of the study's.
+
+    Raises:
+        InputError: an unknown name (with the nearest valid one), a wrong type, a value out
+            of range.
+    """
+    valid = list(Settings.model_fields)
+    unknown = [name for name in parameters if name not in valid]
+    if unknown:
+        raise InputError(_unknown(unknown[0], valid))
+    study = load_study(_text("study", parameters.get("study", "quick")))
+    chosen = {
+        name: value
+        for name, value in parameters.items()
+        if name != "study" and not (value is None and name in Protocol.model_fields)
+    }
+    protocol = study.protocol.model_dump()
+    overrides = {n: v for n, v in chosen.items() if n in protocol and v != protocol[n]}
+    try:
+        return Settings(**(protocol | chosen), study=_variant(study.name, overrides))
+    except ValidationError as error:
+        raise InputError(_explain(error, Settings)) from None
+
+
+def _variant(study: str, overrides: Mapping[str, Any]) -> str:
+    if not overrides:
+        return study
+    text = json.dumps(overrides, sort_keys=True, default=str)
+    return f"{study}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{name} = {value!r}: must be a name, such as 'quick'.")
+    return value
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    match = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _unknown(name: str, valid: list[str]) -> str:
+    hint = _nearest(name, valid)
+    return f"There is no setting {name!r}{hint or '.'} Valid names: {', '.join(valid)}."
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line a problem: which setting, what it was, what it may be."""
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            fields = Protocol if name.startswith("protocol.") else model
+            lines.append(_unknown(name.removeprefix("protocol."), list(fields.model_fields)))
+        elif problem["type"] == "missing":
+            lines.append(f"{name} is missing.")
+        else:
+            expected = problem["msg"].removeprefix("Input should be ")
+            given = problem["input"]
+            lines.append(f"{name} = {given!r}: should be {expected}{_spelling(given, expected)}.")
+    return " ".join(lines)
+
+
+def _spelling(given: Any, expected: str) -> str:
+    """Nearest of the quoted choices in pydantic's message, for a misspelt name."""
+    return _nearest(given, expected.split("'")[1::2]) if isinstance(given, str) else ""
+
+
+def override_lines(settings: Settings) -> list[str]:
+    """What differs from the study that the settings started from, as `name: was -> is`."""
+    base = settings.study
+    if base not in study_names():
+        base = base.rsplit("-", 1)[0]
+    original = load_study(base).protocol.model_dump()
+    given: Self | dict[str, Any] = settings.model_dump()
+    return [f"{n}: {v} -> {given[n]}" for n, v in original.items() if given[n] != v]

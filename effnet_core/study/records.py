@@ -1,0 +1,271 @@
+"""The record of a run: one JSON file, written once, with the predictions beside it as CSV.
+
+With the records alone the whole book can be built. A record is a closed statement: it
+carries a checksum of itself and of its predictions, and nothing ever edits it.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field, ValidationError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import Settings, Strict
+
+SCHEMA_VERSION = 1
+PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
+
+
+class Metrics(Strict):
+    """Quality on one part of the data. All but `loss` and `images` are per cent, 0..100."""
+
+    images: int
+    loss: float
+    accuracy: float
+    precision: float = Field(description="macro average over the classes")
+    recall: float = Field(description="macro average over the classes")
+    f1: float = Field(description="macro average over the classes")
+
+
+class Epoch(Strict):
+    epoch: int = Field(ge=1)
+    learning_rate: float = Field(description="the rate this epoch was trained with")
+    train_loss: float
+    validation: Metrics
+
+
+class BestOfCycle(Strict):
+    """The source's reading: each metric's best over all epochs, on the validation set."""
+
+    accuracy: float
+    precision: float
+    recall: float
+
+
+class Outcome(Strict):
+    """What training led to. Equal to the bit whenever the same run is repeated."""
+
+    history: list[Epoch]
+    best_epoch: int
+    validation: Metrics
+    test: Metrics
+    best_of_cycle: BestOfCycle
+    final_weights: str = Field(description="sha256 of the trained weights at the best epoch")
+
+
+class Candidate(Strict):
+    """One cell of the classical grid."""
+
+    features: str
+    classifier: str
+    options: dict[str, Any]
+    cv_accuracy: float
+    cv_sd: float
+    seconds: float
+
+
+class ClassicalOutcome(Strict):
+    """What the classical comparison led to; `candidates` shows the whole grid."""
+
+    features: str
+    classifier: str
+    options: dict[str, Any]
+    candidates: list[Candidate]
+    validation: Metrics
+    test: Metrics
+
+
+class Facts(Strict):
+    """What the run was about, in numbers that the report needs."""
+
+    classes: list[str]
+    train_images: int
+    validation_images: int
+    test_images: int
+    trainable_parameters: int
+    total_parameters: int
+
+
+class Fingerprints(Strict):
+    """sha256 of everything that decides the outcome, the settings aside."""
+
+    data: str = Field(description="names, labels and bytes of all images")
+    split: str = Field(description="which image is in which part")
+    weights: str = Field(description="the weights the run started from, head aside")
+    code: str = Field(description="the source files that a run executes")
+
+
+class Made(Strict):
+    """Where and when: the only section that differs between two equal runs."""
+
+    started: str = Field(description="UTC, ISO 8601")
+    finished: str
+    seconds: dict[str, float] = Field(description="wall time by phase, and `total`")
+    peak_memory_mb: float = Field(description="largest resident size of the process")
+    commit: str = Field(description="git commit, with + when the tree had changes")
+    versions: dict[str, str]
+    hardware: dict[str, str]
+
+
+class Record(Strict):
+    """One finished run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["fine-tuned"] = "fine-tuned"
+    run_id: str
+    number: int = Field(ge=1, le=28)
+    settings: Settings
+    facts: Facts
+    outcome: Outcome
+    fingerprints: Fingerprints
+    predictions: str = Field(description="sha256 of the predictions file beside the record")
+    made: Made
+
+
+class ClassicalRecord(Strict):
+    """The baseline, or the best classical model: the same form, another kind of outcome."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: Literal["baseline", "classical"]
+    run_id: str
+    settings: Settings
+    facts: Facts
+    outcome: ClassicalOutcome
+    fingerprints: Fingerprints
+    predictions: str
+    made: Made
+
+
+AnyRecord = Record | ClassicalRecord
+
+
+def record_path(study: str, run_id: str) -> Path:
+    return paths.records(study) / f"{run_id}.json"
+
+
+def predictions_path(record: Path) -> Path:
+    return record.with_suffix(".predictions.csv")
+
+
+def predictions_csv(predictions: pd.DataFrame) -> bytes:
+    """The predictions file, byte for byte the same for the same predictions."""
+    table = predictions[PREDICTION_COLUMNS]
+    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+
+
+def save(record: AnyRecord, predictions: bytes) -> Path:
+    """Write predictions, then the record, each under its name only when it is whole.
+
+    Raises:
+        InputError: the folder can not be written.
+        ValueError: the record does not name these predictions.
+    """
+    if hashlib.sha256(predictions).hexdigest() != record.predictions:
+        raise ValueError("The record names other predictions than the ones given.")
+    path = record_path(record.settings.study, record.run_id)
+    content = record.model_dump(mode="json")
+    content["checksum"] = checksum(content)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_whole(predictions_path(path), predictions)
+    write_whole(path, text.encode())
+    return path
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """sha256 over the record's content in canonical JSON, the checksum itself aside."""
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that its name never points at half of it, not after a power cut either."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Can not write {path}: {error.strerror}. "
+            "Make the folder writable, or free some space, and start again."
+        ) from None
+
+
+def load(path: Path) -> AnyRecord:
+    """Read and check one record.
+
+    Raises:
+        InputError: half-written, edited by hand, of another schema, or its predictions are
+            missing or changed.
+    """
+    remedy = "Delete it and repeat the run, or restore it from git."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stated = content.pop("checksum", None)
+    except (ValueError, AttributeError):
+        raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
+    if stated != checksum(content):
+        raise InputError(f"{path} was changed after it was written: checksum differs. {remedy}")
+    try:
+        kind = Record if content.get("kind") == "fine-tuned" else ClassicalRecord
+        record: AnyRecord = kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is not a valid record: {where}: {first['msg']}.") from None
+    _checked_predictions(path, record.predictions)
+    return record
+
+
+def load_predictions(path: Path) -> pd.DataFrame:
+    """The predictions beside the record at `path`, checked against it.
+
+    Returns:
+        One row an image: part (validation or test), image (name), label, predicted (class
+        indices), confidence (probability given to the predicted class, 0..1).
+    """
+    stated = json.loads(path.read_text(encoding="utf-8"))["predictions"]
+    return pd.read_csv(io.BytesIO(_checked_predictions(path, stated)))
+
+
+def _checked_predictions(path: Path, stated: str) -> bytes:
+    beside = predictions_path(path)
+    data = beside.read_bytes() if beside.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != stated:
+        raise InputError(
+            f"{beside} is missing or was changed after {path.name} was written. "
+            "Delete both and repeat the run, or restore them from git."
+        )
+    return data
+
+
+def record_files(study: str) -> Iterator[Path]:
+    """The files of a study that are named as records; side files carry another suffix."""
+    for path in sorted(paths.records(study).glob("*.json")):
+        if not path.name.startswith(".") and not path.stem.endswith(".failed"):
+            yield path
+
+
+def load_study_records(study: str) -> tuple[list[AnyRecord], list[str]]:
+    """All records of a study, and one message for each that is damaged (it is not counted)."""
+    records: list[AnyRecord] = []
+    damaged: list[str] = []
+    for path in record_files(study):
+        try:
+            records.append(load(path))
+        except InputError as error:
+            damaged.append(str(error))
+    return records, damaged

@@ -7,3 +7,7 @@ class InputError(Exception):
     The message says what was wrong, where, and what to do. The command line prints it
     alone, without a traceback, and exits with status 1.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback (an IPython convention)."""
+        return [f"InputError: {self}"]

@@ -1,7 +1,9 @@
 """Data sets by name. Each is a list of images with labels, in an order that is fixed."""
 
+import gzip
 import hashlib
 import importlib.util
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +17,8 @@ from effnet_core.errors import InputError
 
 # Left by file managers; nobody means them as images.
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
-DEBIAN_FASHION_MNIST = Path("/usr/share/dataset-fashion-mnist")
+# Debian's package dataset-fashion-mnist.
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def elpv() -> Dataset:
     Cells in Electroluminescence Imagery", EU PVSEC 2018; images CC BY-NC-SA 4.0. A cell
     counts as defective when its defect probability is at least 0.5.
     """
-    folder = _package_folder("elpv_dataset", "elpv-dataset") / "data"
+    folder = package_folder("elpv_dataset", "elpv-dataset") / "data"
     table = pd.read_csv(
         folder / "labels.csv", sep=r"\s+", names=["path", "probability", "cell"], comment="#"
     )
@@ -90,7 +93,6 @@ def elpv() -> Dataset:
 def fashion_mnist() -> Dataset:
     """70,000 images of ten kinds of clothing, 28 x 28, grey (Xiao et al., arXiv 1708.07747)."""
     from torchvision.datasets import FashionMNIST  # noqa: PLC0415  2 s, and only for this one
-    from torchvision.datasets.mnist import read_image_file, read_label_file  # noqa: PLC0415
 
     folder = DEBIAN_FASHION_MNIST
     if not folder.is_dir():
@@ -98,16 +100,20 @@ def fashion_mnist() -> Dataset:
         try:
             FashionMNIST(root, download=True)
         except Exception as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"fashion_mnist could not be downloaded to {root} ({error}). Connect to the "
+                f"fashion_mnist could not be downloaded to {root} ({reason}). Connect to the "
                 "internet once, or install Debian's package dataset-fashion-mnist."
             ) from None
         folder = root / "FashionMNIST" / "raw"
     parts = ("train", "t10k")
-    pixels = [read_image_file(_existing(folder, f"{p}-images-idx3-ubyte")).numpy() for p in parts]
-    labels = [read_label_file(_existing(folder, f"{p}-labels-idx1-ubyte")).numpy() for p in parts]
+    pixels = [_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16) for part in parts]
+    labels = [_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8) for part in parts]
     return _from_pixels(
-        "fashion_mnist", list(FashionMNIST.classes), np.concatenate(pixels), np.concatenate(labels)
+        "fashion_mnist",
+        list(FashionMNIST.classes),
+        np.concatenate(pixels).reshape(-1, 28, 28),
+        np.concatenate(labels),
     )
 
 
@@ -130,7 +136,9 @@ def imagefolder(data_dir: str | None) -> Dataset:
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise InputError(f"data_dir {data_dir} is not a folder. Give the folder that holds the classes.")
+        raise InputError(
+            f"data_dir {data_dir} is not a folder. Give the folder that holds the classes."
+        )
     folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
     if len(folders) < 2:
         raise InputError(
@@ -182,15 +190,19 @@ def _bytes(image: Path | np.ndarray) -> bytes:
     return image.read_bytes() if isinstance(image, Path) else image.tobytes()
 
 
-def _package_folder(module: str, distribution: str) -> Path:
+def package_folder(module: str, distribution: str) -> Path:
+    """Where an installed data package lies; it is not imported."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise InputError(f"Package {distribution} is missing. Install it: pip install {distribution}")
+        raise InputError(
+            f"Package {distribution} is missing. Install it: pip install {distribution}"
+        )
     return Path(spec.origin).parent
 
 
-def _existing(folder: Path, name: str) -> str:
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return str(candidate)
-    raise InputError(f"{folder} has no {name}. Reinstall the data set.")
+def _idx(path: Path, header: int) -> np.ndarray:
+    """The values of a compressed IDX file (bytes, after a header of so many), flat."""
+    try:
+        return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} can not be read ({error}). Reinstall the data set.") from None

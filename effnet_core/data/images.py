@@ -1,6 +1,5 @@
 """Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,12 +8,15 @@ import PIL
 from filelock import FileLock
 from PIL import Image, ImageOps
 
-from effnet_core import paths
+from effnet_core import cache
 from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 
 # Part of the cache key: change it whenever `decode` gives other pixels.
 TRANSFORM = "exif-rgb-bicubic-squash-1"
+
+# Pillow would clip their values at 255 and so turn most such images white.
+DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 
 def load_images(dataset: Dataset, size: int) -> np.ndarray:
@@ -24,6 +26,7 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
     other processes, map that file. A file is complete before it gets its name.
 
     Args:
+        dataset: which images.
         size: side of the square, pixels. The whole image is kept; its aspect ratio is not.
 
     Returns:
@@ -32,18 +35,14 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
     Raises:
         InputError: an image can not be read. It is named, and nothing is trained on the rest.
     """
-    path = paths.CACHE / "images" / f"{dataset.name}-{size}-{_key(dataset, size)}.npy"
+    made_by = (TRANSFORM, PIL.__version__)
+    path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():  # another process may have filled it while we waited
                 _fill(path, dataset, size)
     return np.load(path, mmap_mode="r")
-
-
-def _key(dataset: Dataset, size: int) -> str:
-    parts = [dataset.fingerprint, str(size), TRANSFORM, PIL.__version__]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def _fill(path: Path, dataset: Dataset, size: int) -> None:
@@ -66,12 +65,15 @@ def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
         Shape (size, size, 3), uint8.
 
     Raises:
-        InputError: not an image, truncated, or so large that decoding it is refused.
+        InputError: not an image, truncated, more than 8 bits a channel, or so large that
+            decoding it is refused.
     """
     if isinstance(image, np.ndarray):
         return _square(Image.fromarray(image), size)
     try:
         with Image.open(image) as opened:
+            if opened.mode in DEEP_MODES:
+                raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             return _square(ImageOps.exif_transpose(opened), size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(

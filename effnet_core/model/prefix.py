@@ -1,55 +1,181 @@
-"""The activations at the frozen boundary: what the trained suffix sees of each image."""
+"""The activations at the frozen boundary: what the trained suffix sees of each image.
+
+A boundary is called with image indices and gives their activations. Three kinds are stacked:
+`Pixels` normalises images, `Stages` puts frozen stages on top of another boundary, and `Kept`
+remembers what another boundary gave, for every epoch and every run that asks for the same.
+"""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import nn
 
 from effnet_core.model.backbones import Backbone
 
+Boundary = Callable[[np.ndarray], torch.Tensor]
 
-class Boundary:
-    """Boundary activations by image index.
 
-    The prefix always sees exactly `batch_size` images: a shorter batch is filled up with
+class Pixels:
+    """The boundary of a network with nothing frozen: normalised images."""
+
+    def __init__(self, images: np.ndarray, backbone: Backbone, device: str) -> None:
+        """Bind images to the normalisation that the backbone's weights expect.
+
+        Args:
+            images: shape (N, side, side, 3), uint8.
+            backbone: whose mean and standard deviation apply.
+            device: where the activations go.
+        """
+        self.images = images
+        self.device = device
+        self.mean = torch.tensor(backbone.mean, device=device).view(1, 3, 1, 1) * 255
+        self.std = torch.tensor(backbone.std, device=device).view(1, 3, 1, 1) * 255
+
+    def __call__(self, indices: np.ndarray) -> torch.Tensor:
+        """Shape (len(indices), 3, side, side), float32, channels last."""
+        pixels = torch.from_numpy(self.images[indices]).to(self.device)
+        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+class Stages:
+    """Frozen stages on top of another boundary.
+
+    The stages always see exactly `batch_size` images: a shorter batch is filled up with
     copies of its last image, which are dropped again. Convolutions choose their algorithm by
     batch size, so without this the last bits of an activation would depend on its company.
     """
 
-    def __init__(
-        self, prefix: nn.Module, images: np.ndarray, normalise: "Normalise", batch_size: int
-    ) -> None:
-        """Args:
-        prefix: in evaluation mode; empty when nothing is frozen.
-        images: shape (N, side, side, 3), uint8.
-        batch_size: images that go through the prefix together.
+    def __init__(self, below: Boundary, stages: nn.Sequential, batch_size: int) -> None:
+        """Put stages on a boundary.
+
+        Args:
+            below: gives what goes into the stages.
+            stages: in evaluation mode.
+            batch_size: images that go through the stages together.
         """
-        self.prefix = prefix
-        self.images = images
-        self.normalise = normalise
+        self.below = below
+        self.stages = stages
         self.batch_size = batch_size
 
     @torch.no_grad()
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
-        """Activations of some images, shape (len(indices), channels, height, width)."""
-        if not len(self.prefix):
-            return self.normalise(self.images[indices])
+        """Shape (len(indices), channels, height, width), float32, channels last."""
         chunks = range(0, len(indices), self.batch_size)
         return torch.cat([self._chunk(indices[i : i + self.batch_size]) for i in chunks])
 
     def _chunk(self, indices: np.ndarray) -> torch.Tensor:
         filled = np.pad(indices, (0, self.batch_size - len(indices)), mode="edge")
-        return self.prefix(self.normalise(self.images[filled]))[: len(indices)]
+        return self.stages(self.below(filled))[: len(indices)]
 
 
-class Normalise:
-    """uint8 pixels to the numbers that the backbone's weights expect."""
+class Kept:
+    """A boundary that remembers, in files that all runs and processes share.
 
-    def __init__(self, backbone: Backbone, device: str) -> None:
+    Each image has a row, and beside it a checksum. A row whose checksum does not fit is
+    computed (again): so the files fill, in whatever order runs ask, and so damage heals.
+    Filling takes no lock: two processes that compute the same row write the same bytes.
+    """
+
+    def __init__(self, source: Boundary, path: Path, images: int, device: str) -> None:
+        """Open what is kept, or start it when the first row has been computed.
+
+        Args:
+            source: computes what is not there yet.
+            path: of the rows, `.npy`; their checksums lie beside it.
+            images: number of images in the data set, N.
+            device: where the activations go.
+        """
+        self.source = source
+        self.path = path
+        self.images = images
         self.device = device
-        self.mean = torch.tensor(backbone.mean, device=device).view(1, 3, 1, 1) * 255
-        self.std = torch.tensor(backbone.std, device=device).view(1, 3, 1, 1) * 255
+        self.trusted = np.zeros(images, dtype=bool)
+        self.rows, self.checksums = self._open()
 
-    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
-        """Shape (batch, side, side, 3), uint8, to (batch, 3, side, side), float32, channels last."""
-        images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device)
-        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+    def __call__(self, indices: np.ndarray) -> torch.Tensor:
+        """As the source gives them, to the bit; shape (len(indices), channels, height, width)."""
+        missing = np.array([index for index in np.unique(indices) if not self._has(index)])
+        if len(missing):
+            self._keep(missing, self.source(missing))
+        # A row is stored in the order of channels-last memory, which training computes in.
+        return torch.from_numpy(self.rows[indices]).to(self.device).permute(0, 3, 1, 2)
+
+    def _has(self, index: int) -> bool:
+        """Whether a row is there and whole; a process checks each once."""
+        if not self.trusted[index] and len(self.rows):
+            self.trusted[index] = self.checksums[index] == _checksum(self.rows[index])
+        return bool(self.trusted[index])
+
+    def _keep(self, indices: np.ndarray, activations: torch.Tensor) -> None:
+        values = np.ascontiguousarray(activations.permute(0, 2, 3, 1).cpu().numpy())
+        if not len(self.rows):
+            self._create(values.shape[1:])
+            self.rows, self.checksums = self._open()
+        for index, row in zip(indices, values, strict=True):
+            self.rows[index] = row
+            self.checksums[index] = _checksum(row)
+            self.trusted[index] = True
+
+    def _open(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two files as memory; empty where they are missing or not what they should be."""
+        try:
+            rows = np.load(self.path, mmap_mode="r+")
+            checksums = np.load(checksums_path(self.path), mmap_mode="r+")
+        except (OSError, EOFError, ValueError):
+            return np.empty(0), np.empty(0)
+        whole = len(rows) == len(checksums) == self.images
+        return (rows, checksums) if whole else (np.empty(0), np.empty(0))
+
+    def _create(self, shape: tuple[int, ...]) -> None:
+        """Make both files, of zeros. Their names appear when they have their full size."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            if len(self._open()[0]):  # another process was first
+                return
+            _zeros(checksums_path(self.path), np.uint32, (self.images,))
+            _zeros(self.path, np.float32, (self.images, *shape))
+
+
+def frozen_boundary(
+    pixels: Pixels, prefix: nn.Sequential, freeze: int, batch_size: int, keep: dict[int, Path]
+) -> Boundary:
+    """The boundary of a network whose stem and first `freeze` stages are frozen.
+
+    Args:
+        pixels: the images.
+        prefix: convolution and batch norm of the stem, then one module a stage.
+        freeze: 0 gives the images themselves.
+        batch_size: images that go through the prefix together.
+        keep: file by depth, for this depth and for shallower ones whose activations may be
+            there already; a deeper one is then computed from the deepest of them.
+    """
+    boundary: Boundary = pixels
+    start = 0
+    for depth in range(1, freeze + 1):
+        kept_before = depth in keep and keep[depth].is_file()
+        if depth < freeze and not kept_before:
+            continue
+        boundary = Stages(boundary, prefix[start : depth + 2], batch_size)
+        if depth in keep:
+            boundary = Kept(boundary, keep[depth], len(pixels.images), pixels.device)
+        start = depth + 2
+    return boundary
+
+
+def checksums_path(rows: Path) -> Path:
+    return rows.with_suffix(".crc.npy")
+
+
+def _checksum(row: np.ndarray) -> int:
+    """CRC-32, and never 0, which is what a new file holds."""
+    return zlib.crc32(row.data) or 1
+
+
+def _zeros(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    partial = path.with_suffix(".partial")
+    np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+    partial.replace(path)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,9 +28,9 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Strict(BaseModel):
-    """No silent conversions, no unknown names, no changes after validation."""
+    """No silent conversions, unknown names, infinities or changes after validation."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Protocol(Strict):
@@ -38,7 +38,9 @@ class Protocol(Strict):
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
     data_dir: str | None = Field(None, description="folder of class folders, for `imagefolder`")
-    max_images: int = Field(0, ge=0, description="stratified subset of this size; 0 = all images")
+    max_images: int = Field(
+        0, ge=0, description="stratified subset of this size; 0 takes all images"
+    )
     image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
     test_share: Share = Field(0.25, description="share of all images held out as the test set")
     validation_share: Share = Field(0.25, description="share of the rest; 0.25 is train 3 : 1")
@@ -56,6 +58,9 @@ class Protocol(Strict):
     plateau_patience: int = Field(1, ge=0)
     plateau_factor: float = Field(0.5, gt=0, lt=1)
 
+    cache_gb: float | None = Field(
+        None, ge=0, description="disk for activations; 0 keeps none, None a quarter of what is free"
+    )
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1, description="CPU threads of a run; changes the last bits")
 
@@ -63,11 +68,13 @@ class Protocol(Strict):
 class Settings(Protocol):
     """One run: a protocol, a configuration and a seed. Same settings, same record."""
 
-    study: str
-    freeze: int = Field(ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen")
-    head: Head
-    scheduler: Scheduler
-    seed: int = Field(ge=0, description="fixes split, head initialisation and data order")
+    study: str = "quick"
+    freeze: int = Field(
+        0, ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen"
+    )
+    head: Head = "none"
+    scheduler: Scheduler = "plateau"
+    seed: int = Field(0, ge=0, description="fixes split, head initialisation and data order")
 
     @property
     def number(self) -> int:
@@ -94,9 +101,11 @@ def run_id(freeze: int, head: str, scheduler: str, seed: int) -> str:
 class Factors(Strict):
     """The levels of each factor; the full design is 7 x 2 x 2 = 28 configurations."""
 
-    freeze: list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]] = list(FREEZE)
-    head: list[Head] = ["none", "mlp"]
-    scheduler: list[Scheduler] = ["plateau", "cosine"]
+    freeze: list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]] = Field(
+        default=list(FREEZE), min_length=1
+    )
+    head: list[Head] = Field(default=["none", "mlp"], min_length=1)
+    scheduler: list[Scheduler] = Field(default=["plateau", "cosine"], min_length=1)
 
 
 class Study(Strict):
@@ -145,17 +154,19 @@ def load_study(name: str) -> Study:
     if not path.is_file():
         known = study_names()
         raise InputError(
-            f"There is no study {name!r}{_nearest(name, known)}. "
+            f"There is no study {name!r}{_nearest(name, known)} "
             f"Studies: {', '.join(known)}; or give the path of a .yml file."
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
+    if "name" in content:
+        raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
     try:
-        return Study(name=path.stem, **content)
+        return Study.model_validate(content | {"name": path.stem})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
 
@@ -174,70 +185,60 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
     unknown = [name for name in parameters if name not in valid]
     if unknown:
         raise InputError(_unknown(unknown[0], valid))
-    study = load_study(_text("study", parameters.get("study", "quick")))
-    chosen = {
-        name: value
-        for name, value in parameters.items()
-        if name != "study" and not (value is None and name in Protocol.model_fields)
-    }
+    name = parameters.get("study", "quick")
+    if not isinstance(name, str):
+        raise InputError(f"study = {name!r}: must be a name, such as 'quick'.")
+    study = load_study(name)
     protocol = study.protocol.model_dump()
-    overrides = {n: v for n, v in chosen.items() if n in protocol and v != protocol[n]}
+    chosen = {n: v for n, v in parameters.items() if not (v is None and n in protocol)}
     try:
-        return Settings(**(protocol | chosen), study=_variant(study.name, overrides))
+        settings = Settings.model_validate(protocol | chosen | {"study": study.name})
     except ValidationError as error:
         raise InputError(_explain(error, Settings)) from None
+    overrides = {n: v for n, v in settings if n in protocol and v != protocol[n]}
+    overrides.pop("cache_gb", None)  # decides how fast, not what
+    return settings.model_copy(update={"study": _variant(study.name, overrides)})
 
 
 def _variant(study: str, overrides: Mapping[str, Any]) -> str:
     if not overrides:
         return study
-    text = json.dumps(overrides, sort_keys=True, default=str)
+    text = json.dumps(overrides, sort_keys=True)
     return f"{study}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{name} = {value!r}: must be a name, such as 'quick'.")
-    return value
-
-
 def _nearest(name: str, valid: list[str]) -> str:
+    """How a sentence about a misspelt name ends."""
     match = difflib.get_close_matches(name, valid, n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    return f"; did you mean {match[0]!r}?" if match else "."
 
 
 def _unknown(name: str, valid: list[str]) -> str:
-    hint = _nearest(name, valid)
-    return f"There is no setting {name!r}{hint or '.'} Valid names: {', '.join(valid)}."
+    return f"There is no setting {name!r}{_nearest(name, valid)} Valid names: {', '.join(valid)}."
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line a problem: which setting, what it was, what it may be."""
+    sections: dict[str, type[BaseModel]] = {"protocol": Protocol, "factors": Factors}
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
+        given, message = problem["input"], problem["msg"]
         if problem["type"] == "extra_forbidden":
-            fields = Protocol if name.startswith("protocol.") else model
-            lines.append(_unknown(name.removeprefix("protocol."), list(fields.model_fields)))
+            section, _, setting = name.rpartition(".")
+            lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
         elif problem["type"] == "missing":
             lines.append(f"{name} is missing.")
+        elif problem["type"] == "literal_error":
+            choices = problem["ctx"]["expected"]
+            hint = _nearest(str(given), choices.split("'")[1::2])
+            lines.append(f"{name} = {given!r}: must be {choices}{hint}")
         else:
-            expected = problem["msg"].removeprefix("Input should be ")
-            given = problem["input"]
-            lines.append(f"{name} = {given!r}: should be {expected}{_spelling(given, expected)}.")
+            lines.append(f"{name} = {given!r}: {message[0].lower()}{message[1:]}.")
     return " ".join(lines)
 
 
-def _spelling(given: Any, expected: str) -> str:
-    """Nearest of the quoted choices in pydantic's message, for a misspelt name."""
-    return _nearest(given, expected.split("'")[1::2]) if isinstance(given, str) else ""
-
-
-def override_lines(settings: Settings) -> list[str]:
-    """What differs from the study that the settings started from, as `name: was -> is`."""
-    base = settings.study
-    if base not in study_names():
-        base = base.rsplit("-", 1)[0]
-    original = load_study(base).protocol.model_dump()
-    given: Self | dict[str, Any] = settings.model_dump()
-    return [f"{n}: {v} -> {given[n]}" for n, v in original.items() if given[n] != v]
+def override_lines(settings: Settings, protocol: Protocol) -> list[str]:
+    """What differs from a study's protocol, as `name: was -> is`."""
+    given = settings.model_dump()
+    return [f"{name}: {was} -> {given[name]}" for name, was in protocol if given[name] != was]

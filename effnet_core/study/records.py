@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError
@@ -19,7 +19,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, Strict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
 
 
@@ -82,6 +82,15 @@ class ClassicalOutcome(Strict):
     test: Metrics
 
 
+class Stage(Strict):
+    """A part of the backbone: the stem, a stage, or the final convolution."""
+
+    name: str
+    parameters: int
+    flop_share: float = Field(description="share of the backbone's forward FLOP, 0..1")
+    boundary_values: int = Field(description="numbers that leave it for one image")
+
+
 class Facts(Strict):
     """What the run was about, in numbers that the report needs."""
 
@@ -91,6 +100,7 @@ class Facts(Strict):
     test_images: int
     trainable_parameters: int
     total_parameters: int
+    stages: list[Stage]
 
 
 class Fingerprints(Strict):
@@ -150,6 +160,19 @@ def record_path(study: str, run_id: str) -> Path:
     return paths.records(study) / f"{run_id}.json"
 
 
+def baseline_id(seed: int) -> str:
+    return f"baseline-seed{seed}"
+
+
+def classical_id(seed: int) -> str:
+    return f"classical-seed{seed}"
+
+
+def lock_path(study: str, run_id: str) -> Path:
+    """The file whose lock is held while a run is trained."""
+    return paths.records(study) / ".locks" / f"{run_id}.lock"
+
+
 def predictions_path(record: Path) -> Path:
     return record.with_suffix(".predictions.csv")
 
@@ -175,6 +198,7 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_whole(predictions_path(path), predictions)
     write_whole(path, text.encode())
+    failure_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     return path
 
 
@@ -215,7 +239,7 @@ def load(path: Path) -> AnyRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         stated = content.pop("checksum", None)
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
     if stated != checksum(content):
         raise InputError(f"{path} was changed after it was written: checksum differs. {remedy}")
@@ -226,6 +250,8 @@ def load(path: Path) -> AnyRecord:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path} is not a valid record: {where}: {first['msg']}.") from None
+    if path.stem != record.run_id:
+        raise InputError(f"{path} holds the record of {record.run_id}: a copy would count twice.")
     _checked_predictions(path, record.predictions)
     return record
 
@@ -253,8 +279,8 @@ def _checked_predictions(path: Path, stated: str) -> bytes:
 
 
 def record_files(study: str) -> Iterator[Path]:
-    """The files of a study that are named as records; side files carry another suffix."""
-    for path in sorted(paths.records(study).glob("*.json")):
+    """The files of a study that are named as records are."""
+    for path in sorted(paths.records(study).glob("*-seed*.json")):
         if not path.name.startswith(".") and not path.stem.endswith(".failed"):
             yield path
 
@@ -269,3 +295,25 @@ def load_study_records(study: str) -> tuple[list[AnyRecord], list[str]]:
         except InputError as error:
             damaged.append(str(error))
     return records, damaged
+
+
+def failure_path(study: str, run_id: str) -> Path:
+    return paths.records(study) / f"{run_id}.failed.json"
+
+
+def save_failure(study: str, run_id: str, error: str, notebook: str) -> None:
+    """Leave a note that a run failed; a later success removes it."""
+    content = {"run_id": run_id, "error": error, "notebook": notebook}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_whole(failure_path(study, run_id), text.encode())
+
+
+def load_failures(study: str) -> dict[str, str]:
+    """Error message of each failed run of a study, by run id."""
+    failures = {}
+    for path in sorted(paths.records(study).glob("*.failed.json")):
+        try:
+            failures[path.name.removesuffix(".failed.json")] = json.loads(path.read_text())["error"]
+        except (ValueError, TypeError, KeyError):
+            failures[path.name.removesuffix(".failed.json")] = f"{path} is damaged."
+    return failures

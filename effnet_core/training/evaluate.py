@@ -51,8 +51,10 @@ def evaluate(
 
     Args:
         suffix: from boundary activations to logits.
+        boundary: the activations of each image.
         labels: of all images, shape (all,).
         indices: which of them to predict.
+        batch_size: images that go through the suffix together.
     """
     was_training = suffix.training
     suffix.eval()
@@ -74,7 +76,7 @@ def metrics(labels: np.ndarray, predicted: np.ndarray, loss: float) -> Metrics:
         InputError: the loss is not finite: the model has diverged.
     """
     if not np.isfinite(loss):
-        raise InputError("Training diverged: the validation loss is not finite. Lower learning_rate.")
+        raise InputError("The model diverged: its loss is not finite. Lower learning_rate.")
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, average="macro", zero_division=0
     )

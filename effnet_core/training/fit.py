@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from effnet_core.errors import InputError
@@ -31,6 +30,7 @@ def fit(
     labels: np.ndarray,
     train: np.ndarray,
     validation: np.ndarray,
+    *,
     settings: Settings,
     report: Callable[[Epoch], None],
 ) -> Fit:
@@ -41,8 +41,12 @@ def fit(
     validation loss instead: with patiences of 1 and 2 on one quantity it could never act.
 
     Args:
+        model: its prefix is not touched.
+        boundary: the prefix's output for each image.
         labels: class of every image, shape (N,).
-        train, validation: indices of images.
+        train: indices of the images to learn from.
+        validation: indices of the images that decide the best epoch.
+        settings: rate, schedule, batch size, patience, seed.
         report: called after each epoch.
 
     Raises:
@@ -55,17 +59,23 @@ def fit(
     order = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     history: list[Epoch] = []
-    best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = {}
     for number in range(1, settings.epochs + 1):
         rate = optimizer.param_groups[0]["lr"]
-        loss = train_epoch(model, boundary, labels, order.permutation(train), optimizer, settings)
+        loss = train_epoch(
+            model,
+            boundary,
+            labels,
+            order.permutation(train),
+            optimizer=optimizer,
+            settings=settings,
+        )
         scores = evaluate(model.suffix, boundary, labels, validation, settings.batch_size).metrics
         epoch = Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
         history.append(epoch)
         report(epoch)
-        if best is None or scores.accuracy > best.validation.accuracy:
-            best = epoch
+        best = max(history, key=lambda e: e.validation.accuracy)  # the first of equals
+        if best is epoch:
             best_weights = {k: v.clone() for k, v in model.suffix.state_dict().items()}
         elif number - best.epoch >= settings.early_stop_patience:
             break
@@ -79,6 +89,7 @@ def train_epoch(
     boundary: Boundary,
     labels: np.ndarray,
     order: np.ndarray,
+    *,
     optimizer: torch.optim.Optimizer,
     settings: Settings,
 ) -> float:

@@ -1,0 +1,44 @@
+# Each target sets up what it needs. `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ENVIRONMENT := .venv/installed
+BIN := .venv/bin
+PAGE := _build/html/index.html
+
+.DEFAULT_GOAL := help
+.PHONY: help report book test lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+# A failed run does not keep the report from being built: it says which runs are missing.
+report: $(ENVIRONMENT) ## train the 28 configurations of study quick here, and build the report about them
+	@$(BIN)/effnet sweep quick; status=$$?; \
+	EFFNET_STUDY=quick $(BIN)/jupyter-book build -q book >/dev/null || exit 1; \
+	echo "The report about your own runs is $(CURDIR)/$(PAGE)"; \
+	echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"; \
+	exit $$status
+
+book: $(ENVIRONMENT) ## build the report from the published records, training nothing
+	$(BIN)/jupyter-book build -q -W -n --keep-going book
+	@echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"
+
+test: lint ## check the style and run all tests
+	$(BIN)/pytest
+
+lint: $(ENVIRONMENT) ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean: ## remove the built report and the caches; records and .venv stay
+	rm -rf _build .cache
+
+# Exactly the packages of the lock, checked by hash; then this package, which adds none.
+$(ENVIRONMENT): .lock/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) or v < (3, 11, 5))' || \
+	{ echo "Python 3.11 (3.11.5 or later) is needed, and '$(PYTHON)' is not that. Install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "Installing the pinned packages into .venv: about 6 GB, several minutes, once."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r .lock/requirements.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

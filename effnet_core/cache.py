@@ -1,0 +1,85 @@
+"""What is kept on disk between runs: decoded images and boundary activations.
+
+Nothing here decides an outcome, and all of it can be deleted at any time: it is made again.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from effnet_core import paths
+
+# Of the disk space that is free, or taken by the cache already; a setting can say otherwise.
+SHARE_OF_DISK = 0.25
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache.
+
+    Attributes:
+        kind: `images` or `prefix`.
+        used: when a run last opened it.
+    """
+
+    path: Path
+    kind: str
+    size: int
+    used: datetime
+
+
+def place(kind: str, name: str, *decides: object) -> Path:
+    """The file for something that is decided by all of `decides`: change one, another file."""
+    key = hashlib.sha256("\0".join(str(part) for part in decides).encode()).hexdigest()[:16]
+    return paths.CACHE / kind / f"{name}-{key}.npy"
+
+
+def entries() -> list[Entry]:
+    """All files of the cache, the least recently used first."""
+    found = []
+    for kind in ("images", "prefix"):
+        for path in (paths.CACHE / kind).glob("*.npy"):
+            status = path.stat()
+            used = datetime.fromtimestamp(status.st_mtime, UTC)
+            found.append(Entry(path, kind, status.st_blocks * 512, used))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def clear() -> int:
+    """Delete everything; runs that have files open go on undisturbed.
+
+    Returns:
+        Bytes freed.
+    """
+    freed = sum(entry.size for entry in entries())
+    for kind in ("images", "prefix"):
+        shutil.rmtree(paths.CACHE / kind, ignore_errors=True)
+    return freed
+
+
+def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
+    """Whether `size` bytes for a file of activations fit the budget.
+
+    Files that were not used for the longest time are deleted to make them fit.
+    """
+    if wanted.is_file():
+        wanted.touch()  # the time of its last use
+        return True
+    kept = [entry for entry in entries() if entry.kind == "prefix"]
+    taken = sum(entry.size for entry in kept)
+    budget = 1e9 * budget_gb if budget_gb is not None else SHARE_OF_DISK * (_free() + taken)
+    if size > budget:
+        return False
+    for entry in kept:
+        if taken + size <= budget:
+            break
+        entry.path.unlink(missing_ok=True)
+        taken -= entry.size
+    return True
+
+
+def _free() -> int:
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(paths.CACHE).free

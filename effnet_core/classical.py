@@ -1,0 +1,310 @@
+"""Classical machine learning on the same split: a baseline, and the best model of a grid.
+
+The steps that `notebooks/classical.ipynb` shows. Whatever is learnt from images (mean and
+variance, principal components, a classifier and its options) is learnt from the training part
+alone, in cross-validation from the training folds alone; validation and test images are
+predicted once.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from skimage.color import rgb2gray
+from skimage.feature import hog
+from skimage.transform import resize
+from sklearn.base import ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import ParameterGrid, StratifiedKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import Backbone, load_backbone
+from effnet_core.model.cost import stage_costs
+from effnet_core.model.prefix import Pixels, Stages
+from effnet_core.run import Data, Run, fingerprints, predictions_table
+from effnet_core.study import records
+from effnet_core.study.design import Settings
+from effnet_core.study.records import (
+    Candidate,
+    ClassicalOutcome,
+    ClassicalRecord,
+    Facts,
+)
+from effnet_core.training.evaluate import Evaluation, metrics
+
+FOLDS = 5
+FEATURES = ("pixels + PCA", "HOG", "frozen network")
+OPTIONS: dict[str, dict[str, list[Any]]] = {
+    "logistic regression": {"C": [0.001, 0.01, 0.1, 1.0]},
+    "SVM (RBF)": {"C": [1.0, 10.0, 100.0]},
+    "k-NN": {"n_neighbors": [1, 3, 7]},
+    "random forest": {"min_samples_leaf": [1, 5]},
+    "gradient boosting": {"learning_rate": [0.1, 0.3]},
+}
+
+
+class Trial(NamedTuple):
+    """One model to try: what it sees of an image, and how it learns."""
+
+    features: str
+    classifier: str
+    options: dict[str, Any]
+
+
+BASELINE = Trial("small pixels", "logistic regression", {"C": 1.0})
+
+
+@dataclass(frozen=True)
+class Features:
+    """One description of every image of the study.
+
+    Attributes:
+        indices: the images, sorted.
+        values: their descriptions, shape (len(indices), width).
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+
+    def of(self, indices: np.ndarray) -> np.ndarray:
+        """Descriptions of some of the images, shape (len(indices), width)."""
+        return self.values[np.searchsorted(self.indices, indices)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models compared by cross-validation, and the predictions of the best of them.
+
+    Attributes:
+        best: the candidate with the highest mean accuracy, the first of equals.
+        evaluations: of the best, for `validation` and `test`.
+    """
+
+    candidates: list[Candidate]
+    best: Candidate
+    evaluations: dict[str, Evaluation]
+
+
+def grid() -> Iterator[Trial]:
+    """Every model of the comparison."""
+    for features, classifier in product(FEATURES, OPTIONS):
+        for options in ParameterGrid(OPTIONS[classifier]):
+            yield Trial(features, classifier, options)
+
+
+def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Comparison:
+    """Cross-validate models on the training part, in the same folds, and use the best.
+
+    The best is fitted on the whole training part and predicts the two other parts.
+
+    Args:
+        phase: what the record calls the time that this takes.
+
+    Raises:
+        InputError: a class has fewer training images than there are folds.
+    """
+    labels, parts = data.dataset.labels, data.split
+    _check_folds(labels[parts.train], data.dataset.classes)
+    with run.clock.phase(phase), threadpool_limits(run.settings.threads):
+        trials = list(trials)
+        described = {
+            name: describe(name, run.settings, data)
+            for name in dict.fromkeys(trial.features for trial in trials)
+        }
+        candidates = [
+            cross_validate(
+                trial,
+                described[trial.features].of(parts.train),
+                labels[parts.train],
+                run.settings.seed,
+            )
+            for trial in trials
+        ]
+        best = max(candidates, key=lambda candidate: candidate.cv_accuracy)
+        features = described[best.features]
+        model = build(Trial(best.features, best.classifier, best.options), run.settings.seed)
+        model.fit(features.of(parts.train), labels[parts.train])
+        evaluations = {
+            part: evaluate(model, features.of(indices), labels[indices], indices)
+            for part, indices in (("validation", parts.validation), ("test", parts.test))
+        }
+    return Comparison(candidates, best, evaluations)
+
+
+def describe(name: str, settings: Settings, data: Data) -> Features:
+    """Describe the images of all three parts, each by itself: nothing is learnt here."""
+    parts = data.split
+    indices = np.sort(np.concatenate([parts.train, parts.validation, parts.test]))
+    if name == "frozen network":
+        return frozen_features(settings, data.images, indices)
+    grey = (rgb2gray(data.images[index]) for index in indices)
+    if name == "HOG":
+        return Features(indices, np.stack([gradients(image) for image in grey]))
+    side = 16 if name == BASELINE.features else 32
+    small = [resize(image, (side, side), anti_aliasing=True).ravel() for image in grey]
+    return Features(indices, np.stack(small))
+
+
+def gradients(image: np.ndarray) -> np.ndarray:
+    """Histograms of oriented gradients (Dalal and Triggs, CVPR 2005) in about 6 x 6 cells.
+
+    Args:
+        image: shape (side, side), grey, 0..1.
+    """
+    cell = len(image) // 6
+    return hog(image, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(2, 2))
+
+
+def frozen_features(settings: Settings, images: np.ndarray, indices: np.ndarray) -> Features:
+    """Pooled features of the study's backbone, with the weights that fine-tuning starts from."""
+    backbone = load_backbone(settings.backbone, settings.weights)
+    network = backbone.network
+    headless = nn.Sequential(
+        network.conv_stem,
+        network.bn1,
+        *network.blocks,
+        network.conv_head,
+        network.bn2,
+        network.global_pool,
+    )
+    headless.eval().to(settings.device).to(memory_format=torch.channels_last)
+    pixels = Pixels(images, backbone, settings.device)
+    pooled = Stages(pixels, headless, settings.batch_size)(indices)
+    return Features(indices, pooled.cpu().numpy())
+
+
+def build(trial: Trial, seed: int) -> Pipeline:
+    """The steps from a description to class probabilities, not yet fitted."""
+    reduction = [PCA(n_components=0.95)] if trial.features == "pixels + PCA" else []
+    return make_pipeline(StandardScaler(), *reduction, _classifier(trial, seed))
+
+
+def _classifier(trial: Trial, seed: int) -> ClassifierMixin:
+    match trial.classifier:
+        case "logistic regression":
+            return LogisticRegression(max_iter=2000, **trial.options)
+        case "SVM (RBF)":  # has no probabilities of its own
+            return CalibratedClassifierCV(
+                SVC(break_ties=True, **trial.options), method="temperature", cv=3, ensemble=False
+            )
+        case "k-NN":
+            return KNeighborsClassifier(**trial.options)
+        case "random forest":
+            return RandomForestClassifier(random_state=seed, **trial.options)
+        case "gradient boosting":
+            return HistGradientBoostingClassifier(max_iter=30, random_state=seed, **trial.options)
+    raise ValueError(f"There is no classifier {trial.classifier!r}.")
+
+
+def cross_validate(trial: Trial, described: np.ndarray, labels: np.ndarray, seed: int) -> Candidate:
+    """Mean and standard deviation of the accuracy over stratified folds, per cent.
+
+    Args:
+        described: the training part, shape (N, width).
+        labels: shape (N,).
+        seed: fixes the folds, and the random forest's and gradient boosting's own choices.
+    """
+    start = time.perf_counter()
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    accuracy = 100 * cross_val_score(build(trial, seed), described, labels, cv=folds, n_jobs=1)
+    return Candidate(
+        **trial._asdict(),
+        cv_accuracy=float(accuracy.mean()),
+        cv_sd=float(accuracy.std(ddof=1)),
+        seconds=round(time.perf_counter() - start, 2),
+    )
+
+
+def evaluate(
+    model: Pipeline, described: np.ndarray, labels: np.ndarray, indices: np.ndarray
+) -> Evaluation:
+    """Predictions of a fitted model for the images with these indices.
+
+    Args:
+        described: shape (N, width).
+        labels: their classes, shape (N,).
+    """
+    probabilities = model.predict_proba(described)
+    loss = float(log_loss(labels, probabilities, labels=model.classes_))
+    scores = metrics(labels, probabilities.argmax(axis=1), loss)
+    return Evaluation(indices, labels, probabilities, scores)
+
+
+def record(
+    run: Run, data: Data, *, baseline: Comparison, classical: Comparison
+) -> list[ClassicalRecord]:
+    """Write the records of the two best models with their predictions; release the run."""
+    seed = run.settings.seed
+    results = [
+        _save(run, data, "baseline", records.baseline_id(seed), baseline),
+        _save(run, data, "classical", records.classical_id(seed), classical),
+    ]
+    run.lock.release()
+    return results
+
+
+def _save(
+    run: Run,
+    data: Data,
+    kind: Literal["baseline", "classical"],
+    run_id: str,
+    comparison: Comparison,
+) -> ClassicalRecord:
+    predictions = records.predictions_csv(predictions_table(data, comparison.evaluations))
+    backbone = load_backbone(run.settings.backbone, run.settings.weights)
+    best = comparison.best
+    result = ClassicalRecord(
+        kind=kind,
+        run_id=run_id,
+        settings=run.settings,
+        facts=_facts(run, data, backbone),
+        outcome=ClassicalOutcome(
+            features=best.features,
+            classifier=best.classifier,
+            options=best.options,
+            candidates=comparison.candidates,
+            validation=comparison.evaluations["validation"].metrics,
+            test=comparison.evaluations["test"].metrics,
+        ),
+        fingerprints=fingerprints(data, backbone.fingerprint, "classical.py"),
+        predictions=hashlib.sha256(predictions).hexdigest(),
+        made=run.clock.made(),
+    )
+    records.save(result, predictions)
+    return result
+
+
+def _facts(run: Run, data: Data, backbone: Backbone) -> Facts:
+    """As for the fine-tuned runs; a classical model trains nothing of the network."""
+    stages = stage_costs(backbone.network, run.settings.image_size)
+    return Facts(
+        **data.facts(),
+        trainable_parameters=0,
+        total_parameters=sum(stage.parameters for stage in stages),
+        stages=stages,
+    )
+
+
+def _check_folds(labels: np.ndarray, classes: list[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    smallest = int(counts.argmin())
+    if counts[smallest] < FOLDS:
+        raise InputError(
+            f"Class {classes[smallest]!r} has {counts[smallest]} training images; "
+            f"{FOLDS}-fold cross-validation needs {FOLDS}. Add images or remove the class."
+        )

@@ -1,0 +1,222 @@
+"""The command `effnet`."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study import publish as publishing
+from effnet_core.study import records, sweep
+from effnet_core.study.design import load_study
+from effnet_core.study.sweep import Finished, State, Task
+
+app = typer.Typer(
+    help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Wide enough for a table when the output is not a terminal.
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
+MARKS = {
+    State.DONE: "[green]done[/]",
+    State.RUNNING: "[cyan]running[/]",
+    State.FAILED: "[red]failed[/]",
+    State.DAMAGED: "[red]damaged[/]",
+    State.MISSING: "[dim]missing[/]",
+}
+
+
+@app.command("sweep")
+def sweep_command(
+    study: StudyName,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="runs side by side; one a core if not given")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="also repeat runs that have failed")
+    ] = False,
+) -> None:
+    """Train what is missing of a study; finished runs are kept and not trained again."""
+    design = load_study(study)
+    everything = sweep.tasks(design, _reference(study))
+    states = {task.run_id: sweep.state(task) for task in everything}
+    for task in everything:
+        if states[task.run_id] is State.DAMAGED:
+            console.print(f"Damaged, set aside as {sweep.set_aside(task).name}")
+    wanted = {State.MISSING, State.DAMAGED} | ({State.FAILED} if retry_failed else set())
+    pending = [task for task in everything if states[task.run_id] in wanted]
+    _print_what_is_left_out(design.name, states, retry_failed)
+    failures = 0
+    if pending:
+        workers = min(jobs or sweep.automatic_jobs(design), len(pending))
+        console.print(f"{len(pending)} of {len(everything)} runs to do, {workers} side by side.")
+        failures = _run(pending, workers)
+    elif State.FAILED not in states.values():
+        console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
+    if failures or (State.FAILED in states.values() and not retry_failed):
+        console.print(f"[red]Some runs failed.[/] See `effnet status {study}`.")
+        raise typer.Exit(1)
+
+
+def _reference(study: str) -> str:
+    """How notebooks, which run in other folders, are told the study."""
+    return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
+
+
+def _print_what_is_left_out(study: str, states: dict[str, State], retry_failed: bool) -> None:
+    for run_id, state in states.items():
+        if state is State.RUNNING:
+            console.print(f"{run_id} is being trained by another process: left to it.")
+        if state is State.FAILED and not retry_failed:
+            console.print(f"{run_id} has failed before: `effnet sweep {study} --retry-failed`.")
+
+
+def _run(pending: list[Task], workers: int) -> int:
+    """Execute, with one progress line and a line for each finished run."""
+    start = time.perf_counter()
+    failures = 0
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=len(pending), left="")
+        for done, finished in enumerate(_with_bar(progress, bar, pending, workers), start=1):
+            failures += bool(finished.error)
+            elapsed = time.perf_counter() - start
+            left = _duration(elapsed / done * (len(pending) - done))
+            progress.update(
+                bar,
+                completed=done,
+                description=f"{done} of {len(pending)} runs done",
+                left=f"about {left} left",
+            )
+            console.print(f"[{done}/{len(pending)}, {left} left] {_line(finished)}")
+    console.print(f"{len(pending)} runs in {_duration(time.perf_counter() - start)}.")
+    return failures
+
+
+def _with_bar(
+    progress: Progress, bar: TaskID, pending: list[Task], workers: int
+) -> Iterator[Finished]:
+    progress.update(bar, description=f"0 of {len(pending)} runs done")
+    return sweep.execute_all(pending, workers)
+
+
+def _line(finished: Finished) -> str:
+    name = f"{finished.task.run_id:34s} {finished.seconds:5.0f} s"
+    if finished.record is None:
+        return f"{name}  [red]failed[/]: {finished.error}"
+    outcome = finished.record.outcome
+    return (
+        f"{name}  validation {outcome.validation.accuracy:5.1f} %  "
+        f"test {outcome.test.accuracy:5.1f} %"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@app.command()
+def status(study: StudyName) -> None:
+    """Show each configuration: done, running, failed, damaged or missing."""
+    design = load_study(study)
+    everything = {task.run_id: task for task in sweep.tasks(design, _reference(study))}
+    states = {run_id: sweep.state(task) for run_id, task in everything.items()}
+    table = Table("#", "freeze", "head", "scheduler", *[f"seed {s}" for s in design.seeds])
+    table.title = f"{design.name}: {design.title}"
+    for task in everything.values():
+        settings = task.settings
+        if settings.seed != design.seeds[0] or task.notebook == paths.CLASSICAL_NOTEBOOK:
+            continue
+        cells = []
+        for seed in design.seeds:
+            twin = settings.model_copy(update={"seed": seed})
+            cells.append(_cell(everything[twin.run_id], states[twin.run_id]))
+        table.add_row(
+            str(settings.number), str(settings.freeze), settings.head, settings.scheduler, *cells
+        )
+    classical = [records.classical_id(seed) for seed in design.seeds]
+    cells = [_cell(everything[name], states[name]) for name in classical]
+    table.add_row("", "", "classical", "", *cells)
+    console.print(table)
+    counts = {state: list(states.values()).count(state) for state in State}
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    for run_id, error in records.load_failures(design.name).items():
+        console.print(f"[red]{run_id}[/]: {error}")
+
+
+def _cell(task: Task, state: State) -> str:
+    if state is not State.DONE:
+        return MARKS[state]
+    record = records.load(records.record_path(task.settings.study, task.run_id))
+    return f"{MARKS[state]} {record.outcome.test.accuracy:.1f} %"
+
+
+@app.command()
+def plan(study: StudyName) -> None:
+    """Say what a study will cost on this device, before anything is started."""
+    from effnet_core.study.plan import plan as make_plan  # noqa: PLC0415  imports torch
+
+    design = load_study(study)
+    with console.status("Counting, and timing a few steps ..."):
+        result = make_plan(design)
+    table = Table(
+        "#", "freeze", "head", "scheduler", "trainable", "GFLOP a step", "memory", "hours"
+    )
+    table.title = f"{design.name}: {design.title}"
+    for row in result.rows:
+        settings, cost = row.settings, row.cost
+        table.add_row(
+            str(settings.number),
+            str(settings.freeze),
+            settings.head,
+            settings.scheduler,
+            f"{cost.trainable / 1e6:.2f} M",
+            f"{cost.flop / 1e9:,.1f}",
+            f"{cost.memory / 1e9:.1f} GB",
+            "does not fit" if row.hours is None else _duration(3600 * row.hours),
+        )
+    console.print(table)
+    runs = len(result.rows) * len(design.seeds)
+    hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
+    console.print(
+        f"{runs} runs on {result.device}: each {result.train_images} training, "
+        f"{result.validation_images} validation and {result.test_images} test images, at most "
+        f"{design.protocol.epochs} epochs. At most {_duration(3600 * hours)} one after another; "
+        f"{sweep.automatic_jobs(design)} run side by side. Memory is the least a run needs; "
+        "Python and its libraries add about 1 GB."
+    )
+    if result.note:
+        console.print(result.note)
+
+
+@app.command()
+def publish(study: StudyName) -> None:
+    """Copy a study's records, and its first seed's notebooks, to the published ones."""
+    design = load_study(study)
+    found, notebooks = publishing.publish(design.name, design.seeds[0])
+    console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
+
+
+def main() -> None:
+    """Run the command line; bad input ends it with one message and status 1."""
+    try:
+        app()
+    except InputError as error:
+        Console(stderr=True).print(f"[red]Error:[/] {error}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. Finished runs are kept; the same command goes on.")
+        sys.exit(130)

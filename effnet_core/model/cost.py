@@ -1,0 +1,125 @@
+"""What a backbone costs: parameters and arithmetic, counted without computing anything.
+
+Counts run on PyTorch's meta device, where tensors have shapes and no data. One
+multiply-accumulate is two FLOP; only convolutions and matrix products are counted, which is
+all but about a per cent of an EfficientNet's arithmetic.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.models import EfficientNet
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from effnet_core.model.freezing import FrozenNetwork, count
+from effnet_core.study.records import Stage
+
+
+def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:
+    """The stem, each stage and the final convolution, in the order that data passes them.
+
+    Args:
+        image_size: side of the square input, pixels.
+    """
+    network = copy.deepcopy(network).to("meta").eval()
+    parts: dict[str, nn.Module] = {"stem": nn.Sequential(network.conv_stem, network.bn1)}
+    parts |= {f"stage {n}": stage for n, stage in enumerate(network.blocks, start=1)}
+    parts["final convolution"] = nn.Sequential(network.conv_head, network.bn2)
+    data = torch.empty(1, 3, image_size, image_size, device="meta")
+    flop: dict[str, int] = {}
+    boundary: dict[str, int] = {}
+    for name, part in parts.items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            data = part(data)
+        flop[name] = counter.get_total_flops()
+        boundary[name] = math.prod(data.shape)
+    total = sum(flop.values())
+    return [
+        Stage(
+            name=name,
+            parameters=count(list(part.parameters())),
+            flop_share=flop[name] / total,
+            boundary_values=boundary[name],
+        )
+        for name, part in parts.items()
+    ]
+
+
+# Keeping the activations of a depth must save at least this share of a training step.
+WORTH_KEEPING = 0.05
+
+
+def worth_keeping(stages: Sequence[Stage], depth: int) -> bool:
+    """Whether reading the boundary at a depth, instead of computing it, is worth the disk.
+
+    With share p of the forward pass in the prefix, a step costs p + 3 (1 - p) forward passes,
+    of which p is saved. The first stage of an EfficientNet has large activations and little
+    arithmetic, so it hardly ever is.
+
+    Args:
+        stages: the stem, the stages in order, and what follows.
+        depth: number of frozen stages.
+    """
+    share = sum(stage.flop_share for stage in stages[: depth + 1])
+    return share / (share + 3 * (1 - share)) >= WORTH_KEEPING
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One training step on one batch.
+
+    Attributes:
+        prefix_flop: forward through the frozen prefix.
+        suffix_flop: forward through the suffix.
+        memory: bytes: weights, gradients, Adam's two moments, and the activations that the
+            backward pass keeps; the libraries and the process itself come on top.
+        trainable: number of trainable parameters.
+    """
+
+    prefix_flop: int
+    suffix_flop: int
+    memory: int
+    trainable: int
+
+    @property
+    def flop(self) -> int:
+        """Of a step: the backward pass computes two gradients, each as costly as the forward."""
+        return self.prefix_flop + 3 * self.suffix_flop
+
+
+def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCost:
+    """Count one training step of a model; the model itself is left alone."""
+    shadow = copy.deepcopy(model).to("meta")
+    shadow.train()
+    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        boundary = shadow.prefix(images)
+    prefix = counter.get_total_flops()
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        shadow.suffix(boundary)
+    suffix = counter.get_total_flops()
+    trainable = count(shadow.trainable_parameters())
+    parameters = list(shadow.parameters())
+    # One storage can be kept by several operations; the weights are counted already.
+    storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in kept}
+    for parameter in parameters:
+        storages.pop(parameter.untyped_storage()._cdata, None)
+    return StepCost(
+        prefix_flop=prefix,
+        suffix_flop=suffix,
+        memory=4 * count(parameters) + 3 * 4 * trainable + sum(storages.values()),
+        trainable=trainable,
+    )

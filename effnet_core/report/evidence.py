@@ -1,0 +1,200 @@
+"""What a study left behind, as tables: the only door between records and report."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from effnet_core import paths
+from effnet_core.study import records
+from effnet_core.study.design import Settings, Study, load_study, study_names
+
+CONFIGURATION = ["number", "freeze", "head", "scheduler"]
+HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study's design and everything that its runs left.
+
+    Attributes:
+        reference: folder of the records, such as `quick` or `published/quick`.
+        design: what was to be run.
+        finished: the records of the design's runs, in the order of the source's Table 1.
+        classical: the baseline and the best classical model by kind, as far as they exist.
+        failures: error message by run id.
+        damaged: one message for each record that could not be read.
+    """
+
+    reference: str
+    design: Study
+    finished: list[records.Record]
+    classical: dict[str, records.ClassicalRecord]
+    failures: dict[str, str]
+    damaged: list[str]
+
+    @cached_property
+    def planned(self) -> list[Settings]:
+        return list(self.design.runs())
+
+    @property
+    def unfinished(self) -> list[Settings]:
+        """Planned runs without a sound record: missing, failed or damaged."""
+        done = {record.run_id for record in self.finished}
+        return [settings for settings in self.planned if settings.run_id not in done]
+
+    @property
+    def everything(self) -> list[records.AnyRecord]:
+        """All records, the classical ones at the end."""
+        return [*self.finished, *self.classical.values()]
+
+    def status(self, run_id: str) -> str:
+        """What became of a planned run: done, damaged, failed or missing."""
+        if any(record.run_id == run_id for record in self.finished):
+            return "done"
+        if records.record_path(self.reference, run_id).is_file():
+            return "damaged"
+        return "failed" if run_id in self.failures else "missing"
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a finished run: factors, seed, quality (per cent), cost (s, MB)."""
+        rows = [_row(record) for record in self.finished]
+        return pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["number", "seed"])
+
+    @cached_property
+    def configurations(self) -> pd.DataFrame:
+        """One row a configuration: means over its finished seeds, and `seeds`, their number.
+
+        `accuracy` is the accuracy on the test set, in per cent.
+        """
+        groups = self.runs.drop(columns="run_id").groupby(CONFIGURATION)
+        table = groups.mean().assign(seeds=groups.size()).drop(columns="seed").reset_index()
+        return table.assign(accuracy=table["test_accuracy"])
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch of a finished run: factors, seed, rate, losses, accuracy (per cent)."""
+        rows = [
+            {
+                **_factors(record),
+                "epoch": epoch.epoch,
+                "learning_rate": epoch.learning_rate,
+                "train_loss": epoch.train_loss,
+                "validation_loss": epoch.validation.loss,
+                "validation_accuracy": epoch.validation.accuracy,
+            }
+            for record in self.finished
+            for epoch in record.outcome.history
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def best(self) -> records.Record:
+        """The run with the highest validation accuracy; of equals the first in Table 1."""
+        return max(self.finished, key=lambda record: record.outcome.validation.accuracy)
+
+    @property
+    def opponent(self) -> records.ClassicalRecord | None:
+        """The baseline or the best classical model, whichever is better on the test set."""
+        models = self.classical.values()
+        return max(models, key=lambda record: record.outcome.test.accuracy, default=None)
+
+    @property
+    def facts(self) -> records.Facts | None:
+        """Data set, split and backbone, which all runs of a study share."""
+        return self.everything[0].facts if self.everything else None
+
+    def predictions(self, record: records.AnyRecord) -> pd.DataFrame:
+        """Predictions for the test set, one row an image, indexed by image name."""
+        table = records.load_predictions(records.record_path(self.reference, record.run_id))
+        return table[table["part"] == "test"].set_index("image")
+
+    def page(self, run_id: str) -> str | None:
+        """Address of a run's page, relative to the book's first page, if there is one."""
+        notebook = paths.executed(self.reference) / f"{run_id}.ipynb"
+        return f"runs/{self.reference}/{run_id}.html" if notebook.is_file() else None
+
+
+def load(reference: str | None = None) -> Evidence:
+    """Read all that a study left.
+
+    Args:
+        reference: folder under `results/`; by default the study that the book shows, which the
+            Sphinx extension names in the environment.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    reference = reference or os.environ.get("EFFNET_STUDY", "quick")
+    found, damaged = records.load_study_records(reference)
+    design = load_design(reference)
+    order = {settings.run_id: place for place, settings in enumerate(design.runs())}
+    finished = [r for r in found if isinstance(r, records.Record) and r.run_id in order]
+    return Evidence(
+        reference=reference,
+        design=design,
+        finished=sorted(finished, key=lambda record: order[record.run_id]),
+        classical={r.kind: r for r in found if isinstance(r, records.ClassicalRecord)},
+        failures=records.load_failures(reference),
+        damaged=damaged,
+    )
+
+
+def load_design(reference: str) -> Study:
+    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`."""
+    name = reference.rsplit("/", 1)[-1]
+    variant_of = name.rsplit("-", 1)[0]
+    return load_study(variant_of if variant_of in study_names() else name)
+
+
+def describe(freeze: int, head: str, scheduler: str) -> str:
+    """A configuration in words, as in `freeze 2, no extra layers, plateau`."""
+    return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
+
+
+def _factors(record: records.Record) -> dict[str, object]:
+    s = record.settings
+    return {
+        "number": record.number,
+        "run_id": record.run_id,
+        "freeze": s.freeze,
+        "head": s.head,
+        "scheduler": s.scheduler,
+        "seed": s.seed,
+    }
+
+
+_COLUMNS = (
+    *("number", "run_id", "freeze", "head", "scheduler", "seed"),
+    *("validation_accuracy", "validation_precision", "validation_recall"),
+    *("test_accuracy", "test_precision", "test_recall", "test_f1"),
+    *("best_epoch", "epochs", "stopped_early", "rate_dropped"),
+    *("trainable_parameters", "total_parameters"),
+    *("train_seconds", "total_seconds", "memory_mb"),
+)
+
+
+def _row(record: records.Record) -> dict[str, object]:
+    outcome, facts = record.outcome, record.facts
+    rates = [epoch.learning_rate for epoch in outcome.history]
+    return {
+        **_factors(record),
+        "validation_accuracy": outcome.validation.accuracy,
+        "validation_precision": outcome.validation.precision,
+        "validation_recall": outcome.validation.recall,
+        "test_accuracy": outcome.test.accuracy,
+        "test_precision": outcome.test.precision,
+        "test_recall": outcome.test.recall,
+        "test_f1": outcome.test.f1,
+        "best_epoch": outcome.best_epoch,
+        "epochs": len(rates),
+        "stopped_early": len(rates) < record.settings.epochs,
+        "rate_dropped": rates[-1] < rates[0],
+        "trainable_parameters": facts.trainable_parameters,
+        "total_parameters": facts.total_parameters,
+        "train_seconds": record.made.seconds["train"],
+        "total_seconds": record.made.seconds["total"],
+        "memory_mb": record.made.peak_memory_mb,
+    }

@@ -1,0 +1,123 @@
+"""Figures and tables as HTML, each with its finding, its caption and its data to download."""
+
+import io
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from effnet_core import paths
+
+DASH = "\u2013"
+MINUS = "\u2212"
+WRAP = 40  # characters; longer cells may take several lines
+
+
+def site() -> Path:
+    """Folder of the finished site; the Sphinx extension names it in the environment."""
+    return Path(os.environ.get("EFFNET_SITE", paths.ROOT / "_build" / "html"))
+
+
+def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
+    """Sentences as one paragraph; those that are Markup already keep their links."""
+    return HTML(Markup('<p class="{}">{}</p>').format(css, Markup(" ").join(sentences)))
+
+
+def link(address: str | None, text: object) -> str:
+    """A link, or the bare text where there is nothing to link to."""
+    return Markup('<a href="{}">{}</a>').format(address, text) if address else escape(text)
+
+
+def figure(
+    drawing: Figure, name: str, *, finding: str, caption: str, alt: str, data: pd.DataFrame
+) -> HTML:
+    """A drawing under the sentence that it shows.
+
+    Args:
+        drawing: its background is part of it.
+        name: of its files on the site, without suffix.
+        finding: the title: what the reader should see.
+        caption: how to read it.
+        alt: the same content in words and numbers, for those who can not see it.
+        data: what is drawn.
+    """
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    image = _publish("figures", f"{name}.svg", buffer.getvalue())
+    return HTML(
+        Markup(
+            '<figure class="report-figure" id="{}"><p class="report-title">{}</p>'
+            '<div class="report-scroll" tabindex="0"><img src="{}" alt="{}"></div>'
+            "<figcaption>{} {} {}</figcaption></figure>"
+        ).format(name, finding, image, alt, caption, _csv(name, data), _download(image, "SVG"))
+    )
+
+
+def table(
+    frame: pd.DataFrame,
+    name: str,
+    *,
+    finding: str,
+    caption: str,
+    decimals: int = 1,
+    data: pd.DataFrame | None = None,
+) -> HTML:
+    """A table under the sentence that it shows.
+
+    Args:
+        frame: shown as it is, without its index; a cell may be Markup.
+        name: of its CSV on the site, without suffix.
+        finding: the title: what the reader should see.
+        caption: how to read it.
+        decimals: of every number that is not whole.
+        data: to download, where numbers are shown in words; by default the frame itself.
+    """
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in frame.columns)
+    rows = Markup().join(
+        Markup("<tr>{}</tr>").format(Markup().join(_cell(value, decimals) for value in row))
+        for row in frame.itertuples(index=False)
+    )
+    if data is None:
+        data = frame.map(lambda value: value.striptags() if isinstance(value, Markup) else value)
+    return HTML(
+        Markup(
+            '<figure class="report-table" id="{}"><p class="report-title">{}</p>'
+            '<div class="report-scroll" tabindex="0"><table class="table"><thead><tr>{}</tr>'
+            "</thead><tbody>{}</tbody></table></div><figcaption>{} {}</figcaption></figure>"
+        ).format(name, finding, head, rows, caption, _csv(name, data))
+    )
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """A number as the report shows it: with a real minus, or a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def _cell(value: object, decimals: int) -> Markup:
+    if isinstance(value, float):
+        return Markup('<td class="number">{}</td>').format(number(value, decimals))
+    if isinstance(value, int):
+        return Markup('<td class="number">{}</td>').format(f"{value:,}")
+    wrap = "text" if len(Markup(value).striptags()) > WRAP else ""
+    return Markup('<td class="{}">{}</td>').format(wrap, value)
+
+
+def _csv(name: str, data: pd.DataFrame) -> Markup:
+    return _download(_publish("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
+
+
+def _download(address: str, kind: str) -> Markup:
+    return Markup('<a class="download" href="{}" download>{}</a>').format(address, kind)
+
+
+def _publish(folder: str, name: str, content: bytes) -> str:
+    """Write a file into the site and return its address, relative to the book's pages."""
+    path = site() / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return f"{folder}/{name}"

@@ -1,0 +1,33 @@
+"""Figures that others published: the source's two tables, and the literature on a data set."""
+
+import pandas as pd
+
+from effnet_core import paths
+
+FOLDER = paths.BOOK / "data"
+
+
+def results() -> pd.DataFrame:
+    """The source's Table 1, row for row.
+
+    Returns:
+        28 rows: number (1..28), head, freeze, scheduler, and accuracy, precision, recall in
+        per cent, each the best of the training cycle on the validation set.
+    """
+    return pd.read_csv(FOLDER / "published_results.csv").rename(columns={"model": "number"})
+
+
+def comparison() -> pd.Series:
+    """The source's Table 2: accuracy in per cent by method (baseline, best_ml, best_dl)."""
+    return pd.read_csv(FOLDER / "published_comparison.csv", index_col="method")["accuracy"]
+
+
+def literature(dataset: str) -> pd.DataFrame:
+    """What was published elsewhere for a data set.
+
+    Returns:
+        Any number of rows: method, accuracy (per cent), train_images, test_images, citation,
+        link.
+    """
+    table = pd.read_csv(FOLDER / "literature.csv")
+    return table[table["dataset"] == dataset].drop(columns="dataset")

@@ -1,0 +1,136 @@
+"""Sphinx extension: one study a book, run pages with links, and tables that never stay old.
+
+`effnet_study` in `_config.yml` names the study to show, as a folder under `results/`; the
+environment variable EFFNET_STUDY overrides it. Pages find it, and the folder of the finished
+site, in their environment.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ConfigError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.report.evidence import describe, load_design
+from effnet_core.study import records
+from effnet_core.study.design import number
+
+RECORDS = "records"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_config_value("effnet_study", "quick", "env", str)
+    app.connect("config-inited", choose_study)
+    app.connect("builder-inited", tell_pages)
+    app.connect("env-get-outdated", outdated_pages)
+    app.connect("source-read", link_run_page)
+    app.connect("build-finished", copy_records)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}
+
+
+def choose_study(_: Sphinx, config: Config) -> None:
+    """Settle which study is shown and leave out the run pages of all others."""
+    study = config.effnet_study = os.environ.get("EFFNET_STUDY") or config.effnet_study
+    try:
+        load_design(study)
+    except InputError as error:
+        raise ConfigError(f"effnet_study: {error}") from None
+    shown = paths.executed(study)
+    folders = {notebook.parent for notebook in paths.EXECUTED.rglob("*.ipynb")} - {shown}
+    config.exclude_patterns = [
+        *config.exclude_patterns,
+        *sorted(folder.relative_to(paths.BOOK).as_posix() for folder in folders),
+    ]
+    if not any(shown.glob("*.ipynb")):
+        # A study without runs is no mistake in the table of contents.
+        config.suppress_warnings = [*config.suppress_warnings, "etoc.glob"]
+
+
+def tell_pages(app: Sphinx) -> None:
+    """Kernels that execute pages inherit this process's environment."""
+    os.environ["EFFNET_STUDY"] = app.config.effnet_study
+    os.environ["EFFNET_SITE"] = str(app.outdir)
+
+
+def outdated_pages(
+    app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
+) -> list[str]:
+    """All pages, when the evidence or the code of the report changed, or their files are gone."""
+    digest = evidence_digest(app.config.effnet_study)
+    same = getattr(env, "effnet_evidence", None) == digest
+    env.effnet_evidence = digest  # type: ignore[attr-defined]
+    return [] if same and (Path(app.outdir) / "data").is_dir() else sorted(env.found_docs)
+
+
+def evidence_digest(study: str) -> str:
+    """sha256 over everything that a page is made from, and the names of the run pages."""
+    digest = hashlib.sha256()
+    made_from = [
+        *paths.records(study).glob("[!.]*.json"),
+        *paths.records(study).glob("[!.]*.csv"),
+        *(paths.BOOK / "data").glob("*.csv"),
+        *paths.STUDIES.glob("*.yml"),
+        *Path(__file__).parent.glob("*.py"),
+    ]
+    for path in sorted(made_from):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted(paths.executed(study).glob("*.ipynb")):
+        digest.update(path.name.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put title and links on top of an executed notebook."""
+    study = app.config.effnet_study
+    if not page.startswith(f"runs/{study}/"):
+        return
+    run = page.rsplit("/", 1)[-1]
+    try:
+        notebook = nbformat.reads(source[0], as_version=4)
+    except Exception:  # whatever nbformat raises: the file is being written, or is damaged
+        notebook = nbformat.v4.new_notebook()
+    cells = [cell for cell in notebook.cells if not cell.source.startswith("# ")]
+    text = "\n\n".join([f"# {title(run, notebook)}", " · ".join(links(study, run, page))])
+    notebook.cells = [nbformat.v4.new_markdown_cell(text, id="run-page-title"), *cells]
+    source[0] = nbformat.writes(notebook)
+
+
+def title(run: str, notebook: nbformat.NotebookNode) -> str:
+    """What a run page is about, from the parameters that papermill executed it with."""
+    parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
+    if not {"freeze", "head", "scheduler", "seed"} <= set(parameters):
+        return run.replace("-", " ")
+    configuration = [parameters[name] for name in ("freeze", "head", "scheduler")]
+    words = describe(*configuration)
+    return f"Run {number(*configuration)}: {words}, seed {parameters['seed']}"
+
+
+def links(study: str, run: str, page: str) -> Iterator[str]:
+    """Markdown links: to the run before, Table 1, the record, and the run after."""
+    pages = sorted(path.stem for path in paths.executed(study).glob("*.ipynb"))
+    place = pages.index(run)
+    if place > 0:
+        yield f"[← {pages[place - 1]}]({pages[place - 1]}.ipynb)"
+    yield "[Table 1](#table-1)"
+    if records.record_path(study, run).is_file():
+        yield f'<a href="{"../" * page.count("/")}{RECORDS}/{run}.json">record</a>'
+    if place + 1 < len(pages):
+        yield f"[{pages[place + 1]} →]({pages[place + 1]}.ipynb)"
+
+
+def copy_records(app: Sphinx, failure: Exception | None) -> None:
+    """Put the records beside the pages, so that the site holds what it was made from."""
+    folder = Path(app.outdir) / RECORDS
+    shutil.rmtree(folder, ignore_errors=True)
+    if failure is None and paths.records(app.config.effnet_study).is_dir():
+        shutil.copytree(
+            paths.records(app.config.effnet_study), folder, ignore=shutil.ignore_patterns(".*")
+        )

@@ -1,0 +1,328 @@
+"""One run, from its settings to its record: the steps that `notebooks/train.ipynb` shows."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL
+import timm
+import torch
+from filelock import FileLock, Timeout
+
+from effnet_core import cache
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.images import TRANSFORM, load_images
+from effnet_core.data.splits import Split, split
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
+from effnet_core.model.cost import stage_costs, worth_keeping
+from effnet_core.model.freezing import FrozenNetwork, count
+from effnet_core.model.heads import build_head
+from effnet_core.model.prefix import Boundary, Pixels, frozen_boundary
+from effnet_core.study import records
+from effnet_core.study.design import Settings, load_study, override_lines, read_settings
+from effnet_core.study.provenance import Clock, code_fingerprint
+from effnet_core.study.records import (
+    BestOfCycle,
+    Epoch,
+    Facts,
+    Fingerprints,
+    Outcome,
+    Record,
+    Stage,
+)
+from effnet_core.training import fit as training
+from effnet_core.training.evaluate import Evaluation, evaluate
+
+IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has begun: nobody else trains it until this process ends.
+
+    Attributes:
+        changed: what differs from the study, as `name: was -> is`.
+    """
+
+    settings: Settings
+    changed: list[str]
+    clock: Clock
+    lock: FileLock
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of a run, resized, and which of them are for what.
+
+    Attributes:
+        images: shape (N, side, side, 3), uint8.
+    """
+
+    dataset: Dataset
+    images: np.ndarray
+    split: Split
+
+    def facts(self) -> dict[str, Any]:
+        """What every record says about its data."""
+        return {
+            "classes": self.dataset.classes,
+            "train_images": len(self.split.train),
+            "validation_images": len(self.split.validation),
+            "test_images": len(self.split.test),
+        }
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone cut at the frozen boundary, with its head, ready to train.
+
+    Attributes:
+        boundary_note: whether the boundary's activations are kept on disk, and why not.
+        weights: fingerprint of the weights it starts from.
+    """
+
+    network: FrozenNetwork
+    boundary: Boundary
+    boundary_note: str
+    stages: list[Stage]
+    weights: str
+    trainable_parameters: int
+    total_parameters: int
+
+
+def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
+    """Check the parameters, make the run reproducible, and claim it.
+
+    Args:
+        parameters: settings by name; a notebook passes its `globals()`, from which modules,
+            functions and names that start with an underscore are left out.
+        run_id: what is claimed; the configuration's own if not given.
+
+    Raises:
+        InputError: an unknown or wrong setting, no such device, or the run is being trained
+            by another process.
+    """
+    clock = Clock()
+    chosen = {n: v for n, v in parameters.items() if _is_parameter(n, v)}
+    settings = read_settings(chosen)
+    study = load_study(chosen.get("study", settings.study))
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
+    torch.set_num_threads(settings.threads)
+    # Read when CUDA starts; without it cuBLAS has no deterministic matrix product.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    changed = override_lines(settings, study.protocol)
+    return Run(settings, changed, clock, claim(settings.study, run_id or settings.run_id))
+
+
+def claim(study: str, run_id: str) -> FileLock:
+    """Take the lock of a run; the operating system releases it when the process ends.
+
+    Raises:
+        InputError: another process has it, or the folder can not be written.
+    """
+    path = records.lock_path(study, run_id)
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"Run {run_id} of {study} is being trained by another process.") from None
+    except OSError as error:
+        raise InputError(
+            f"Can not write {path.parent}: {error.strerror}. Make the folder writable."
+        ) from None
+    return lock
+
+
+def load_data(run: Run) -> Data:
+    """The study's data set, its split for this run's seed, and the images as arrays."""
+    settings = run.settings
+    with run.clock.phase("data"):
+        dataset = load_dataset(settings.dataset, settings.data_dir)
+        parts = split(
+            dataset.labels,
+            dataset.classes,
+            seed=settings.seed,
+            test_share=settings.test_share,
+            validation_share=settings.validation_share,
+            max_images=settings.max_images,
+        )
+        images = load_images(dataset, settings.image_size)
+    return Data(dataset, images, parts)
+
+
+def build_model(run: Run, data: Data) -> Model:
+    """The backbone with its weights, frozen as the settings say, and a new head."""
+    settings = run.settings
+    with run.clock.phase("model"):
+        backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
+        stages = stage_costs(backbone.network, settings.image_size)
+        head = build_head(settings, backbone.features, len(data.dataset.classes))
+        network = FrozenNetwork(backbone.network, head, settings.freeze)
+        network.to(settings.device).to(memory_format=torch.channels_last)
+        pixels = Pixels(data.images, backbone, settings.device)
+        keep, note = kept_depths(settings, data.dataset, backbone, stages)
+        boundary = frozen_boundary(
+            pixels, network.prefix, settings.freeze, settings.batch_size, keep
+        )
+    return Model(
+        network=network,
+        boundary=boundary,
+        stages=stages,
+        boundary_note=note,
+        weights=backbone.fingerprint,
+        trainable_parameters=count(network.trainable_parameters()),
+        total_parameters=count(list(network.parameters())),
+    )
+
+
+def kept_depths(
+    settings: Settings, dataset: Dataset, backbone: Backbone, stages: list[Stage]
+) -> tuple[dict[int, Path], str]:
+    """The files in which activations are kept, by depth, and a word about this run's own.
+
+    Whatever can change a bit of an activation is part of its file's key.
+    """
+    depth = settings.freeze
+    if depth == 0:
+        return {}, "Nothing is frozen, so there are no activations to keep."
+    if not worth_keeping(stages, depth):
+        return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
+    decides = (
+        *(dataset.fingerprint, settings.image_size, TRANSFORM, PIL.__version__),
+        *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
+        *(torch.__version__, timm.__version__, settings.device, settings.threads),
+        *(settings.batch_size, "float32", "channels_last", torch.backends.cpu.get_cpu_capability()),
+    )
+    keep = {
+        n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
+        for n in range(1, depth + 1)
+        if worth_keeping(stages, n)
+    }
+    size = 4 * stages[depth].boundary_values * len(dataset)
+    if not cache.make_room(keep[depth], size, settings.cache_gb):
+        return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to keep."
+    return keep, f"Activations of depth {depth} are kept on disk and shared by all runs."
+
+
+def train(run: Run, data: Data, model: Model) -> training.Fit:
+    """Fine-tune, printing one line an epoch; the model keeps its best epoch's weights."""
+    settings = run.settings
+    print(model.boundary_note)
+
+    def line(epoch: Epoch) -> None:
+        scores = epoch.validation
+        print(
+            f"epoch {epoch.epoch:2d} of at most {settings.epochs}   "
+            f"rate {epoch.learning_rate:.1e}   loss {epoch.train_loss:.4f}   "
+            f"validation loss {scores.loss:.4f}, accuracy {scores.accuracy:5.1f} %",
+            flush=True,
+        )
+
+    with run.clock.phase("train"):
+        return training.fit(
+            model.network,
+            model.boundary,
+            data.dataset.labels,
+            data.split.train,
+            data.split.validation,
+            settings=settings,
+            report=line,
+        )
+
+
+def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
+    """Predictions of the best epoch's model for `validation` and `test`."""
+    with run.clock.phase("evaluate"):
+        return {
+            part: evaluate(
+                model.network.suffix,
+                model.boundary,
+                data.dataset.labels,
+                indices,
+                run.settings.batch_size,
+            )
+            for part, indices in (
+                ("validation", data.split.validation),
+                ("test", data.split.test),
+            )
+        }
+
+
+def record(
+    run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
+) -> Record:
+    """Write the run's record and its predictions, and release the run."""
+    predictions = records.predictions_csv(predictions_table(data, evaluations))
+    scores = [epoch.validation for epoch in fitted.history]
+    result = Record(
+        run_id=run.settings.run_id,
+        number=run.settings.number,
+        settings=run.settings,
+        facts=Facts(
+            **data.facts(),
+            trainable_parameters=model.trainable_parameters,
+            total_parameters=model.total_parameters,
+            stages=model.stages,
+        ),
+        outcome=Outcome(
+            history=fitted.history,
+            best_epoch=fitted.best_epoch,
+            validation=evaluations["validation"].metrics,
+            test=evaluations["test"].metrics,
+            best_of_cycle=BestOfCycle(
+                accuracy=max(s.accuracy for s in scores),
+                precision=max(s.precision for s in scores),
+                recall=max(s.recall for s in scores),
+            ),
+            final_weights=weights_hash(model.network.suffix.state_dict()),
+        ),
+        fingerprints=fingerprints(data, model.weights),
+        predictions=hashlib.sha256(predictions).hexdigest(),
+        made=run.clock.made(),
+    )
+    records.save(result, predictions)
+    run.lock.release()
+    return result
+
+
+def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """One row an image, see `records.load_predictions`."""
+    tables = [
+        pd.DataFrame(
+            {
+                "part": part,
+                "image": [data.dataset.names[index] for index in found.indices],
+                "label": found.labels,
+                "predicted": found.predicted,
+                "confidence": found.confidence,
+            }
+        )
+        for part, found in evaluations.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def fingerprints(data: Data, weights: str, *more_code: str) -> Fingerprints:
+    """What decided the outcome; `more_code` as in `code_fingerprint`."""
+    return Fingerprints(
+        data=data.dataset.fingerprint,
+        split=data.split.fingerprint,
+        weights=weights,
+        code=code_fingerprint(*more_code),
+    )
+
+
+def _is_parameter(name: str, value: Any) -> bool:
+    """Whether a name in a notebook's namespace was set there as a parameter."""
+    hidden = name.startswith("_") or name in IPYTHON_NAMES or name.startswith("PAPERMILL_")
+    return not (hidden or isinstance(value, ModuleType) or callable(value))

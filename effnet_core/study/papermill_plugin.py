@@ -1,0 +1,90 @@
+"""Makes `papermill notebooks/train.ipynb -p freeze 2` work as typed, for our notebooks only.
+
+Papermill demands an output path, only warns of a parameter that does not exist, and wraps
+every error in a traceback. It loads this module, as an entry point of the group
+`papermill.engine`, before it reads its command line. If the command line then names one of
+our notebooks, the parameters are checked first, a missing output path becomes the run's place
+under `book/runs/`, and bad input is told in one line. For any other notebook papermill
+behaves as if this module did not exist; so does the library papermill.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from papermill.engines import NBClientEngine
+from papermill.exceptions import PapermillExecutionError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import Settings, read_settings
+from effnet_core.study.records import classical_id
+
+# What papermill registers under our name: its own engine, unchanged.
+ENGINE = NBClientEngine
+
+# Stands for the output path between reading the command line and knowing the run.
+ITS_PLACE = "its place under book/runs"
+
+
+def executed_path(notebook: Path, settings: Settings) -> Path:
+    """Where the executed notebook of a run belongs."""
+    classical = notebook.resolve() == paths.CLASSICAL_NOTEBOOK
+    name = classical_id(settings.seed) if classical else settings.run_id
+    return paths.executed(settings.study) / f"{name}.ipynb"
+
+
+def _is_ours(notebook: str | None) -> bool:
+    ours = (paths.TRAIN_NOTEBOOK, paths.CLASSICAL_NOTEBOOK)
+    return notebook is not None and Path(notebook).resolve() in ours
+
+
+def _watch_command_line() -> None:
+    original = click.Command.parse_args
+
+    def parse_args(command: click.Command, context: click.Context, args: list[str]) -> list[str]:
+        rest = original(command, context, args)
+        cli: Any = sys.modules.get("papermill.cli")
+        if cli and command is cli.papermill and _is_ours(context.params["notebook_path"]):
+            context.params["output_path"] = context.params["output_path"] or ITS_PLACE
+            cli.execute_notebook = _carefully(cli.execute_notebook)
+        return rest
+
+    click.Command.parse_args = parse_args  # type: ignore[method-assign, assignment]
+
+
+def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
+    """Papermill's `execute_notebook` with parameters checked and errors in one line."""
+
+    def execute(
+        input_path: str, output_path: str, parameters: dict[str, Any], **options: Any
+    ) -> Any:
+        try:
+            settings = read_settings(
+                {n: v for n, v in parameters.items() if not n.startswith("PAPERMILL_")}
+            )
+        except InputError as error:
+            raise click.ClickException(str(error)) from None
+        if output_path == ITS_PLACE:
+            place = executed_path(Path(input_path), settings)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            output_path = str(place)
+        try:
+            result = execute_notebook(
+                input_path=input_path, output_path=output_path, parameters=parameters, **options
+            )
+        except PapermillExecutionError as error:
+            if error.ename != InputError.__name__:
+                raise
+            raise click.ClickException(error.evalue) from None
+        click.echo(f"Executed notebook: {output_path}", err=True)
+        return result
+
+    return execute
+
+
+# Under `python -m papermill` the program's name is not known yet.
+if Path(sys.argv[0]).stem in ("papermill", "-m"):
+    _watch_command_line()

@@ -1,0 +1,168 @@
+"""What a study will cost on this device, before anything is started."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch.nn.functional import cross_entropy
+
+from effnet_core.data.datasets import load_dataset
+from effnet_core.data.splits import split
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import build_network
+from effnet_core.model.cost import StepCost, step_cost
+from effnet_core.model.freezing import FrozenNetwork
+from effnet_core.model.heads import build_head
+from effnet_core.study.design import Settings, Study
+
+# Hours are stated for this many images when the study's own can not be counted.
+NOMINAL_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration of a study.
+
+    Attributes:
+        hours: at most, with all epochs trained; None where it would not fit in memory.
+    """
+
+    settings: Settings
+    cost: StepCost
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of a study.
+
+    Attributes:
+        train_images, validation_images, test_images: of one run.
+        note: why these are nominal, or empty.
+        device: where the hours were measured.
+    """
+
+    rows: list[Row]
+    train_images: int
+    validation_images: int
+    test_images: int
+    note: str
+    device: str
+
+
+def plan(study: Study) -> Plan:
+    """Count every configuration's work, time a few steps, and put the two together."""
+    counts, classes, note = _images(study)
+    train, validation, test = counts
+    runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
+    costs = [_cost(settings, classes) for settings in runs]
+    device = study.protocol.device
+    if device == "cuda" and not torch.cuda.is_available():
+        device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()
+    fitting = [i for i, cost in enumerate(costs) if cost.memory < _free_memory(device)]
+    speed = None
+    if fitting:
+        costliest = max(fitting, key=lambda index: costs[index].flop)
+        speed = _measure(runs[costliest], costs[costliest], classes, device)
+    steps = study.protocol.epochs * train / study.protocol.batch_size
+    looks = (study.protocol.epochs * validation + validation + test) / study.protocol.batch_size
+    rows = [
+        Row(
+            settings,
+            cost,
+            speed.hours(cost, steps, looks) if speed and index in fitting else None,
+        )
+        for index, (settings, cost) in enumerate(zip(runs, costs, strict=True))
+    ]
+    return Plan(rows, train, validation, test, note, device)
+
+
+def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
+    protocol = study.protocol
+    try:
+        dataset = load_dataset(protocol.dataset, protocol.data_dir)
+    except InputError as error:
+        images = protocol.max_images or NOMINAL_IMAGES
+        test = round(images * protocol.test_share)
+        validation = round((images - test) * protocol.validation_share)
+        counts = (images - test - validation, validation, test)
+        return counts, 2, f"Hours are for {images} images of 2 classes, as a guess: {error}"
+    parts = split(
+        dataset.labels,
+        dataset.classes,
+        seed=study.seeds[0],
+        test_share=protocol.test_share,
+        validation_share=protocol.validation_share,
+        max_images=protocol.max_images,
+    )
+    counts = (len(parts.train), len(parts.validation), len(parts.test))
+    return counts, len(dataset.classes), ""
+
+
+def _model(settings: Settings, classes: int) -> FrozenNetwork:
+    """With random weights: they cost the same, and need no download."""
+    network = build_network(settings.backbone, drop_path=settings.drop_path)
+    return FrozenNetwork(
+        network, build_head(settings, network.num_features, classes), settings.freeze
+    )
+
+
+def _cost(settings: Settings, classes: int) -> StepCost:
+    with torch.device("meta"):
+        model = _model(settings, classes)
+    return step_cost(model, settings.image_size, settings.batch_size)
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds per FLOP, in a forward pass and in training."""
+
+    forward: float
+    training: float
+
+    def hours(self, cost: StepCost, steps: float, looks: float) -> float:
+        """For a number of training steps and of evaluated batches."""
+        step = cost.prefix_flop * self.forward + 3 * cost.suffix_flop * self.training
+        look = (cost.prefix_flop + cost.suffix_flop) * self.forward
+        return (step * steps + look * looks) / 3600
+
+
+def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _Speed:
+    """Time a forward pass and a training step of one configuration."""
+    torch.set_num_threads(settings.threads)
+    model = _model(settings, classes).to(device).to(memory_format=torch.channels_last)
+    side = settings.image_size
+    images = torch.randn(settings.batch_size, 3, side, side, device=device)
+    targets = torch.zeros(settings.batch_size, dtype=torch.int64, device=device)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(images)
+
+    def step() -> None:
+        cross_entropy(model(images), targets).backward()
+
+    forward_speed = _seconds(forward, device) / (cost.prefix_flop + cost.suffix_flop)
+    training = _seconds(step, device) - cost.prefix_flop * forward_speed
+    return _Speed(forward_speed, training / (3 * cost.suffix_flop))
+
+
+def _seconds(work: Callable[[], None], device: str) -> float:
+    """Median of three, after one that does not count."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def _free_memory(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return psutil.virtual_memory().available

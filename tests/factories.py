@@ -1,0 +1,266 @@
+"""A synthetic study: records that no training made, through the schema that training uses."""
+
+import atexit
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from effnet_core import paths
+from effnet_core.study import records
+from effnet_core.study.design import Settings, load_study
+from effnet_core.study.records import (
+    BestOfCycle,
+    Candidate,
+    ClassicalOutcome,
+    ClassicalRecord,
+    Epoch,
+    Facts,
+    Fingerprints,
+    Made,
+    Metrics,
+    Outcome,
+    Record,
+    Stage,
+)
+
+NEVER = "raise SystemExit('a run page is executed by papermill, never by the book')"
+TEST_IMAGES, VALIDATION_IMAGES = 200, 60
+CLASSES = ["functional", "<b>defective</b>"]
+
+
+def use_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let records, executed notebooks and the finished site live under a temporary folder."""
+    monkeypatch.setattr(paths, "RESULTS", root / "results")
+    monkeypatch.setattr(paths, "EXECUTED", root / "runs")
+    monkeypatch.setenv("EFFNET_SITE", str(root / "site"))
+
+
+@functools.cache
+def built_book() -> Path:
+    """Build the book once for all tests, in a copy of the repository, with a troubled study.
+
+    Configuration 5 is missing, 6 failed, 7 is damaged, 11's notebook is half-written; a study
+    that is not shown has a run page too.
+
+    Returns:
+        The copy; the site is in `_build/html`.
+    """
+    root = Path(tempfile.mkdtemp(prefix="effnet-book-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    for part in ("effnet_core", "studies", "book", "_config.yml"):
+        source = paths.ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, root / part)
+    shutil.rmtree(root / "book" / "runs", ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        use_folders(root, patch)
+        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
+        write_study("quick", skip=(5, 6))
+        pages = paths.executed("quick")
+        for notebook in sorted(pages.iterdir())[8:]:
+            notebook.unlink()
+        runs = {settings.number: settings for settings in load_study("quick").runs()}
+        records.save_failure("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
+        records.record_path("quick", runs[7].run_id).write_text("{")
+        (pages / f"{runs[11].run_id}.ipynb").write_text('{"cells": [')
+        write_notebook(runs[8].model_copy(update={"study": "other"}))
+    build_book(root)
+    return root
+
+
+def build_book(root: Path) -> str:
+    """Build the book of a copy of the repository, warnings being errors; returns the log."""
+    command = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run(
+        [command, "build", "book", "-W", "-n", "--keep-going"],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "EFFNET_STUDY": "quick"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def write_study(name: str = "quick", *, skip: tuple[int, ...] = (), classical: bool = True) -> None:
+    """Leave records and executed notebooks of a study, as `effnet sweep` would.
+
+    Args:
+        name: a study in `studies/`.
+        skip: configuration numbers, 1..28, to leave out.
+        classical: whether to add the baseline and the best classical model.
+    """
+    for settings in load_study(name).runs():
+        if settings.number not in skip:
+            save_run(settings)
+            write_notebook(settings)
+    if classical:
+        save_classical(settings, "baseline", accuracy=70)
+        save_classical(settings, "classical", accuracy=80)
+
+
+def save_run(settings: Settings, accuracy: float | None = None) -> Record:
+    """A finished run; accuracy in per cent, by default plausible for its configuration."""
+    chance = np.random.default_rng(100 * settings.number + settings.seed)
+    if accuracy is None:
+        accuracy = 85 - 0.2 * settings.freeze**2 + chance.normal(0, 1)
+    table = predictions(accuracy, chance)
+    tested = metrics(table, "test")
+    history = [
+        Epoch(
+            epoch=epoch,
+            learning_rate=1e-4 / epoch,
+            train_loss=0.7 / epoch,
+            validation=metrics(predictions(accuracy - 4 / epoch, chance), "validation"),
+        )
+        for epoch in range(1, 5)
+    ]
+    best = max(history, key=lambda epoch: epoch.validation.accuracy)
+    data = records.predictions_csv(table)
+    record = Record(
+        run_id=settings.run_id,
+        number=settings.number,
+        settings=settings,
+        facts=facts(trainable=4_000_000 - 500_000 * settings.freeze),
+        outcome=Outcome(
+            history=history,
+            best_epoch=best.epoch,
+            validation=best.validation,
+            test=tested,
+            best_of_cycle=BestOfCycle(accuracy=90.0, precision=90.0, recall=90.0),
+            final_weights="f" * 64,
+        ),
+        fingerprints=fingerprints(settings.seed),
+        predictions=hashlib.sha256(data).hexdigest(),
+        made=made(train=20.0 - 2 * settings.freeze),
+    )
+    records.save(record, data)
+    return record
+
+
+def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalRecord:
+    """The baseline or the best classical model."""
+    table = predictions(accuracy, np.random.default_rng(0))
+    data = records.predictions_csv(table)
+    candidates = [
+        Candidate(
+            features=features,
+            classifier=classifier,
+            options={"C": 1.0},
+            cv_accuracy=accuracy,
+            cv_sd=1.5,
+            seconds=2.0,
+        )
+        for features in ("pixels", "hog")
+        for classifier in ("svm", "knn")
+    ]
+    record = ClassicalRecord(
+        kind=kind,
+        run_id=f"{kind}-seed0",
+        settings=settings,
+        facts=facts(trainable=0),
+        outcome=ClassicalOutcome(
+            features="hog",
+            classifier="svm",
+            options={"C": 1.0},
+            candidates=candidates,
+            validation=metrics(table, "validation"),
+            test=metrics(table, "test"),
+        ),
+        fingerprints=fingerprints(settings.seed),
+        predictions=hashlib.sha256(data).hexdigest(),
+        made=made(train=1.0),
+    )
+    records.save(record, data)
+    return record
+
+
+def write_notebook(settings: Settings) -> None:
+    """An executed notebook as papermill leaves it."""
+    configuration = settings.model_dump(include={"study", "freeze", "head", "scheduler", "seed"})
+    notebook = nbformat.v4.new_notebook(
+        metadata={"papermill": {"parameters": configuration}},
+        cells=[nbformat.v4.new_markdown_cell("# One run"), nbformat.v4.new_code_cell(NEVER)],
+    )
+    path = paths.executed(settings.study) / f"{settings.run_id}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+
+
+def predictions(accuracy: float, chance: np.random.Generator) -> pd.DataFrame:
+    """Predictions that are right as often as wanted, three of ten images in the second class."""
+    sizes = {"validation": VALIDATION_IMAGES, "test": TEST_IMAGES}
+    tables = []
+    for part, size in sizes.items():
+        label = (np.arange(size) % 10 < 3).astype(int)
+        wrong = chance.permutation(size) >= round(size * accuracy / 100)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "part": part,
+                    "image": [f"{part}-{n}" for n in range(size)],
+                    "label": label,
+                    "predicted": np.where(wrong, 1 - label, label),
+                    "confidence": 0.9,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def metrics(table: pd.DataFrame, part: str) -> Metrics:
+    shown = table[table["part"] == part]
+    accuracy = 100 * float((shown["label"] == shown["predicted"]).mean())
+    return Metrics(
+        images=len(shown),
+        loss=0.4,
+        accuracy=accuracy,
+        precision=accuracy - 1,
+        recall=accuracy - 2,
+        f1=accuracy - 1.5,
+    )
+
+
+def facts(trainable: int) -> Facts:
+    parameters = [1_000, 2_000, 20_000, 60_000, 250_000, 500_000, 1_800_000, 700_000, 400_000]
+    shares = [0.03, 0.05, 0.2, 0.15, 0.12, 0.15, 0.18, 0.08, 0.04]
+    names = ["stem", *(f"stage {n}" for n in range(1, 8)), "final convolution"]
+    return Facts(
+        classes=CLASSES,
+        train_images=180,
+        validation_images=VALIDATION_IMAGES,
+        test_images=TEST_IMAGES,
+        trainable_parameters=trainable,
+        total_parameters=4_000_000,
+        stages=[
+            Stage(name=name, parameters=count, flop_share=share, boundary_values=1000)
+            for name, count, share in zip(names, parameters, shares, strict=True)
+        ],
+    )
+
+
+def fingerprints(seed: int) -> Fingerprints:
+    return Fingerprints(data="a" * 64, split=f"{seed:064x}", weights="b" * 64, code="c" * 64)
+
+
+def made(train: float) -> Made:
+    return Made(
+        started="2025-01-01T00:00:00Z",
+        finished="2025-01-01T00:01:00Z",
+        seconds={"train": train, "total": train + 5},
+        peak_memory_mb=800.0,
+        commit="0123456",
+        versions={"python": "3.11", "torch": "2.14.1"},
+        hardware={"cpu": "a processor", "memory": "24 GiB"},
+    )

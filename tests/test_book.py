@@ -1,0 +1,146 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import nbformat
+import pytest
+from factories import build_book, built_book, save_run, use_folders, write_study
+from sphinx.config import Config
+from sphinx.errors import ConfigError
+
+from effnet_core import paths
+from effnet_core.report import sphinx_extension
+from effnet_core.study.design import load_study
+
+PAGES = sorted(paths.BOOK.glob("*.md"))
+
+
+@pytest.fixture
+def book() -> Path:
+    return built_book()
+
+
+def cells(page: Path) -> list[str]:
+    return re.findall(r"```\{code-cell\}.*?\n\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def test_the_pages_are_those_of_the_table_of_contents():
+    contents = (paths.BOOK / "_toc.yml").read_text()
+    listed = {"index", *re.findall(r"file: (\w+)", contents)}
+    assert {page.stem for page in PAGES} == listed
+    assert len(PAGES) == 8
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("skip", [(), (1, 9, 28), range(1, 29)], ids=["whole", "partial", "none"])
+def test_every_page_computes_whatever_is_missing(page, skip, tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    write_study("quick", skip=tuple(skip), classical=len(skip) < 28)
+    names = {}
+    for cell in cells(page):
+        assert len(cell.strip().splitlines()) <= 4
+        exec(cell, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_opens_with_its_finding(page):
+    body = page.read_text().split("---\n", 2)[2]
+    heading, first = re.search(r"^# (.+)\n\n(.+)$", body, flags=re.MULTILINE).groups()
+    assert heading
+    assert first.startswith("```{code-cell}")
+    assert "findings." in cells(page)[0].strip().splitlines()[-1]
+
+
+def test_pages_hold_no_result_numbers():
+    for page in PAGES:
+        prose = re.sub(r"```.*?```", "", page.read_text().split("---\n", 2)[2], flags=re.DOTALL)
+        assert re.findall(r"\d+[.,]\d+|\d+ ?%", prose) == [], page.name
+
+
+def test_the_book_imports_no_torch():
+    code = (
+        "import sys; from effnet_core.report import evidence, figures, findings, tables, "
+        "sphinx_extension; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_troubled_study_builds_and_says_what_is_missing(book):
+    site = book / "_build" / "html"
+    for page in PAGES:
+        assert 'class="report-finding"' in (site / f"{page.stem}.html").read_text()
+    assert "3 of 28 runs are not part of this" in (site / "index.html").read_text()
+    missing = (site / "reproducibility.html").read_text()
+    assert "The &lt;b&gt;disk&lt;/b&gt; was full." in missing
+
+
+def test_run_pages_have_titles_links_and_records(book):
+    site = book / "_build" / "html"
+    page = (site / "runs" / "quick" / "08-freeze1-mlp-cosine-seed0.html").read_text()
+    assert "Run 8: freeze 1, two extra layers, cosine, seed 0" in page
+    assert 'href="../../results.html#table-1"' in page
+    assert 'href="../../records/08-freeze1-mlp-cosine-seed0.json"' in page
+    assert 'href="07-freeze1-mlp-plateau-seed0.html"' in page
+    assert (site / "records" / "08-freeze1-mlp-cosine-seed0.json").is_file()
+
+
+def test_run_pages_of_other_studies_are_left_out(book):
+    assert not (book / "_build" / "html" / "runs" / "other").exists()
+
+
+def test_all_internal_links_resolve(book):
+    site = book / "_build" / "html"
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
+    broken = []
+    for path, text in pages.items():
+        for target in re.findall(r'(?:href|src)="(?!https?:|data:|mailto:|#)([^"]+)"', text):
+            address, anchor = urldefrag(unquote(target.split("?")[0]))
+            found = (path.parent / address).resolve()
+            inside = not anchor or f'id="{anchor}"' in pages.get(found, "")
+            if not found.is_file() or not inside:
+                broken.append((path.name, target))
+    assert broken == []
+
+
+def test_pages_follow_the_records(book, monkeypatch):
+    page = book / "_build" / "html" / "results.html"
+    before = page.stat().st_mtime_ns
+    assert "Executed notebook" not in build_book(book)
+    assert page.stat().st_mtime_ns == before
+    monkeypatch.setattr(paths, "RESULTS", book / "results")
+    save_run(next(iter(load_study("quick").runs())), accuracy=99.0)
+    assert "Executed notebook" in build_book(book)
+    assert "99.0" in page.read_text()
+
+
+def test_an_unknown_study_stops_the_build(monkeypatch):
+    monkeypatch.setenv("EFFNET_STUDY", "quikc")
+    with pytest.raises(ConfigError, match="did you mean 'quick'"):
+        sphinx_extension.choose_study(None, Config())
+
+
+def test_the_setting_is_overridden_by_the_environment(monkeypatch, tmp_path):
+    use_folders(tmp_path, monkeypatch)
+    config = Config({"effnet_study": "elpv"})
+    config.add("effnet_study", "quick", "env", str)
+    monkeypatch.delenv("EFFNET_STUDY", raising=False)
+    sphinx_extension.choose_study(None, config)
+    assert config.effnet_study == "elpv"
+    monkeypatch.setenv("EFFNET_STUDY", "published/quick")
+    sphinx_extension.choose_study(None, config)
+    assert config.effnet_study == "published/quick"
+
+
+def test_a_notebook_without_parameters_keeps_its_name():
+    notebook = nbformat.v4.new_notebook()
+    assert sphinx_extension.title("classical-seed0", notebook) == "classical seed0"
+
+
+def test_interactive_pages_fall_back_to_the_readers_own_study(monkeypatch):
+    monkeypatch.delenv("EFFNET_STUDY", raising=False)
+    assert "EFFNET_STUDY" not in os.environ
+    assert sphinx_extension.load_design("quick").name == "quick"

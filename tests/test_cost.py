@@ -1,0 +1,42 @@
+"""Counts of parameters and arithmetic against what is known of the architectures."""
+
+import itertools
+
+import pytest
+import torch
+
+from effnet_core.model.backbones import build_network
+from effnet_core.model.cost import stage_costs, step_cost
+from effnet_core.model.freezing import FrozenNetwork
+
+
+def test_v2_l_at_480_as_published():
+    # 56.1 GMAC forward an image and 118.5 M parameters, timm's results-imagenet and model card.
+    with torch.device("meta"):
+        network = build_network("tf_efficientnetv2_l")
+        head = torch.nn.Linear(network.num_features, 2)
+    stages = stage_costs(network, 480)
+    assert [stage.name for stage in stages[1:-1]] == [f"stage {n}" for n in range(1, 8)]
+    assert sum(stage.flop_share for stage in stages) == pytest.approx(1)
+    classifier = 1280 * 1000 + 1000
+    assert sum(s.parameters for s in stages) + classifier == pytest.approx(118.5e6, rel=1e-3)
+    cost = step_cost(FrozenNetwork(network, head, 0), 480, 1)
+    assert cost.suffix_flop == pytest.approx(2 * 56.1e9, rel=5e-3)
+    assert cost.prefix_flop == 0
+    assert cost.flop == 3 * cost.suffix_flop
+
+
+def test_freezing_moves_work_to_the_prefix():
+    costs = []
+    for freeze in range(7):
+        with torch.device("meta"):
+            network = build_network("tf_efficientnet_lite0")
+            head = torch.nn.Linear(network.num_features, 2)
+        costs.append(step_cost(FrozenNetwork(network, head, freeze), 64, 4))
+    forward = {cost.prefix_flop + cost.suffix_flop for cost in costs}
+    assert len(forward) == 1
+    for shallow, deep in itertools.pairwise(costs):
+        assert deep.prefix_flop > shallow.prefix_flop
+        assert deep.flop < shallow.flop
+        assert deep.memory < shallow.memory
+        assert deep.trainable <= shallow.trainable

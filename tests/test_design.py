@@ -1,0 +1,189 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study import design
+from effnet_core.study.design import load_study, number, override_lines, read_settings, run_id
+
+STUDIES = ["elpv", "paper", "quick"]
+CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
+
+# Columns "Additional layers", "N-Freeze" and "Scheduler" of the source's Table 1, row by row.
+TABLE_1 = [
+    *[("none", 0, "plateau"), ("none", 0, "cosine"), ("mlp", 0, "plateau"), ("mlp", 0, "cosine")],
+    *[("none", 1, "plateau"), ("none", 1, "cosine"), ("mlp", 1, "plateau"), ("mlp", 1, "cosine")],
+    *[("none", 2, "plateau"), ("none", 2, "cosine"), ("mlp", 2, "plateau"), ("mlp", 2, "cosine")],
+    *[("none", 3, "plateau"), ("none", 3, "cosine"), ("mlp", 3, "plateau"), ("mlp", 3, "cosine")],
+    *[("none", 4, "plateau"), ("none", 4, "cosine"), ("mlp", 4, "plateau"), ("mlp", 4, "cosine")],
+    *[("none", 5, "plateau"), ("none", 5, "cosine"), ("mlp", 5, "plateau"), ("mlp", 5, "cosine")],
+    *[("none", 6, "plateau"), ("none", 6, "cosine"), ("mlp", 6, "plateau"), ("mlp", 6, "cosine")],
+]
+
+# The source, section 2: "initial learning rate 1e-5", "batch size 4", "at most 15 epochs",
+# "train : validation 3 : 1", "early_stop_patience 2", "ReduceLROnPlateau(patience=1, factor=0.5)";
+# section 1: "EfficientNetV2 L (input 480x480)".
+SOURCE = {
+    "backbone": "tf_efficientnetv2_l.in21k_ft_in1k",
+    "image_size": 480,
+    "learning_rate": 1e-5,
+    "batch_size": 4,
+    "epochs": 15,
+    "validation_share": 0.25,
+    "early_stop_patience": 2,
+    "plateau_patience": 1,
+    "plateau_factor": 0.5,
+    "weights": "hub",
+    "dataset": "imagefolder",
+    "max_images": 0,
+}
+
+
+def test_the_studies_are_the_ones_tested_here():
+    assert design.study_names() == STUDIES
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_the_28_configurations_in_the_order_of_table_1(name):
+    study = load_study(name)
+    runs = list(study.runs())
+    assert len(runs) == 28 * len(study.seeds)
+    for place, run in enumerate(runs):
+        assert run.number == 1 + place % 28
+        assert (run.head, run.freeze, run.scheduler) == TABLE_1[run.number - 1]
+        assert run.seed == study.seeds[place // 28]
+        assert run.study == name
+    assert len({run.run_id for run in runs}) == len(runs)
+
+
+def test_paper_is_the_sources_protocol_line_by_line():
+    protocol = load_study("paper").protocol.model_dump()
+    assert {name: protocol[name] for name in SOURCE} == SOURCE
+
+
+def test_schedule_and_patience_of_every_study_are_the_sources():
+    names = ("batch_size", "early_stop_patience", "plateau_patience", "plateau_factor")
+    for study in STUDIES:
+        protocol = load_study(study).protocol
+        assert {n: getattr(protocol, n) for n in names} == {n: SOURCE[n] for n in names}
+
+
+def test_run_ids_sort_as_table_1():
+    ids = [run_id(freeze, head, scheduler, 0) for head, freeze, scheduler in TABLE_1]
+    assert ids == sorted(ids)
+    assert ids[8] == "09-freeze2-none-plateau-seed0"
+    assert [number(f, h, s) for h, f, s in TABLE_1] == list(range(1, 29))
+
+
+def test_settings_of_a_study_are_one_of_its_runs():
+    assert read_settings({"study": "quick", **CONFIGURATION}) in list(load_study("quick").runs())
+
+
+def test_an_override_makes_a_study_of_another_name():
+    given_twice = [read_settings(CONFIGURATION | {"epochs": 1}) for _ in range(2)]
+    other = read_settings(CONFIGURATION | {"epochs": 2})
+    names = {run.study for run in (*given_twice, other)}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"quick-[0-9a-f]{6}", name) for name in names)
+    assert given_twice[0].epochs == 1
+    assert override_lines(given_twice[0], load_study("quick").protocol) == ["epochs: 4 -> 1"]
+
+
+def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
+    same = {"epochs": load_study("quick").protocol.epochs, "data_dir": None, "image_size": None}
+    assert read_settings(CONFIGURATION | same).study == "quick"
+    one, also_one = (read_settings(CONFIGURATION | {"learning_rate": r}) for r in (1, 1.0))
+    assert one == also_one
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"study": "quik"}, ["'quik'", "did you mean 'quick'?", "elpv, paper, quick"]),
+        ({"study": 3}, ["study = 3", "'quick'"]),
+        ({"frieze": 2}, ["'frieze'", "did you mean 'freeze'?", "scheduler"]),
+        ({"zzz": 2}, ["no setting 'zzz'. Valid names: ", "freeze, head, scheduler, seed"]),
+        ({"freeze": -1}, ["freeze = -1", "greater than or equal to 0"]),
+        ({"freeze": 7}, ["freeze = 7", "less than or equal to 6"]),
+        ({"freeze": "two"}, ["freeze = 'two'", "integer"]),
+        ({"freeze": 2.0}, ["freeze = 2.0", "integer"]),
+        ({"freeze": True}, ["freeze = True", "integer"]),
+        ({"freeze": None}, ["freeze = None", "integer"]),
+        ({"head": "mpl"}, ["head = 'mpl'", "'none' or 'mlp'", "did you mean 'mlp'?"]),
+        ({"scheduler": "cosin"}, ["'plateau' or 'cosine'", "did you mean 'cosine'?"]),
+        ({"dataset": "eplv"}, ["dataset = 'eplv'", "imagefolder", "did you mean 'elpv'?"]),
+        ({"dataset": 5}, ["dataset = 5", "'elpv'"]),
+        ({"image_size": 4000}, ["image_size = 4000", "2048"]),
+        ({"learning_rate": 0.0}, ["learning_rate = 0.0", "greater than 0"]),
+        ({"learning_rate": float("nan")}, ["learning_rate = nan"]),
+        ({"learning_rate": float("inf")}, ["learning_rate = inf", "finite"]),
+        ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),
+        ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
+        ({"device": "gpu"}, ["device = 'gpu'", "'cpu' or 'cuda'"]),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_right(wrong, words):
+    with pytest.raises(InputError) as caught:
+        read_settings(CONFIGURATION | wrong)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_all_problems_are_named_at_once():
+    with pytest.raises(InputError, match=r"freeze = 7.*head = 'mpl'"):
+        read_settings(CONFIGURATION | {"freeze": 7, "head": "mpl"})
+
+
+PROTOCOL = "protocol: {dataset: digits, image_size: 32, weights: none}"
+
+
+def test_a_study_of_your_own_is_a_file(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text(f"title: t\nseeds: [3]\nfactors: {{freeze: [0, 6]}}\n{PROTOCOL}")
+    runs = list(load_study(str(path)).runs())
+    assert [run.number for run in runs] == [1, 2, 3, 4, 25, 26, 27, 28]
+    assert {(run.study, run.seed, run.dataset) for run in runs} == {("mine", 3, "digits")}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", ["not valid YAML"]),
+        ("just words", ["must hold settings"]),
+        ("", ["must hold settings"]),
+        ("title: t\nseeds: [0]\n", ["protocol is missing"]),
+        (f"title: t\nseeds: []\n{PROTOCOL}", ["seeds = []", "at least 1 item"]),
+        (f"title: t\nseeds: [a]\n{PROTOCOL}", ["seeds.0 = 'a'", "integer"]),
+        (f"title: t\nseeds: [0]\nprotocl: {{}}\n{PROTOCOL}", ["did you mean 'protocol'?"]),
+        (f"name: x\ntitle: t\nseeds: [0]\n{PROTOCOL}", ["Remove `name`"]),
+        ("title: t\nseeds: [0]\nprotocol: {epoch: 3}", ["did you mean 'epochs'?", "image_size"]),
+        (f"title: t\nseeds: [0]\nfactors: {{heads: [mlp]}}\n{PROTOCOL}", ["did you mean 'head'?"]),
+        (f"title: t\nseeds: [0]\nfactors: {{head: []}}\n{PROTOCOL}", ["factors.head = []"]),
+        (f"title: t\nseeds: [0]\nfactors: {{freeze: [7]}}\n{PROTOCOL}", ["factors.freeze.0 = 7"]),
+    ],
+)
+def test_a_wrong_study_file_is_named_with_its_problem(tmp_path, text, words):
+    path = tmp_path / "mine.yml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_study(str(path))
+    assert all(word in str(caught.value) for word in [str(path), *words]), str(caught.value)
+
+
+def test_a_study_file_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_bytes(b"title: \xff\xfe")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_study(str(path))
+
+
+@given(st.text().filter(lambda name: name not in STUDIES))
+def test_any_other_name_is_not_a_study(name):
+    with pytest.raises(InputError):
+        load_study(name)
+
+
+def test_every_study_file_is_read_from_the_studies_folder():
+    assert [path.stem for path in sorted(paths.STUDIES.iterdir())] == STUDIES

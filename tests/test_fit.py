@@ -1,0 +1,214 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import load_backbone
+from effnet_core.model.freezing import FrozenNetwork
+from effnet_core.model.heads import build_head
+from effnet_core.model.prefix import Pixels, frozen_boundary
+from effnet_core.training import fit as training
+from effnet_core.training.evaluate import evaluate
+
+TRAIN, VALIDATION = np.arange(16), np.arange(16, 24)
+
+
+def fit_digits(settings, small_images, report=lambda _: None):
+    """Train lite0 on zeros and ones: the model, its boundary and the fit."""
+    images, labels = small_images
+    backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
+    head = build_head(settings, backbone.features, 2)
+    model = FrozenNetwork(backbone.network, head, settings.freeze)
+    model.to(memory_format=torch.channels_last)
+    pixels = Pixels(images, backbone, "cpu")
+    boundary = frozen_boundary(pixels, model.prefix, settings.freeze, settings.batch_size, {})
+    fitted = training.fit(
+        model, boundary, labels, TRAIN, VALIDATION, settings=settings, report=report
+    )
+    return model, boundary, fitted
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_same_settings_give_the_same_fit_to_the_bit(make_settings, small_images):
+    # With everything random that a run can have: dropout, stochastic depth, data order.
+    same = {"head": "mlp", "freeze": 2, "drop_path": 0.3, "dropout": 0.4}
+    model, _, first = fit_digits(make_settings(**same), small_images)
+    torch.rand(5)
+    again, _, second = fit_digits(make_settings(**same), small_images)
+    other, _, third = fit_digits(make_settings(**same, seed=1), small_images)
+    assert first == second
+    assert equal(state(model), state(again))
+    assert first != third
+    assert not equal(state(model), state(other))
+
+
+def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images):
+    settings = make_settings(freeze=4, weights="packaged", epochs=4, learning_rate=1e-3)
+    start = FrozenNetwork(load_backbone(settings.backbone, "packaged").network, nn.Identity(), 4)
+    told = []
+    model, _, fitted = fit_digits(settings, small_images, told.append)
+    assert equal(state(model.prefix), state(start.prefix))
+    losses = [epoch.train_loss for epoch in fitted.history]
+    assert min(losses[1:]) < 0.8 * losses[0]
+    assert told == fitted.history
+    assert [epoch.epoch for epoch in told] == list(range(1, len(told) + 1))
+
+
+def test_the_model_has_the_weights_of_the_best_epoch(make_settings, small_images):
+    # Eight images can not get better ten times, so the last epoch is not the best.
+    settings = make_settings(freeze=5, epochs=10, learning_rate=1e-2, early_stop_patience=1)
+    model, boundary, fitted = fit_digits(settings, small_images)
+    assert fitted.best_epoch < len(fitted.history)
+    best = fitted.history[fitted.best_epoch - 1].validation
+    labels = small_images[1]
+    assert evaluate(model.suffix, boundary, labels, VALIDATION, 4).metrics == best
+
+
+def test_a_run_that_diverges_is_told(make_settings, small_images):
+    with pytest.raises(InputError, match=r"diverged.*Lower learning_rate"):
+        fit_digits(make_settings(freeze=6, learning_rate=1e30), small_images)
+
+
+class Line(nn.Module):
+    """One linear layer, with the parts that `fit` needs of a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.suffix = nn.Linear(3, 2)
+
+    def trainable_parameters(self):
+        return list(self.parameters())
+
+
+@pytest.fixture
+def scripted(monkeypatch, make_settings, make_metrics):
+    """Fit with validation results as written in a script, epoch by epoch.
+
+    Returns the model, the fit, and the weights that each epoch was evaluated with.
+    """
+
+    def run(accuracies, losses=None, **changes):
+        script = zip(accuracies, losses or [1.0] * len(accuracies), strict=True)
+        seen = []
+
+        def evaluate_as_written(suffix, *_):
+            seen.append(state(suffix))
+            return SimpleNamespace(metrics=make_metrics(*next(script)))
+
+        monkeypatch.setattr(training, "evaluate", evaluate_as_written)
+        table = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+        settings = make_settings(**({"epochs": len(accuracies), "learning_rate": 0.1} | changes))
+        model = Line()
+        labels = np.array([0, 1] * 4)
+        fitted = training.fit(
+            model,
+            table.__getitem__,
+            labels,
+            np.arange(8),
+            np.arange(8),
+            settings=settings,
+            report=lambda _: None,
+        )
+        return model, fitted, seen
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "epochs", "best"),
+    [
+        ([50, 60, 70, 80], 2, 4, 4),  # always better: never stopped
+        ([80, 70, 60, 90], 2, 3, 1),  # stopped before the 90
+        ([80, 70, 85, 70, 60, 90], 2, 5, 3),  # one worse epoch is forgiven
+        ([50, 60, 60, 60, 90], 2, 4, 2),  # an equal epoch is not better; the first counts
+        ([60, 60], 2, 2, 1),
+        ([60, 50, 60, 90], 2, 3, 1),
+        ([80, 70, 90], 1, 2, 1),
+        ([80, 70, 70, 90, 10], 3, 5, 4),
+        ([50], 2, 1, 1),
+        ([50, 60, 55], 2, 3, 2),  # patience not yet used up when the epochs are
+    ],
+)
+def test_early_stopping_and_best_epoch(scripted, accuracies, patience, epochs, best):
+    model, fitted, seen = scripted(accuracies, early_stop_patience=patience)
+    assert len(fitted.history) == epochs
+    assert fitted.best_epoch == best
+    assert equal(state(model.suffix), seen[best - 1])
+    assert sum(equal(state(model.suffix), weights) for weights in seen) == 1
+
+
+def test_the_plateau_rate_drops_before_early_stopping_ends_the_run(scripted):
+    # The loss rises from the second epoch on while accuracy still improves now and then.
+    _, fitted, _ = scripted([50, 51, 51, 52, 52, 52], losses=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
+    rates = [epoch.learning_rate for epoch in fitted.history]
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+def test_where_loss_and_accuracy_fail_together_the_run_ends_before_the_rate_drops(scripted):
+    _, fitted, _ = scripted([50, 40, 40, 60], losses=[1.0, 1.1, 1.2, 1.3])
+    assert [epoch.learning_rate for epoch in fitted.history] == [0.1, 0.1, 0.1]
+
+
+def test_the_cosine_rate_of_each_epoch_is_recorded(scripted):
+    _, fitted, _ = scripted([50, 51, 52, 53, 54], scheduler="cosine")
+    expected = [0.1 * (1 + math.cos(math.pi * done / 5)) / 2 for done in range(5)]
+    assert [epoch.learning_rate for epoch in fitted.history] == pytest.approx(expected)
+
+
+def test_the_cosine_rate_does_not_depend_on_when_the_run_stops(scripted):
+    _, fitted, _ = scripted([50, 40, 40, 60, 70], scheduler="cosine")
+    expected = [0.1 * (1 + math.cos(math.pi * done / 5)) / 2 for done in range(3)]
+    assert [epoch.learning_rate for epoch in fitted.history] == pytest.approx(expected)
+
+
+def test_every_epoch_sees_every_image_once_in_another_order(make_settings, monkeypatch):
+    seen = []
+
+    def loss(logits, targets):
+        seen.append(logits.detach()[:, 0].long().tolist())
+        return logits.sum() * 0
+
+    monkeypatch.setattr(training, "cross_entropy", loss)
+    model = Line()
+    nn.init.zeros_(model.suffix.bias)
+    model.suffix.weight.data = torch.tensor([[1.0, 0, 0], [0, 0, 0]])
+    table = torch.zeros(9, 3)
+    table[:, 0] = torch.arange(9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    order = np.random.default_rng(0)
+    for _ in range(2):
+        training.train_epoch(
+            model,
+            table.__getitem__,
+            np.zeros(9, dtype=np.int64),
+            order.permutation(np.arange(9)),
+            optimizer=optimizer,
+            settings=make_settings(),
+        )
+    assert [len(batch) for batch in seen] == [4, 5, 4, 5]
+    one, two = seen[0] + seen[1], seen[2] + seen[3]
+    assert sorted(one) == sorted(two) == list(range(9))
+    assert one != two
+
+
+@given(st.integers(1, 300), st.integers(2, 64))
+def test_batches_are_the_order_in_pieces_and_none_is_a_single_image(count, size):
+    order = np.random.default_rng(0).permutation(count)
+    found = training.batches(order, size)
+    assert np.array_equal(np.concatenate(found), order)
+    assert all(len(batch) == size for batch in found[:-1])
+    assert len(found[-1]) <= size + 1
+    assert len(found[-1]) > 1 or count == 1

@@ -1,0 +1,171 @@
+import errno
+import json
+import os
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.records import checksum, load, load_predictions, load_study_records, save
+
+# Each example writes over the files of the one before, so they may share a folder.
+shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+percentages = st.floats(0, 100)
+# Of what file names may hold, all but control characters, which CSV readers take for line ends.
+file_names = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\0"), min_size=1
+).map(lambda text: f"class/{text}")
+
+
+@shared_folder
+@given(accuracy=percentages, freeze=st.integers(0, 6), seed=st.integers(0, 2**63), image=file_names)
+def test_a_record_comes_back_as_it_was(*, own_folders, make_record, accuracy, freeze, seed, image):
+    record, predictions = make_record(accuracy, image, freeze=freeze, seed=seed)
+    path = save(record, predictions)
+    assert load(path) == record
+    rows = load_predictions(path)
+    assert list(rows["image"]) == [image, "b/2.png"]
+    assert list(rows["confidence"]) == [0.9, 0.6]
+
+
+def test_a_record_has_its_place_and_nothing_else_is_left(own_folders, make_record):
+    path = save(*make_record(freeze=2))
+    assert path == own_folders / "results/small/09-freeze2-none-plateau-seed0.json"
+    assert {file.name for file in path.parent.iterdir()} == {
+        "09-freeze2-none-plateau-seed0.json",
+        "09-freeze2-none-plateau-seed0.predictions.csv",
+    }
+
+
+def test_equal_records_are_equal_files(own_folders, make_record):
+    first = save(*make_record()).read_bytes()
+    assert save(*make_record()).read_bytes() == first
+
+
+def test_no_number_of_a_record_is_infinite(make_metrics):
+    with pytest.raises(ValidationError, match="finite"):
+        make_metrics(75.0, loss=float("nan"))
+
+
+def test_a_record_of_other_predictions_is_not_written(own_folders, make_record):
+    record, predictions = make_record()
+    with pytest.raises(ValueError, match="other predictions"):
+        save(record, predictions + b"\n")
+    assert not paths.RESULTS.exists()
+
+
+@shared_folder
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_half_written_record_is_refused(own_folders, make_record, share):
+    path = save(*make_record())
+    whole = path.read_bytes().rstrip()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match=r"plateau-seed0\.json is damaged.*repeat the run"):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", "null", '"x"', "\xff"])
+def test_a_file_that_is_no_record_is_refused(own_folders, make_record, text):
+    path = save(*make_record())
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="is damaged"):
+        load(path)
+
+
+def test_every_number_edited_by_hand_is_noticed(own_folders, make_record):
+    path = save(*make_record(accuracy=61.5))
+    text = path.read_text()
+    assert text.count("61.5") > 5
+    start = text.find("61.5")
+    while start >= 0:
+        path.write_text(text[:start] + "91.5" + text[start + 4 :])
+        with pytest.raises(InputError, match=r"changed after it was written.*restore it"):
+            load(path)
+        start = text.find("61.5", start + 1)
+
+
+@pytest.mark.parametrize("change", [{"number": 29}, {"schema_version": 2}, {"extra": 1}])
+def test_a_record_of_another_form_is_refused_even_with_a_right_checksum(
+    own_folders, make_record, change
+):
+    path = save(*make_record())
+    content = json.loads(path.read_text()) | change
+    path.write_text(json.dumps(content | {"checksum": checksum(content)}))
+    with pytest.raises(InputError, match=f"not a valid record: {next(iter(change))}"):
+        load(path)
+
+
+def test_a_copy_under_another_name_does_not_count_twice(own_folders, make_record):
+    path = save(*make_record())
+    path.with_name("copy.json").write_bytes(path.read_bytes())
+    found, damaged = load_study_records("small")
+    assert len(found) == 1
+    assert len(damaged) == 1
+    assert "copy.json" in damaged[0]
+
+
+@pytest.mark.parametrize("changed", [None, b"part,image,label,predicted,confidence\n"])
+def test_changed_or_missing_predictions_are_noticed(own_folders, make_record, changed):
+    path = save(*make_record())
+    beside = records.predictions_path(path)
+    beside.unlink() if changed is None else beside.write_bytes(changed)
+    for read in (load, load_predictions):
+        with pytest.raises(InputError, match=r"predictions\.csv is missing or was changed"):
+            read(path)
+
+
+def test_the_predictions_file_has_its_columns_whatever_the_table_holds():
+    columns = [*records.PREDICTION_COLUMNS[::-1], "more"]
+    table = pd.DataFrame([(0.12345678, 1, 0, "x", "test", 5)], columns=columns)
+    text = "part,image,label,predicted,confidence\ntest,x,0,1,0.123457\n"
+    assert records.predictions_csv(table) == text.encode()
+
+
+def test_damaged_records_are_told_and_not_counted(own_folders, make_record):
+    whole = save(*make_record(freeze=0))
+    half = save(*make_record(freeze=1))
+    half.write_bytes(half.read_bytes()[:100])
+    found, damaged = load_study_records("small")
+    assert [record.run_id for record in found] == [whole.stem]
+    assert len(damaged) == 1
+    assert half.name in damaged[0]
+
+
+def test_a_published_study_is_read_from_its_own_folder(own_folders, make_record):
+    path = save(*make_record())
+    published = paths.records("published/small")
+    published.parent.mkdir(parents=True)
+    path.parent.rename(published)
+    assert [record.run_id for record in load_study_records("published/small")[0]] == [path.stem]
+    assert load_study_records("small") == ([], [])
+
+
+def test_a_file_in_place_of_the_results_folder_is_told(own_folders, make_record):
+    paths.RESULTS.write_text("in the way")
+    with pytest.raises(InputError, match=r"Can not write .*results.*: .*Make the folder writable"):
+        save(*make_record())
+    assert paths.RESULTS.read_text() == "in the way"
+
+
+def test_a_full_disk_leaves_no_half_record(own_folders, make_record, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"No space left.*free some space"):
+        save(*make_record())
+    assert list(paths.records("small").iterdir()) == []
+
+
+def test_a_failure_is_noted_until_the_run_succeeds(own_folders, make_record):
+    record, predictions = make_record()
+    records.save_failure("small", record.run_id, "out of memory", "runs/x.ipynb")
+    assert records.load_failures("small") == {record.run_id: "out of memory"}
+    assert load_study_records("small") == ([], [])
+    save(record, predictions)
+    assert records.load_failures("small") == {}

@@ -1,0 +1,151 @@
+"""What a newcomer meets: the top level, the commands of the README, the pins, clean notebooks."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from effnet_core import paths
+from effnet_core.cli import app
+
+README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+LOCK = (paths.ROOT / ".lock" / "requirements.txt").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+TOP_LEVEL = {
+    *("README.md", "LICENSE", "CITATION.cff"),
+    *("Makefile", "pyproject.toml", "environment.yml", "_config.yml"),
+    *("studies", "notebooks", "effnet_core", "book", "results", "tests"),
+}
+PUBLISHED = ("results/published/", "book/runs/published/")
+# A home folder or a temporary one in a committed file would be somebody's machine.
+MACHINE_PATH = re.compile(rb"(?<![\w.])/(?:root|home|Users|work|tmp|opt)/[\w.-]+/")
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[str]:
+    """Files that are in git, or would be after `git add`, relative to the top level."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=paths.ROOT, capture_output=True, check=True)
+    names = [name for name in listed.stdout.decode().split("\0") if name]
+    return [name for name in names if (paths.ROOT / name).is_file()]
+
+
+def commands(program: str) -> set[str]:
+    """What the code blocks of the README give to a program as its first argument."""
+    blocks = re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL)
+    return set(re.findall(rf"^(?:\w+=\S+ )?{program} (\S+)", "".join(blocks), flags=re.MULTILINE))
+
+
+def pins(text: str) -> dict[str, str]:
+    """Version by package name, from lines such as `name==1.0 ; marker`."""
+    found = re.findall(r"^\s*(?:- )?([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+def test_top_level_is_what_a_newcomer_expects(committed):
+    met = {Path(name).parts[0] for name in committed}
+    assert {name for name in met if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_readme_opens_with_two_commands_that_are_targets():
+    opening = README.split("```")[1].strip().splitlines()
+    assert [line.split()[:2] for line in opening] == [["make", "report"], ["make", "book"]]
+
+
+def test_readmes_commands_exist():
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, flags=re.MULTILINE))
+    assert commands("make") <= targets
+    for target in re.findall(r"`make (\w+)`", README):
+        assert target in targets
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert commands("effnet")
+    assert commands("effnet") <= known
+    for notebook in commands("papermill"):
+        assert (paths.ROOT / notebook).is_file()
+
+
+def test_readmes_links_resolve():
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert (paths.ROOT / link).exists(), link
+
+
+def test_make_help_lists_every_target():
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    phony = re.search(r"^\.PHONY: (.*)", MAKEFILE, flags=re.MULTILINE)[1].split()
+    assert [line.split()[1] for line in shown.splitlines()] == phony
+
+
+def test_make_refuses_another_python(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    for name in ("Makefile", "pyproject.toml", ".lock/requirements.txt"):
+        (tmp_path / name).write_bytes((paths.ROOT / name).read_bytes())
+    result = subprocess.run(
+        ["make", "book", "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    assert "Python 3.11" in result.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_environment_and_pyproject_agree():
+    environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text(encoding="utf-8"))
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == [*PROJECT["dependencies"], "-e ."]
+    (python,) = [e for e in environment["dependencies"] if str(e).startswith("python=")]
+    assert python == "python=3.11"
+    assert PROJECT["requires-python"].endswith("<3.12")
+
+
+def test_lock_holds_every_dependency_with_hashes():
+    extras = PROJECT["optional-dependencies"]["dev"]
+    wanted = pins("\n".join([*PROJECT["dependencies"], *extras]))
+    assert len(wanted) == len(PROJECT["dependencies"]) + len(extras), "something is not pinned"
+    locked = pins(LOCK)
+    assert {name: locked.get(name) for name in wanted} == wanted
+    entries = re.split(r"\n(?=\S)", LOCK)
+    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry.split("\n")[0])
+
+
+def test_lock_names_no_place_to_install_from():
+    assert "://" not in LOCK
+    assert "index" not in {line.split()[0].strip("-") for line in LOCK.splitlines() if line}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name
+)
+def test_notebooks_are_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all(cell.get("id") for cell in notebook.cells)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+def test_no_paths_of_somebodys_machine(committed):
+    found = {
+        name: match.group().decode()
+        for name in committed
+        if (match := MACHINE_PATH.search((paths.ROOT / name).read_bytes()))
+    }
+    assert found == {}
+
+
+def test_large_files_are_published_results_only(committed):
+    large = [name for name in committed if (paths.ROOT / name).stat().st_size > 1_000_000]
+    assert [name for name in large if not name.startswith(PUBLISHED)] == []

@@ -1,0 +1,95 @@
+"""One run in this process: from settings to a record, the same one each time."""
+
+import pytest
+
+from effnet_core import run
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
+
+SMALL = {
+    "study": "quick",
+    "freeze": 6,
+    "dataset": "digits",
+    "max_images": 80,
+    "image_size": 32,
+    "weights": "none",
+    "epochs": 2,
+}
+
+
+def finish(**changes) -> records.Record:
+    this = run.begin(SMALL | changes)
+    data = run.load_data(this)
+    model = run.build_model(this, data)
+    fitted = run.train(this, data, model)
+    return run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+
+
+def test_record_is_true_and_repeatable(own_folders):
+    first = finish()
+    path = records.record_path(first.settings.study, first.run_id)
+    assert records.load(path) == first
+
+    table = records.load_predictions(path)
+    for part, stated in (("validation", first.outcome.validation), ("test", first.outcome.test)):
+        rows = table[table.part == part]
+        assert len(rows) == stated.images
+        assert 100 * (rows.label == rows.predicted).mean() == pytest.approx(stated.accuracy)
+    best = first.outcome.history[first.outcome.best_epoch - 1]
+    assert best.validation == first.outcome.validation
+    assert first.outcome.best_of_cycle.accuracy == best.validation.accuracy
+
+    again = finish()
+    assert again.model_copy(update={"made": first.made}) == first
+    other = finish(seed=1)
+    assert other.outcome.final_weights != first.outcome.final_weights
+    assert other.fingerprints.split != first.fingerprints.split
+    assert other.fingerprints.data == first.fingerprints.data
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("freeze", FREEZE)
+def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
+    configuration = {"freeze": freeze, "head": head, "scheduler": scheduler}
+    computed = finish(**configuration, max_images=60, cache_gb=0.0)
+    assert not list(own_folders.glob("cache/prefix/*"))
+    for _ in range(2):  # filled by the first, read by the second
+        kept = finish(**configuration, max_images=60)
+        assert kept.outcome == computed.outcome  # losses, rates, epochs, weights: to the bit
+        assert kept.predictions == computed.predictions
+    assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 1)
+
+
+def test_settings_that_differ_from_the_study_make_another_study(own_folders):
+    settings = run.begin(SMALL).settings
+    assert settings.study.startswith("quick-")
+    assert run.begin(SMALL | {"epochs": 3}).settings.study != settings.study
+    assert run.begin({"study": "quick", "freeze": 6}).settings.study == "quick"
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(own_folders):
+    this = run.begin(SMALL)
+    with pytest.raises(InputError, match="being trained by another process"):
+        run.begin(SMALL)
+    this.lock.release()
+    run.begin(SMALL).lock.release()
+
+
+def test_begin_reads_a_notebooks_names():
+    names = {"_i1": "code", "In": [], "run": run, "PAPERMILL_INPUT_PATH": "x", "freze": 2}
+    with pytest.raises(InputError, match="no setting 'freze'"):
+        run.begin(names)
+
+
+def test_results_folder_that_can_not_be_written(own_folders):
+    (own_folders / "results").write_text("a file in the way")
+    with pytest.raises(InputError, match=r"Can not write .*results"):
+        run.begin(SMALL)
+
+
+def test_gpu_that_is_not_there(own_folders, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="-p device cpu"):
+        run.begin(SMALL | {"device": "cuda"})

@@ -1,0 +1,59 @@
+"""`effnet sweep` and `effnet status`: what is missing gets done, once, and is told."""
+
+import json
+
+FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
+SECOND = "results/tiny/25-freeze6-none-plateau-seed0.json"
+
+
+def test_sweep_trains_once_and_heals(clone):
+    result = clone.run("effnet", "sweep", "tiny", "--jobs", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "3 of 3 runs to do, 2 side by side" in result.stdout
+    lines = [line for line in result.stdout.splitlines() if line.startswith("[")]
+    assert [line.split(",")[0] for line in lines] == ["[1/3", "[2/3", "[3/3"]
+    assert all("test" in line and "validation" in line for line in lines)
+    made = {name: (clone.root / name).read_bytes() for name in clone.files()}
+    assert {FIRST, SECOND, "results/tiny/classical-seed0.json"} <= set(made)
+    assert len([name for name in made if name.startswith("book/runs/tiny/")]) == 3
+
+    again = clone.run("effnet", "sweep", "tiny")
+    assert again.returncode == 0
+    assert "All 3 runs of tiny are done; nothing to train" in again.stdout
+    assert {name: (clone.root / name).read_bytes() for name in clone.files()} == made
+
+    record = clone.root / SECOND
+    record.write_bytes(record.read_bytes()[:-20])
+    assert "damaged" in clone.run("effnet", "status", "tiny").stdout
+    healed = clone.run("effnet", "sweep", "tiny")
+    assert healed.returncode == 0
+    assert f"set aside as {record.name}.damaged" in healed.stdout
+    assert "1 of 3 runs to do" in healed.stdout
+    before, after = json.loads(made[SECOND]), json.loads(record.read_text())
+    assert after["outcome"] == before["outcome"]
+
+    study = clone.root / "studies/tiny.yml"
+    study.write_text(study.read_text().replace("epochs: 2", "epochs: 3"))
+    changed = clone.run("effnet", "sweep", "tiny")
+    assert changed.returncode == 1
+    assert "epochs 2 -> 3" in changed.stderr
+
+
+def test_a_failed_run_is_told_and_taken_up_again(clone):
+    notebook = clone.root / "notebooks/classical.ipynb"
+    kept = notebook.read_text()
+    notebook.write_text(kept.replace("run.begin", "run.begin_nowhere"))
+    result = clone.run("effnet", "sweep", "tiny", "--jobs", "2")
+    assert result.returncode == 1
+    assert "failed" in result.stdout
+    assert "begin_nowhere" in result.stdout
+    assert "Traceback" not in result.stderr
+    assert "2 done, 1 failed" in clone.run("effnet", "status", "tiny").stdout
+
+    still = clone.run("effnet", "sweep", "tiny")
+    assert still.returncode == 1
+    assert "--retry-failed" in still.stdout
+    notebook.write_text(kept)
+    taken_up = clone.run("effnet", "sweep", "tiny", "--retry-failed")
+    assert taken_up.returncode == 0, taken_up.stdout
+    assert "3 done" in clone.run("effnet", "status", "tiny").stdout

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from effnet_core import paths
+from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import publish as publishing
 from effnet_core.study import records, sweep
@@ -208,6 +208,24 @@ def publish(study: StudyName) -> None:
     design = load_study(study)
     found, notebooks = publishing.publish(design.name, design.seeds[0])
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
+
+
+@app.command("cache")
+def cache_command(
+    clear: Annotated[bool, typer.Option("--clear", help="delete everything that is kept")] = False,
+) -> None:
+    """Show what is kept on disk between runs: decoded images and activations."""
+    if clear:
+        console.print(f"Deleted {cache.clear() / 1e9:.2f} GB from {paths.CACHE}.")
+        return
+    table = Table("kind", "file", "on disk", "last used", title=str(paths.CACHE))
+    kept = cache.entries()
+    for entry in reversed(kept):
+        used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(entry.kind, entry.path.name, f"{entry.size / 1e6:,.1f} MB", used)
+    console.print(table)
+    total = sum(entry.size for entry in kept) / 1e9
+    console.print(f"{total:.2f} GB in all. It can go at any time: `effnet cache --clear`.")
 
 
 def main() -> None:

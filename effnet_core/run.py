@@ -2,16 +2,16 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import PIL
-import timm
 import torch
 from filelock import FileLock, Timeout
 
@@ -198,10 +198,10 @@ def kept_depths(
     if not worth_keeping(stages, depth):
         return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
     decides = (
-        *(dataset.fingerprint, settings.image_size, TRANSFORM, PIL.__version__),
+        *(dataset.fingerprint, settings.image_size, TRANSFORM, version("pillow")),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
-        *(torch.__version__, timm.__version__, settings.device, settings.threads),
-        *(settings.batch_size, "float32", "channels_last", torch.backends.cpu.get_cpu_capability()),
+        *(version("torch"), version("timm"), settings.device, settings.threads),
+        *(settings.batch_size, "float32", "channels_last", _processor(settings.device)),
     )
     keep = {
         n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
@@ -214,17 +214,26 @@ def kept_depths(
     return keep, f"Activations of depth {depth} are kept on disk and shared by all runs."
 
 
+def _processor(device: str) -> str:
+    """What PyTorch chooses its algorithms by."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def train(run: Run, data: Data, model: Model) -> training.Fit:
     """Fine-tune, printing one line an epoch; the model keeps its best epoch's weights."""
     settings = run.settings
     print(model.boundary_note)
+    start = time.perf_counter()
 
     def line(epoch: Epoch) -> None:
-        scores = epoch.validation
+        seconds = (time.perf_counter() - start) / epoch.epoch
+        left = seconds * (settings.epochs - epoch.epoch)
         print(
-            f"epoch {epoch.epoch:2d} of at most {settings.epochs}   "
-            f"rate {epoch.learning_rate:.1e}   loss {epoch.train_loss:.4f}   "
-            f"validation loss {scores.loss:.4f}, accuracy {scores.accuracy:5.1f} %",
+            f"epoch {epoch.epoch}/{settings.epochs}  rate {epoch.learning_rate:.1e}  "
+            f"loss {epoch.train_loss:.3f}  validation {epoch.validation.loss:.3f}, "
+            f"{epoch.validation.accuracy:.1f} %  {seconds:.0f} s, at most {left:.0f} s left",
             flush=True,
         )
 

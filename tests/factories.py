@@ -33,7 +33,7 @@ from effnet_core.study.records import (
     Stage,
 )
 
-NEVER = "raise SystemExit('a run page is executed by papermill, never by the book')"
+NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
 CLASSES = ["functional", "<b>defective</b>"]
 
@@ -191,7 +191,10 @@ def write_notebook(settings: Settings) -> None:
     configuration = settings.model_dump(include={"study", "freeze", "head", "scheduler", "seed"})
     notebook = nbformat.v4.new_notebook(
         metadata={"papermill": {"parameters": configuration}},
-        cells=[nbformat.v4.new_markdown_cell("# One run"), nbformat.v4.new_code_cell(NEVER)],
+        cells=[
+            nbformat.v4.new_markdown_cell("# One run\n\nWhat it is."),
+            nbformat.v4.new_code_cell(NEVER),
+        ],
     )
     path = paths.executed(settings.study) / f"{settings.run_id}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)

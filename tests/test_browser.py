@@ -40,7 +40,7 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site() -> Path:
     return built_book() / "_build" / "html"
 

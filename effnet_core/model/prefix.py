@@ -167,7 +167,7 @@ def frozen_boundary(
 
 
 def checksums_path(rows: Path) -> Path:
-    return rows.with_suffix(".crc.npy")
+    return rows.with_suffix(".crc")
 
 
 def _checksum(row: np.ndarray) -> int:

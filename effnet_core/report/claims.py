@@ -66,13 +66,13 @@ def gain(estimate: Estimate) -> Verdict:
 
 
 def no_gain(estimate: Estimate) -> Verdict:
-    """Verdict on "this is no better": what gain the interval allows is too small to matter.
+    """Verdict on "this is no better": no gain that matters is left in the interval.
 
-    Contradicted when the interval leaves only gains that do matter.
+    Contradicted when the whole interval lies above zero.
     """
-    if estimate.high < SMALLEST_GAIN:
-        return "supported"
-    return "contradicted" if estimate.low >= SMALLEST_GAIN else "not resolved"
+    if estimate.low > 0:
+        return "contradicted"
+    return "supported" if estimate.high < SMALLEST_GAIN else "not resolved"
 
 
 CLAIMS = {

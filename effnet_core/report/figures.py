@@ -113,7 +113,7 @@ def stages(evidence: Evidence) -> HTML:
     ):
         axes.barh(data.index, data[column], color=OURS, height=0.6)
         axes.set_xlabel(title)
-        axes.set_xlim(0, 1.3 * data[column].max())
+        axes.set_xlim(0, 1.5 * data[column].max())
         axes.grid(axis="y", visible=False)
         for cut in cuts.values():
             axes.axhline(cut, color=COLOUR["cosine"], linestyle=":", linewidth=1)

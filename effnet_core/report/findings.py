@@ -23,9 +23,11 @@ def answer(evidence: Evidence) -> HTML:
     judged = [j for j in claims.of_study(evidence) if j.claim in wanted]
     sentences = [f"{j.sentence[:-1]} ({interval(j.estimate)})." for j in judged]
     s, scores = evidence.best.settings, evidence.best.outcome
+    low, high = statistics.accuracy_interval(scores.test.accuracy, scores.test.images)
     best = (
         f"The best run on the validation set is {describe(s.freeze, s.head, s.scheduler)}: "
-        f"{number(scores.test.accuracy)} % of {scores.test.images} test images are right."
+        f"{number(scores.test.accuracy)} % of {scores.test.images} test images are right, which "
+        f"stands for anything from {number(low)} to {number(high)} %."
     )
     return _finding(*sentences, best, *coverage(evidence))
 
@@ -94,8 +96,11 @@ def best_of(models: pd.DataFrame) -> str:
     theirs = ranked[ranked["source"] != compared.OURS]
     if ours.empty:
         return "No model of this study is finished yet."
-    top = ours.iloc[0]
-    sentence = f"Most accurate here is the {top['model']} with {number(top['accuracy'])} %"
+    top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
+    sentence = (
+        f"Most accurate here, with {number(top['accuracy'].iloc[0])} %: "
+        f"{' and '.join(top['model'])}"
+    )
     if theirs.empty:
         return f"{sentence}."
     other = theirs.iloc[0]

@@ -112,7 +112,9 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     axes.imshow(counts, cmap="Blues", vmax=max(1, counts.max() * 1.3))
     if len(classes) <= 20:
         for row, column in np.ndindex(counts.shape):
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center")
+            shade = "white" if counts[row, column] > 0.7 * counts.max() else "black"
+            place = {"ha": "center", "va": "center", "color": shade}
+            axes.text(column, row, str(counts[row, column]), **place)
         axes.set_xticks(range(len(classes)), _plain(classes), rotation=30, ha="right")
         axes.set_yticks(range(len(classes)), _plain(classes))
     axes.set_xlabel("predicted")

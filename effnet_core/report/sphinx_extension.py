@@ -97,20 +97,25 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
         notebook = nbformat.reads(source[0], as_version=4)
     except Exception:  # whatever nbformat raises: the file is being written, or is damaged
         notebook = nbformat.v4.new_notebook()
-    cells = [cell for cell in notebook.cells if not cell.source.startswith("# ")]
-    text = "\n\n".join([f"# {title(run, notebook)}", " · ".join(links(study, run, page))])
-    notebook.cells = [nbformat.v4.new_markdown_cell(text, id="run-page-title"), *cells]
+    if not (notebook.cells and notebook.cells[0].source.startswith("# ")):
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {run}", id="run-page-title"))
+    top = notebook.cells[0]
+    heading, _, text = top.source.partition("\n")
+    heading = title(notebook) or heading
+    top.source = "\n\n".join([heading, " · ".join(links(study, run, page)), text])
+    # A run that failed at its start has not learned its language yet.
+    notebook.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
     source[0] = nbformat.writes(notebook)
 
 
-def title(run: str, notebook: nbformat.NotebookNode) -> str:
-    """What a run page is about, from the parameters that papermill executed it with."""
+def title(notebook: nbformat.NotebookNode) -> str:
+    """Heading of a run page, from the parameters that papermill executed it with, if any."""
     parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
     if not {"freeze", "head", "scheduler", "seed"} <= set(parameters):
-        return run.replace("-", " ")
+        return ""
     configuration = [parameters[name] for name in ("freeze", "head", "scheduler")]
     words = describe(*configuration)
-    return f"Run {number(*configuration)}: {words}, seed {parameters['seed']}"
+    return f"# Run {number(*configuration)}: {words}, seed {parameters['seed']}"
 
 
 def links(study: str, run: str, page: str) -> Iterator[str]:

@@ -232,8 +232,8 @@ def conclusions(evidence: Evidence) -> HTML:
         "conclusions",
         finding=f"{same} of {len(frame)} conclusions get the same verdict from both.",
         caption=(
-            "A gain counts when its 95 % interval lies above zero. “No gain” counts when the "
-            f"interval ends below {claims.SMALLEST_GAIN} points: less would not matter."
+            "A gain counts when its 95 % interval lies above zero; “no gain” when the interval "
+            f"reaches zero and ends below {claims.SMALLEST_GAIN} points: less would not matter."
         ),
         data=pd.DataFrame(
             {"claim": j.claim.statement, "data": data, "verdict": j.verdict, **asdict(j.estimate)}

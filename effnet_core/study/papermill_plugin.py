@@ -71,6 +71,8 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             place = executed_path(Path(input_path), settings)
             place.parent.mkdir(parents=True, exist_ok=True)
             output_path = str(place)
+        # One line an epoch as it happens, which says more than a bar of cells.
+        options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
         try:
             result = execute_notebook(
                 input_path=input_path, output_path=output_path, parameters=parameters, **options

@@ -6,6 +6,7 @@ which imports once and computes nothing, so a forked kernel is like a fresh one.
 this as the kernel provisioner `effnet-warm`; only sweeps ask for it.
 """
 
+import logging
 import os
 import signal
 from multiprocessing import get_context
@@ -66,6 +67,7 @@ def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
-    app = IPKernelApp.instance(parent_handle=os.getppid())  # ends when its parent does
+    # It ends when its parent does, and says nothing beside the notebook's own outputs.
+    app = IPKernelApp.instance(parent_handle=os.getppid(), log_level=logging.CRITICAL)
     app.initialize(["-f", connection_file, "--HistoryManager.hist_file=:memory:"])
     app.start()

@@ -13,6 +13,7 @@ help: ## list the targets
 # A failed run does not keep the report from being built: it says which runs are missing.
 report: $(ENVIRONMENT) ## train the 28 configurations of study quick here, and build the report about them
 	@$(BIN)/effnet sweep quick; status=$$?; \
+	echo "Building the report ..."; \
 	EFFNET_STUDY=quick $(BIN)/jupyter-book build -q book >/dev/null || exit 1; \
 	echo "The report about your own runs is $(CURDIR)/$(PAGE)"; \
 	echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"; \
@@ -20,6 +21,7 @@ report: $(ENVIRONMENT) ## train the 28 configurations of study quick here, and b
 
 book: $(ENVIRONMENT) ## build the report from the published records, training nothing
 	$(BIN)/jupyter-book build -q -W -n --keep-going book
+	@cp _build/html/figures/effects.svg book/_static/answer.svg # README's picture
 	@echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"
 
 test: lint ## check the style and run all tests

@@ -1,6 +1,9 @@
 """Copy a study's records and notebooks to where the repository keeps published ones."""
 
 import shutil
+from pathlib import Path
+
+import nbformat
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -33,6 +36,15 @@ def publish(study: str, first_seed: int) -> tuple[int, int]:
             shutil.copy2(file, paths.records(target))
         notebook = paths.executed(study) / f"{record.run_id}.ipynb"
         if record.settings.seed == first_seed and notebook.is_file():
-            shutil.copy2(notebook, paths.executed(target))
+            _copy_notebook(notebook, paths.executed(target) / notebook.name)
             notebooks += 1
     return len(found), notebooks
+
+
+def _copy_notebook(source: Path, target: Path) -> None:
+    """Copy, without the folders of this machine, which papermill notes in the metadata."""
+    notebook = nbformat.read(source, as_version=4)
+    papermill = notebook.metadata.papermill
+    papermill.input_path = f"{paths.NOTEBOOKS.name}/{Path(papermill.input_path).name}"
+    papermill.output_path = target.relative_to(paths.ROOT).as_posix()
+    nbformat.write(notebook, target)

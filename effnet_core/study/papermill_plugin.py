@@ -16,6 +16,7 @@ from typing import Any
 import click
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -73,6 +74,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             output_path = str(place)
         # One line an epoch as it happens, which says more than a bar of cells.
         options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
+        options["config"] = Config({"KernelManager": {"transport_encryption": "auto"}})
         try:
             result = execute_notebook(
                 input_path=input_path, output_path=output_path, parameters=parameters, **options

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book test lint clean
+.PHONY: help report book pdf test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -24,6 +24,15 @@ book: $(ENVIRONMENT) ## build the report from the published records, training no
 	@cp _build/html/figures/effects.svg book/_static/answer.svg # README's picture
 	@echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"
 
+# Built apart from the pages: both builders would else share what they keep between builds.
+pdf: $(ENVIRONMENT) ## print the whole report, run pages too, to _build/report.pdf (needs chromium)
+	$(BIN)/jupyter-book build -q -W -n --keep-going book --path-output _build/pdf \
+		--builder custom --custom-builder singlehtml
+	@chromium --headless --no-sandbox --disable-gpu --no-pdf-header-footer \
+		--user-data-dir=$$(mktemp -d) --print-to-pdf=_build/report.pdf \
+		file://$(CURDIR)/_build/pdf/_build/singlehtml/index.html
+	@echo "The report is $(CURDIR)/_build/report.pdf"
+
 test: lint ## check the style and run all tests
 	$(BIN)/pytest
 
@@ -32,8 +41,8 @@ lint: $(ENVIRONMENT) ## check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-clean: ## remove the built report and the caches; records and .venv stay
-	rm -rf _build .cache
+clean: ## remove the built report and the caches; records, checkpoints and .venv stay
+	rm -rf _build .cache/images .cache/prefix .cache/running
 
 # Exactly the packages of the lock, checked by hash; then this package, which adds none.
 $(ENVIRONMENT): .lock/requirements.txt pyproject.toml

@@ -4,10 +4,16 @@ Nothing here decides an outcome, and all of it can be deleted at any time: it is
 """
 
 import hashlib
+import os
 import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from effnet_core import paths
 
@@ -34,6 +40,38 @@ def place(kind: str, name: str, *decides: object) -> Path:
     """The file for something that is decided by all of `decides`: change one, another file."""
     key = hashlib.sha256("\0".join(str(part) for part in decides).encode()).hexdigest()[:16]
     return paths.CACHE / kind / f"{name}-{key}.npy"
+
+
+def checksums_path(array: Path) -> Path:
+    """The file beside an array that holds a checksum of each row."""
+    return array.with_suffix(".crc")
+
+
+def checksum(row: np.ndarray) -> int:
+    """CRC-32, and never 0, which is what a new file holds."""
+    return zlib.crc32(np.ascontiguousarray(row).data) or 1
+
+
+@contextmanager
+def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """An array file of zeros to write to, which gets its name when the block ends well.
+
+    Its blocks are on the disk before: writing to a mapped file that the disk has no room for
+    would end the process (SIGBUS). The caller holds the lock of the file.
+
+    Raises:
+        OSError: the disk is full, or the folder can not be written.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+        with partial.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+        yield array
+        array.flush()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def entries() -> list[Entry]:
@@ -65,7 +103,8 @@ def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
     Files that were not used for the longest time are deleted to make them fit.
     """
     if wanted.is_file():
-        wanted.touch()  # the time of its last use
+        with suppress(OSError):  # a cache that can only be read is of use too
+            wanted.touch()  # the time of its last use
         return True
     kept = [entry for entry in entries() if entry.kind == "prefix"]
     taken = sum(entry.size for entry in kept)
@@ -81,5 +120,5 @@ def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
 
 
 def _free() -> int:
-    paths.CACHE.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(paths.CACHE).free
+    existing = next(folder for folder in (paths.CACHE, *paths.CACHE.parents) if folder.is_dir())
+    return shutil.disk_usage(existing).free

@@ -3,12 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from effnet_core import cache, paths
@@ -16,7 +18,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import publish as publishing
 from effnet_core.study import records, sweep
 from effnet_core.study.design import load_study
-from effnet_core.study.sweep import Finished, State, Task
+from effnet_core.study.sweep import Finished, State, Stop, Task
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -54,6 +56,9 @@ def sweep_command(
     for task in everything:
         if states[task.run_id] is State.DAMAGED:
             console.print(f"Damaged, set aside as {sweep.set_aside(task).name}")
+        elif states[task.run_id] is State.DONE:  # a kill between record and checkpoint
+            with suppress(OSError):
+                paths.checkpoint(design.name, task.run_id).unlink()
     wanted = {State.MISSING, State.DAMAGED} | ({State.FAILED} if retry_failed else set())
     pending = [task for task in everything if states[task.run_id] in wanted]
     _print_what_is_left_out(design.name, states, retry_failed)
@@ -61,7 +66,11 @@ def sweep_command(
     if pending:
         workers = min(jobs or sweep.automatic_jobs(design), len(pending))
         console.print(f"{len(pending)} of {len(everything)} runs to do, {workers} side by side.")
-        failures = _run(pending, workers)
+        with sweep.ctrl_c(console.print) as stop:
+            failures = _run(pending, workers, stop)
+        if stop.soon:
+            console.print("Stopped. Finished runs are kept; the same command goes on.")
+            raise typer.Exit(130)
     elif State.FAILED not in states.values():
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
     if failures or (State.FAILED in states.values() and not retry_failed):
@@ -82,14 +91,14 @@ def _print_what_is_left_out(study: str, states: dict[str, State], retry_failed: 
             console.print(f"{run_id} has failed before: `effnet sweep {study} --retry-failed`.")
 
 
-def _run(pending: list[Task], workers: int) -> int:
+def _run(pending: list[Task], workers: int, stop: Stop) -> int:
     """Execute, with one progress line and a line for each finished run."""
     start = time.perf_counter()
-    failures = 0
+    failures = done = 0
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=len(pending), left="")
-        for done, finished in enumerate(_with_bar(progress, bar, pending, workers), start=1):
+        bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
+        for done, finished in enumerate(sweep.execute_all(pending, workers, stop), start=1):
             failures += bool(finished.error)
             elapsed = time.perf_counter() - start
             left = _duration(elapsed / done * (len(pending) - done))
@@ -100,26 +109,20 @@ def _run(pending: list[Task], workers: int) -> int:
                 left=f"about {left} left",
             )
             console.print(f"[{done}/{len(pending)}, {left} left] {_line(finished)}")
-    console.print(f"{len(pending)} runs in {_duration(time.perf_counter() - start)}.")
+    console.print(f"{done} runs in {_duration(time.perf_counter() - start)}.")
     return failures
-
-
-def _with_bar(
-    progress: Progress, bar: TaskID, pending: list[Task], workers: int
-) -> Iterator[Finished]:
-    progress.update(bar, description=f"0 of {len(pending)} runs done")
-    return sweep.execute_all(pending, workers)
 
 
 def _line(finished: Finished) -> str:
     name = f"{finished.task.run_id:34s} {finished.seconds:5.0f} s"
     if finished.record is None:
-        return f"{name}  [red]failed[/]: {finished.error}"
+        why = finished.left or f"[red]failed[/]: {escape(finished.error)}"
+        return f"{name}  {why}"
     outcome = finished.record.outcome
     return (
         f"{name}  validation {outcome.validation.accuracy:5.1f} %  "
-        f"test {outcome.test.accuracy:5.1f} %"
-    )
+        f"test {outcome.test.accuracy:5.1f} %  {finished.left}{escape(finished.error)}"
+    ).rstrip()
 
 
 def _duration(seconds: float) -> str:
@@ -154,7 +157,7 @@ def status(study: StudyName) -> None:
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for run_id, error in records.load_failures(design.name).items():
-        console.print(f"[red]{run_id}[/]: {error}")
+        console.print(f"[red]{run_id}[/]: {escape(error)}")
 
 
 def _cell(task: Task, state: State) -> str:
@@ -204,10 +207,39 @@ def plan(study: StudyName) -> None:
 
 @app.command()
 def publish(study: StudyName) -> None:
-    """Copy a study's records, and its first seed's notebooks, to the published ones."""
+    """Publish a study: its records, its first seed's notebooks, and the verdicts on them."""
+    from effnet_core.report import claims  # noqa: PLC0415  slow to import, and only here
+
     design = load_study(study)
     found, notebooks = publishing.publish(design.name, design.seeds[0])
+    claims.save(f"{publishing.PUBLISHED}/{design.name}")
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
+
+
+@app.command()
+def verify(
+    study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
+    run: Annotated[str | None, typer.Option(help="the id of one run")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
+) -> None:
+    """Repeat finished runs, all if not told which, and compare with their records."""
+    from effnet_core import verify as verification  # noqa: PLC0415  imports torch
+
+    def line(compared: verification.Comparison) -> None:
+        recorded, again = compared.accuracy
+        console.print(
+            f"{compared.run_id}: {compared.agreement}, test accuracy {recorded:.2f} % recorded, "
+            f"{again:.2f} % again"
+        )
+        for difference in compared.origin:
+            console.print(f"  not the same before it began: {escape(difference)}")
+
+    compared = verification.verify(study, run, sample, line)
+    counts = Counter(one.agreement for one in compared)
+    summary = ", ".join(f"{count} {agreement}" for agreement, count in counts.items())
+    console.print(f"{len(compared)} repeated: {summary}. See {paths.verification(study)}")
+    if counts["different"]:
+        raise typer.Exit(1)
 
 
 @app.command("cache")
@@ -233,7 +265,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        Console(stderr=True).print(f"[red]Error:[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. Finished runs are kept; the same command goes on.")

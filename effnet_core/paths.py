@@ -24,3 +24,13 @@ def records(study: str) -> Path:
 def executed(study: str) -> Path:
     """Folder of a study's executed notebooks; under `book/`, where Jupyter Book can see it."""
     return EXECUTED / study
+
+
+def checkpoint(study: str, run_id: str) -> Path:
+    """What a run that was killed goes on from."""
+    return CACHE / "checkpoints" / study / f"{run_id}.safetensors"
+
+
+def verification(study: str) -> Path:
+    """What came out when runs of a study were last repeated."""
+    return records(study) / "verification.json"

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from effnet_core import cache
+from effnet_core import cache, paths
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import TRANSFORM, load_images
 from effnet_core.data.splits import Split, split
@@ -27,7 +27,7 @@ from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Boundary, Pixels, frozen_boundary
 from effnet_core.study import records
 from effnet_core.study.design import Settings, load_study, override_lines, read_settings
-from effnet_core.study.provenance import Clock, code_fingerprint
+from effnet_core.study.provenance import Clock, code_fingerprint, versions
 from effnet_core.study.records import (
     BestOfCycle,
     Epoch,
@@ -37,6 +37,7 @@ from effnet_core.study.records import (
     Record,
     Stage,
 )
+from effnet_core.training import checkpoints
 from effnet_core.training import fit as training
 from effnet_core.training.evaluate import Evaluation, evaluate
 
@@ -49,6 +50,7 @@ class Run:
 
     Attributes:
         changed: what differs from the study, as `name: was -> is`.
+        lock: the claim on the run; not held if it is only repeated, and then it writes nothing.
     """
 
     settings: Settings
@@ -113,34 +115,37 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     chosen = {n: v for n, v in parameters.items() if _is_parameter(n, v)}
     settings = read_settings(chosen)
     study = load_study(chosen.get("study", settings.study))
+    _make_reproducible(settings)
+    changed = override_lines(settings, study.protocol)
+    lock = records.claim(settings.study, run_id or settings.run_id)
+    return Run(settings, changed, clock, lock)
+
+
+def repeat(settings: Settings) -> tuple[Record, bytes]:
+    """Train once more from the start, and give what the run would leave; nothing is written.
+
+    Returns:
+        The record, and its predictions file's bytes.
+
+    Raises:
+        InputError: the data, the weights or the device of the settings are not here.
+    """
+    clock = Clock()
+    _make_reproducible(settings)
+    run = Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
+    data = load_data(run)
+    model = build_model(run, data)
+    fitted = train(run, data, model)
+    return result(run, data, model, fitted, evaluate_parts(run, data, model))
+
+
+def _make_reproducible(settings: Settings) -> None:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
     torch.set_num_threads(settings.threads)
     # Read when CUDA starts; without it cuBLAS has no deterministic matrix product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    changed = override_lines(settings, study.protocol)
-    return Run(settings, changed, clock, claim(settings.study, run_id or settings.run_id))
-
-
-def claim(study: str, run_id: str) -> FileLock:
-    """Take the lock of a run; the operating system releases it when the process ends.
-
-    Raises:
-        InputError: another process has it, or the folder can not be written.
-    """
-    path = records.lock_path(study, run_id)
-    lock = FileLock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"Run {run_id} of {study} is being trained by another process.") from None
-    except OSError as error:
-        raise InputError(
-            f"Can not write {path.parent}: {error.strerror}. Make the folder writable."
-        ) from None
-    return lock
 
 
 def load_data(run: Run) -> Data:
@@ -225,10 +230,9 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
     """Fine-tune, printing one line an epoch; the model keeps its best epoch's weights."""
     settings = run.settings
     print(model.boundary_note)
-    start = time.perf_counter()
 
     def line(epoch: Epoch) -> None:
-        seconds = (time.perf_counter() - start) / epoch.epoch
+        seconds = float(run.clock.spent("train")[0]) / epoch.epoch
         left = seconds * (settings.epochs - epoch.epoch)
         print(
             f"epoch {epoch.epoch}/{settings.epochs}  rate {epoch.learning_rate:.1e}  "
@@ -246,7 +250,21 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
             data.split.validation,
             settings=settings,
             report=line,
+            checkpoint=_checkpoint(run, data, model) if run.lock.is_locked else None,
         )
+
+
+def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
+    """Where this run's training goes on after a kill: on what decides its outcome to the bit."""
+    settings = run.settings
+    origin = {
+        **settings.model_dump(exclude={"cache_gb"}),
+        **fingerprints(data, model.weights).model_dump(),
+        "versions": versions(),
+        "processor": _processor(settings.device),
+    }
+    place = paths.checkpoint(settings.study, settings.run_id)
+    return checkpoints.Checkpoint(place, origin, run.clock)
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
@@ -271,9 +289,21 @@ def record(
     run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
 ) -> Record:
     """Write the run's record and its predictions, and release the run."""
+    made, predictions = result(run, data, model, fitted, evaluations)
+    records.save(made, predictions)
+    with suppress(OSError):  # the record is complete, so nobody needs it
+        paths.checkpoint(run.settings.study, run.settings.run_id).unlink()
+    run.lock.release()
+    return made
+
+
+def result(
+    run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
+) -> tuple[Record, bytes]:
+    """The run's record and its predictions file's bytes."""
     predictions = records.predictions_csv(predictions_table(data, evaluations))
     scores = [epoch.validation for epoch in fitted.history]
-    result = Record(
+    made = Record(
         run_id=run.settings.run_id,
         number=run.settings.number,
         settings=run.settings,
@@ -299,9 +329,7 @@ def record(
         predictions=hashlib.sha256(predictions).hexdigest(),
         made=run.clock.made(),
     )
-    records.save(result, predictions)
-    run.lock.release()
-    return result
+    return made, predictions
 
 
 def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:

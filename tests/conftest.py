@@ -123,6 +123,7 @@ def make_record(make_settings, make_metrics):
                 "started": "2026-01-01T00:00:00+00:00",
                 "finished": "2026-01-01T00:01:00+00:00",
                 "seconds": {"total": 60.0},
+                "cpu_seconds": {"total": 50.0},
                 "peak_memory_mb": 500.0,
                 "commit": "unknown",
                 "versions": {"torch": torch.__version__},

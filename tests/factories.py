@@ -262,6 +262,7 @@ def made(train: float) -> Made:
         started="2025-01-01T00:00:00Z",
         finished="2025-01-01T00:01:00Z",
         seconds={"train": train, "total": train + 5},
+        cpu_seconds={"train": 0.9 * train, "total": 0.9 * (train + 5)},
         peak_memory_mb=800.0,
         commit="0123456",
         versions={"python": "3.11", "torch": "2.14.1"},

@@ -1,12 +1,21 @@
-"""The built book in a real browser: nothing from elsewhere, no errors, no page too wide."""
+"""The built book in a real browser: nothing from elsewhere, no errors, readable by everyone."""
 
+import gzip
 import json
+import re
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
+from urllib.parse import urlparse
 
 import pytest
 from factories import built_book
 from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from effnet_core import paths
 
@@ -17,6 +26,14 @@ FLAGS = (
 )
 PAGES = [page.stem for page in sorted(paths.BOOK.glob("*.md"))]
 PAGES.append("runs/quick/08-freeze1-mlp-cosine-seed0")
+# Not imported: the package would want playwright, and only carries the script for us.
+AXE = Path(find_spec("axe_playwright_python").origin).with_name("axe.min.js")
+RUN_AXE = """
+const done = arguments[arguments.length - 1];
+axe.run({resultTypes: ["violations"], preload: false}).then(({violations}) => done(
+  violations.filter(v => ["serious", "critical"].includes(v.impact))
+    .map(v => [v.id, ...v.nodes.map(node => node.html)])));
+"""
 
 pytestmark = [
     pytest.mark.browser,
@@ -45,32 +62,121 @@ def site() -> Path:
     return built_book() / "_build" / "html"
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    """Address of the site as a web server gives it."""
+    served = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site))
+    Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+
+
+@pytest.fixture(params=["light", "dark"])
+def scheme(browser, request):
+    """The reader's system asks for light or for dark pages."""
+    wish = [{"name": "prefers-color-scheme", "value": request.param}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wish})
+    yield request.param
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture
+def telephone(browser):
+    screen = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.fixture
+def table(browser, site):
+    """Table 1, once its scripts have run."""
+    browser.get((site / "results.html").as_uri())
+    found = browser.find_element(By.ID, "table-1-results")
+    WebDriverWait(browser, 20).until(lambda _: found.find_elements(By.CLASS_NAME, "dt-search"))
+    return found
+
+
+def messages(browser) -> list[dict]:
+    """What the network did since the last look."""
+    return [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+
+
 def requests(browser) -> list[str]:
     """Addresses asked for since the last look."""
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [event for event in events if event["method"] == "Network.requestWillBeSent"]
+    sent = [event for event in messages(browser) if event["method"] == "Network.requestWillBeSent"]
     return [event["params"]["request"]["url"] for event in sent]
+
+
+def column(table, place: int) -> list[str]:
+    return [cell.text for cell in table.find_elements(By.CSS_SELECTOR, f"td:nth-child({place})")]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_load_without_errors_and_from_here_alone(browser, site, page):
     requests(browser)
+    browser.get_log("browser")
     browser.get((site / f"{page}.html").as_uri())
     asked = requests(browser)
     assert any(url.endswith(".html") for url in asked)
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert errors == []
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_fit_a_telephone(browser, site, page):
-    screen = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+def test_pages_served_by_a_web_server_ask_no_other_one(browser, server, page):
+    requests(browser)
+    browser.get_log("browser")
+    browser.get(f"{server}/{page}.html")
+    assert [
+        url for url in requests(browser) if not url.startswith((server, "data:", "blob:"))
+    ] == []
+    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert [entry for entry in errors if "favicon" not in entry["message"]] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nobody_is_shut_out(browser, site, scheme, page):
+    browser.get((site / f"{page}.html").as_uri())
+    assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+    browser.execute_script(AXE.read_text(encoding="utf-8"))
+    assert browser.execute_async_script(RUN_AXE) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_fit_a_telephone(browser, site, telephone, page):
     browser.get((site / f"{page}.html").as_uri())
     width = browser.execute_script("return document.documentElement.scrollWidth")
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert width <= 360
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_cut_off_on_paper(browser, site, page):
+    browser.get((site / f"{page}.html").as_uri())
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    hidden = browser.execute_script(
+        "return [...document.querySelectorAll('.report-scroll')]"
+        ".filter(box => getComputedStyle(box).overflowX !== 'visible').length"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert hidden == 0
+    assert len(browser.print_page()) > 10_000
+
+
+def test_the_first_page_is_light(browser, site, server):
+    """Less than 500 kB are sent, compressed as web servers such as GitHub's send text."""
+    requests(browser)
+    browser.get(f"{server}/index.html")
+    asked = {urlparse(url).path for url in requests(browser) if url.startswith(server)}
+    files = [site / path.lstrip("/") for path in asked if path != "/favicon.ico"]
+    assert site / "searchindex.js" in files
+    assert sum(len(gzip.compress(file.read_bytes())) for file in files) < 500_000
 
 
 def test_every_picture_is_loaded_and_described(browser, site):
@@ -81,3 +187,47 @@ def test_every_picture_is_loaded_and_described(browser, site):
     )
     assert pictures
     assert all(width > 0 and words > 0 for width, words in pictures)
+
+
+def test_table_1_sorts(browser, table):
+    heading = table.find_element(By.XPATH, ".//th[contains(., 'test accuracy')]")
+    place = len(heading.find_elements(By.XPATH, "preceding-sibling::th")) + 1
+    button = heading.find_element(By.CLASS_NAME, "dt-column-order")
+
+    def sorted_down_or_up(falling: bool) -> bool:
+        values = [float(text) for text in column(table, place) if re.match(r"\d", text)]
+        return len(values) == 25 and values == sorted(values, reverse=falling)
+
+    assert not sorted_down_or_up(False)
+    for falling in (False, True):
+        button.click()
+        WebDriverWait(browser, 10).until(lambda _, falling=falling: sorted_down_or_up(falling))
+
+
+def test_table_1_filters_by_factor(browser, table):
+    heading = table.find_element(By.XPATH, ".//th[contains(., 'frozen stages')]")
+    heading.find_element(By.CLASS_NAME, "dtcc-button_dropdown").click()
+    browser.find_element(By.XPATH, "//*[@class='dtcc-list-buttons']/*[@aria-label='6']").click()
+    WebDriverWait(browser, 10).until(lambda _: column(table, 1) == ["25", "26", "27", "28"])
+
+
+def test_table_1_is_searched(browser, table):
+    table.find_element(By.CSS_SELECTOR, ".dt-search input").send_keys("damaged")
+    WebDriverWait(browser, 10).until(lambda _: column(table, 1) == ["7"])
+
+
+def test_table_1_hides_columns(browser, table):
+    before = len(table.find_elements(By.TAG_NAME, "th"))
+    table.find_element(By.CLASS_NAME, "buttons-colvis").click()
+    browser.find_element(By.XPATH, "//*[contains(@class, 'buttons-columnVisibility')]").click()
+    assert len(table.find_elements(By.TAG_NAME, "th")) == before - 1
+
+
+def test_table_1_is_there_without_scripts(browser, site):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    browser.get((site / "results.html").as_uri())
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    rows = browser.find_elements(By.CSS_SELECTOR, "#table-1-results tbody tr")
+    assert len(rows) == 28
+    assert rows[0].find_element(By.TAG_NAME, "a").get_attribute("href").endswith("-seed0.html")
+    assert browser.find_elements(By.CLASS_NAME, "dt-search") == []

@@ -1,74 +1,189 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
-from factories import use_folders, write_study
+from factories import save_run, use_folders, write_study
 
+from effnet_core import paths
 from effnet_core.report import claims, evidence, published
 from effnet_core.report.statistics import Estimate
+from effnet_core.study.design import load_study
 
 NAN = math.nan
+MARGIN = 0.5
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
 
 
 def estimate(low: float, high: float) -> Estimate:
-    return Estimate((low + high) / 2, low, high, 14, "")
+    return Estimate((low + high) / 2, low, high, 0.01, 14, "")
+
+
+def judged_table(table) -> dict[str, claims.Judgement]:
+    """All claims on a table of runs, with nothing to compare fine-tuning with."""
+    estimates = dict.fromkeys(claims.CLAIMS, estimate(NAN, NAN))
+    estimates |= claims._of_accuracy(table, estimate(0, 1))
+    judged = claims.judge(estimates, MARGIN, claims.depths(table, MARGIN))
+    return {judgement.key: judgement for judgement in judged}
+
+
+def table_with(rise):
+    """The source's design with accuracies that `rise` gives to its rows, and a little noise."""
+    table = published.results()
+    noise = table["number"].map(lambda number: 0.01 * (number % 3))
+    return table.assign(accuracy=90 + noise + table.apply(rise, axis=1))
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "gain", "no_gain"),
+    ("low", "high", "outcome"),
     [
-        (0.1, 0.4, "supported", "contradicted"),
-        (0.6, 2.0, "supported", "contradicted"),
-        (-0.2, 0.4, "not resolved", "supported"),
-        (-1.0, 1.0, "not resolved", "not resolved"),
-        (-0.4, 0.6, "not resolved", "not resolved"),  # a gain that matters is not excluded
-        (-2.0, -1.0, "contradicted", "supported"),
-        (NAN, NAN, "not resolved", "not resolved"),
+        (0.1, 0.4, "level"),  # a gain, but none that matters
+        (0.1, 2.0, "better"),
+        (-0.2, 0.4, "level"),
+        (-1.0, 1.0, "open"),
+        (-0.4, 0.6, "open"),  # a gain that matters is not excluded
+        (-2.0, -1.0, "worse"),
+        (NAN, NAN, "open"),
     ],
 )
-def test_verdicts_follow_from_the_interval(low, high, gain, no_gain):
-    assert claims.gain(estimate(low, high)) == gain
-    assert claims.no_gain(estimate(low, high)) == no_gain
+def test_outcomes_follow_from_the_interval_and_the_margin(low, high, outcome):
+    assert claims.outcome(estimate(low, high), MARGIN) == outcome
+
+
+def test_a_claim_and_its_opposite_never_both_hold():
+    for outcome, verdict in claims.GAIN.items():
+        opposite = {"supported": "contradicted", "contradicted": "supported"}
+        assert claims.NO_GAIN[outcome] == opposite.get(verdict, verdict)
 
 
 def test_the_published_table_is_judged_on_all_claims():
-    judged = claims.of_published()
-    assert [judgement.claim for judgement in judged] == list(claims.CLAIMS.values())
-    lead = judged[1].estimate
-    assert lead.effect == pytest.approx(97.6 - 95.9)
-    assert judged[1].verdict == "not resolved"
+    judged = {judgement.key: judgement for judgement in claims.of_published()}
+    assert list(judged) == list(claims.CLAIMS)
+    assert judged["classical"].estimate.effect == pytest.approx(97.6 - 95.9)
+    assert judged["classical"].verdict == "not resolved"
+    assert judged["optimism"].verdict == "not resolved"
 
 
 @pytest.mark.parametrize(
-    ("shift", "sentence"),
+    ("shift", "verdict", "words"),
     [
-        (3.0, "A deeper head improves accuracy."),
-        (0.0, "A deeper head does not improve accuracy."),
-        (-3.0, "A deeper head lowers accuracy."),
+        (3.0, "contradicted", "A deeper head raises accuracy, by 3.0 points"),
+        (0.0, "supported", "A deeper head brings no gain of 0.5 points or more"),
+        (-3.0, "supported", "A deeper head lowers accuracy, by 3.0 points (95 % interval 3.0 to"),
     ],
 )
-def test_the_words_change_with_the_data(shift, sentence):
-    table = published.results()
-    noise = table["number"].map(lambda number: 0.01 * (number % 3))
-    table["accuracy"] = 90 + noise + shift * (table["head"] == "mlp")
-    judged = claims.judge(table, estimate(0, 1))
-    assert sentence in [judgement.sentence for judgement in judged]
+def test_the_words_change_with_the_data(shift, verdict, words):
+    table = table_with(lambda row: shift * (row["head"] == "mlp"))
+    judgement = judged_table(table)["head"]
+    assert judgement.verdict == verdict
+    assert judgement.sentence.startswith(words)
 
 
-def test_fine_tuning_is_compared_image_by_image(tmp_path, monkeypatch):
-    use_folders(tmp_path, monkeypatch)
+def test_the_schedule_that_is_better_is_named_whichever_it_is():
+    for better, other in (("cosine", "plateau"), ("plateau", "cosine")):
+        table = table_with(lambda row, better=better: 2.0 * (row["scheduler"] == better))
+        sentence = judged_table(table)["scheduler"].sentence
+        assert sentence.startswith(f"The {better} schedule is better on average, by 2.0 points")
+        assert other not in sentence
+
+
+def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
+    table = table_with(lambda row: -2.0 * (row["freeze"] > 4))
+    deep = claims.depths(table, MARGIN)
+    assert (deep.kept, deep.lost) == (4, [5, 6])
+    sentence = judged_table(table)["depth"].sentence
+    assert sentence.startswith(
+        "With 4 stages frozen, less than 0.5 points are lost (freeze 4 minus"
+    )
+    assert sentence.endswith("Freeze 5, 6 costs more than that.")
+
+
+def test_where_every_depth_loses_none_is_kept():
+    table = table_with(lambda row: -2.0 * (row["freeze"] > 0))
+    assert judged_table(table)["depth"].verdict == "contradicted"
+
+
+def test_a_saving_is_what_the_costs_are_apart():
+    table = published.results().assign(cost=lambda t: 100 * 0.8 ** t["freeze"])
+    saved = claims.saving(table, "cost", 2)
+    assert saved.effect == pytest.approx(36)
+    assert saved.low <= saved.effect <= saved.high
+    assert math.isnan(claims.saving(table, "cost", 0).effect)
+
+
+def test_corrected_p_values_are_never_smaller():
+    for judgement in claims.of_published():
+        assert not judgement.adjusted_p < judgement.estimate.p
+
+
+@pytest.mark.parametrize("study", ["quick", "elpv"])
+def test_fine_tuning_is_compared_image_by_image(study):
+    write_study(study)
+    judged = {judgement.key: judgement for judgement in claims.of_study(evidence.load(study))}
+    lead = judged["classical"].estimate
+    assert lead.n == 200
+    assert lead.low < lead.effect < lead.high
+    assert not math.isnan(judged["optimism"].estimate.low)
+
+
+def test_the_smallest_effect_of_interest_is_the_studys():
     write_study("quick")
-    judgement = claims.of_study(evidence.load("quick"))[1]
-    assert judgement.estimate.n == 200
-    assert judgement.estimate.low < judgement.estimate.effect < judgement.estimate.high
+    found = evidence.load("quick")
+    strict = replace(found, design=found.design.model_copy(update={"smallest_effect": 50.0}))
+    judged = {judgement.key: judgement for judgement in claims.of_study(strict)}
+    assert judged["first"].verdict == "contradicted"
+    assert "50.0 points" in judged["depth"].sentence
 
 
-def test_without_a_classical_record_fine_tuning_is_not_judged(tmp_path, monkeypatch):
-    use_folders(tmp_path, monkeypatch)
+def test_new_records_change_the_verdicts():
+    runs = list(load_study("quick").runs())
+    for better in ("none", "mlp"):
+        for settings in runs:
+            save_run(settings, accuracy=80 + 8 * (settings.head == better))
+        judged = {j.key: j for j in claims.of_study(evidence.load("quick"))}
+        verb = "raises" if better == "mlp" else "lowers"
+        assert judged["head"].sentence.startswith(f"A deeper head {verb} accuracy, by 8.0 points")
+
+
+def test_without_a_classical_record_fine_tuning_is_not_judged():
     write_study("quick", classical=False)
-    assert claims.of_study(evidence.load("quick"))[1].verdict == "not resolved"
+    judged = {judgement.key: judgement for judgement in claims.of_study(evidence.load("quick"))}
+    assert judged["classical"].verdict == "not resolved"
+    assert "one of the two models is missing" in judged["classical"].sentence
 
 
-def test_a_study_without_runs_resolves_nothing(tmp_path, monkeypatch):
-    use_folders(tmp_path, monkeypatch)
-    judged = claims.of_study(evidence.load("quick"))
-    assert {judgement.verdict for judgement in judged} == {"not resolved"}
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 5, 8, 30])
+def test_a_study_that_has_just_begun_is_judged_without_an_error(done):
+    for settings in list(load_study("elpv").runs())[:done]:
+        save_run(settings)
+    judged = claims.of_study(evidence.load("elpv"))
+    assert len(judged) == len(claims.CLAIMS)
+    if done < 5:
+        assert {judgement.verdict for judgement in judged} <= {"not resolved", "contradicted"}
+
+
+def test_verdicts_are_data_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "CLAIMS", tmp_path / "published_claims.json")
+    write_study("quick")
+    claims.save("quick")
+    for path in (paths.records("quick") / "claims.json", published.CLAIMS):
+        rows = json.loads(path.read_text())
+        assert [row["claim"] for row in rows] == list(claims.CLAIMS)
+        wanted = {"verdict", "effect", "low", "high", "p", "adjusted_p", "n", "method"}
+        assert wanted <= set(rows[0])
+    assert evidence.load("quick").damaged == []
+
+
+def test_the_verdicts_kept_on_the_published_table_are_those_it_gives():
+    kept = json.loads((paths.BOOK / "data" / "published_claims.json").read_text())
+    made = json.loads(claims.as_json(claims.of_published()))
+    for row, expected in zip(kept, made, strict=True):
+        numbers = [name for name, value in expected.items() if isinstance(value, float)]
+        assert {n: row[n] for n in numbers} == pytest.approx({n: expected[n] for n in numbers})
+        assert [row[n] for n in row if n not in numbers] == [
+            expected[n] for n in expected if n not in numbers
+        ]

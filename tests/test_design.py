@@ -187,3 +187,12 @@ def test_any_other_name_is_not_a_study(name):
 
 def test_every_study_file_is_read_from_the_studies_folder():
     assert [path.stem for path in sorted(paths.STUDIES.iterdir())] == STUDIES
+
+
+@pytest.mark.parametrize("name", ["..", "...", "-rf", ".hidden", "a b", "<b>", "published", "a\nb"])
+def test_a_study_can_not_be_named_out_of_its_folders(tmp_path, name):
+    path = tmp_path / f"{name}.yml"
+    path.write_text("{title: x, seeds: [0], protocol: {image_size: 32}}")
+    for read in (load_study, lambda study: read_settings({"study": study})):
+        with pytest.raises(InputError, match=r"name = |where published studies are"):
+            read(str(path))

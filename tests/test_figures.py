@@ -1,22 +1,34 @@
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
-from factories import use_folders, write_study
+from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, write_study
 
 from effnet_core import paths
-from effnet_core.report import evidence, figures, html
+from effnet_core.data import datasets
+from effnet_core.report import costs, effects, evidence, figures, html, images
+from effnet_core.study.design import load_study
 
 DRAWN = [
-    figures.effects,
+    effects.forest,
+    effects.main_effects,
+    effects.interaction,
+    effects.resolving,
+    effects.side_by_side,
     figures.stages,
     figures.freezing,
     figures.heat_map,
+    figures.configurations,
     figures.learning_curves,
-    figures.cost,
+    figures.learning_rates,
     figures.models,
+    images.confusion,
+    images.calibration,
+    costs.cost,
 ]
+OF_IMAGES = [images.hardest, images.by_group]
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +42,65 @@ def drawing(figure) -> tuple[str, str]:
     return name, re.search(r'alt="(.+?)"', figure.data)[1]
 
 
+@pytest.fixture
+def known_images(monkeypatch):
+    """A data set whose images are those of the synthetic predictions."""
+    sizes = {"test": TEST_IMAGES, "validation": VALIDATION_IMAGES}
+    names = [f"{part}-{n}" for part, size in sizes.items() for n in range(size)]
+    chance = np.random.default_rng(0)
+    dataset = datasets.Dataset(
+        name="known",
+        classes=["functional", "$defective$"],
+        labels=(np.arange(len(names)) % 10 < 3).astype(np.int64),
+        names=names,
+        groups=["mono" if n % 2 else "poly" for n in range(len(names))],
+        images=chance.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
+    )
+    monkeypatch.setattr(images, "load_dataset", lambda *_: dataset)
+
+
+@pytest.mark.parametrize("draw", OF_IMAGES)
+def test_images_are_shown_where_they_are(draw, known_images):
+    write_study("quick")
+    name, alt = drawing(draw(evidence.load("quick")))
+    assert re.search(r"\d", alt)
+    assert len(pd.read_csv(html.site() / "data" / f"{name}.csv")) > 0
+
+
+@pytest.mark.parametrize("draw", OF_IMAGES)
+def test_images_that_are_not_here_are_not_missed(draw):
+    write_study("quick")  # its predictions are for images that elpv does not have
+    assert "are not on the machine" in draw(evidence.load("quick")).data
+
+
+def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
+    write_study("quick")
+    found = evidence.load("quick")
+    images.hardest(found)
+    data = pd.read_csv(html.site() / "data" / "hardest-images.csv", index_col="image")
+    wrong = 100 * (1 - found.correct(found.finished))
+    assert data["wrong_percent"].is_monotonic_decreasing
+    assert data["wrong_percent"].to_dict() == pytest.approx(wrong.to_dict())
+
+
+def test_the_front_holds_what_nothing_beats():
+    table = pd.DataFrame({"cost": [1, 2, 2, 3, 4], "quality": [5, 4, 7, 7, 9]})
+    assert costs.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("draw", [d for d in DRAWN if d is not figures.stages])
+def test_figures_hold_all_seeds_and_whatever_is_there(draw):
+    for settings in list(load_study("elpv").runs())[:33]:
+        save_run(settings)
+    assert drawing(draw(evidence.load("elpv")))
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_the_first_run_alone_can_be_drawn(draw):
+    save_run(next(iter(load_study("elpv").runs())))
+    assert drawing(draw(evidence.load("elpv")))
+
+
 @pytest.mark.parametrize("draw", DRAWN)
 def test_every_figure_has_words_a_picture_and_data(draw):
     write_study("quick")
@@ -41,11 +112,11 @@ def test_every_figure_has_words_a_picture_and_data(draw):
     assert len(pd.read_csv(html.site() / "data" / f"{name}.csv")) > 0
 
 
-@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize("draw", [*DRAWN, *OF_IMAGES])
 def test_a_study_without_runs_draws_nothing_and_says_so(draw):
     found = evidence.load("quick")
     assert found.finished == []
-    expected = "published" if draw is figures.effects else "No run of study quick has finished yet"
+    expected = "published" if draw is effects.forest else "No run of study quick has finished yet"
     assert expected in draw(found).data
 
 

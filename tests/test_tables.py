@@ -1,9 +1,12 @@
+import json
+
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from factories import use_folders, write_study
 
-from effnet_core.report import evidence, html, tables
+from effnet_core import paths
+from effnet_core.report import evidence, html, provenance, tables
 from effnet_core.study import records
 from effnet_core.study.design import load_study
 
@@ -51,7 +54,7 @@ def test_missing_failed_and_damaged_runs_are_named():
     records.record_path("quick", runs[7]).write_text("{")
     found = evidence.load("quick")
     assert [settings.number for settings in found.unfinished] == [5, 6, 7]
-    why = shown(tables.missing(found)).set_index("run")["why"]
+    why = shown(provenance.missing(found)).set_index("run")["why"]
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
     assert why[runs[7]] == "damaged"
@@ -93,8 +96,47 @@ def test_conclusions_come_as_numbers_too():
     write_study("quick")
     tables.conclusions(evidence.load("quick"))
     data = published_csv("conclusions")
-    assert len(data) == 10
-    assert set(data) >= {"claim", "data", "verdict", "effect", "low", "high", "n", "method"}
+    assert data.groupby("data").size().to_dict() == {"published table": 9, "this study": 9}
+    wanted = {"claim", "verdict", "effect", "low", "high", "p", "adjusted_p", "n", "method"}
+    assert set(data) >= wanted
+    judged = json.loads((html.site() / "data" / "claims.json").read_text())
+    effects = data.loc[data["data"] == "this study", "effect"]
+    assert effects.dropna().tolist() == pytest.approx(
+        [row["effect"] for row in judged if row["effect"] is not None]
+    )
+
+
+def test_only_a_table_with_filters_needs_scripts():
+    write_study("quick")
+    found = evidence.load("quick")
+    assert "<script" not in tables.run_grid(found).data
+    table = tables.results(found).data
+    assert 'src="scripts/itables.js"' in table
+    assert "http" not in table.split("<script", 1)[1]
+    assert (html.site() / "scripts" / "itables.js").stat().st_size > 500_000
+
+
+def test_runs_trained_again_are_listed(tmp_path):
+    write_study("quick")
+    assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
+    content = {
+        "verified": ["a", "b"],
+        "equal": 1,
+        "different": ["b"],
+        "finished": "2026-01-01T00:00:00+00:00",
+        "machine": "a machine",
+        "versions": {},
+    }
+    (paths.records("quick") / "verification.json").write_text(json.dumps(content))
+    table = provenance.verification(evidence.load("quick"))
+    assert "1 of 2 runs" in table.data
+    assert shown(table)["trained again"].tolist() == ["equal to the bit", "different"]
+
+
+def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):
+    monkeypatch.setenv("EFFNET_STUDY", "published/elpv")
+    table = html.table(pd.DataFrame({"a": [1]}), "any", finding="", caption="")
+    assert "EFFNET_STUDY=published/elpv jupyter-book build book" in table.data
 
 
 def test_published_tables_are_the_sources_rows():

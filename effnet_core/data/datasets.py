@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib.util
+import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,12 @@ def digits() -> Dataset:
 def imagefolder(data_dir: str | None) -> Dataset:
     """Images of your own: one folder a class, `data_dir/<class>/<any depth>/<image>`.
 
+    A class folder and an image may be links; a folder inside a class may not, as links can
+    lead in circles.
+
     Raises:
-        InputError: the folder is missing or empty, has one class, or a class without images.
+        InputError: the folder is missing or empty, has one class, or a class without images;
+            something in it is neither a file nor a folder; a name can not be written down.
     """
     if not data_dir:
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
@@ -140,6 +145,8 @@ def imagefolder(data_dir: str | None) -> Dataset:
             f"data_dir {data_dir} is not a folder. Give the folder that holds the classes."
         )
     folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
+    for folder in folders:
+        _check_name(folder)
     if len(folders) < 2:
         raise InputError(
             f"data_dir {data_dir} holds {len(folders)} class folders; at least 2 are needed: "
@@ -148,7 +155,8 @@ def imagefolder(data_dir: str | None) -> Dataset:
     files: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = sorted(p for p in folder.rglob("*") if p.is_file() and _counts(p))
+        inside = (path for path in folder.rglob("*") if _counts(path))
+        found = sorted(path for path in inside if not _is_folder(path))
         if not found:
             raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
         files += found
@@ -161,6 +169,29 @@ def imagefolder(data_dir: str | None) -> Dataset:
         groups=[],
         images=files,
     )
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path inside a class is a folder and not an image.
+
+    Raises:
+        InputError: it is neither, so images would be left out silently; or no table could
+            hold its name, for control characters or bytes that are not UTF-8.
+    """
+    _check_name(path)
+    if path.is_file():
+        return False
+    if path.is_dir() and not path.is_symlink():
+        return True
+    raise InputError(
+        f"{path} is neither an image nor a folder: a link to a folder, a link to nothing, or a "
+        "special file. Put the images themselves there, or move it out of the data folder."
+    )
+
+
+def _check_name(path: Path) -> None:
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path.name):
+        raise InputError(f"{str(path)!r} has a name that can not be written down. Rename it.")
 
 
 PACKAGED: dict[str, Callable[[], Dataset]] = {
@@ -187,7 +218,14 @@ def _counts(path: Path) -> bool:
 
 
 def _bytes(image: Path | np.ndarray) -> bytes:
-    return image.read_bytes() if isinstance(image, Path) else image.tobytes()
+    if isinstance(image, np.ndarray):
+        return image.tobytes()
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{image} can not be read ({error.strerror}). Make it readable, or move it away."
+        ) from None
 
 
 def package_folder(module: str, distribution: str) -> Path:

@@ -1,6 +1,5 @@
 """Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -33,33 +32,51 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
         Shape (N, size, size, 3), uint8, read-only and memory-mapped.
 
     Raises:
-        InputError: an image can not be read. It is named, and nothing is trained on the rest.
+        InputError: an image can not be read: it is named, and nothing is trained on the rest;
+            or the disk has no room for the decoded images.
     """
     made_by = (TRANSFORM, PIL.__version__)
     path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.is_file():  # another process may have filled it while we waited
-                _fill(path, dataset, size)
+    shape = (len(dataset), size, size, 3)
+    try:
+        if not _whole(path, shape):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not _whole(path, shape):  # another process may have filled it while we waited
+                    _fill(path, dataset, shape)
+    except OSError as error:
+        raise InputError(
+            f"Can not keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
+            f"{error.strerror}. Make the folder writable, or free some space."
+        ) from None
     return np.load(path, mmap_mode="r")
 
 
-def _fill(path: Path, dataset: Dataset, size: int) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    shape = (len(dataset), size, size, 3)
+def _whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the decoded images are there, each as it was written."""
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        images = np.load(path, mmap_mode="r")
+        checksums = np.load(cache.checksums_path(path))
+    except (OSError, EOFError, ValueError):
+        return False
+    return images.shape == shape and checksums.tolist() == [cache.checksum(i) for i in images]
+
+
+def _fill(path: Path, dataset: Dataset, shape: tuple[int, ...]) -> None:
+    with (
+        cache.new_array(path, np.uint8, shape) as images,
+        cache.new_array(cache.checksums_path(path), np.uint32, shape[:1]) as checksums,
+    ):
         for index, image in enumerate(dataset.images):
-            array[index] = decode(image, size)
-        array.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            images[index] = decode(image, shape[1])
+            checksums[index] = cache.checksum(images[index])
 
 
 def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
     """One image as the model sees it before normalisation: upright, RGB, resized (bicubic).
+
+    Transparency is dropped, as torchvision's loader does; of an animation, the first frame is
+    taken.
 
     Returns:
         Shape (size, size, 3), uint8.
@@ -75,7 +92,7 @@ def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
             if opened.mode in DEEP_MODES:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             return _square(ImageOps.exif_transpose(opened), size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make Pillow raise almost anything
         raise InputError(
             f"{image} can not be read as an image ({error}). "
             "Replace it, or move it out of the data folder; nothing was trained."

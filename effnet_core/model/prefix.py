@@ -5,7 +5,6 @@ A boundary is called with image indices and gives their activations. Three kinds
 remembers what another boundary gave, for every epoch and every run that asks for the same.
 """
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from effnet_core.cache import checksum, checksums_path, new_array
 from effnet_core.model.backbones import Backbone
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
@@ -94,31 +94,36 @@ class Kept:
         self.images = images
         self.device = device
         self.trusted = np.zeros(images, dtype=bool)
+        self.impossible = False
         self.rows, self.checksums = self._open()
 
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
         """As the source gives them, to the bit; shape (len(indices), channels, height, width)."""
         missing = np.array([index for index in np.unique(indices) if not self._has(index)])
-        if len(missing):
-            self._keep(missing, self.source(missing))
+        if len(missing) and not self._keep(missing, self.source(missing)):
+            return self.source(indices)
         # A row is stored in the order of channels-last memory, which training computes in.
         return torch.from_numpy(self.rows[indices]).to(self.device).permute(0, 3, 1, 2)
 
     def _has(self, index: int) -> bool:
         """Whether a row is there and whole; a process checks each once."""
         if not self.trusted[index] and len(self.rows):
-            self.trusted[index] = self.checksums[index] == _checksum(self.rows[index])
+            self.trusted[index] = self.checksums[index] == checksum(self.rows[index])
         return bool(self.trusted[index])
 
-    def _keep(self, indices: np.ndarray, activations: torch.Tensor) -> None:
+    def _keep(self, indices: np.ndarray, activations: torch.Tensor) -> bool:
+        """Write rows down; whether that could be done."""
         values = np.ascontiguousarray(activations.permute(0, 2, 3, 1).cpu().numpy())
-        if not len(self.rows):
+        if not len(self.rows) and not self.impossible:
             self._create(values.shape[1:])
             self.rows, self.checksums = self._open()
+        if not len(self.rows):
+            return False
         for index, row in zip(indices, values, strict=True):
             self.rows[index] = row
-            self.checksums[index] = _checksum(row)
+            self.checksums[index] = checksum(row)
             self.trusted[index] = True
+        return True
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
         """The two files as memory; empty where they are missing or not what they should be."""
@@ -131,13 +136,20 @@ class Kept:
         return (rows, checksums) if whole else (np.empty(0), np.empty(0))
 
     def _create(self, shape: tuple[int, ...]) -> None:
-        """Make both files, of zeros. Their names appear when they have their full size."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
-            if len(self._open()[0]):  # another process was first
-                return
-            _zeros(checksums_path(self.path), np.uint32, (self.images,))
-            _zeros(self.path, np.float32, (self.images, *shape))
+        """Make both files, of zeros; or say that it is impossible, and be asked no more."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock")):
+                if len(self._open()[0]):  # another process was first
+                    return
+                with (
+                    new_array(checksums_path(self.path), np.uint32, (self.images,)),
+                    new_array(self.path, np.float32, (self.images, *shape)),
+                ):
+                    pass  # zeros: every row is still missing
+        except OSError as error:
+            self.impossible = True
+            print(f"Activations are not kept but computed anew ({error.strerror}).", flush=True)
 
 
 def frozen_boundary(
@@ -164,18 +176,3 @@ def frozen_boundary(
             boundary = Kept(boundary, keep[depth], len(pixels.images), pixels.device)
         start = depth + 2
     return boundary
-
-
-def checksums_path(rows: Path) -> Path:
-    return rows.with_suffix(".crc")
-
-
-def _checksum(row: np.ndarray) -> int:
-    """CRC-32, and never 0, which is what a new file holds."""
-    return zlib.crc32(row.data) or 1
-
-
-def _zeros(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
-    partial = path.with_suffix(".partial")
-    np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-    partial.replace(path)

@@ -1,13 +1,14 @@
 """The models to compare: the plainest guess, classical ones, fine-tuned, and others' figures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 import pandas as pd
 
 from effnet_core.report import published
 from effnet_core.report.evidence import Evidence, describe
 from effnet_core.report.statistics import accuracy_interval
-from effnet_core.study.records import Metrics
+from effnet_core.study.records import AnyRecord
 
 OURS = "this study"
 
@@ -17,7 +18,8 @@ def models(evidence: Evidence) -> pd.DataFrame:
 
     Returns:
         One row a model: model (in words), source, images (in the test set), accuracy, low,
-        high, precision, recall (per cent; the last two NaN where unknown).
+        high, precision, recall (per cent; the last two NaN where unknown). Ours are means over
+        the seeds.
     """
     rows = list(_ours(evidence)) + [
         {
@@ -37,7 +39,7 @@ def models(evidence: Evidence) -> pd.DataFrame:
 
 def _ours(evidence: Evidence) -> Iterator[dict[str, object]]:
     if evidence.finished:
-        labels = evidence.predictions(evidence.best)["label"]
+        labels = evidence.predictions(evidence.best[0])["label"]
         largest = labels.value_counts(normalize=True).iloc[0]
         yield {
             "model": "always the most frequent class",
@@ -47,21 +49,22 @@ def _ours(evidence: Evidence) -> Iterator[dict[str, object]]:
         }
     for kind, title in (("baseline", "baseline"), ("classical", "best classical")):
         if kind in evidence.classical:
-            outcome = evidence.classical[kind].outcome
-            name = f"{title} ({outcome.features}, {outcome.classifier})"
-            yield _row(name, outcome.test)
+            found = evidence.classical[kind]
+            names = {f"{r.outcome.features}, {r.outcome.classifier}" for r in found}
+            yield _row(f"{title} ({' or '.join(sorted(names))})", found)
     if evidence.finished:
-        s = evidence.best.settings
+        s = evidence.best_settings
         name = f"best fine-tuned ({describe(s.freeze, s.head, s.scheduler)})"
-        yield _row(name, evidence.best.outcome.test)
+        yield _row(name, evidence.best)
 
 
-def _row(model: str, scores: Metrics) -> dict[str, object]:
+def _row(model: str, runs: Sequence[AnyRecord]) -> dict[str, object]:
+    scores = [record.outcome.test for record in runs]
     return {
         "model": model,
         "source": OURS,
-        "images": scores.images,
-        "accuracy": scores.accuracy,
-        "precision": scores.precision,
-        "recall": scores.recall,
+        "images": scores[0].images,
+        "accuracy": fmean(score.accuracy for score in scores),
+        "precision": fmean(score.precision for score in scores),
+        "recall": fmean(score.recall for score in scores),
     }

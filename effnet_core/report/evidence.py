@@ -1,16 +1,20 @@
 """What a study left behind, as tables: the only door between records and report."""
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from effnet_core import paths
+from effnet_core.report.statistics import configuration_means
 from effnet_core.study import records
 from effnet_core.study.design import Settings, Study, load_study, study_names
 
-CONFIGURATION = ["number", "freeze", "head", "scheduler"]
 HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
 
 
@@ -22,7 +26,7 @@ class Evidence:
         reference: folder of the records, such as `quick` or `published/quick`.
         design: what was to be run.
         finished: the records of the design's runs, in the order of the source's Table 1.
-        classical: the baseline and the best classical model by kind, as far as they exist.
+        without_training: the baselines and the best classical models of all seeds.
         failures: error message by run id.
         damaged: one message for each record that could not be read.
     """
@@ -30,7 +34,7 @@ class Evidence:
     reference: str
     design: Study
     finished: list[records.Record]
-    classical: dict[str, records.ClassicalRecord]
+    without_training: list[records.ClassicalRecord]
     failures: dict[str, str]
     damaged: list[str]
 
@@ -47,7 +51,7 @@ class Evidence:
     @property
     def everything(self) -> list[records.AnyRecord]:
         """All records, the classical ones at the end."""
-        return [*self.finished, *self.classical.values()]
+        return [*self.finished, *self.without_training]
 
     def status(self, run_id: str) -> str:
         """What became of a planned run: done, damaged, failed or missing."""
@@ -59,19 +63,21 @@ class Evidence:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a finished run: factors, seed, quality (per cent), cost (s, MB)."""
+        """One row a finished run: factors, seed, quality (per cent), cost (s, MB).
+
+        `accuracy` is the accuracy on the test set.
+        """
         rows = [_row(record) for record in self.finished]
-        return pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["number", "seed"])
+        table = pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["number", "seed"])
+        return table.assign(accuracy=table["test_accuracy"])
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
-        """One row a configuration: means over its finished seeds, and `seeds`, their number.
-
-        `accuracy` is the accuracy on the test set, in per cent.
-        """
-        groups = self.runs.drop(columns="run_id").groupby(CONFIGURATION)
-        table = groups.mean().assign(seeds=groups.size()).drop(columns="seed").reset_index()
-        return table.assign(accuracy=table["test_accuracy"])
+        """One row a configuration: means over its finished seeds, and `seeds`, their number."""
+        means = configuration_means(self.runs)
+        return means.assign(
+            seeds=self.runs.groupby("number").size().reindex(means["number"]).values
+        )
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -90,26 +96,57 @@ class Evidence:
         ]
         return pd.DataFrame(rows)
 
-    @property
-    def best(self) -> records.Record:
-        """The run with the highest validation accuracy; of equals the first in Table 1."""
-        return max(self.finished, key=lambda record: record.outcome.validation.accuracy)
+    @cached_property
+    def best(self) -> list[records.Record]:
+        """The runs of the configuration with the highest validation accuracy.
+
+        That is its mean over the seeds, among the configurations with the most finished seeds;
+        of equals the first in Table 1.
+        """
+        table = self.configurations
+        table = table[table["seeds"] == table["seeds"].max()]
+        number = table.loc[table["validation_accuracy"].idxmax(), "number"]
+        return [record for record in self.finished if record.number == number]
 
     @property
-    def opponent(self) -> records.ClassicalRecord | None:
-        """The baseline or the best classical model, whichever is better on the test set."""
-        models = self.classical.values()
-        return max(models, key=lambda record: record.outcome.test.accuracy, default=None)
+    def best_settings(self) -> Settings:
+        """Of the first run of the best configuration."""
+        return self.best[0].settings
+
+    @cached_property
+    def classical(self) -> dict[str, list[records.ClassicalRecord]]:
+        """The records of `baseline` and `classical`, as far as they exist, one a seed."""
+        kinds: dict[str, list[records.ClassicalRecord]] = {}
+        for record in self.without_training:
+            kinds.setdefault(record.kind, []).append(record)
+        return kinds
+
+    @property
+    def opponent(self) -> list[records.ClassicalRecord]:
+        """The baselines or the best classical models, whichever do better on the test set."""
+        return max(self.classical.values(), key=mean_test_accuracy, default=[])
 
     @property
     def facts(self) -> records.Facts | None:
         """Data set, split and backbone, which all runs of a study share."""
         return self.everything[0].facts if self.everything else None
 
-    def predictions(self, record: records.AnyRecord) -> pd.DataFrame:
-        """Predictions for the test set, one row an image, indexed by image name."""
+    def predictions(self, record: records.AnyRecord, part: str = "test") -> pd.DataFrame:
+        """Predictions for the test or the validation set, indexed by image name."""
         table = records.load_predictions(records.record_path(self.reference, record.run_id))
-        return table[table["part"] == "test"].set_index("image")
+        return table[table["part"] == part].set_index("image")
+
+    @property
+    def verification(self) -> dict[str, Any] | None:
+        """What `effnet verify` left: which runs it repeated, and which came out different."""
+        path = paths.records(self.reference) / "verification.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def correct(self, runs: Sequence[records.AnyRecord], part: str = "test") -> pd.Series:
+        """How often each image was classified rightly, 0..1: the mean over runs, by image."""
+        tables = [self.predictions(record, part) for record in runs]
+        right = pd.concat([table["label"] == table["predicted"] for table in tables])
+        return right.groupby(level="image").mean()
 
     def page(self, run_id: str) -> str | None:
         """Address of a run's page, relative to the book's first page, if there is one."""
@@ -136,7 +173,7 @@ def load(reference: str | None = None) -> Evidence:
         reference=reference,
         design=design,
         finished=sorted(finished, key=lambda record: order[record.run_id]),
-        classical={r.kind: r for r in found if isinstance(r, records.ClassicalRecord)},
+        without_training=[r for r in found if isinstance(r, records.ClassicalRecord)],
         failures=records.load_failures(reference),
         damaged=damaged,
     )
@@ -152,6 +189,11 @@ def load_design(reference: str) -> Study:
 def describe(freeze: int, head: str, scheduler: str) -> str:
     """A configuration in words, as in `freeze 2, no extra layers, plateau`."""
     return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
+
+
+def mean_test_accuracy(runs: Sequence[records.AnyRecord]) -> float:
+    """Mean accuracy on the test set, per cent."""
+    return fmean(record.outcome.test.accuracy for record in runs)
 
 
 def _factors(record: records.Record) -> dict[str, object]:
@@ -172,7 +214,7 @@ _COLUMNS = (
     *("test_accuracy", "test_precision", "test_recall", "test_f1"),
     *("best_epoch", "epochs", "stopped_early", "rate_dropped"),
     *("trainable_parameters", "total_parameters"),
-    *("train_seconds", "total_seconds", "memory_mb"),
+    *("train_seconds", "cpu_seconds", "total_seconds", "memory_mb"),
 )
 
 
@@ -195,6 +237,8 @@ def _row(record: records.Record) -> dict[str, object]:
         "trainable_parameters": facts.trainable_parameters,
         "total_parameters": facts.total_parameters,
         "train_seconds": record.made.seconds["train"],
+        # Records from before processor time was kept have wall time only.
+        "cpu_seconds": (record.made.cpu_seconds or record.made.seconds)["train"],
         "total_seconds": record.made.seconds["total"],
         "memory_mb": record.made.peak_memory_mb,
     }

@@ -1,100 +1,27 @@
 """The book's drawings. Each shows one thing; its title says what, computed from the data."""
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from effnet_core.report import comparison, findings, html, published, statistics
+from effnet_core.report import comparison, findings, html, published
+from effnet_core.report.drawing import (
+    COLOUR,
+    INK,
+    LINE,
+    MARKER,
+    OURS,
+    THEIRS,
+    by_head_and_scheduler,
+    canvas,
+    legend,
+    needs_runs,
+    sentences,
+)
 from effnet_core.report.evidence import HEAD_WORDS, Evidence
 from effnet_core.report.html import number
-from effnet_core.report.statistics import Estimate
 from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
-MARKER = {"none": "o", "mlp": "s"}
-LINE = {"none": "-", "mlp": "--"}
-INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
-
-mpl.rcParams.update(
-    {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#e5e5e5",
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-        "svg.hashsalt": "effnet",  # the same drawing gives the same file
-    }
-)
-
-Draw = Callable[[Evidence], HTML]
-
-
-def needs_runs(draw: Draw) -> Draw:
-    """Say so in place of a drawing that has nothing to show yet."""
-
-    @wraps(draw)
-    def drawing(evidence: Evidence) -> HTML:
-        return draw(evidence) if evidence.finished else findings.nothing_yet(evidence)
-
-    return drawing
-
-
-def effects(evidence: Evidence) -> HTML:
-    """Forest plot: what each choice changes, published and ours."""
-    sources = {"published": (published.results(), THEIRS, "s", 0.15)}
-    if evidence.finished:
-        sources["this study"] = (evidence.configurations, OURS, "o", -0.15)
-    figure = _canvas(7.2, 4.2)
-    axes = figure.subplots()
-    found = {}
-    for source, (configurations, colour, marker, offset) in sources.items():
-        found[source] = statistics.factor_effects(configurations)
-        for place, estimate in enumerate(found[source].values()):
-            height = offset - place
-            axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
-            axes.plot(estimate.effect, height, marker, color=colour, label=source)
-    labels = list(found["published"])
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks([-place for place in range(len(labels))], labels)
-    axes.set_xlabel("change of accuracy, percentage points")
-    _legend(figure, axes)
-    data = pd.DataFrame(
-        {"source": source, "choice": choice, **_effect_columns(estimate)}
-        for source, choices in found.items()
-        for choice, estimate in choices.items()
-    )
-    last = found[list(sources)[-1]]
-    clear = [name for name, e in last.items() if e.low > 0 or e.high < 0]
-    finding = f"In {_whose(evidence)}, " + (
-        f"{len(clear)} of {len(last)} choices change accuracy beyond what chance explains: "
-        f"{'; '.join(clear)}."
-        if clear
-        else f"none of {len(last)} choices changes accuracy beyond what chance explains."
-    )
-    return html.figure(
-        figure,
-        "effects",
-        finding=finding,
-        caption=(
-            "Mean change over matched configurations, which agree in the other two factors, with "
-            "95 % intervals. Left of the line: worse. Published: best validation accuracy of each "
-            "run. This study: accuracy on the test set."
-        ),
-        alt=_sentences(
-            data, "{source}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"
-        ),
-        data=data,
-    )
 
 
 def stages(evidence: Evidence) -> HTML:
@@ -105,7 +32,7 @@ def stages(evidence: Evidence) -> HTML:
     data["parameter_share"] = 100 * data["parameters"] / data["parameters"].sum()
     data["compute_share"] = 100 * data["flop_share"]
     cuts = {n: n + 0.5 for n in FREEZE[1:]}  # the stem is at 0, stage n at n
-    figure = _canvas(7.2, 4.4)
+    figure = canvas(7.2, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column, title in (
         (left, "parameter_share", "parameters, % of the backbone"),
@@ -138,7 +65,7 @@ def stages(evidence: Evidence) -> HTML:
             "The image enters at the top. A dotted line is where a freeze cuts: everything above "
             "it stays as it was, everything below it and the head are trained."
         ),
-        alt=_sentences(
+        alt=sentences(
             data, "{name}: {parameters:,} parameters, {compute_share:.1f} % of the computation"
         ),
         data=data.drop(columns="flop_share"),
@@ -157,15 +84,14 @@ def published_freezing() -> HTML:
 @needs_runs
 def freezing(evidence: Evidence) -> HTML:
     """Our accuracies by number of frozen stages."""
-    runs = evidence.runs.assign(accuracy=evidence.runs["test_accuracy"])
     caption = "Each point is one run: its accuracy on the test set. The line joins the means."
-    return _freezing(runs, "freezing", caption)
+    return _freezing(evidence.runs, "freezing", caption)
 
 
 def _freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
-    figure = _canvas(7.2, 3.8)
+    figure = canvas(7.2, 3.8)
     axes = figure.subplots()
-    for place, (head, scheduler, group) in enumerate(_by_head_and_scheduler(runs)):
+    for place, (head, scheduler, group) in enumerate(by_head_and_scheduler(runs)):
         axes.plot(
             group["freeze"] + 0.12 * (place - 1.5), group["accuracy"], MARKER[head],
             color=COLOUR[scheduler], label=f"{HEAD_WORDS[head]}, {scheduler}",
@@ -176,7 +102,7 @@ def _freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
     axes.set_xticks(FREEZE)
     axes.set_xlabel("frozen stages")
     axes.set_ylabel("accuracy, %")
-    _legend(figure, axes)
+    legend(figure, axes)
     ranked = means.sort_values()
     return html.figure(
         figure,
@@ -186,7 +112,7 @@ def _freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
             f"and lowest at freeze {ranked.index[0]} ({number(ranked.iloc[0])} %)."
         ),
         caption=caption,
-        alt=_sentences(means.reset_index(), "freeze {freeze}: mean accuracy {accuracy:.1f} %"),
+        alt=sentences(means.reset_index(), "freeze {freeze}: mean accuracy {accuracy:.1f} %"),
         data=runs[["number", "freeze", "head", "scheduler", "accuracy"]],
     )
 
@@ -194,11 +120,11 @@ def _freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
 @needs_runs
 def heat_map(evidence: Evidence) -> HTML:
     """Test accuracy of every configuration: freeze by head and schedule."""
-    configurations = evidence.configurations
-    table = configurations.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
+    means = evidence.configurations
+    table = means.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
     columns = [(head, scheduler) for head in HEADS for scheduler in SCHEDULERS]
     table = table.reindex(columns=pd.MultiIndex.from_tuples(columns))
-    figure = _canvas(7.2, 3.8)
+    figure = canvas(7.2, 3.8)
     axes = figure.subplots()
     axes.grid(visible=False)
     sns.heatmap(
@@ -210,7 +136,7 @@ def heat_map(evidence: Evidence) -> HTML:
     axes.set_xlabel("")
     axes.set_ylabel("frozen stages")
     axes.tick_params(axis="y", rotation=0)
-    ranked = configurations.sort_values("accuracy")["accuracy"]
+    ranked = means.sort_values("accuracy")["accuracy"]
     return html.figure(
         figure,
         "heat-map",
@@ -219,10 +145,8 @@ def heat_map(evidence: Evidence) -> HTML:
             f"{number(ranked.iloc[-1] - ranked.iloc[0])} points above the worst."
         ),
         caption="Accuracy on the test set, per cent. An empty cell is a run that is missing.",
-        alt=_sentences(
-            configurations, "freeze {freeze}, head {head}, {scheduler}: {accuracy:.1f} %"
-        ),
-        data=configurations[["number", "freeze", "head", "scheduler", "accuracy"]],
+        alt=sentences(means, "freeze {freeze}, head {head}, {scheduler}: {accuracy:.1f} %"),
+        data=means[["number", "freeze", "head", "scheduler", "accuracy"]],
     )
 
 
@@ -230,11 +154,11 @@ def heat_map(evidence: Evidence) -> HTML:
 def learning_curves(evidence: Evidence) -> HTML:
     """Validation accuracy by epoch, one panel a freeze."""
     history, runs = evidence.history, evidence.runs
-    figure = _canvas(7.2, 4.6)
+    figure = canvas(7.2, 4.6)
     panels = figure.subplots(2, 4, sharex=True, sharey=True)
     for freeze, axes in zip(FREEZE, panels.flat, strict=False):
         shown = history[history["freeze"] == freeze]
-        for head, scheduler, group in _by_head_and_scheduler(shown):
+        for head, scheduler, group in by_head_and_scheduler(shown):
             for _, run in group.groupby("seed"):
                 axes.plot(
                     run["epoch"], run["validation_accuracy"], LINE[head], marker=MARKER[head],
@@ -249,67 +173,92 @@ def learning_curves(evidence: Evidence) -> HTML:
     for axes in (*panels[1, :3], panels[0, 3]):
         axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)
-    _legend(figure, *panels.flat)
-    plateau = runs[runs["scheduler"] == "plateau"]
+    legend(figure, *panels.flat)
     return html.figure(
         figure,
         "learning-curves",
         finding=(
             f"The best epoch is number {number(runs['best_epoch'].median(), 0)} in the median run; "
-            f"{runs['stopped_early'].sum()} of {len(runs)} runs stopped early, and the plateau "
-            f"schedule lowered its rate in {plateau['rate_dropped'].sum()} of {len(plateau)}."
+            f"{runs['stopped_early'].sum()} of {len(runs)} runs stopped early."
         ),
         caption="Accuracy on the validation set after each epoch, one line a run.",
-        alt=_sentences(runs, "{run_id}: best epoch {best_epoch}, {validation_accuracy:.1f} %"),
+        alt=sentences(runs, "{run_id}: best epoch {best_epoch}, {validation_accuracy:.1f} %"),
         data=history,
     )
 
 
 @needs_runs
-def cost(evidence: Evidence) -> HTML:
-    """Test accuracy against training time and against trainable parameters."""
-    runs = evidence.runs.assign(
-        seconds_an_epoch=lambda run: run["train_seconds"] / run["epochs"],
-        millions=lambda run: run["trainable_parameters"] / 1e6,
-    )
-    figure = _canvas(7.2, 3.6)
-    left, right = figure.subplots(1, 2, sharey=True)
-    colours = sns.color_palette("cividis", len(FREEZE))
-    for axes, column, label in (
-        (left, "seconds_an_epoch", "training time, s an epoch"),
-        (right, "millions", "trainable parameters, millions"),
-    ):
-        for freeze, colour in zip(FREEZE, colours, strict=True):
-            group = runs[runs["freeze"] == freeze]
-            axes.plot(
-                group[column], group["test_accuracy"], "o", color=colour,
-                markeredgecolor=INK, markeredgewidth=0.5, label=f"freeze {freeze}",
-            )  # fmt: skip
-        axes.set_xlabel(label)
-        axes.set_xlim(left=0)
-    left.set_ylabel("test accuracy, %")
-    _legend(figure, left)
-    means = runs.groupby("freeze")[["seconds_an_epoch", "trainable_parameters"]].mean()
-    first, last = means.iloc[0], means.iloc[-1]
+def learning_rates(evidence: Evidence) -> HTML:
+    """Whether the plateau schedule ever acted: the rate of every run over time."""
+    history = evidence.history.copy()
+    history["share"] = 100 * history["learning_rate"] / evidence.design.protocol.learning_rate
+    table = history.pivot_table(
+        index=["scheduler", "number", "seed"], columns="epoch", values="share"
+    ).sort_index(ascending=[False, True, True])
+    figure = canvas(7.2, 1.2 + 0.18 * len(evidence.configurations))
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    mesh = axes.pcolormesh(
+        np.arange(table.shape[1] + 1) + 0.5, range(len(table) + 1), table,
+        cmap="cividis", vmin=0, vmax=100,
+    )  # fmt: skip
+    figure.colorbar(mesh, label="learning rate, % of the first")
+    axes.set_xticks(table.columns)
+    axes.set_xlabel("epoch")
+    groups = table.groupby(level="scheduler", sort=False).size()
+    ends = groups.cumsum()
+    for boundary in ends[:-1]:
+        axes.axhline(boundary, color="white", linewidth=3)
+    axes.set_yticks(ends - groups / 2, groups.index)
+    axes.invert_yaxis()
+    plateau = evidence.runs.query("scheduler == 'plateau'")
+    acted, seen = plateau["rate_dropped"].sum(), len(plateau)
     return html.figure(
         figure,
-        "cost",
-        finding=(
-            f"An epoch at freeze {means.index[-1]} takes "
-            f"{number(100 * last.seconds_an_epoch / first.seconds_an_epoch, 0)} % of the time at "
-            f"freeze {means.index[0]} and trains "
-            f"{number(100 * last.trainable_parameters / first.trainable_parameters, 0)} % of "
-            "the parameters."
+        "learning-rates",
+        finding=f"The plateau schedule lowered its rate in {acted} of {seen} runs.",
+        caption=(
+            "One line a run, in the order of Table 1; white where a run had stopped. Where plateau "
+            "never acts it is a constant rate."
         ),
-        caption="Each point is one run. Up and left is better: more accurate at less cost.",
-        alt=_sentences(
-            means.reset_index(),
-            "freeze {freeze}: {seconds_an_epoch:.1f} s an epoch, "
-            "{trainable_parameters:,.0f} trainable parameters",
+        alt=sentences(
+            evidence.runs, "{run_id}: {epochs} epochs, rate lowered in the end: {rate_dropped}"
         ),
-        data=runs[
-            ["run_id", "freeze", "seconds_an_epoch", "trainable_parameters", "test_accuracy"]
-        ],
+        data=history[["run_id", "scheduler", "epoch", "learning_rate"]],
+    )
+
+
+@needs_runs
+def configurations(evidence: Evidence) -> HTML:
+    """Every configuration with its seeds as points, the best on top."""
+    runs = evidence.runs
+    ranked = evidence.configurations.sort_values("accuracy").reset_index(drop=True)
+    places = pd.Series(ranked.index, index=ranked["number"])
+    figure = canvas(7.2, 1.2 + 0.2 * len(ranked))
+    axes = figure.subplots()
+    for head, scheduler, group in by_head_and_scheduler(runs):
+        axes.plot(
+            group["accuracy"], places[group["number"]], MARKER[head], color=COLOUR[scheduler],
+            markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
+            label=f"{HEAD_WORDS[head]}, {scheduler}",
+        )  # fmt: skip
+    axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=9, label="mean")
+    words = [f"{row.number}: freeze {row.freeze}" for row in ranked.itertuples()]
+    axes.set_yticks(ranked.index, words, fontsize=8)
+    axes.set_xlabel("test accuracy, %")
+    legend(figure, axes)
+    spread = runs.groupby("number")["accuracy"].agg(lambda seeds: seeds.max() - seeds.min())
+    between = ranked["accuracy"].iloc[-1] - ranked["accuracy"].iloc[0]
+    finding = f"The means of the {len(ranked)} configurations span {number(between)} points"
+    if spread.max() > 0:
+        finding += f"; seeds of one configuration differ by {number(spread.median())} (median)"
+    return html.figure(
+        figure,
+        "configurations",
+        finding=f"{finding}.",
+        caption="Each point is one run; the stroke is the mean of its configuration's seeds.",
+        alt=sentences(runs, "{run_id}: {accuracy:.1f} %"),
+        data=runs[["run_id", "number", "freeze", "head", "scheduler", "seed", "accuracy"]],
     )
 
 
@@ -317,7 +266,7 @@ def cost(evidence: Evidence) -> HTML:
 def models(evidence: Evidence) -> HTML:
     """Accuracies of the models side by side, with intervals for the number of images."""
     data = comparison.models(evidence)
-    figure = _canvas(7.2, 0.9 + 0.45 * len(data))
+    figure = canvas(7.2, 0.9 + 0.45 * len(data))
     axes = figure.subplots()
     for source, group in data.assign(place=-np.arange(len(data))).groupby("source"):
         colour, marker = (OURS, "o") if source == comparison.OURS else (THEIRS, "s")
@@ -335,41 +284,6 @@ def models(evidence: Evidence) -> HTML:
             "Grey squares: published by others with their own labels and split, so beside ours, "
             "not equal to them."
         ),
-        alt=_sentences(data, "{model}: {accuracy:.1f} % ({low:.1f} to {high:.1f})"),
+        alt=sentences(data, "{model}: {accuracy:.1f} % ({low:.1f} to {high:.1f})"),
         data=data,
     )
-
-
-def _canvas(width: float, height: float) -> Figure:
-    """An empty drawing in inches; white, so that it is readable on a dark page too."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def _by_head_and_scheduler(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    for head in HEADS:
-        for scheduler in SCHEDULERS:
-            yield head, scheduler, table.query("head == @head and scheduler == @scheduler")
-
-
-def _legend(figure: Figure, *panels: Axes) -> None:
-    """One legend below the drawing, each entry once."""
-    entries = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2)
-
-
-def _whose(evidence: Evidence) -> str:
-    return "this study" if evidence.finished else "the published table"
-
-
-def _effect_columns(estimate: Estimate) -> dict[str, float]:
-    return {"effect": estimate.effect, "low": estimate.low, "high": estimate.high, "n": estimate.n}
-
-
-def _sentences(table: pd.DataFrame, template: str) -> str:
-    """Every row in words, for a drawing's alt text."""
-    rows = table.rename(columns=str).to_dict("records")
-    return "; ".join(template.format_map(row) for row in rows) + "."

@@ -1,6 +1,5 @@
 """The sentence that opens each page, made from the records."""
 
-import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -10,26 +9,46 @@ from markupsafe import Markup
 from effnet_core.report import claims, published, statistics
 from effnet_core.report import comparison as compared
 from effnet_core.report.claims import Judgement
-from effnet_core.report.evidence import Evidence, describe
-from effnet_core.report.html import link, number, paragraph
-from effnet_core.report.statistics import Estimate
+from effnet_core.report.evidence import Evidence, describe, mean_test_accuracy
+from effnet_core.report.html import definition_list, link, listing, number, paragraph
+from effnet_core.report.wording import size
+
+QUESTIONS = {
+    "depth": "How many stages should I freeze?",
+    "time": "What does freezing save?",
+    "head": "Does a deeper head help?",
+    "scheduler": "Which learning-rate schedule is better?",
+    "classical": "Is fine-tuning better than classical machine learning?",
+}
 
 
 def answer(evidence: Evidence) -> HTML:
-    """What to do about freezing, head and schedule, and the best configuration."""
+    """The best configuration, and what its accuracy stands for."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    wanted = [claims.CLAIMS[key] for key in ("freeze", "head", "scheduler")]
-    judged = [j for j in claims.of_study(evidence) if j.claim in wanted]
-    sentences = [f"{j.sentence[:-1]} ({interval(j.estimate)})." for j in judged]
-    s, scores = evidence.best.settings, evidence.best.outcome
-    low, high = statistics.accuracy_interval(scores.test.accuracy, scores.test.images)
+    s, images = evidence.best_settings, evidence.best[0].outcome.test.images
+    accuracy = mean_test_accuracy(evidence.best)
+    low, high = statistics.accuracy_interval(accuracy, images)
     best = (
-        f"The best run on the validation set is {describe(s.freeze, s.head, s.scheduler)}: "
-        f"{number(scores.test.accuracy)} % of {scores.test.images} test images are right, which "
-        f"stands for anything from {number(low)} to {number(high)} %."
+        f"Best on the validation set: {describe(s.freeze, s.head, s.scheduler)}. "
+        f"It gets {number(accuracy)} % of {images} test images right, which stands for anything "
+        f"from {number(low)} to {number(high)} %."
     )
-    return _finding(*sentences, best, *coverage(evidence))
+    return _finding(best, *coverage(evidence))
+
+
+def answers(evidence: Evidence) -> HTML:
+    """The questions of someone who is about to fine-tune, answered by the verdicts."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
+    said = {key: judgement.sentence for key, judgement in judged.items()}
+    said["depth"] = f"{said['freeze']} {said['depth']}"
+    deepest = int(evidence.runs["freeze"].max())
+    whatever = claims.saving(evidence.runs, "cpu_seconds", deepest)
+    if judged["time"].verdict == "not resolved" and whatever.low > 0:
+        said["time"] += f" Whatever the accuracy, freeze {deepest} saves {size(whatever, '%')}."
+    return definition_list((question, said[key]) for key, question in QUESTIONS.items())
 
 
 def experiment(evidence: Evidence) -> HTML:
@@ -63,16 +82,15 @@ def results(evidence: Evidence) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     runs = evidence.runs
-    scores = evidence.best.outcome.test
+    scores = evidence.best[0].outcome.test
     low, high = statistics.accuracy_interval(scores.accuracy, scores.images)
-    optimism = (runs["validation_accuracy"] - runs["test_accuracy"]).mean()
+    optimism = next(j for j in claims.of_study(evidence) if j.key == "optimism")
     return _finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
         f"One run's {number(scores.accuracy)} % stands for anything from {number(low)} to "
         f"{number(high)} %, because there are {scores.images} test images.",
-        f"The best epoch's validation accuracy is {number(abs(optimism))} points "
-        f"{'higher' if optimism > 0 else 'lower'} than the test accuracy, on average.",
+        optimism.sentence,
         *coverage(evidence),
     )
 
@@ -81,10 +99,10 @@ def comparison(evidence: Evidence) -> HTML:
     """Fine-tuning against everything that needs no fine-tuning."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = next(j for j in claims.of_study(evidence) if j.claim is claims.CLAIMS["classical"])
+    judged = next(j for j in claims.of_study(evidence) if j.key == "classical")
     return _finding(
         best_of(compared.models(evidence)),
-        f"{judged.sentence[:-1]} ({interval(judged.estimate)}).",
+        judged.sentence,
         *coverage(evidence),
     )
 
@@ -110,6 +128,19 @@ def best_of(models: pd.DataFrame) -> str:
     )
 
 
+def images(evidence: Evidence) -> HTML:
+    """How many test images no run, and how many every run, gets right."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    right = evidence.correct(evidence.finished)
+    always, never = int((right == 1).sum()), int((right == 0).sum())
+    return _finding(
+        f"{always} of {len(right)} test images are right in every run and {never} in none; the "
+        f"choice of a configuration decides about the other {len(right) - always - never}.",
+        *coverage(evidence),
+    )
+
+
 def conclusions(evidence: Evidence) -> HTML:
     """How many of the source's conclusions these data bear."""
     if not evidence.finished:
@@ -122,10 +153,7 @@ def verdicts(evidence: Evidence) -> HTML:
     """Every conclusion as this study words it."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    return paragraph(
-        f"{judgement.sentence[:-1]} ({interval(judgement.estimate)})."
-        for judgement in claims.of_study(evidence)
-    )
+    return listing(judgement.sentence for judgement in claims.of_study(evidence))
 
 
 def reproducibility(evidence: Evidence) -> HTML:
@@ -196,20 +224,10 @@ def coverage(evidence: Evidence) -> Iterator[str]:
         )
 
 
-def interval(estimate: Estimate) -> str:
-    """An effect with its interval in words."""
-    if math.isnan(estimate.effect):
-        return "no data"
-    effect = f"{number(estimate.effect)} points"
-    if not estimate.low <= estimate.high:
-        return f"{effect}, without an interval"
-    return f"{effect}, 95 % interval {number(estimate.low)} to {number(estimate.high)}"
-
-
 def _tally(judged: list[Judgement], whose: str) -> str:
-    verdicts = [judgement.verdict for judgement in judged]
+    verdicts = [judgement.verdict for judgement in judged if judgement.key in claims.SOURCES]
     return (
-        f"Of the source's {len(judged)} conclusions, {whose} supports "
+        f"Of the source's {len(verdicts)} conclusions, {whose} supports "
         f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
         f"{verdicts.count('not resolved')} open."
     )

@@ -1,13 +1,16 @@
 """Figures and tables as HTML, each with its finding, its caption and its data to download."""
 
+import base64
 import io
+import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML
+from itables.utils import read_package_file
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -15,6 +18,16 @@ from effnet_core import paths
 
 DASH = "\u2013"
 MINUS = "\u2212"
+# Base64 of a module and JSON of its styles go in.
+LIBRARY = """{
+  const code = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
+  const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  window.itables = import(address);
+  const style = document.createElement("style");
+  style.textContent = %s;
+  document.head.prepend(style);
+}
+"""
 WRAP = 40  # characters; longer cells may take several lines
 
 
@@ -26,6 +39,18 @@ def site() -> Path:
 def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
     """Sentences as one paragraph; those that are Markup already keep their links."""
     return HTML(Markup('<p class="{}">{}</p>').format(css, Markup(" ").join(sentences)))
+
+
+def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:
+    """Questions, each with its answer below it."""
+    rows = Markup().join(Markup("<dt>{}</dt><dd>{}</dd>").format(*pair) for pair in pairs)
+    return HTML(Markup('<dl class="report-answers">{}</dl>').format(rows))
+
+
+def listing(sentences: Iterable[str]) -> HTML:
+    """Sentences, one an item of a list."""
+    items = Markup().join(Markup("<li>{}</li>").format(sentence) for sentence in sentences)
+    return HTML(Markup("<ul>{}</ul>").format(items))
 
 
 def link(address: str | None, text: object) -> str:
@@ -48,13 +73,16 @@ def figure(
     """
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None})
-    image = _publish("figures", f"{name}.svg", buffer.getvalue())
+    image = publish("figures", f"{name}.svg", buffer.getvalue())
     return HTML(
         Markup(
             '<figure class="report-figure" id="{}"><p class="report-title">{}</p>'
             '<div class="report-scroll" tabindex="0"><img src="{}" alt="{}"></div>'
-            "<figcaption>{} {} {}</figcaption></figure>"
-        ).format(name, finding, image, alt, caption, _csv(name, data), _download(image, "SVG"))
+            "<figcaption>{} {} {} {}</figcaption></figure>"
+        ).format(
+            *(name, finding, image, alt, caption),
+            *(_csv(name, data), _download(image, "SVG"), _remake()),
+        )
     )
 
 
@@ -66,6 +94,7 @@ def table(
     caption: str,
     decimals: int = 1,
     data: pd.DataFrame | None = None,
+    filters: Sequence[str] = (),
 ) -> HTML:
     """A table under the sentence that it shows.
 
@@ -76,6 +105,8 @@ def table(
         caption: how to read it.
         decimals: of every number that is not whole.
         data: to download, where numbers are shown in words; by default the frame itself.
+        filters: columns to choose values of. With any, readers whose browser runs scripts can
+            also sort, search, choose columns and copy.
     """
     head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in frame.columns)
     rows = Markup().join(
@@ -88,14 +119,52 @@ def table(
         Markup(
             '<figure class="report-table" id="{}"><p class="report-title">{}</p>'
             '<div class="report-scroll" tabindex="0"><table class="table"><thead><tr>{}</tr>'
-            "</thead><tbody>{}</tbody></table></div><figcaption>{} {}</figcaption></figure>"
-        ).format(name, finding, head, rows, caption, _csv(name, data))
+            "</thead><tbody>{}</tbody></table></div><figcaption>{} {} {}</figcaption></figure>{}"
+        ).format(
+            *(name, finding, head, rows, caption, _csv(name, data), _remake()),
+            interactive(name, [list(frame.columns).index(column) for column in filters]),
+        )
     )
 
 
 def number(value: float, decimals: int = 1) -> str:
     """A number as the report shows it: with a real minus, or a dash where there is none."""
     return DASH if math.isnan(value) else f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def interactive(name: str, filters: Sequence[int]) -> Markup:
+    """Scripts that turn a table of the page into one to sort, filter and search.
+
+    The library is itables' own bundle, kept beside the pages as a script that works from the
+    disk too, where browsers refuse modules.
+
+    Args:
+        name: id of the figure that holds the table.
+        filters: places of the columns to filter by; none leaves the table as it is.
+    """
+    if not filters:
+        return Markup()
+    bundle = read_package_file("html/dt_bundle.js")
+    styles = read_package_file("html/dt_bundle.css")
+    packed = (base64.b64encode(bundle.encode()).decode(), json.dumps(styles))
+    library = publish("scripts", "itables.js", (LIBRARY % packed).encode())
+    options = {
+        "paging": False,
+        "info": False,
+        "autoWidth": False,
+        "order": [],
+        "layout": {
+            "topStart": {"buttons": ["colvis", "copy", {"extend": "csv", "filename": name}]},
+            "topEnd": "search",
+        },
+        "columnDefs": [{"targets": filters, "columnControl": [["searchList"]]}],
+    }
+    return Markup(
+        '<script src="{}" defer></script>'
+        '<script>addEventListener("DOMContentLoaded", async () => '
+        "new (await window.itables).ITable("
+        'document.querySelector("#{} table"), {}));</script>'
+    ).format(library, name, Markup(json.dumps(options)))
 
 
 def _cell(value: object, decimals: int) -> Markup:
@@ -108,14 +177,22 @@ def _cell(value: object, decimals: int) -> Markup:
 
 
 def _csv(name: str, data: pd.DataFrame) -> Markup:
-    return _download(_publish("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
+    return _download(publish("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
+
+
+def _remake() -> Markup:
+    study = os.environ.get("EFFNET_STUDY", "quick")
+    return Markup(
+        '<details class="remake"><summary>How to remake it</summary>'
+        "<code>EFFNET_STUDY={} jupyter-book build book</code></details>"
+    ).format(study)
 
 
 def _download(address: str, kind: str) -> Markup:
     return Markup('<a class="download" href="{}" download>{}</a>').format(address, kind)
 
 
-def _publish(folder: str, name: str, content: bytes) -> str:
+def publish(folder: str, name: str, content: bytes) -> str:
     """Write a file into the site and return its address, relative to the book's pages."""
     path = site() / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

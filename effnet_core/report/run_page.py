@@ -105,6 +105,10 @@ def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> HTML:
     """Test images by true and predicted class."""
+    right = int((labels == predicted).sum())
+    text = f"{right} of {len(labels)} test images are right"
+    if len(classes) > 100:
+        return HTML(f"<p>{text}. A matrix of {len(classes):,} classes is not drawn.</p>")
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, predicted), 1)
     side = min(2 + 0.6 * len(classes), 9)
@@ -113,14 +117,12 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     if len(classes) <= 20:
         for row, column in np.ndindex(counts.shape):
             shade = "white" if counts[row, column] > 0.7 * counts.max() else "black"
-            place = {"ha": "center", "va": "center", "color": shade}
-            axes.text(column, row, str(counts[row, column]), **place)
+            count = axes.text(column, row, str(counts[row, column]), ha="center", va="center")
+            count.set_color(shade)
         axes.set_xticks(range(len(classes)), _plain(classes), rotation=30, ha="right")
         axes.set_yticks(range(len(classes)), _plain(classes))
     axes.set_xlabel("predicted")
     axes.set_ylabel("true class")
-    right = int(np.trace(counts))
-    text = f"{right} of {len(labels)} test images are right"
     return HTML(_figure(_svg(figure), f"Confusion matrix. {text}.", text))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+from jupyter_client import KernelManager
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -58,6 +59,8 @@ def tell_pages(app: Sphinx) -> None:
     """Kernels that execute pages inherit this process's environment."""
     os.environ["EFFNET_STUDY"] = app.config.effnet_study
     os.environ["EFFNET_SITE"] = str(app.outdir)
+    # MyST-NB offers no setting for it, and unencrypted kernels warn, once a page.
+    KernelManager.transport_encryption.default_value = "auto"
 
 
 def outdated_pages(

@@ -1,7 +1,6 @@
 """The book's tables. Each says in its title what it shows, and comes as CSV as well."""
 
 import json
-from dataclasses import asdict
 
 import pandas as pd
 from IPython.display import HTML
@@ -10,7 +9,8 @@ from markupsafe import Markup
 from effnet_core.report import claims, comparison, findings, published, statistics
 from effnet_core.report.claims import Judgement
 from effnet_core.report.evidence import HEAD_WORDS, Evidence
-from effnet_core.report.html import link, number, paragraph, table
+from effnet_core.report.html import link, number, publish, table
+from effnet_core.report.wording import interval
 from effnet_core.study.design import HEADS, SCHEDULERS, Protocol, load_study
 
 FACTOR_HEADINGS = {"number": "model", "head": "extra layers", "freeze": "frozen stages"}
@@ -54,7 +54,7 @@ def factor_means(evidence: Evidence) -> HTML:
     """Our test accuracy by factor."""
     if not evidence.finished:
         return findings.nothing_yet(evidence)
-    return _factor_means(statistics.factor_means(evidence.configurations), "factor-means")
+    return _factor_means(statistics.factor_means(evidence.runs), "factor-means")
 
 
 def _factor_means(means: pd.DataFrame, name: str) -> HTML:
@@ -108,6 +108,7 @@ def results(evidence: Evidence) -> HTML:
             "In per cent. Validation chose the epoch; the test set had no say in anything. "
             "Precision, recall and F1 are means over the classes. Several seeds: means over them."
         ),
+        filters=["extra layers", "frozen stages", "scheduler"],
     )
 
 
@@ -200,7 +201,7 @@ def candidates(evidence: Evidence) -> HTML:
     """The whole grid of classical models, by cross-validated accuracy."""
     if "classical" not in evidence.classical:
         return findings.nothing_yet(evidence, "classical model")
-    outcome = evidence.classical["classical"].outcome
+    outcome = evidence.classical["classical"][0].outcome
     frame = pd.DataFrame([candidate.model_dump() for candidate in outcome.candidates])
     frame["options"] = frame["options"].map(_options)
     names = {"cv_accuracy": "accuracy, %", "cv_sd": "spread, points"}
@@ -211,152 +212,96 @@ def candidates(evidence: Evidence) -> HTML:
             f"Of {len(frame)} classical models, {outcome.classifier} on {outcome.features} is the "
             "best in cross-validation."
         ),
-        caption="Cross-validation on the training images; spread: standard deviation over folds.",
+        caption=(
+            "Cross-validation on the first seed's training images; spread: standard deviation "
+            "over folds."
+        ),
     )
 
 
 def conclusions(evidence: Evidence) -> HTML:
-    """Each conclusion of the source with its verdict on the published table and on ours."""
+    """Each conclusion with its verdict on the published table and on this study."""
     judged = list(zip(claims.of_published(), claims.of_study(evidence), strict=True))
     frame = pd.DataFrame(
         {
-            "the source's conclusion": theirs.claim.statement,
+            "conclusion": theirs.claim.statement,
+            "drawn by": "the source" if theirs.key in claims.SOURCES else "this report",
             "the published table": _verdict(theirs),
             "this study": _verdict(ours),
         }
         for theirs, ours in judged
     )
     same = sum(theirs.verdict == ours.verdict for theirs, ours in judged)
+    margin = number(evidence.design.smallest_effect)
     return table(
         frame,
         "conclusions",
         finding=f"{same} of {len(frame)} conclusions get the same verdict from both.",
         caption=(
-            "A gain counts when its 95 % interval lies above zero; “no gain” when the interval "
-            f"reaches zero and ends below {claims.SMALLEST_GAIN} points: less would not matter."
-        ),
+            "A gain is supported when its 95 % interval lies above zero and reaches "
+            f"{margin} points, the smallest effect of interest; it is contradicted when the "
+            f"interval ends below {margin}. The verdicts are also data: "
+        )
+        + _verdict_files(evidence),
         data=pd.DataFrame(
-            {"claim": j.claim.statement, "data": data, "verdict": j.verdict, **asdict(j.estimate)}
-            for pair in judged
-            for data, j in zip(("published table", "this study"), pair, strict=True)
+            {"data": data, **row}
+            for data, part in zip(
+                ("published table", "this study"), zip(*judged, strict=True), strict=True
+            )
+            for row in claims.as_records(list(part))
         ),
     )
 
 
 def _verdict(judgement: Judgement) -> Markup:
     return Markup("<strong>{}</strong>: {}").format(
-        judgement.verdict, findings.interval(judgement.estimate)
+        judgement.verdict, interval(judgement.estimate, judgement.claim.unit)
     )
+
+
+def _verdict_files(evidence: Evidence) -> Markup:
+    """Links to the verdicts as JSON, which are put beside the pages."""
+    files = {
+        "published-claims.json": (claims.of_published(), "on the published table"),
+        "claims.json": (claims.of_study(evidence), "on this study"),
+    }
+    return Markup(", ").join(
+        link(publish("data", name, claims.as_json(judged)), words)
+        for name, (judged, words) in files.items()
+    ) + Markup(".")
 
 
 def methods(evidence: Evidence) -> HTML:
     """How each verdict was reached."""
-
-    def rows(data: str, judged: list[Judgement]) -> list[dict[str, object]]:
-        return [
-            {
-                "measured": judgement.claim.effect,
-                "data": data,
-                "method": judgement.estimate.method,
-                "n": judgement.estimate.n,
-            }
-            for judgement in judged
-        ]
-
     frame = pd.DataFrame(
-        rows("published table", claims.of_published())
-        + rows("this study", claims.of_study(evidence))
+        {
+            "measured": j.claim.measured,
+            "data": data,
+            "method": j.estimate.method,
+            "n": j.estimate.n,
+            "p": j.estimate.p,
+            "p after Holm": j.adjusted_p,
+        }
+        for data, judged in (
+            ("published table", claims.of_published()),
+            ("this study", claims.of_study(evidence)),
+        )
+        for j in judged
     )
+    left = (frame["p after Holm"] < 0.05).groupby(frame["data"]).sum()
     return table(
         frame,
         "methods",
-        finding=f"{frame['method'].nunique()} methods decide the verdicts.",
-        caption="n: pairs of configurations, configurations, or images.",
-    )
-
-
-def machine(evidence: Evidence) -> HTML:
-    """Hardware and versions, each value with the number of records that name it."""
-    rows = [
-        {"what": group, "name": name, "value": value}
-        for record in evidence.everything
-        for group, values in (
-            ("hardware", record.made.hardware),
-            ("version", record.made.versions),
-            ("commit", {"git": record.made.commit}),
-        )
-        for name, value in values.items()
-    ]
-    frame = pd.DataFrame(rows, columns=["what", "name", "value"])
-    frame = frame.groupby(["what", "name", "value"]).size().rename("records").reset_index()
-    mixed = frame.groupby(["what", "name"]).size().gt(1).sum()
-    return table(
-        frame,
-        "machine",
-        finding=f"The records differ in {mixed} of these lines.",
-        caption="One line a value; the last column says how many records it stands in.",
-    )
-
-
-def fingerprints(evidence: Evidence) -> HTML:
-    """What decided the outcome besides the settings, as sha256."""
-    rows = [
-        {"what": name, "sha256": value}
-        for record in evidence.everything
-        for name, value in record.fingerprints.model_dump().items()
-    ]
-    frame = pd.DataFrame(rows, columns=["what", "sha256"])
-    frame = frame.groupby(["what", "sha256"]).size().rename("records").reset_index()
-    return table(
-        frame,
-        "fingerprints",
-        finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
-        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own.",
-    )
-
-
-def run_times(evidence: Evidence) -> HTML:
-    """Every run: how long it took, and the command that repeats it."""
-    made = evidence.runs.set_index("run_id")[["train_seconds", "total_seconds", "memory_mb"]]
-    frame = pd.DataFrame({"run": s.run_id, "command": _command(s)} for s in evidence.planned)
-    frame = frame.merge(made, how="left", left_on="run", right_index=True)
-    names = {
-        "train_seconds": "training, s",
-        "total_seconds": "in all, s",
-        "memory_mb": "memory, MB",
-    }
-    total = frame["total_seconds"].sum() / 60
-    return table(
-        frame[["run", *names, "command"]].rename(columns=names),
-        "run-times",
-        finding=f"The finished runs took {number(total)} minutes one after the other.",
-        caption="Each command repeats one run, from the repository's folder.",
-    )
-
-
-def _command(settings: object) -> Markup:
-    parts = " ".join(
-        f"-p {name} {getattr(settings, name)}"
-        for name in ("study", "freeze", "head", "scheduler", "seed")
-    )
-    return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
-
-
-def missing(evidence: Evidence) -> HTML:
-    """Runs that are not part of the report, and why."""
-    rows = [
-        {"run": s.run_id, "why": evidence.failures.get(s.run_id, evidence.status(s.run_id))}
-        for s in evidence.unfinished
-    ]
-    rows += [{"run": "a damaged record", "why": message} for message in evidence.damaged]
-    if not rows:
-        return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
-    frame = pd.DataFrame(rows, columns=["run", "why"])
-    return table(
-        frame,
-        "missing",
-        finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
-        caption=f"To make up for them: effnet sweep {evidence.design.name}.",
+        finding=(
+            f"After correction for their number, {left['this study']} comparisons of this study "
+            f"and {left['published table']} of the published table stay below 5 %."
+        ),
+        caption=(
+            "n: pairs of configurations, configurations, or images. p: probability of a result at "
+            "least as far from no effect, if there were none; for the deepest freeze, from a loss "
+            "of the size that matters. Holm's correction is over the claims on the same data."
+        ),
+        decimals=4,
     )
 
 

@@ -24,6 +24,9 @@ SCHEDULERS = ("plateau", "cosine")
 
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
+# A study's name becomes the name of folders, so it can not lead out of them, nor hide.
+StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+PUBLISHED = "published"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -68,7 +71,7 @@ class Protocol(Strict):
 class Settings(Protocol):
     """One run: a protocol, a configuration and a seed. Same settings, same record."""
 
-    study: str = "quick"
+    study: StudyName = "quick"
     freeze: int = Field(
         0, ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen"
     )
@@ -111,9 +114,12 @@ class Factors(Strict):
 class Study(Strict):
     """A full-factorial design on one data set."""
 
-    name: str
+    name: StudyName
     title: str
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    smallest_effect: float = Field(
+        0.5, gt=0, description="accuracy, percentage points; less would not change a choice"
+    )
     factors: Factors = Factors()
     protocol: Protocol
 
@@ -165,6 +171,8 @@ def load_study(name: str) -> Study:
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
     if "name" in content:
         raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
+    if path.stem == PUBLISHED:
+        raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
     try:
         return Study.model_validate(content | {"name": path.stem})
     except ValidationError as error:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from effnet_core import paths
 from effnet_core.study.records import Made
 
@@ -23,34 +25,57 @@ ROOMS = ("data", "model", "training")
 
 
 class Clock:
-    """Wall time of a run by phase, from its creation on."""
+    """Wall and processor time of a run by phase, from its creation on.
+
+    Times are pairs, shape (2,): wall seconds, and seconds that all threads of the process
+    computed. Neither is read from the calendar, which may jump.
+    """
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
-        self.seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
+        self._begun = {"total": _now()}
+        self._spent: dict[str, np.ndarray] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self._begun[name] = _now()
         yield
-        self.seconds[name] = time.perf_counter() - start
+        self._spent[name] = self.spent(name)
+
+    def spent(self, name: str) -> np.ndarray:
+        """Time since an open phase began, or since the run did for `total`."""
+        return _now() - self._begun[name]
+
+    def resume(self, name: str, earlier: np.ndarray) -> None:
+        """Count what earlier sittings spent on an open phase, as if it had begun before."""
+        self._begun[name] -= earlier
+        self._begun["total"] -= earlier
 
     def made(self) -> Made:
         """The record's section about where and when, as of now."""
-        total = time.perf_counter() - self._start
+        spent = self._spent | {"total": self.spent("total")}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Made(
             started=self.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            seconds={n: round(s, 2) for n, s in (self.seconds | {"total": total}).items()},
+            seconds={name: round(float(wall), 2) for name, (wall, _) in spent.items()},
+            cpu_seconds={name: round(float(cpu), 2) for name, (_, cpu) in spent.items()},
             # Linux counts in kB, macOS in bytes.
             peak_memory_mb=round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
             commit=commit(),
-            versions={"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in PACKAGES},
+            versions=versions(),
             hardware=hardware(),
         )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that can change a bit of the outcome."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | packages
+
+
+def _now() -> np.ndarray:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def code_fingerprint(*more: str) -> str:

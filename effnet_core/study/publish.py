@@ -8,8 +8,7 @@ import nbformat
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-
-PUBLISHED = "published"
+from effnet_core.study.design import PUBLISHED
 
 
 def publish(study: str, first_seed: int) -> tuple[int, int]:

@@ -7,15 +7,15 @@ carries a checksum of itself and of its predictions, and nothing ever edits it.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, Strict
 
@@ -115,9 +115,12 @@ class Fingerprints(Strict):
 class Made(Strict):
     """Where and when: the only section that differs between two equal runs."""
 
-    started: str = Field(description="UTC, ISO 8601")
+    started: str = Field(description="UTC, ISO 8601; of its last sitting if it was resumed")
     finished: str
-    seconds: dict[str, float] = Field(description="wall time by phase, and `total`")
+    seconds: dict[str, float] = Field(description="wall time by phase, and `total`; all sittings")
+    cpu_seconds: dict[str, float] = Field(
+        default={}, description="processor time likewise: whatever else the machine did"
+    )
     peak_memory_mb: float = Field(description="largest resident size of the process")
     commit: str = Field(description="git commit, with + when the tree had changes")
     versions: dict[str, str]
@@ -173,6 +176,31 @@ def lock_path(study: str, run_id: str) -> Path:
     return paths.records(study) / ".locks" / f"{run_id}.lock"
 
 
+class TakenError(InputError):
+    """A run is being trained by another process."""
+
+
+def claim(study: str, run_id: str) -> FileLock:
+    """Take the lock of a run; the operating system releases it when the process ends.
+
+    Raises:
+        TakenError: another process has it.
+        InputError: the folder can not be written.
+    """
+    path = lock_path(study, run_id)
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=1)  # `effnet status` takes it for an instant to see whether it is free
+    except Timeout:
+        raise TakenError(f"Run {run_id} of {study} is being trained by another process.") from None
+    except OSError as error:
+        raise InputError(
+            f"Can not write {path.parent}: {error.strerror}. Make the folder writable."
+        ) from None
+    return lock
+
+
 def predictions_path(record: Path) -> Path:
     return record.with_suffix(".predictions.csv")
 
@@ -196,8 +224,8 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     content = record.model_dump(mode="json")
     content["checksum"] = checksum(content)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_whole(predictions_path(path), predictions)
-    write_whole(path, text.encode())
+    files.write(predictions_path(path), predictions)
+    files.write(path, text.encode())
     failure_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     return path
 
@@ -206,26 +234,6 @@ def checksum(content: dict[str, Any]) -> str:
     """sha256 over the record's content in canonical JSON, the checksum itself aside."""
     rest = {name: value for name, value in content.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never points at half of it, not after a power cut either."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"Can not write {path}: {error.strerror}. "
-            "Make the folder writable, or free some space, and start again."
-        ) from None
 
 
 def load(path: Path) -> AnyRecord:
@@ -305,7 +313,7 @@ def save_failure(study: str, run_id: str, error: str, notebook: str) -> None:
     """Leave a note that a run failed; a later success removes it."""
     content = {"run_id": run_id, "error": error, "notebook": notebook}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_whole(failure_path(study, run_id), text.encode())
+    files.write(failure_path(study, run_id), text.encode())
 
 
 def load_failures(study: str) -> dict[str, str]:

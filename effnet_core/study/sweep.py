@@ -1,17 +1,19 @@
 """Run what is missing of a study: each run one papermill execution, several side by side."""
 
 import os
+import signal
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from filelock import FileLock, Timeout
-from joblib import Parallel, delayed
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -50,12 +52,54 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finished:
-    """How a task ended: with a record, or with an error."""
+    """How a task ended.
+
+    Attributes:
+        record: what it left, or what another sweep left of it meanwhile.
+        error: what went wrong; with a record, only the executed notebook can be missing.
+        left: why it was not done, though nothing went wrong.
+    """
 
     task: Task
     seconds: float
-    record: AnyRecord | None
-    error: str
+    record: AnyRecord | None = None
+    error: str = ""
+    left: str = ""
+
+
+@dataclass
+class Stop:
+    """How often Ctrl-C was pressed: once, no more runs are started; twice, all end now."""
+
+    times: int = 0
+
+    @property
+    def soon(self) -> bool:
+        return self.times > 0
+
+    @property
+    def now(self) -> bool:
+        return self.times > 1
+
+
+@contextmanager
+def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
+    """Let Ctrl-C set a `Stop`, and tell what it does, instead of raising."""
+    stop = Stop()
+
+    def pressed(*_: object) -> None:
+        stop.times += 1
+        tell(
+            "Stopping now. Runs go on from their last epoch when they are started again."
+            if stop.now
+            else "Finishing the runs that have begun and starting no more. Ctrl-C again: stop now."
+        )
+
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tasks(study: Study, reference: str) -> list[Task]:
@@ -85,10 +129,15 @@ def state(task: Task) -> State:
             return State.DAMAGED
         _same_settings(path, record.settings, task.settings)
         return State.DONE
-    if _locked(records.lock_path(study, task.run_id)):
+    if any(_locked(records.lock_path(study, name)) for name in (task.run_id, _slot(task))):
         return State.RUNNING
     failed = records.failure_path(study, task.run_id).is_file()
     return State.FAILED if failed else State.MISSING
+
+
+def _slot(task: Task) -> str:
+    """The lock of a task among sweeps; the run's own is taken later, by its kernel."""
+    return f"{task.run_id}.sweep"
 
 
 def _same_settings(path: Path, recorded: Settings, wanted: Settings) -> None:
@@ -112,9 +161,12 @@ def _locked(path: Path) -> bool:
 
 
 def set_aside(task: Task) -> Path:
-    """Rename a damaged record, so that it is neither counted nor lost."""
+    """Rename a damaged record and its predictions, so that they are neither counted nor lost."""
     path = records.record_path(task.settings.study, task.run_id)
-    return path.rename(path.with_suffix(".json.damaged"))
+    beside = records.predictions_path(path)
+    if beside.is_file():
+        beside.rename(beside.with_name(f"{beside.name}.damaged"))
+    return path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def automatic_jobs(study: Study) -> int:
@@ -124,63 +176,117 @@ def automatic_jobs(study: Study) -> int:
     return max(1, len(os.sched_getaffinity(0)) // study.protocol.threads)
 
 
-def execute_all(pending: list[Task], jobs: int) -> Iterator[Finished]:
-    """Execute tasks in `jobs` processes; yields each as it ends, in whatever order."""
-    # Costly runs come first in a study (nothing frozen), so the processes end together.
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", initializer=_prepare_worker)
-    yield from parallel(delayed(execute)(task) for task in pending)
+def execute_all(pending: list[Task], jobs: int, stop: Stop) -> Iterator[Finished]:
+    """Execute tasks, `jobs` side by side; yields each as it ends, in whatever order.
 
-
-def _prepare_worker() -> None:
-    """Start kernels warm, and end with the sweep: killed, it must not go on training unseen."""
+    A thread a task: all the work is done by its kernel, which is a process.
+    """
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = warm.NAME
-    parent = os.getppid()
+    # Costly runs come first in a study (nothing frozen), so the last ones end together.
+    waiting = deque(pending)
+    running: set[Future[Finished]] = set()
+    with ThreadPoolExecutor(jobs) as pool:
+        while running or (waiting and not stop.soon):
+            while waiting and len(running) < jobs and not stop.soon:
+                running.add(pool.submit(execute, waiting.popleft(), stop))
+            ended, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            if stop.now:
+                warm.kill_all()
+            for future in ended:
+                yield future.result()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
 
-    Thread(target=watch, daemon=True).start()
+def execute(task: Task, stop: Stop) -> Finished:
+    """Run one notebook in a kernel of its own, unless another sweep has done it or does it.
 
-
-def execute(task: Task) -> Finished:
-    """Run one notebook in a kernel of its own; an error becomes a note beside the records."""
+    An error becomes a note beside the records.
+    """
     start = time.perf_counter()
     study = task.settings.study
-    working = paths.CACHE / "running" / study / f"{task.run_id}.ipynb"
-    place = paths.executed(study) / working.name
-    working.parent.mkdir(parents=True, exist_ok=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    error = _twice_if_it_does_not_start(lambda: _execute_notebook(task, working))
-    # Moved when whole: the book never meets half a notebook.
-    if working.is_file():
-        working.replace(place)
-    record = None
-    if not error:
-        record = records.load(records.record_path(study, task.run_id))
-    else:
-        notebook = place.relative_to(paths.ROOT).as_posix()
-        records.save_failure(study, task.run_id, error, notebook)
-    return Finished(task, time.perf_counter() - start, record, error)
+    try:
+        lock = records.claim(study, _slot(task))
+    except records.TakenError:
+        return Finished(task, 0, left="another sweep trains it")
+    except InputError as unwritable:
+        return Finished(task, 0, error=str(unwritable))
+    with lock:
+        if record := _record(task):
+            return Finished(task, 0, record, left="another sweep has trained it")
+        error = _executed(task, stop)
+        seconds = time.perf_counter() - start
+        record = _record(task)
+        if error and not record:
+            if stop.now:
+                return Finished(task, seconds, left="stopped")
+            if _locked(records.lock_path(study, task.run_id)):
+                return Finished(task, seconds, left="another process trains it")
+            error = _noted(task, error)
+    return Finished(task, seconds, record, error)
+
+
+def _record(task: Task) -> AnyRecord | None:
+    """The task's record, if there is one that can be believed."""
+    try:
+        return records.load(records.record_path(task.settings.study, task.run_id))
+    except (InputError, FileNotFoundError):
+        return None
+
+
+def _noted(task: Task, error: str) -> str:
+    """Leave a note of the error beside the records; a full disk may keep even that away."""
+    notebook = _place(task).relative_to(paths.ROOT).as_posix()
+    try:
+        records.save_failure(task.settings.study, task.run_id, error, notebook)
+    except InputError as another:
+        return f"{error} {another}"
+    return error
+
+
+def _place(task: Task) -> Path:
+    return paths.executed(task.settings.study) / f"{task.run_id}.ipynb"
+
+
+def _executed(task: Task, stop: Stop) -> str:
+    """The error that ended the notebook, or an empty string; the notebook goes to its place."""
+    place = _place(task)
+    working = paths.CACHE / "running" / task.settings.study / place.name
+    try:
+        working.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        error = _twice_if_it_does_not_start(lambda: _execute_notebook(task, working))
+        # Moved when it has ended: the book never meets half a notebook.
+        if working.is_file() and not stop.now:
+            working.replace(place)
+    except OSError as problem:
+        return f"The executed notebook can not be written: {problem}."
+    return error
 
 
 def _execute_notebook(task: Task, output: Path) -> str:
     """The error that ended the notebook, or an empty string."""
     # Imported where a kernel is about to start: the status of a study does not need it.
+    from nbclient.exceptions import DeadKernelError  # noqa: PLC0415
     from papermill import PapermillExecutionError, execute_notebook  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="effnet-") as sockets:
+    with tempfile.TemporaryDirectory(prefix="effnet-") as folder:
         # Sockets in a folder of its own: no port to race for, and nobody else can connect.
-        ipc = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        connection = f"{folder}/kernel.json"
+        ipc = {"transport": "ipc", "ip": f"{folder}/kernel", "connection_file": connection}
         try:
             execute_notebook(
-                task.notebook, output, task.parameters(), progress_bar=False, config=ipc
+                task.notebook,
+                output,
+                task.parameters(),
+                progress_bar=False,
+                config=Config({"KernelManager": ipc}),
             )
         except PapermillExecutionError as error:
             known = error.ename == InputError.__name__
             return error.evalue if known else f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            again = f"`effnet sweep {task.study} --retry-failed` goes on from its last epoch."
+            return f"{warm.how_it_ended(connection)} {again}"
     return ""
 
 
@@ -189,6 +295,8 @@ def _twice_if_it_does_not_start(attempt: Callable[[], str]) -> str:
     for _ in range(2):
         try:
             return attempt()
+        except OSError:  # a full disk is no fault of the start
+            raise
         except Exception as error:  # whatever a kernel dies of is this run's error, not ours
             reason = f"{type(error).__name__}: {error}"
     return reason

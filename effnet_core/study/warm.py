@@ -9,14 +9,17 @@ this as the kernel provisioner `effnet-warm`; only sweeps ask for it.
 import logging
 import os
 import signal
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "effnet-warm"
+# The kernels of this process, by connection file.
+KERNELS: dict[str, BaseProcess] = {}
 PRELOAD = ["ipykernel.kernelapp", "effnet_core.run", "effnet_core.report.run_page"]
 
 
@@ -30,6 +33,7 @@ class WarmProvisioner(LocalProvisioner):
         arguments = (connection, options.get("cwd"), options.get("env", {}))
         process = context.Process(target=_be_a_kernel, args=arguments, daemon=True)
         process.start()
+        KERNELS[connection] = process
         self.process = _Process(process)  # type: ignore[assignment]  # enough of a Popen
         self.pid = process.pid
         return self.connection_info
@@ -61,13 +65,39 @@ class _Process:
         self.send_signal(signal.SIGKILL)
 
 
+def how_it_ended(connection: str) -> str:
+    """Why a kernel that died is gone, in words."""
+    code = KERNELS[connection].exitcode
+    if code is None or code >= 0:
+        return f"The kernel ended by itself, with status {code}."
+    name = signal.Signals(-code).name
+    reason = ", probably for memory" if name == "SIGKILL" else ""
+    return f"The kernel was killed{reason} ({name})."
+
+
+def kill_all() -> None:
+    """End all kernels of this process at once."""
+    for process in list(KERNELS.values()):
+        process.kill()
+
+
 def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str, str]) -> None:
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415  preloaded by the parent
 
+    os.setsid()  # Ctrl-C in the sweep's terminal is for the sweep
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
-    # It ends when its parent does, and says nothing beside the notebook's own outputs.
-    app = IPKernelApp.instance(parent_handle=os.getppid(), log_level=logging.CRITICAL)
+    Thread(target=_end_with_the_sweep, daemon=True).start()
+    # It says nothing beside the notebook's own outputs.
+    app = IPKernelApp.instance(log_level=logging.CRITICAL)
     app.initialize(["-f", connection_file, "--HistoryManager.hist_file=:memory:"])
     app.start()
+
+
+def _end_with_the_sweep() -> None:
+    """A kernel must not go on training unseen: its forking parent lives as long as it does."""
+    sweep = parent_process()
+    if sweep:
+        sweep.join()
+        os._exit(1)

@@ -12,6 +12,7 @@ from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.prefix import Boundary
 from effnet_core.study.design import Settings
 from effnet_core.study.records import Epoch
+from effnet_core.training.checkpoints import Checkpoint, TrainingState
 from effnet_core.training.evaluate import evaluate
 from effnet_core.training.schedules import Schedule
 
@@ -33,6 +34,7 @@ def fit(
     *,
     settings: Settings,
     report: Callable[[Epoch], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train the suffix, and leave it with the weights of the best epoch.
 
@@ -48,6 +50,8 @@ def fit(
         validation: indices of the images that decide the best epoch.
         settings: rate, schedule, batch size, patience, seed.
         report: called after each epoch.
+        checkpoint: where training goes on from if it was interrupted; what comes out is the
+            same to the bit.
 
     Raises:
         InputError: the loss is no longer finite.
@@ -58,9 +62,10 @@ def fit(
     schedule = Schedule(optimizer, settings)
     order = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-    history: list[Epoch] = []
-    best_weights: dict[str, torch.Tensor] = {}
-    for number in range(1, settings.epochs + 1):
+    state = TrainingState(model.suffix, optimizer, schedule, order)
+    if checkpoint:
+        checkpoint.resume(state)
+    while not state.finished(settings):
         rate = optimizer.param_groups[0]["lr"]
         loss = train_epoch(
             model,
@@ -71,17 +76,17 @@ def fit(
             settings=settings,
         )
         scores = evaluate(model.suffix, boundary, labels, validation, settings.batch_size).metrics
+        number = len(state.history) + 1
         epoch = Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
-        history.append(epoch)
-        report(epoch)
-        best = max(history, key=lambda e: e.validation.accuracy)  # the first of equals
-        if best is epoch:
-            best_weights = {k: v.clone() for k, v in model.suffix.state_dict().items()}
-        elif number - best.epoch >= settings.early_stop_patience:
-            break
+        state.history.append(epoch)
+        if state.best is epoch:
+            state.best_weights = {k: v.clone() for k, v in model.suffix.state_dict().items()}
         schedule.step(scores.loss)
-    model.suffix.load_state_dict(best_weights)
-    return Fit(history, best.epoch)
+        report(epoch)
+        if checkpoint:
+            checkpoint.save(state)
+    model.suffix.load_state_dict(state.best_weights)
+    return Fit(state.history, state.best.epoch)
 
 
 def train_epoch(

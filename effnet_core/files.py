@@ -1,0 +1,49 @@
+"""Files that nobody ever meets half-written, not after a power cut either."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from effnet_core.errors import InputError
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which becomes `path` when the block ends well.
+
+    Contents are on the disk before the name is, and the name is before this returns.
+
+    Raises:
+        InputError: the folder can not be written, or the disk is full; `path` is as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _flush(partial)
+            partial.replace(path)
+            _flush(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Can not write {path}: {error.strerror or error}. "
+            "Make the folder writable, or free some space, and start again."
+        ) from None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; errors as in `replaced`."""
+    with replaced(path) as partial:
+        partial.write_bytes(data)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's contents, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""What all drawings share: colours, canvas, legend, and words for those who can not see them."""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+
+import matplotlib as mpl
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from effnet_core.report import findings
+from effnet_core.report.evidence import Evidence
+from effnet_core.study.design import HEADS, SCHEDULERS
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
+MARKER = {"none": "o", "mlp": "s"}
+LINE = {"none": "-", "mlp": "--"}
+INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
+
+mpl.rcParams.update(
+    {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#e5e5e5",
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "svg.hashsalt": "effnet",  # the same drawing gives the same file
+    }
+)
+
+Draw = Callable[[Evidence], HTML]
+
+
+def needs_runs(draw: Draw) -> Draw:
+    """Say so in place of a drawing that has nothing to show yet."""
+
+    @wraps(draw)
+    def drawing(evidence: Evidence) -> HTML:
+        return draw(evidence) if evidence.finished else findings.nothing_yet(evidence)
+
+    return drawing
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty drawing in inches; white, so that it is readable on a dark page too."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def by_head_and_scheduler(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    for head in HEADS:
+        for scheduler in SCHEDULERS:
+            yield head, scheduler, table.query("head == @head and scheduler == @scheduler")
+
+
+def legend(figure: Figure, *panels: Axes) -> None:
+    """One legend below the drawing, each entry once."""
+    entries = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2)
+
+
+def sentences(table: pd.DataFrame, template: str) -> str:
+    """Every row in words, for a drawing's alt text."""
+    rows = table.rename(columns=str).to_dict("records")
+    return "; ".join(template.format_map(row) for row in rows) + "."
+
+
+def plain(name: str) -> str:
+    """A name for matplotlib, which would read $...$ as mathematics."""
+    return name.replace("$", r"\$")

@@ -1,0 +1,225 @@
+"""Drawings of what the models say about single images of the test set."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.images import decode
+from effnet_core.errors import InputError
+from effnet_core.report import html
+from effnet_core.report.drawing import (
+    INK,
+    OURS,
+    THEIRS,
+    canvas,
+    legend,
+    needs_runs,
+    plain,
+    sentences,
+)
+from effnet_core.report.evidence import Evidence, describe
+from effnet_core.report.html import number
+from effnet_core.report.statistics import accuracy_interval
+
+BINS = 6
+SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
+
+
+@needs_runs
+def confusion(evidence: Evidence) -> HTML:
+    """True and predicted classes of the best configuration, over its seeds."""
+    classes = evidence.best[0].facts.classes
+    table = _best_predictions(evidence)
+    counts = pd.crosstab(table["label"], table["predicted"])
+    counts = counts.reindex(index=range(len(classes)), columns=range(len(classes)), fill_value=0)
+    shares = 100 * counts.div(counts.sum(axis="columns"), axis="index")
+    side = min(2 + 0.7 * len(classes), 7.2)
+    figure = canvas(7.2, side)
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=130)
+    for (row, column), count in np.ndenumerate(counts.to_numpy()):
+        share = shares.to_numpy()[row, column]
+        axes.text(
+            *(column, row), f"{count}\n{share:.0f} %", ha="center", va="center",
+            color="white" if share > 90 else INK, fontsize=9 if len(classes) < 6 else 6,
+        )  # fmt: skip
+    words = [plain(name) for name in classes]
+    axes.set_xticks(range(len(classes)), words, rotation=20, ha="right")
+    axes.set_yticks(range(len(classes)), words)
+    axes.set(xlabel="predicted", ylabel="true class")
+    recall = pd.Series(np.diag(shares), index=classes)
+    data = counts.set_axis(classes, axis="index").set_axis(classes, axis="columns")
+    return html.figure(
+        figure,
+        "confusion",
+        finding=(
+            f"Found most often: {recall.idxmax()} ({number(recall.max())} % of them); least often: "
+            f"{recall.idxmin()} ({number(recall.min())} %)."
+        ),
+        caption=f"Test images: {_best_words(evidence)}; shares are of the true class.",
+        alt=sentences(
+            data.rename_axis("true").reset_index().melt("true", var_name="predicted"),
+            "{true} taken for {predicted}: {value}",
+        ),
+        data=data.rename_axis("true class").reset_index(),
+    )
+
+
+@needs_runs
+def calibration(evidence: Evidence) -> HTML:
+    """How often the best configuration is right when it says how sure it is."""
+    table = _best_predictions(evidence)
+    table["right"] = table["label"] == table["predicted"]
+    groups = table.groupby(pd.qcut(table["confidence"].rank(method="first"), BINS), observed=True)
+    data = groups.agg(
+        confidence=("confidence", "mean"), accuracy=("right", "mean"), images=("right", "size")
+    ).reset_index(drop=True)
+    data[["confidence", "accuracy"]] *= 100
+    bounds = map(accuracy_interval, data["accuracy"], data["images"])
+    data[["low", "high"]] = pd.DataFrame(bounds, index=data.index)
+    figure = canvas(7.2, 4)
+    axes = figure.subplots()
+    axes.plot([0, 100], [0, 100], color=THEIRS, linestyle=":", label="as sure as right")
+    axes.vlines(data["confidence"], data["low"], data["high"], color=OURS)
+    axes.plot(data["confidence"], data["accuracy"], "o-", color=OURS, label="this study")
+    lowest = min(data["confidence"].min(), data["low"].min()) - 3
+    axes.set(xlim=(lowest, 101), ylim=(lowest, 101))
+    axes.set(xlabel="mean confidence, %", ylabel="accuracy, %")
+    legend(figure, axes)
+    gap = 100 * float(table["confidence"].mean() - table["right"].mean())
+    return html.figure(
+        figure,
+        "calibration",
+        finding=(
+            f"The best configuration's mean confidence is {number(abs(gap))} points "
+            f"{'above' if gap > 0 else 'below'} its accuracy."
+        ),
+        caption=(
+            f"Test images in groups of equal size by confidence, with 95 % intervals (Wilson): "
+            f"{_best_words(evidence)}."
+        ),
+        alt=sentences(
+            data, "{confidence:.0f} % sure, {accuracy:.0f} % right ({low:.0f} to {high:.0f})"
+        ),
+        data=data,
+    )
+
+
+@needs_runs
+def hardest(evidence: Evidence) -> HTML:
+    """The test images that most runs get wrong."""
+    dataset = _dataset(evidence)
+    if dataset is None:
+        return _no_images(evidence)
+    names = pd.Index(dataset.names)
+    right = evidence.correct(evidence.finished)
+    wrong = (1 - right[right.index.isin(names)]).sort_values(ascending=False, kind="stable")
+    worst = wrong[wrong > 0].head(SHOWN)
+    labels = dataset.labels[names.get_indexer(wrong.index)]
+    data = pd.DataFrame(
+        {
+            "image": wrong.index,
+            "class": [dataset.classes[label] for label in labels],
+            "wrong_percent": 100 * wrong.to_numpy(),
+        }
+    )
+    rows = -(-max(len(worst), 1) // COLUMNS)
+    figure = canvas(7.2, 2.2 * rows)
+    panels = figure.subplots(rows, COLUMNS, squeeze=False)
+    for axes in panels.flat:
+        axes.axis("off")
+    files = dict(zip(dataset.names, dataset.images, strict=True))
+    for axes, row in zip(panels.flat, data.head(len(worst)).to_dict("records"), strict=False):
+        axes.imshow(decode(files[row["image"]], SIDE))
+        share = f"wrong in {row['wrong_percent']:.0f} % of runs"
+        axes.set_title(f"{plain(row['class'])}\n{share}", fontsize=9)
+    always, runs = int((wrong == 1).sum()), len(evidence.finished)
+    return html.figure(
+        figure,
+        "hardest-images",
+        finding=f"{always} of {len(wrong)} test images are wrong in all {runs} runs.",
+        caption="The test images that most runs get wrong, each with its true class.",
+        alt=sentences(
+            data.head(len(worst)), "{image}, {class}: wrong in {wrong_percent:.0f} % of runs"
+        ),
+        data=data,
+    )
+
+
+@needs_runs
+def by_group(evidence: Evidence) -> HTML:
+    """Accuracy in each known subgroup of the images, such as the cell type."""
+    dataset = _dataset(evidence)
+    if dataset is None:
+        return _no_images(evidence)
+    if not dataset.groups:
+        return html.paragraph([f"Data set {dataset.name} names no subgroups of its images."])
+    groups = dict(zip(dataset.names, dataset.groups, strict=True))
+    rows = []
+    for record in evidence.finished:
+        right = evidence.correct([record])
+        shares = right.groupby(right.index.map(groups)).agg(["mean", "size"])
+        rows += [
+            {"run_id": record.run_id, "group": group, "images": size, "accuracy": 100 * mean}
+            for group, mean, size in shares.itertuples()
+        ]
+    data = pd.DataFrame(rows)
+    means = data.groupby("group").agg(accuracy=("accuracy", "mean"), images=("images", "first"))
+    means = means.sort_values("accuracy").reset_index()
+    figure = canvas(7.2, 1 + 0.7 * len(means))
+    axes = figure.subplots()
+    chance = np.random.default_rng(0)
+    for place, group in enumerate(means["group"]):
+        shown = data.loc[data["group"] == group, "accuracy"]
+        heights = place + chance.uniform(-0.15, 0.15, len(shown))
+        axes.plot(shown, heights, "o", color=OURS, alpha=0.4, markersize=4)
+    axes.plot(means["accuracy"], means.index, "|", color=INK, markersize=22, markeredgewidth=2)
+    words = means["group"].map(plain) + "\n" + means["images"].astype(str) + " images"
+    axes.set_yticks(means.index, words)
+    axes.set_ylim(-0.5, len(means) - 0.5)
+    axes.set_xlabel("test accuracy, %")
+    low, high = means.iloc[0], means.iloc[-1]
+    return html.figure(
+        figure,
+        "groups",
+        finding=(
+            f"Mean accuracy is {number(high.accuracy)} % on {high.group} and "
+            f"{number(low.accuracy)} % on {low.group}."
+        ),
+        caption="Each point is one run's accuracy on one kind of test images; the stroke is their "
+        "mean.",
+        alt=sentences(means, "{group}: mean {accuracy:.1f} % on {images} images"),
+        data=data,
+    )
+
+
+def _best_predictions(evidence: Evidence) -> pd.DataFrame:
+    return pd.concat([evidence.predictions(record) for record in evidence.best])
+
+
+def _best_words(evidence: Evidence) -> str:
+    s, seeds = evidence.best_settings, len(evidence.best)
+    words = f"the configuration with the best validation, {describe(s.freeze, s.head, s.scheduler)}"
+    return f"{words}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _dataset(evidence: Evidence) -> Dataset | None:
+    """The images themselves, if they are here and are those that the runs have seen."""
+    protocol = evidence.design.protocol
+    try:
+        dataset = load_dataset(protocol.dataset, protocol.data_dir)
+    except InputError:
+        return None
+    seen = evidence.predictions(evidence.finished[0]).index
+    return dataset if seen.isin(dataset.names).all() else None
+
+
+def _no_images(evidence: Evidence) -> HTML:
+    return html.paragraph(
+        [
+            f"The images of data set {evidence.design.protocol.dataset} are not on the machine "
+            "that built this page, so they can not be shown."
+        ]
+    )

@@ -1,0 +1,120 @@
+"""Tables of where the records come from: machine, versions, fingerprints, times, gaps."""
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core.report.evidence import Evidence
+from effnet_core.report.html import number, paragraph, table
+
+
+def machine(evidence: Evidence) -> HTML:
+    """Hardware and versions, each value with the number of records that name it."""
+    rows = [
+        {"what": group, "name": name, "value": value}
+        for record in evidence.everything
+        for group, values in (
+            ("hardware", record.made.hardware),
+            ("version", record.made.versions),
+            ("commit", {"git": record.made.commit}),
+        )
+        for name, value in values.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["what", "name", "value"])
+    frame = frame.groupby(["what", "name", "value"]).size().rename("records").reset_index()
+    mixed = frame.groupby(["what", "name"]).size().gt(1).sum()
+    return table(
+        frame,
+        "machine",
+        finding=f"The records differ in {mixed} of these lines.",
+        caption="One line a value; the last column says how many records it stands in.",
+    )
+
+
+def fingerprints(evidence: Evidence) -> HTML:
+    """What decided the outcome besides the settings, as sha256."""
+    rows = [
+        {"what": name, "sha256": value}
+        for record in evidence.everything
+        for name, value in record.fingerprints.model_dump().items()
+    ]
+    frame = pd.DataFrame(rows, columns=["what", "sha256"])
+    frame = frame.groupby(["what", "sha256"]).size().rename("records").reset_index()
+    return table(
+        frame,
+        "fingerprints",
+        finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
+        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own.",
+    )
+
+
+def run_times(evidence: Evidence) -> HTML:
+    """Every run: how long it took, and the command that repeats it."""
+    columns = ["cpu_seconds", "train_seconds", "total_seconds", "memory_mb"]
+    made = evidence.runs.set_index("run_id")[columns]
+    frame = pd.DataFrame({"run": s.run_id, "command": _command(s)} for s in evidence.planned)
+    frame = frame.merge(made, how="left", left_on="run", right_index=True)
+    names = {
+        "cpu_seconds": "training, processor s",
+        "train_seconds": "training, s",
+        "total_seconds": "in all, s",
+        "memory_mb": "memory, MB",
+    }
+    total = frame["total_seconds"].sum() / 60
+    return table(
+        frame[["run", *names, "command"]].rename(columns=names),
+        "run-times",
+        finding=f"The finished runs took {number(total)} minutes one after the other.",
+        caption="Each command repeats one run, from the repository's folder.",
+    )
+
+
+def _command(settings: object) -> Markup:
+    parts = " ".join(
+        f"-p {name} {getattr(settings, name)}"
+        for name in ("study", "freeze", "head", "scheduler", "seed")
+    )
+    return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
+
+
+def verification(evidence: Evidence) -> HTML:
+    """What `effnet verify` found: whether runs trained again gave the same record."""
+    found = evidence.verification
+    if found is None:
+        return paragraph(
+            [
+                "No run of this study was trained twice yet. This does it: ",
+                Markup("<code>effnet verify {}</code>.").format(evidence.design.name),
+            ]
+        )
+    different = found["different"]
+    frame = pd.DataFrame(
+        {"run": run, "trained again": "different" if run in different else "equal to the bit"}
+        for run in found["verified"]
+    )
+    return table(
+        frame,
+        "verification",
+        finding=(
+            f"{found['equal']} of {len(frame)} runs that were trained again gave the same record."
+        ),
+        caption=f"Finished {found['finished']} on {found['machine']}.",
+    )
+
+
+def missing(evidence: Evidence) -> HTML:
+    """Runs that are not part of the report, and why."""
+    rows = [
+        {"run": s.run_id, "why": evidence.failures.get(s.run_id, evidence.status(s.run_id))}
+        for s in evidence.unfinished
+    ]
+    rows += [{"run": "a damaged record", "why": message} for message in evidence.damaged]
+    if not rows:
+        return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
+    frame = pd.DataFrame(rows, columns=["run", "why"])
+    return table(
+        frame,
+        "missing",
+        finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
+        caption=f"To make up for them: effnet sweep {evidence.design.name}.",
+    )

@@ -1,0 +1,119 @@
+"""How the report says what a comparison has shown. No number here is a result."""
+
+import math
+from dataclasses import dataclass
+
+from effnet_core.report.html import number
+from effnet_core.report.statistics import Estimate
+
+# By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
+WORDS = {
+    "first": {
+        "better": "Configuration 1 is the best, by {by}.",
+        "worse": "Configuration 1 is not the best: another is better by {by}.",
+        "level": "Configuration 1 has no lead of {margin} points or more ({span}).",
+        "open": "Whether configuration 1 is the best can not be told ({span}).",
+    },
+    "classical": {
+        "better": "Fine-tuning beats the best model without it, by {by}.",
+        "worse": "The best model without fine-tuning beats fine-tuning, by {by}.",
+        "level": "Fine-tuning brings no gain of {margin} points or more ({span}).",
+        "open": "Whether fine-tuning beats the best model without it can not be told ({span}).",
+    },
+    "freeze": {
+        "better": "Freezing more stages raises accuracy, by {by} from first to last.",
+        "worse": "Freezing more stages lowers accuracy, by {by} from first to last.",
+        "level": "Freezing more stages brings no gain of {margin} points or more ({span}).",
+        "open": "Whether freezing more stages raises accuracy can not be told ({span}).",
+    },
+    "head": {
+        "better": "A deeper head raises accuracy, by {by}.",
+        "worse": "A deeper head lowers accuracy, by {by}.",
+        "level": "A deeper head brings no gain of {margin} points or more ({span}).",
+        "open": "Whether a deeper head raises accuracy can not be told ({span}).",
+    },
+    "scheduler": {
+        "better": "The cosine schedule is better on average, by {by}.",
+        "worse": "The plateau schedule is better on average, by {by}.",
+        "level": "The cosine schedule brings no gain of {margin} points or more ({span}).",
+        "open": "Whether cosine or plateau is better can not be told ({span}).",
+    },
+    "depth": {
+        "better": "With {kept} stages frozen, less than {margin} points are lost ({span}).{lost}",
+        "worse": "Freezing even the fewest stages costs more than {margin} points: {by}.",
+        "open": (
+            "No number of frozen stages is shown to cost less than {margin} points ({span}).{lost}"
+        ),
+    },
+    "time": {
+        "better": "Freezing {kept} stages saves {by} of the training time at equal accuracy.",
+        "worse": "Freezing {kept} stages saves no training time: it costs {by} more.",
+        "open": "What training time freezing saves at equal accuracy can not be told ({span}).",
+    },
+    "memory": {
+        "better": "Freezing {kept} stages saves {by} of the memory at equal accuracy.",
+        "worse": "Freezing {kept} stages saves no memory: it costs {by} more.",
+        "open": "What memory freezing saves at equal accuracy can not be told ({span}).",
+    },
+    "optimism": {
+        "better": "The best epoch's validation accuracy is too optimistic, by {by}.",
+        "worse": "The best epoch's validation accuracy is lower than the test accuracy, by {by}.",
+        "level": "The best epoch's validation accuracy is not too optimistic ({span}).",
+        "open": (
+            "Whether the best epoch's validation accuracy is too optimistic can not be told "
+            "({span})."
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a sentence may need.
+
+    A clear effect is named by its size, whatever its sign: the words around it say who is
+    better. An unclear one is named with its sign and with what was subtracted from what.
+
+    Attributes:
+        measured: the effect in words.
+        margin: smallest effect of interest, points of accuracy.
+        kept: the deepest freeze that keeps the accuracy, or 0.
+        lost: the freezes that lose more than the margin.
+    """
+
+    estimate: Estimate
+    unit: str
+    measured: str
+    margin: float
+    kept: int
+    lost: list[int]
+
+    def fill(self, template: str) -> str:
+        span = interval(self.estimate, self.unit)
+        if not math.isnan(self.estimate.effect):
+            span = f"{self.measured}: {span}"
+        costly = ", ".join(map(str, self.lost))
+        return template.format(
+            by=size(self.estimate, self.unit),
+            span=span,
+            margin=number(self.margin),
+            kept=self.kept,
+            lost=f" Freeze {costly} costs more than that." if self.lost else "",
+        )
+
+
+def size(estimate: Estimate, unit: str = "points") -> str:
+    """A clear effect without its sign, as in `6.4 points (95 % interval 3.5 to 9.4)`."""
+    bounds = sorted(abs(bound) for bound in (estimate.low, estimate.high))
+    low, high = (number(bound) for bound in bounds)
+    return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
+
+
+def interval(estimate: Estimate, unit: str = "points") -> str:
+    """An effect with its sign and interval, as in `-0.3 points, 95 % interval -0.9 to 0.3`."""
+    if math.isnan(estimate.effect):
+        return estimate.method
+    effect = f"{number(estimate.effect)} {unit}"
+    if math.isnan(estimate.low):
+        return f"{effect}, without an interval"
+    return f"{effect}, 95 % interval {number(estimate.low)} to {number(estimate.high)}"

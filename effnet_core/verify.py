@@ -1,0 +1,123 @@
+"""Repeat finished runs and compare: does what was recorded come out again?"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from statsmodels.stats.proportion import proportion_confint
+
+from effnet_core import files, paths
+from effnet_core.errors import InputError
+from effnet_core.run import repeat
+from effnet_core.study import records
+from effnet_core.study.provenance import hardware, versions
+from effnet_core.study.records import Record
+
+TOLERANCE = (
+    "the repeated test accuracy lies in the 95 % Wilson interval of the recorded one; allowed "
+    "only where code, versions or machine differ, which may change the last bits of arithmetic"
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A record beside what came out when its run was repeated.
+
+    Attributes:
+        origin: what was not the same before the run began, as `name: recorded -> here`.
+    """
+
+    run_id: str
+    origin: list[str]
+    agreement: Literal["equal", "within tolerance", "different"]
+    accuracy: tuple[float, float]
+
+
+def verify(
+    study: str, run_id: str | None, sample: int | None, report: Callable[[Comparison], None]
+) -> list[Comparison]:
+    """Repeat runs of a study, and leave what came out beside its records.
+
+    Args:
+        study: a folder of records, such as `quick` or `published/quick`.
+        run_id: repeat this one alone.
+        sample: repeat so many, drawn by chance; all if neither is given.
+        report: called after each run.
+
+    Raises:
+        InputError: no such study or run, a damaged record, or its data are not here.
+    """
+    chosen = _chosen(study, run_id, sample)
+    compared = []
+    for record in chosen:
+        repeated, _ = repeat(record.settings)
+        compared.append(compare(record, repeated))
+        report(compared[-1])
+    runs = {
+        kind: [c.run_id for c in compared if c.agreement == kind]
+        for kind in ("equal", "within tolerance", "different")
+    }
+    content = {
+        "verified": [c.run_id for c in compared],
+        "equal": len(runs["equal"]),
+        "within_tolerance": runs["within tolerance"],
+        "different": runs["different"],
+        "origin": {c.run_id: c.origin for c in compared if c.origin},
+        "tolerance": TOLERANCE,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": hardware(),
+        "versions": versions(),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    files.write(paths.verification(study), text.encode())
+    return compared
+
+
+def _chosen(study: str, run_id: str | None, sample: int | None) -> list[Record]:
+    folders = [path.parent for path in paths.RESULTS.glob("**/*-seed*.json")]
+    known = sorted({folder.relative_to(paths.RESULTS).as_posix() for folder in folders})
+    if study not in known:
+        raise InputError(f"No records of {study!r}. There are records of: {', '.join(known)}.")
+    found, damaged = records.load_study_records(study)
+    if damaged:
+        raise InputError(damaged[0])
+    fine_tuned = {record.run_id: record for record in found if isinstance(record, Record)}
+    if run_id is not None:
+        if run_id not in fine_tuned:
+            raise InputError(f"{study} has no fine-tuned run {run_id!r}: {', '.join(fine_tuned)}.")
+        return [fine_tuned[run_id]]
+    if sample is None:
+        return list(fine_tuned.values())
+    return random.sample(list(fine_tuned.values()), min(sample, len(fine_tuned)))
+
+
+def compare(recorded: Record, repeated: Record) -> Comparison:
+    """How a repeated run agrees with its record."""
+    origin = _different(recorded.fingerprints.model_dump(), repeated.fingerprints.model_dump())
+    experiment = {line.split(":")[0] for line in origin} & {"data", "split", "weights"}
+    origin += _different(recorded.made.versions, repeated.made.versions)
+    origin += _different(
+        {"processor": recorded.made.hardware.get("processor", "unknown")},
+        {"processor": repeated.made.hardware["processor"]},
+    )
+    test = recorded.outcome.test
+    again = repeated.outcome.test.accuracy
+    right = round(test.accuracy * test.images / 100)
+    low, high = proportion_confint(right, test.images, method="wilson")
+    agreement: Literal["equal", "within tolerance", "different"] = "different"
+    if (recorded.outcome, recorded.predictions) == (repeated.outcome, repeated.predictions):
+        agreement = "equal"
+    elif origin and not experiment and 100 * low <= again <= 100 * high:
+        agreement = "within tolerance"
+    return Comparison(recorded.run_id, origin, agreement, (test.accuracy, again))
+
+
+def _different(recorded: dict[str, str], here: dict[str, str]) -> list[str]:
+    return [
+        f"{name}: {recorded.get(name, 'unknown')[:40]} -> {here[name][:40]}"
+        for name in here
+        if recorded.get(name) != here[name]
+    ]

@@ -1,0 +1,135 @@
+"""Attempts at a run in processes of their own, which may be killed, and a count of faults."""
+
+import contextlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from test_run import SMALL, finish
+
+from effnet_core.errors import InputError
+from effnet_core.study import records
+
+# Dropout and stochastic depth, kept activations, three epochs, in about a second.
+TINY = SMALL | {
+    "freeze": 5,
+    "head": "mlp",
+    "drop_path": 0.2,
+    "max_images": 50,
+    "epochs": 3,
+    "early_stop_patience": 3,
+}
+TALLY: Counter[str] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter):
+    tried = {fault: count for fault, count in TALLY.items() if fault not in ("lost", "false")}
+    if tried:
+        terminalreporter.write_line(
+            f"Faults tried: {sum(tried.values())} "
+            f"({', '.join(f'{count} {fault}' for fault, count in tried.items())}). "
+            f"Runs lost: {TALLY['lost']}. False records: {TALLY['false']}."
+        )
+
+
+@pytest.fixture
+def tally() -> Counter[str]:
+    return TALLY
+
+
+class Trainer:
+    """Trains the tiny run in forked processes, on the folders of one test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "log.txt"
+        self.output = ""
+
+    def start(self, before=None) -> multiprocessing.Process:
+        process = multiprocessing.get_context("fork").Process(target=self._train, args=(before,))
+        process.start()
+        return process
+
+    def finish(self, before=None) -> int | None:
+        """Train undisturbed; gives the exit status and sets `output`."""
+        process = self.start(before)
+        process.join()
+        self.output = self.log.read_text()
+        return process.exitcode
+
+    def _train(self, before) -> None:
+        with self.log.open("w") as log, contextlib.redirect_stdout(log):
+            try:
+                if before:
+                    before()
+                finish(**TINY)
+            except InputError as error:
+                print(f"InputError: {error}")
+                sys.exit(1)
+
+    def recorded(self) -> list[records.Record]:
+        """Every file that a reader would take for a record, read as one."""
+        studies = [place.name for place in records.paths.RESULTS.glob("*") if place.is_dir()]
+        found = [record for study in studies for record in records.load_study_records(study)[0]]
+        damaged = [text for study in studies for text in records.load_study_records(study)[1]]
+        assert damaged == []
+        return found
+
+    def check(self, truth: records.Record, *, complete: bool) -> None:
+        """Whatever is recorded is true, and there is a record if the run is complete."""
+        found = [record.model_copy(update={"made": truth.made}) for record in self.recorded()]
+        wrong = [record for record in found if record != truth]
+        TALLY["false"] += len(wrong)
+        TALLY["lost"] += complete and not found
+        assert wrong == []
+        assert len(found) == 1 or not complete
+
+
+@pytest.fixture
+def trainer(own_folders) -> Trainer:
+    return Trainer(own_folders)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> tuple[records.Record, float]:
+    """What the tiny run leaves when nothing happens to it, and the seconds it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("undisturbed")
+        patch.setattr(records.paths, "RESULTS", root / "results")
+        patch.setattr(records.paths, "CACHE", root / "cache")
+        trainer = Trainer(root)
+        start = time.perf_counter()
+        assert trainer.finish() == 0, trainer.output
+        seconds = time.perf_counter() - start
+        (record,) = trainer.recorded()
+    assert len(record.outcome.history) == TINY["epochs"]
+    return record, seconds
+
+
+@pytest.fixture
+def truth(undisturbed) -> records.Record:
+    return undisturbed[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts file systems of a given size, such as "64k", on folders of the test."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    mounted = []
+
+    def mount(folder: Path, options: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("this system lets nobody mount a small file system")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in reversed(mounted):
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,0 +1,107 @@
+"""Full disks, folders that can only be read, and bits that turned over."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from effnet_core import cache, paths
+from effnet_core.study import records
+
+
+def test_no_room_for_the_record(trainer, truth, tally, small_disk):
+    results = small_disk(paths.RESULTS, "size=4k,nr_inodes=20")
+    assert trainer.finish() == 1
+    assert "InputError: Can not write" in trainer.output
+    assert "free some space" in trainer.output
+    trainer.check(truth, complete=False)
+    subprocess.run(["mount", "-o", "remount,size=1m", str(results)], check=True)
+    assert trainer.finish() == 0
+    assert "Resumed after epoch 3" in trainer.output  # nothing was trained twice
+    trainer.check(truth, complete=True)
+    tally["full disks"] += 1
+
+
+ONLY_SAVES_TIME = {
+    "checkpoints": "No checkpoint of this epoch",
+    "prefix": "Activations are not kept",
+}
+
+
+@pytest.mark.parametrize("folder", ONLY_SAVES_TIME)
+def test_no_room_for_what_only_saves_time(trainer, truth, tally, small_disk, folder):
+    small_disk(paths.CACHE / folder, "size=64k")
+    assert trainer.finish() == 0, trainer.output
+    assert ONLY_SAVES_TIME[folder] in trainer.output
+    trainer.check(truth, complete=True)
+    tally["full disks"] += 1
+
+
+def test_no_room_for_the_images(trainer, truth, tally, small_disk):
+    images = small_disk(paths.CACHE / "images", "size=1m")
+    assert trainer.finish() == 1
+    assert "InputError: Can not keep 0.01 GB of decoded images" in trainer.output
+    assert not [path for path in images.iterdir() if path.suffix != ".lock"]
+    trainer.check(truth, complete=False)
+    tally["full disks"] += 1
+
+
+def test_results_that_can_only_be_read(trainer, truth, tally, small_disk):
+    small_disk(paths.RESULTS, "ro")
+    assert trainer.finish() == 1
+    assert "InputError: Can not write" in trainer.output
+    assert "Make the folder writable" in trainer.output
+    tally["folders that can only be read"] += 1
+
+
+def test_a_cache_that_can_only_be_read(trainer, truth, tally, small_disk):
+    folder = small_disk(paths.CACHE, "size=100m")
+    assert trainer.finish() == 0, trainer.output
+    trainer.check(truth, complete=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    assert trainer.finish() == 0, trainer.output
+    assert "No checkpoint of this epoch" in trainer.output
+    trainer.check(truth, complete=True)
+    small_disk(paths.CACHE, "ro")
+    assert trainer.finish() == 1
+    assert "InputError: Can not keep" in trainer.output
+    tally["folders that can only be read"] += 2
+
+
+@pytest.mark.parametrize("kind", ["images", "prefix"])
+def test_damaged_caches_heal(trainer, truth, tally, kind):
+    assert trainer.finish() == 0
+    chance = np.random.default_rng(0)
+    (path,) = (paths.CACHE / kind).glob("*.npy")
+    for file in (path, cache.checksums_path(path)):
+        data = bytearray(file.read_bytes())
+        for place in chance.integers(200, len(data), 500):
+            data[place] ^= 1 << chance.integers(8)
+        for damaged in (data, data[: len(data) // 2]):
+            file.write_bytes(damaged)
+            assert trainer.finish() == 0, trainer.output
+            trainer.check(truth, complete=True)
+            tally["damaged caches"] += 1
+
+
+def test_every_damage_of_a_record_is_noticed(trainer, truth, tally):
+    assert trainer.finish() == 0
+    path = records.record_path(truth.settings.study, truth.run_id)
+    chance = np.random.default_rng(0)
+    for file in (path, records.predictions_path(path)):
+        whole = file.read_bytes()
+        damages = [whole[:length] for length in chance.integers(0, len(whole) - 1, 60)]
+        for place, bit in chance.integers((len(whole) - 1, 8), size=(240, 2)):
+            flipped = bytes([whole[place] ^ 1 << bit])
+            damages.append(whole[:place] + flipped + whole[place + 1 :])
+        for damaged in damages:
+            file.write_bytes(damaged)
+            found, told = records.load_study_records(truth.settings.study)
+            # A flipped bit in the white space of JSON may leave the statement as it was.
+            unharmed = [r.model_copy(update={"made": truth.made}) for r in found] == [truth]
+            assert len(told) == 1 or unharmed
+            tally["false"] += bool(found) and not unharmed
+            tally["damaged records"] += 1
+        file.write_bytes(whole)
+    assert tally["false"] == 0
+    trainer.check(truth, complete=True)

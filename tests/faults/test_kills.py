@@ -1,0 +1,92 @@
+"""A run that is killed, at any moment, ends with the record it would have had anyway."""
+
+import os
+import shutil
+import signal
+import time
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from effnet_core import paths
+from effnet_core.study import provenance
+
+KILLS = 14
+
+
+def clear() -> None:
+    for folder in (paths.RESULTS, paths.CACHE):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_killed_at_random_moments(trainer, undisturbed, tally):
+    truth, seconds = undisturbed
+    chance = np.random.default_rng(0)
+    kills = finished = resumed = 0
+    while kills < KILLS or not finished:
+        process = trainer.start()
+        if kills < KILLS:
+            process.join(chance.uniform(0, seconds))
+            process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            kills += 1
+            trainer.check(truth, complete=False)
+            continue
+        resumed += "Resumed" in trainer.log.read_text()
+        trainer.check(truth, complete=True)
+        finished += 1
+        clear()
+    tally["kills of a run at random moments"] += kills
+    assert finished
+    assert resumed
+
+
+def test_killed_before_each_file_gets_its_name(trainer, truth, tally):
+    """The moments that matter most: pictures, activations, checkpoints, predictions, record."""
+
+    def kill_at(number: int):
+        def before() -> None:
+            replace, calls = Path.replace, iter(range(1000))
+
+            def replace_or_die(path, target):
+                if next(calls) == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return replace(path, target)
+
+            Path.replace = replace_or_die
+
+        return before
+
+    moments = 0
+    while trainer.finish(kill_at(moments)) == -signal.SIGKILL:
+        trainer.check(truth, complete=False)
+        assert trainer.finish() == 0
+        trainer.check(truth, complete=True)
+        clear()
+        moments += 1
+    tally["kills of a run before a file had its name"] += moments
+    # Images and activations with their checksums, three checkpoints, predictions, record.
+    assert moments == 2 + 2 + 3 + 2
+
+
+def test_the_calendar_jumping_back_changes_nothing(trainer, truth, tally, monkeypatch):
+    process = trainer.start()
+    place = paths.CACHE / "checkpoints"
+    while process.is_alive() and not list(place.rglob("*.safetensors")):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    future = time.time() + 10**9
+    for path in paths.CACHE.rglob("*"):
+        os.utime(path, (future, future))
+    monkeypatch.setattr(time, "time", lambda: 10**6)
+    long_ago = SimpleNamespace(now=lambda zone: datetime(1980, 1, 1, tzinfo=zone))
+    monkeypatch.setattr(provenance, "datetime", long_ago)
+    assert trainer.finish() == 0, trainer.output
+    trainer.check(truth, complete=True)
+    assert trainer.recorded()[0].made.finished.startswith("1980")
+    assert all(seconds >= 0 for seconds in trainer.recorded()[0].made.seconds.values())
+    tally["jumps of the calendar"] += 1

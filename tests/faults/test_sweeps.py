@@ -1,0 +1,167 @@
+"""Sweeps and kernels that are killed, stopped, or meet each other."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
+# The study without its classical comparison, which takes longest and is nothing new here.
+SWEEP = """
+    from effnet_core.study import sweep
+    from effnet_core.study.design import load_study
+
+    tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]
+    pending = [task for task in tasks if sweep.state(task) is not sweep.State.DONE]
+    with sweep.ctrl_c(print) as stop:
+        for ended in sweep.execute_all(pending, 1, stop):
+            print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
+    raise SystemExit(130 if stop.soon else 0)
+    """
+
+
+class Sweep:
+    """A sweep of two runs in a process of its own."""
+
+    def __init__(self, clone) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SWEEP)],
+            cwd=clone.root,
+            env=clone.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.below: dict[int, psutil.Process] = {}
+
+    def wait_for(self, folder, pattern: str) -> None:
+        """Until a file of that name is there, looking at the processes meanwhile."""
+        while not list(folder.glob(pattern)) and self.process.poll() is None:
+            time.sleep(0.02)
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            self.below[process.pid] = process
+
+    def kernel(self) -> psutil.Process:
+        """The youngest process: forked last, from the parent of all kernels."""
+        return max(self.below.values(), key=lambda process: process.create_time())
+
+    def end(self) -> tuple[int, str]:
+        output, _ = self.process.communicate(timeout=120)
+        _, alive = psutil.wait_procs(self.below.values(), timeout=10)
+        # Whoever adopts orphans reaps them; that they have ended is all we can see to.
+        assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+        return self.process.returncode, output
+
+
+def outcomes(clone) -> dict[str, str]:
+    """Text of each record, all but where and when it was made, by file name."""
+    texts = {path.name: path.read_text() for path in clone.root.glob("results/tiny/*seed0.json")}
+    return {name: text[: text.index('"made"')] for name, text in texts.items()}
+
+
+TRUTH: dict[str, str] = {}
+
+
+@pytest.fixture
+def truth(clone) -> dict[str, str]:
+    """What the two runs leave when nothing happens to them, found out once."""
+    if not TRUTH:
+        undisturbed = type(clone)(clone.root.with_name("undisturbed"))
+        status, output = Sweep(undisturbed).end()
+        assert status == 0, output
+        TRUTH.update(outcomes(undisturbed))
+    return TRUTH
+
+
+def check(clone, truth, tally, *, complete: bool) -> None:
+    found = outcomes(clone)
+    wrong = [name for name in found if found[name] != truth[name]]
+    missing = [name for name in truth if name not in found]
+    tally["false"] += len(wrong)
+    tally["lost"] += len(missing) if complete else 0
+    assert wrong == []
+    assert not (complete and missing)
+
+
+MOMENTS = [
+    "results/tiny/.locks/*.sweep.lock",
+    f"results/tiny/.locks/{FIRST}.lock",
+    ".cache/images/*.npy",
+    f".cache/checkpoints/tiny/{FIRST}*",
+    f"results/tiny/{FIRST}.json",
+    f".cache/checkpoints/tiny/{SECOND}*",
+]
+
+
+def test_a_sweep_that_is_killed_goes_on(clone, truth, tally):
+    for moment in MOMENTS:
+        sweep = Sweep(clone)
+        sweep.wait_for(clone.root, moment)
+        sweep.process.kill()
+        status, output = sweep.end()
+        assert status == -signal.SIGKILL, output
+        check(clone, truth, tally, complete=False)
+        tally["kills of a sweep"] += 1
+    status, output = Sweep(clone).end()
+    assert status == 0, output
+    check(clone, truth, tally, complete=True)
+    assert not list(clone.root.glob("results/tiny/*.failed.json"))
+
+
+def test_a_killed_kernel_two_sweeps_and_ctrl_c(clone, truth, tally):
+    twice = Sweep(clone)
+    twice.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
+    for _ in range(2):
+        twice.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    status, output = twice.end()
+    assert status == 130
+    assert "Stopping now" in output
+    assert f"{FIRST} stopped" in output
+    assert not list(clone.root.glob("results/tiny/*.json"))
+
+    killed = Sweep(clone)
+    killed.wait_for(clone.root, f".cache/checkpoints/tiny/{FIRST}*")
+    killed.kernel().kill()
+    killed.wait_for(clone.root, f"results/tiny/{FIRST}.failed.json")
+    killed.process.send_signal(signal.SIGINT)
+    status, told = killed.end()
+    assert status == 130
+    assert "The kernel was killed, probably for memory (SIGKILL)." in told
+    assert "probably for memory" in clone.run("effnet", "status", "tiny").stdout
+    check(clone, truth, tally, complete=False)
+    tally["kills of a kernel"] += 1
+
+    once = Sweep(clone)
+    once.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.sweep.lock")
+    other = Sweep(clone)
+    other.wait_for(clone.root, f"results/tiny/.locks/{SECOND}.lock")
+    outputs = [sweep.end() for sweep in (once, other)]
+    assert [status for status, _ in outputs] == [0, 0]
+    # The killed kernel's sweep may have begun the second run before it was stopped.
+    lines = [*told.splitlines(), *(line for _, text in outputs for line in text.splitlines())]
+    assert sorted(line for line in lines if line.endswith(" trained")) == [
+        f"{FIRST} trained",
+        f"{SECOND} trained",
+    ]
+    check(clone, truth, tally, complete=True)
+    assert not list(clone.root.glob("results/tiny/*.failed.json"))
+    tally["sweeps side by side"] += 1
+
+
+def test_ctrl_c_once_finishes_what_has_begun(clone, truth, tally):
+    sweep = Sweep(clone)
+    sweep.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
+    sweep.process.send_signal(signal.SIGINT)
+    status, output = sweep.end()
+    assert status == 130
+    assert "Finishing the runs that have begun and starting no more" in output
+    assert f"{FIRST} trained" in output
+    assert {path.stem for path in clone.root.glob("results/tiny/*seed0.json")} == {FIRST}
+    check(clone, truth, tally, complete=False)
+    tally["sweeps stopped"] += 1

@@ -1,0 +1,165 @@
+"""A run that was interrupted ends as if it had not been."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from test_run import SMALL, finish
+from torch import nn
+
+from effnet_core import paths, run
+from effnet_core.study import records
+from effnet_core.study.provenance import Clock
+from effnet_core.study.records import Epoch
+from effnet_core.training.checkpoints import Checkpoint, TrainingState
+from effnet_core.training.schedules import Schedule
+
+# Everything random or remembered that a run can have; at freeze 0 with 3 x 3 kernels over
+# several channels, which lie in memory in another order than their indices say.
+RICH = SMALL | {"head": "mlp", "drop_path": 0.2, "dropout": 0.4, "epochs": 3, "max_images": 50}
+CASES = [{"freeze": 0, "scheduler": "plateau"}, {"freeze": 5, "scheduler": "cosine"}]
+
+
+class KilledError(Exception):
+    """Stands for a process that ends between two lines."""
+
+
+def interrupted(monkeypatch, after: int, **changes) -> None:
+    """Train, and be gone after the checkpoint of an epoch is written."""
+    save = Checkpoint.save
+
+    def save_and_go(self, at):
+        save(self, at)
+        if len(at.history) == after:
+            raise KilledError
+
+    this = run.begin(RICH | changes)
+    data = run.load_data(this)
+    model = run.build_model(this, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_and_go)
+        with pytest.raises(KilledError):
+            run.train(this, data, model)
+    this.lock.release()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["scheduler"])
+def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatch, capsys, case):
+    whole = finish(**RICH | case)
+    epochs = len(whole.outcome.history)
+    assert epochs == 3
+    for after in (1, 2, 3):
+        interrupted(monkeypatch, after, **case)
+        place = paths.checkpoint(whole.settings.study, whole.run_id)
+        spent = json.loads(safe_open(place, "pt").metadata()["content"])["spent"]
+        capsys.readouterr()
+        resumed = finish(**RICH | case)
+        told = capsys.readouterr().out
+        assert f"Resumed after epoch {after}, from a checkpoint" in told
+        assert told.count("validation") == epochs - after
+        assert resumed.model_copy(update={"made": whole.made}) == whole
+        assert records.load(records.record_path(whole.settings.study, whole.run_id)) == resumed
+        assert not list((paths.CACHE / "checkpoints").rglob("*.*"))
+        sittings = (resumed.made.seconds, resumed.made.cpu_seconds)
+        for times, earlier in zip(sittings, spent, strict=True):
+            assert times["total"] >= times["train"] >= round(earlier, 2) > 0
+
+
+def test_a_repeated_run_neither_takes_up_nor_leaves_a_checkpoint(own_folders, monkeypatch, capsys):
+    interrupted(monkeypatch, 1, freeze=6)
+    before = {path: path.read_bytes() for path in own_folders.rglob("*.safetensors")}
+    settings = run.begin(RICH | {"freeze": 6}).settings
+    repeated, _ = run.repeat(settings)
+    assert "Resumed" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in own_folders.rglob("*.safetensors")} == before
+    assert not list(own_folders.glob("results/**/*.json"))
+    assert finish(**RICH | {"freeze": 6}).outcome == repeated.outcome
+
+
+@pytest.fixture
+def small_state(make_settings, make_metrics):
+    """One linear layer after one step and one epoch."""
+    layer = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    schedule = Schedule(optimizer, make_settings(scheduler="plateau"))
+    layer(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    schedule.step(1.0)
+    epoch = Epoch(epoch=1, learning_rate=1e-3, train_loss=0.5, validation=make_metrics(50.0))
+    best = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    return TrainingState(layer, optimizer, schedule, np.random.default_rng(0), [epoch], best)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    clock = Clock()
+    with clock.phase("train"):
+        yield Checkpoint(tmp_path / "run.safetensors", {"seed": 0, "code": "abc"}, clock)
+
+
+def new_state(make_settings) -> TrainingState:
+    layer = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    schedule = Schedule(optimizer, make_settings(scheduler="plateau"))
+    return TrainingState(layer, optimizer, schedule, np.random.default_rng(1))
+
+
+def content(state: TrainingState) -> str:
+    return repr((sorted(state.tensors().items(), key=lambda item: item[0]), state.numbers()))
+
+
+def test_a_state_comes_back_as_it_was(small_state, checkpoint, make_settings, capsys):
+    checkpoint.save(small_state)
+    random = torch.get_rng_state()
+    expected = content(small_state)
+    torch.rand(3)
+    again = new_state(make_settings)
+    assert content(again) != expected
+    checkpoint.resume(again)
+    assert content(again) == expected
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_every_damage_is_told_and_nothing_of_it_is_used(
+    small_state, checkpoint, make_settings, capsys
+):
+    checkpoint.save(small_state)
+    whole = checkpoint.path.read_bytes()
+    chance = np.random.default_rng(0)
+    flips = [
+        (int(place), int(bit)) for place, bit in chance.integers((len(whole), 8), size=(150, 2))
+    ]
+    damages = [whole[:length] for length in chance.integers(0, len(whole), 50)]
+    damages += [whole[:p] + bytes([whole[p] ^ 1 << bit]) + whole[p + 1 :] for p, bit in flips]
+    damages += [b"", b"{}", whole + b"x", bytes(len(whole))]
+    fresh = new_state(make_settings)
+    before = content(fresh)
+    for damaged in damages:
+        checkpoint.path.write_bytes(damaged)
+        checkpoint.resume(fresh)
+        assert "run.safetensors is not used, training starts anew" in capsys.readouterr().out
+        assert content(fresh) == before
+
+
+@pytest.mark.parametrize("origin", [{"seed": 1, "code": "abc"}, {"seed": 0, "code": "x"}])
+def test_a_checkpoint_of_another_origin_is_told_and_not_used(
+    small_state, checkpoint, make_settings, capsys, origin
+):
+    checkpoint.save(small_state)
+    fresh = new_state(make_settings)
+    Checkpoint(checkpoint.path, origin, checkpoint.clock).resume(fresh)
+    changed = "seed" if origin["seed"] else "code"
+    assert f"it was made with other {changed}." in capsys.readouterr().out
+    assert fresh.history == []
+
+
+def test_what_a_killed_process_left_half_written_is_removed(
+    small_state, checkpoint, make_settings, capsys
+):
+    half = checkpoint.path.with_name(f".{checkpoint.path.name}.123")
+    half.write_bytes(b"half")
+    checkpoint.resume(new_state(make_settings))
+    assert not half.exists()
+    assert capsys.readouterr().out == ""

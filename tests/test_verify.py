@@ -1,0 +1,67 @@
+"""Repeating finished runs: what agrees, what does not, and what is said about it."""
+
+import json
+
+import pytest
+from test_run import SMALL, finish
+
+from effnet_core import paths, verify
+from effnet_core.errors import InputError
+from effnet_core.study import records
+
+
+@pytest.fixture
+def finished(own_folders):
+    return finish(**SMALL)
+
+
+def forged(record, predictions_of, **changes):
+    """Save a record that says something else, with right checksums."""
+    metrics = record.outcome.test.model_copy(update=changes)
+    outcome = record.outcome.model_copy(update={"test": metrics})
+    other = record.model_copy(update={"outcome": outcome})
+    records.save(other, records.predictions_path(predictions_of).read_bytes())
+    return other
+
+
+def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
+    study = finished.settings.study
+    (compared,) = verify.verify(study, finished.run_id, None, lambda _: None)
+    assert compared.agreement == "equal"
+    written = json.loads(paths.verification(study).read_text())
+    assert written["verified"] == [finished.run_id]
+    assert (written["equal"], written["different"]) == (1, [])
+    assert written["versions"] == finished.made.versions
+    assert records.load_study_records(study) == ([finished], [])  # it is no record itself
+
+
+def test_a_forged_record_is_found_out(finished):
+    path = records.record_path(finished.settings.study, finished.run_id)
+    forged(finished, path, accuracy=99.0)
+    (compared,) = verify.verify(finished.settings.study, None, 1, lambda _: None)
+    assert compared.agreement == "different"
+    written = json.loads(paths.verification(finished.settings.study).read_text())
+    assert written["different"] == [finished.run_id]
+
+
+def test_tolerance_is_for_other_machines_and_versions_only(finished):
+    accuracy = finished.outcome.test.accuracy
+    near = finished.outcome.test.model_copy(update={"loss": finished.outcome.test.loss + 1e-6})
+    again = finished.model_copy(
+        update={"outcome": finished.outcome.model_copy(update={"test": near})}
+    )
+    assert verify.compare(finished, again).agreement == "different"
+    newer = finished.made.model_copy(update={"versions": finished.made.versions | {"torch": "9"}})
+    compared = verify.compare(finished, again.model_copy(update={"made": newer}))
+    assert compared.agreement == "within tolerance"
+    assert compared.origin == [f"torch: {finished.made.versions['torch']} -> 9"]
+    assert compared.accuracy == (accuracy, accuracy)
+    other_data = finished.fingerprints.model_copy(update={"data": "0" * 64})
+    moved = again.model_copy(update={"made": newer, "fingerprints": other_data})
+    assert verify.compare(finished, moved).agreement == "different"
+
+
+@pytest.mark.parametrize(("study", "run_id"), [("../x", None), ("quick-none", None), (None, "x")])
+def test_an_unknown_study_or_run_is_told(finished, study, run_id):
+    with pytest.raises(InputError, match=r"No records of|no fine-tuned run"):
+        verify.verify(study or finished.settings.study, run_id, None, lambda _: None)

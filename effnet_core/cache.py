@@ -100,8 +100,11 @@ def clear() -> int:
 def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
     """Whether `size` bytes for a file of activations fit the budget.
 
-    Files that were not used for the longest time are deleted to make them fit.
+    Files that were not used for the longest time are deleted to make them fit. With a budget
+    of 0 nothing is used, not what is there already either.
     """
+    if budget_gb == 0:
+        return False
     if wanted.is_file():
         with suppress(OSError):  # a cache that can only be read is of use too
             wanted.touch()  # the time of its last use

@@ -11,7 +11,6 @@ CLASSICAL_NOTEBOOK = NOTEBOOKS / "classical.ipynb"
 
 RESULTS = ROOT / "results"
 BOOK = ROOT / "book"
-BOOK_CONFIG = ROOT / "_config.yml"
 EXECUTED = BOOK / "runs"
 CACHE = ROOT / ".cache"
 

@@ -36,7 +36,8 @@ def test_room_is_made_by_what_was_used_longest_ago(kept):
 
 
 def test_what_is_wanted_is_there_already_and_becomes_the_latest(kept):
-    assert cache.make_room(kept[0], 10**6, budget_gb=0.0)
+    assert not cache.make_room(kept[0], 10**6, budget_gb=0.0)
+    assert cache.make_room(kept[0], 10**6, budget_gb=0.001)
     assert cache.entries()[-1].path == kept[0]
     assert all(path.is_file() for path in kept)
 

@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from test_run import SMALL, finish
 
-from effnet_core import paths, verify
+from effnet_core import cache, paths, verify
 from effnet_core.errors import InputError
 from effnet_core.study import records
 
@@ -42,6 +43,17 @@ def test_a_forged_record_is_found_out(finished):
     assert compared.agreement == "different"
     written = json.loads(paths.verification(finished.settings.study).read_text())
     assert written["different"] == [finished.run_id]
+
+
+def test_kept_activations_are_not_believed(finished):
+    for path in (paths.CACHE / "prefix").glob("*.npy"):
+        rows = np.load(path, mmap_mode="r+")
+        checksums = np.load(cache.checksums_path(path), mmap_mode="r+")
+        rows[:] += 1
+        checksums[:] = [cache.checksum(row) for row in rows]
+    (compared,) = verify.verify(finished.settings.study, finished.run_id, None, lambda _: None)
+    assert compared.agreement == "equal"
+    assert finish(**SMALL).outcome != finished.outcome  # which would have been believed
 
 
 def test_tolerance_is_for_other_machines_and_versions_only(finished):

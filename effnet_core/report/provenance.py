@@ -20,8 +20,7 @@ def machine(evidence: Evidence) -> HTML:
         )
         for name, value in values.items()
     ]
-    frame = pd.DataFrame(rows, columns=["what", "name", "value"])
-    frame = frame.groupby(["what", "name", "value"]).size().rename("records").reset_index()
+    frame = _tally(rows, ["what", "name", "value"])
     mixed = frame.groupby(["what", "name"]).size().gt(1).sum()
     return table(
         frame,
@@ -38,13 +37,19 @@ def fingerprints(evidence: Evidence) -> HTML:
         for record in evidence.everything
         for name, value in record.fingerprints.model_dump().items()
     ]
-    frame = pd.DataFrame(rows, columns=["what", "sha256"])
-    frame = frame.groupby(["what", "sha256"]).size().rename("records").reset_index()
+    frame = _tally(rows, ["what", "sha256"])
     return table(
         frame,
         "fingerprints",
         finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
         caption="Equal fingerprints mean equal bytes. Each seed has a split of its own.",
+    )
+
+
+def _tally(rows: list[dict[str, str]], columns: list[str]) -> pd.DataFrame:
+    """Each different row once, with the number of records that it stands in."""
+    return (
+        pd.DataFrame(rows, columns=columns).groupby(columns).size().rename("records").reset_index()
     )
 
 

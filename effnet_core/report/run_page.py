@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -201,8 +201,3 @@ def _figure(source: str, alt: str, caption: str, width: int | None = None) -> st
 def _plain(names: Sequence[str]) -> list[str]:
     """Class names for matplotlib, which would read $...$ as mathematics."""
     return [name.replace("$", r"\$") for name in names]
-
-
-def phases(seconds: Mapping[str, float]) -> str:
-    """Wall time by phase, as one line of text."""
-    return ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())

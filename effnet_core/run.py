@@ -172,8 +172,11 @@ def build_model(run: Run, data: Data) -> Model:
         backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
         stages = stage_costs(backbone.network, settings.image_size)
         head = build_head(settings, backbone.features, len(data.dataset.classes))
-        network = FrozenNetwork(backbone.network, head, settings.freeze)
+        precision = getattr(torch, settings.precision)
+        network = FrozenNetwork(backbone.network, head, settings.freeze, precision)
         network.to(settings.device).to(memory_format=torch.channels_last)
+        if settings.compiled:
+            network.suffix.compile()
         pixels = Pixels(data.images, backbone, settings.device)
         keep, note = kept_depths(settings, data.dataset, backbone, stages)
         boundary = frozen_boundary(

@@ -62,6 +62,22 @@ def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
     assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 1)
 
 
+def test_settings_that_change_bits_are_in_the_record(own_folders):
+    plain, mixed = finish(), finish(precision="bfloat16")
+    compiled = finish(compiled=True, epochs=1)
+    assert (plain.settings.precision, plain.settings.compiled) == ("float32", False)
+    assert mixed.settings.precision == "bfloat16"
+    assert compiled.settings.compiled
+    losses = {record.outcome.history[0].train_loss for record in (plain, mixed)}
+    assert len(losses) == 2
+    # Rounding differs, the training does not.
+    assert compiled.outcome.history[0].train_loss == pytest.approx(
+        plain.outcome.history[0].train_loss, rel=1e-3
+    )
+    assert max(losses) == pytest.approx(min(losses), rel=0.05)
+    assert len({record.settings.study for record in (plain, mixed, compiled)}) == 3
+
+
 def test_settings_that_differ_from_the_study_make_another_study(own_folders):
     settings = run.begin(SMALL).settings
     assert settings.study.startswith("quick-")

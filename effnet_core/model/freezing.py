@@ -7,6 +7,26 @@ from torch import nn
 from effnet_core.errors import InputError
 
 
+class Suffix(nn.Sequential):
+    """Modules that train, in mixed precision where asked for.
+
+    With bfloat16, convolutions and matrix products compute in it, and weights, gradients and
+    the optimizer stay float32 (`torch.autocast`). Its range is that of float32, so the loss
+    needs no scaling.
+    """
+
+    def __init__(self, *modules: nn.Module, precision: torch.dtype) -> None:
+        super().__init__(*modules)
+        self.precision = precision
+
+    def forward(self, boundary: torch.Tensor) -> torch.Tensor:
+        """Logits, float32, shape (batch, classes)."""
+        if self.precision == torch.float32:
+            return super().forward(boundary)
+        with torch.autocast(boundary.device.type, self.precision):
+            return super().forward(boundary).float()
+
+
 class FrozenNetwork(nn.Module):
     """An EfficientNet whose stem and first n stages are frozen.
 
@@ -20,7 +40,13 @@ class FrozenNetwork(nn.Module):
         suffix: everything that trains: the remaining stages, the final convolution, the head.
     """
 
-    def __init__(self, network: EfficientNet, head: nn.Module, freeze: int) -> None:
+    def __init__(
+        self,
+        network: EfficientNet,
+        head: nn.Module,
+        freeze: int,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         """Take the parts of a network, which is not copied, and put another head on them.
 
         Args:
@@ -43,8 +69,8 @@ class FrozenNetwork(nn.Module):
         frozen = [*stem, *stages[:freeze]] if freeze else []
         trained = stages[freeze:] if freeze else [*stem, *stages]
         self.prefix = nn.Sequential(*frozen)
-        self.suffix = nn.Sequential(
-            *trained, network.conv_head, network.bn2, network.global_pool, head
+        self.suffix = Suffix(
+            *trained, network.conv_head, network.bn2, network.global_pool, head, precision=precision
         )
         self.prefix.requires_grad_(False)
         self.train()

@@ -66,6 +66,10 @@ class Protocol(Strict):
     )
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1, description="CPU threads of a run; changes the last bits")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of what trains; bfloat16 is mixed precision, for a GPU"
+    )
+    compiled: bool = Field(False, description="train through torch.compile, for a GPU")
 
 
 class Settings(Protocol):

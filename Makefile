@@ -5,7 +5,7 @@ BIN := .venv/bin
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book pdf test lint clean
+.PHONY: help report book pdf bench test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -32,6 +32,9 @@ pdf: $(ENVIRONMENT) ## print the whole report, run pages too, to _build/report.p
 		--user-data-dir=$$(mktemp -d) --print-to-pdf=_build/report.pdf \
 		file://$(CURDIR)/_build/pdf/_build/singlehtml/index.html
 	@echo "The report is $(CURDIR)/_build/report.pdf"
+
+bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped
+	$(BIN)/python -m bench
 
 test: lint ## check the style and run all tests
 	$(BIN)/pytest

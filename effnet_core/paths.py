@@ -33,3 +33,8 @@ def checkpoint(study: str, run_id: str) -> Path:
 def verification(study: str) -> Path:
     """What came out when runs of a study were last repeated."""
     return records(study) / "verification.json"
+
+
+def bench() -> Path:
+    """What the benchmark measured."""
+    return RESULTS / "bench.json"

@@ -130,7 +130,9 @@ def test_pages_follow_the_records(book, monkeypatch):
     assert page.stat().st_mtime_ns == before
     monkeypatch.setattr(paths, "RESULTS", book / "results")
     save_run(next(iter(load_study("quick").runs())), accuracy=99.0)
-    assert "Executed notebook" in build_book(book)
+    built = build_book(book)
+    assert f"0 added, {len(PAGES)} changed" in built  # and no run page
+    assert "Executed notebook" in built
     assert "99.0" in page.read_text()
 
 

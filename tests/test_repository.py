@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-
 TOP_LEVEL = {
     *("README.md", "LICENSE", "CITATION.cff"),
     *("Makefile", "pyproject.toml", "environment.yml", "_config.yml"),
-    *("studies", "notebooks", "effnet_core", "book", "results", "tests"),
+    *("studies", "notebooks", "effnet_core", "book", "results", "bench", "tests"),
 }
 PUBLISHED = ("results/published/", "book/runs/published/")
 # A home folder or a temporary one in a committed file would be somebody's machine.

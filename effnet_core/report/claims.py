@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -199,6 +200,7 @@ def judge(estimates: Mapping[str, Estimate], margin: float, deep: Depths) -> lis
     return judged
 
 
+@cache
 def of_published() -> list[Judgement]:
     """The claims on the source's own tables: accuracies of the best epoch, on validation."""
     table = published.comparison()
@@ -211,6 +213,7 @@ def of_published() -> list[Judgement]:
     return judge(estimates, margin, depths(published.results(), margin))
 
 
+@cache
 def of_study(evidence: Evidence) -> list[Judgement]:
     """The claims on a study: accuracies on the test set, which no choice ever saw."""
     runs, margin = evidence.runs, evidence.design.smallest_effect

@@ -18,7 +18,7 @@ from effnet_core.study.design import Settings, Study, load_study, study_names
 HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once
 class Evidence:
     """A study's design and everything that its runs left.
 

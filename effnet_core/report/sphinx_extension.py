@@ -21,7 +21,7 @@ from sphinx.errors import ConfigError
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.report.evidence import describe, load_design
-from effnet_core.study import records
+from effnet_core.study import records, warm
 from effnet_core.study.design import number
 
 RECORDS = "records"
@@ -59,6 +59,8 @@ def tell_pages(app: Sphinx) -> None:
     """Kernels that execute pages inherit this process's environment."""
     os.environ["EFFNET_STUDY"] = app.config.effnet_study
     os.environ["EFFNET_SITE"] = str(app.outdir)
+    rooms = [path.stem for path in Path(__file__).parent.glob("*.py")]
+    warm.start_with(*(f"{__package__}.{room}" for room in rooms))
     # MyST-NB offers no setting for it, and unencrypted kernels warn, once a page.
     KernelManager.transport_encryption.default_value = "auto"
 
@@ -66,11 +68,26 @@ def tell_pages(app: Sphinx) -> None:
 def outdated_pages(
     app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
 ) -> list[str]:
-    """All pages, when the evidence or the code of the report changed, or their files are gone."""
-    digest = evidence_digest(app.config.effnet_study)
-    same = getattr(env, "effnet_evidence", None) == digest
-    env.effnet_evidence = digest  # type: ignore[attr-defined]
-    return [] if same and (Path(app.outdir) / "data").is_dir() else sorted(env.found_docs)
+    """Pages whose evidence, or the report's code, changed, or whose files are gone.
+
+    Of a run page only the links can change: its numbers were computed when the run ran.
+    """
+    study = app.config.effnet_study
+    digest = evidence_digest(study)
+    pages = {
+        page: "".join(links(study, page.rsplit("/", 1)[-1], page))
+        if page.startswith(f"runs/{study}/")
+        else digest
+        for page in env.found_docs
+    }
+    before = getattr(env, "effnet_pages", {})
+    env.effnet_pages = pages  # type: ignore[attr-defined]
+    whole = (Path(app.outdir) / "data").is_dir()
+    return sorted(
+        page
+        for page, made_from in pages.items()
+        if before.get(page) != made_from or (made_from == digest and not whole)
+    )
 
 
 def evidence_digest(study: str) -> str:
@@ -80,6 +97,7 @@ def evidence_digest(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         *(paths.BOOK / "data").glob("*.csv"),
+        *([paths.bench()] if paths.bench().is_file() else []),
         *paths.STUDIES.glob("*.yml"),
         *Path(__file__).parent.glob("*.py"),
     ]

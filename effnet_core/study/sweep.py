@@ -181,7 +181,7 @@ def execute_all(pending: list[Task], jobs: int, stop: Stop) -> Iterator[Finished
 
     A thread a task: all the work is done by its kernel, which is a process.
     """
-    os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = warm.NAME
+    warm.start_with("effnet_core.run", "effnet_core.report.run_page")
     # Costly runs come first in a study (nothing frozen), so the last ones end together.
     waiting = deque(pending)
     running: set[Future[Finished]] = set()

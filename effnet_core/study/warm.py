@@ -1,15 +1,15 @@
-"""Kernels that start warm: forked from a process that has imported what a run uses.
+"""Kernels that start warm: forked from a process that has imported what a notebook uses.
 
 A fresh kernel spends seconds importing PyTorch, timm and scikit-learn before its first cell,
 28 times in a study. A sweep's kernels come from one parent instead (Python's `forkserver`),
-which imports once and computes nothing, so a forked kernel is like a fresh one. Jupyter finds
-this as the kernel provisioner `effnet-warm`; only sweeps ask for it.
+which imports once and computes nothing, so a forked kernel is like a fresh one; likewise the
+kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
 import logging
 import os
 import signal
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
@@ -20,18 +20,24 @@ from jupyter_client.provisioning import LocalProvisioner
 NAME = "effnet-warm"
 # The kernels of this process, by connection file.
 KERNELS: dict[str, BaseProcess] = {}
-PRELOAD = ["ipykernel.kernelapp", "effnet_core.run", "effnet_core.report.run_page"]
+
+
+def start_with(*modules: str) -> None:
+    """Let all kernels that this process starts from now on have these modules imported."""
+    get_context("forkserver").set_forkserver_preload(["ipykernel.kernelapp", *modules])
+    forkserver.ensure_running()  # it imports while this process goes on
+    os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
 
 
 class WarmProvisioner(LocalProvisioner):
     """Starts a kernel by forking; everything else is as with Jupyter's own kernels."""
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
-        context = get_context("forkserver")
-        context.set_forkserver_preload(PRELOAD)
         connection = cmd[cmd.index("-f") + 1]
         arguments = (connection, options.get("cwd"), options.get("env", {}))
-        process = context.Process(target=_be_a_kernel, args=arguments, daemon=True)
+        process = get_context("forkserver").Process(
+            target=_be_a_kernel, args=arguments, daemon=True
+        )
         process.start()
         KERNELS[connection] = process
         self.process = _Process(process)  # type: ignore[assignment]  # enough of a Popen

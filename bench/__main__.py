@@ -1,0 +1,106 @@
+"""Let all arms take turns, several times over, and keep what each found.
+
+What was measured already, with this code and machine, is not measured again: the benchmark
+takes long, and goes on where it was interrupted.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench.summary import summary
+from effnet_core import files, paths
+from effnet_core.study.design import FREEZE
+from effnet_core.study.provenance import code_fingerprint, commit, hardware, versions
+
+# A turn: every arm once. Those that are compared with each other come one after the other.
+ARMS = [
+    "ours all",
+    "peer plain all",
+    "ours slice",
+    *(f"peer {name} slice" for name in ("channels_last", "torchcache", "lightning")),
+    *(f"depth {n}" for n in FREEZE),
+    *(f"step {which} {form}" for which in ("lite0 0", "lite0 5") for form in ("ours", "plain")),
+    *(f"step v2l {n} {form}" for n in (0, 3, 6) for form in ("ours", "plain")),
+    *(f"growth {images}" for images in (320, 640, 1280)),
+    "typed",
+    "book",
+]
+LEFT_OUT = ("results/", "book/runs/")
+console = Console(stderr=True)
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of all arms.")] = 3,
+    only: Annotated[str, typer.Option(help="Arms whose name starts so.")] = "",
+) -> None:
+    """Measure speed and memory against the way people do it, into results/bench.json."""
+    origin = {"code": code_fingerprint(), "versions": versions(), "machine": hardware()}
+    measured = _measured(origin)
+    todo = [
+        (turn, arm)
+        for turn in range(repeats)
+        for arm in ARMS
+        if arm.startswith(only) and not any(m["turn"] == turn and m["arm"] == arm for m in measured)
+    ]
+    console.print(f"{len(todo)} measurements to do, {len(measured)} are there.")
+    for place, (turn, arm) in enumerate(todo, start=1):
+        start = time.perf_counter()
+        found = measure(arm)
+        measured.append({"turn": turn, "arm": arm, "commit": commit(), "found": found})
+        report = origin | summary(measured) | {"measurements": measured}
+        files.write(paths.bench(), (json.dumps(report, indent=1) + "\n").encode())
+        seconds = time.perf_counter() - start
+        console.print(f"[{place}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
+    console.print(f"Written: {paths.bench().relative_to(paths.ROOT)}")
+
+
+def _measured(origin: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is there of the same code, versions and machine."""
+    if not paths.bench().is_file():
+        return []
+    before = json.loads(paths.bench().read_text())
+    return before["measurements"] if origin.items() <= before.items() else []
+
+
+def measure(arm: str) -> dict[str, Any]:
+    """Run one arm in a copy of the repository, in a process of its own.
+
+    Raises:
+        SystemExit: the arm failed; its last words are shown.
+    """
+    with tempfile.TemporaryDirectory(prefix="effnet-bench-") as folder:
+        copy_repository(Path(folder), published=arm == "book")
+        environment = os.environ | {"PYTHONPATH": folder}
+        command = [sys.executable, "-m", "bench.arms", *arm.split()]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def copy_repository(folder: Path, *, published: bool) -> None:
+    """Everything that is in git, as it is now; records and run pages only where asked for."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = paths.ROOT / name, folder / name
+        if source.is_file() and (published or not name.startswith(LEFT_OUT)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,294 @@
+"""One measurement: `python -m bench.arms NAME [ARGUMENT ...]`, run by `__main__.py`.
+
+It works in a copy of the repository that has no records and no caches, and prints what it
+found as its last line, JSON.
+"""
+
+import gzip
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+from urllib.parse import unquote
+
+from effnet_core import paths
+from effnet_core.study.design import FREEZE, Settings, load_study, read_settings
+
+STUDY = "quick"
+Found = dict[str, Any]
+
+
+def runs(which: str) -> list[Settings]:
+    """The study's runs: `all`, or the `slice` with one configuration a depth."""
+    every = load_study(STUDY).runs()
+    kept = [s for s in every if which == "all" or (s.head, s.scheduler) == ("none", "plateau")]
+    return kept[::2] if which == "slice" else kept  # depths 0, 2, 4, 6
+
+
+def ours(which: str) -> Found:
+    """A sweep of our own, caches filled on the way."""
+    from effnet_core.study import sweep  # noqa: PLC0415  an arm imports what it measures
+
+    study = load_study(STUDY)
+    wanted = {settings.run_id for settings in runs(which)}
+    tasks = [task for task in sweep.tasks(study, STUDY) if task.run_id in wanted]
+    start = time.perf_counter()
+    ended = list(sweep.execute_all(tasks, sweep.automatic_jobs(study), sweep.Stop()))
+    seconds = time.perf_counter() - start
+    done = {end.task.run_id: end.record for end in ended}
+    if not all(done.values()):
+        raise RuntimeError("; ".join(end.error for end in ended if end.error))
+    fixed = [
+        end.seconds - end.record.made.seconds["train"] - end.record.made.seconds["evaluate"]
+        for end in ended
+    ]
+    accuracy = {run_id: record.outcome.test.accuracy for run_id, record in done.items()}
+    return {"seconds": seconds, "fixed_seconds": median(fixed), "accuracy": accuracy}
+
+
+def peer(name: str, which: str) -> Found:
+    """The same runs in somebody else's loop, one notebook after another."""
+    from papermill import execute_notebook  # noqa: PLC0415
+
+    seconds, accuracy = {}, {}
+    result = Path("accuracy.txt").resolve()
+    for settings in runs(which):
+        start = time.perf_counter()
+        execute_notebook(
+            "bench/peer.ipynb",
+            "executed.ipynb",
+            settings.model_dump(include={"freeze", "head", "scheduler"})
+            | {"peer": name, "result": str(result)},
+            progress_bar=False,
+        )
+        seconds[settings.run_id] = time.perf_counter() - start
+        accuracy[settings.run_id] = float(result.read_text())
+    return {"seconds": sum(seconds.values()), "runs": seconds, "accuracy": accuracy}
+
+
+def depth(freeze: str) -> Found:
+    """One configuration with its frozen activations computed, kept for the first time, and kept.
+
+    `ceiling` and `speedup` are for four runs, the first of which fills the cache: that many
+    configurations of a study share a depth. The ceiling counts FLOP.
+    """
+    from effnet_core import run  # noqa: PLC0415
+
+    # All epochs, so that all depths do the same.
+    same = {"freeze": int(freeze), "early_stop_patience": load_study(STUDY).protocol.epochs}
+    made = {}
+    for name, cache_gb in (("computed", 0.0), ("first", None), ("later", None)):
+        settings = read_settings({"study": STUDY, "cache_gb": cache_gb} | same)
+        made[name], _ = run.repeat(settings)
+    seconds = {n: r.made.seconds["train"] + r.made.seconds["evaluate"] for n, r in made.items()}
+    record, count = made["computed"], 4
+    facts, epochs = record.facts, len(record.outcome.history)
+    share = sum(s.flop_share for s in facts.stages[: int(freeze) + 1]) if int(freeze) else 0.0
+    looked = epochs * facts.validation_images + facts.validation_images + facts.test_images
+    suffix = (3 * epochs * facts.train_images + looked) * (1 - share)
+    prefix = (epochs * facts.train_images + looked) * share
+    once = (facts.train_images + facts.validation_images + facts.test_images) * share
+    return {
+        **seconds,
+        "speedup": count
+        * seconds["computed"]
+        / (seconds["first"] + (count - 1) * seconds["later"]),
+        "ceiling": count * (prefix + suffix) / (count * suffix + once),
+        "kept": any((paths.CACHE / "prefix").glob("*.npy")),
+        "equal": all(r.outcome == record.outcome for r in made.values()),
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step to repeat: which loop's, on which network.
+
+    Attributes:
+        ours: channels last and fused Adam, otherwise PyTorch's defaults.
+        least: steps that are timed, at least; more fit into `seconds`.
+    """
+
+    backbone: str
+    image_size: int
+    freeze: int
+    ours: bool
+    threads: int
+    least: int
+    seconds: float
+
+
+def step(network: str, freeze: str, form: str) -> Found:
+    """FLOP/s of a training step of batch 4 over that of a matrix product, threads alike.
+
+    Args:
+        network: `lite0` at 128 px, or `v2l` at 480 px with random weights.
+        freeze: number of frozen stages.
+        form: `plain`, all threads in one process; `ours`, as a sweep would run it: a process
+            a core with one thread each for lite0. Two V2-L would not fit into 24 GiB, so there
+            it is one process with all threads.
+    """
+    cores = len(os.sched_getaffinity(0))
+    large = network == "v2l"
+    processes = cores if form == "ours" and not large else 1
+    backbone, size = ("tf_efficientnetv2_l", 480) if large else ("tf_efficientnet_lite0", 128)
+    least, seconds = (2, 0.0) if large else (20, 10.0)
+    work = Step(backbone, size, int(freeze), form == "ours", cores // processes, least, seconds)
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        together = manager.Barrier(processes)
+        with context.Pool(processes) as pool:
+            found = pool.starmap(_steps, [(work, together)] * processes)
+    step_flops, product_flops = (sum(f[key] for f in found) for key in ("flops", "product"))
+    return {
+        "efficiency": step_flops / product_flops,
+        "gflops": step_flops / 1e9,
+        "product_gflops": product_flops / 1e9,
+        "images_per_second": sum(f["images"] for f in found),
+        "step_seconds": fmean(f["step"] for f in found),
+        "peak_memory_mb": max(f["memory"] for f in found),
+    }
+
+
+def _steps(work: Step, together: Barrier) -> Found:
+    import torch  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+    from torch.nn.functional import cross_entropy  # noqa: PLC0415
+
+    from effnet_core.model.backbones import build_network  # noqa: PLC0415
+    from effnet_core.model.cost import step_cost  # noqa: PLC0415
+    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
+
+    torch.set_num_threads(work.threads)
+    network = build_network(work.backbone)
+    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
+    flop = step_cost(model, work.image_size, 4).flop
+    images = torch.randn(4, 3, work.image_size, work.image_size)
+    if work.ours:
+        model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.tensor([0, 1, 0, 1])
+    adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
+    square = torch.randn(2048, 2048)
+
+    def train() -> None:
+        loss = cross_entropy(model(images), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    def product() -> None:
+        torch.mm(square, square)
+
+    together.wait()
+    product_time = _time(product, 10, 3.0)
+    together.wait()
+    step_time = _time(train, work.least, work.seconds)
+    return {
+        "flops": flop / step_time,
+        "product": 2 * 2048**3 / product_time,
+        "images": 4 / step_time,
+        "step": step_time,
+        "memory": _peak_memory_mb(),
+    }
+
+
+def _time(work: Callable[[], None], least: int, seconds: float) -> float:
+    """Median time of a piece of work, after one that does not count."""
+    work()
+    times: list[float] = []
+    while len(times) < least or sum(times) < seconds:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def growth(images: str) -> Found:
+    """One run on so many images: time, peak memory, and what does not grow."""
+    from effnet_core import run  # noqa: PLC0415
+
+    settings = read_settings({"study": STUDY, "freeze": 4, "epochs": 2, "max_images": int(images)})
+    start = time.perf_counter()
+    record, _ = run.repeat(settings)
+    seconds = record.made.seconds["train"] + record.made.seconds["evaluate"]
+    fixed = time.perf_counter() - start - seconds
+    memory = record.made.peak_memory_mb
+    return {"seconds": seconds, "fixed_seconds": fixed, "peak_memory_mb": memory}
+
+
+def typed() -> Found:
+    """The fixed cost of a run that somebody types."""
+    from effnet_core.study import records  # noqa: PLC0415
+
+    load = [Path(sys.executable).with_name("papermill"), "notebooks/train.ipynb", "-p", "freeze"]
+    start = time.perf_counter()
+    subprocess.run([*load, "6"], check=True, capture_output=True)
+    seconds = time.perf_counter() - start
+    run_id = next(s.run_id for s in load_study(STUDY).runs() if s.freeze == max(FREEZE))
+    spent = records.load(records.record_path(STUDY, run_id)).made.seconds
+    return {"seconds": seconds, "fixed_seconds": seconds - spent["train"] - spent["evaluate"]}
+
+
+def book() -> Found:
+    """The book about the published runs: from nothing, after one new record, and its weight."""
+    study = os.environ["EFFNET_STUDY"] = f"published/{STUDY}"
+    *_, last = paths.records(study).glob("28-*.json")
+    record = last.read_bytes()
+    last.unlink()
+    clean = _build()
+    last.write_bytes(record)
+    rebuild = _build()
+    site = paths.ROOT / "_build" / "html"
+    weights = {page.stem: _weight(page) for page in sorted(site.glob("*.html"))}
+    pages = len(list((site / "runs").rglob("*.html")))
+    return {
+        "clean_seconds": clean,
+        "rebuild_seconds": rebuild,
+        "run_pages": pages,
+        "first_page_kb": weights["index"],
+        "page_kb": weights,
+    }
+
+
+def _build() -> float:
+    start = time.perf_counter()
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "-q", "book"]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def _weight(page: Path) -> float:
+    """Weight of a page and of what it refers to, compressed as web servers send it, kB."""
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r'(?:src|href)="([^"#?:]+\.(?:css|js|svg|png|woff2))', text)
+    files = {page, *((page.parent / unquote(name)).resolve() for name in names)}
+    files.add(page.parent / "searchindex.js")  # asked for by a script
+    return sum(len(gzip.compress(file.read_bytes())) for file in files if file.is_file()) / 1000
+
+
+def _peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+ARMS: dict[str, Callable[..., Found]] = {
+    arm.__name__: arm for arm in (ours, peer, depth, step, growth, typed, book)
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    name, *rest = arguments
+    print(json.dumps(ARMS[name](*rest)), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

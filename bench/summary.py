@@ -1,0 +1,114 @@
+"""From single measurements to the numbers that the speed page shows."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from effnet_core.study.design import FREEZE
+
+Found = dict[str, Any]
+Turn = dict[str, Found]  # what each arm found
+PEERS = ("channels_last", "torchcache", "lightning")
+STEPS = [*(f"lite0 {n}" for n in (0, 5)), *(f"v2l {n}" for n in (0, 3, 6))]
+IMAGES = (320, 640, 1280)
+
+
+def summary(measured: Sequence[dict[str, Any]]) -> Found:
+    """Medians over the turns, each with its lowest and highest value beside it.
+
+    A ratio is taken within a turn, so that a slow hour of the machine does not count. What was
+    not measured is left out.
+
+    Args:
+        measured: each with `turn`, `arm` and what the arm `found`.
+    """
+    turns: list[Turn] = [{} for _ in range(1 + max((m["turn"] for m in measured), default=-1))]
+    for one in measured:
+        turns[one["turn"]][one["arm"]] = one["found"]
+    return {
+        "turns": len(turns),
+        "sweep": _sweep(turns),
+        "prefix": {str(n): _depth(turns, n) for n in FREEZE},
+        "step": _steps(turns),
+        **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
+        **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
+        "growth": {
+            str(n): _medians(turns, f"growth {n}", ("seconds", "fixed_seconds", "peak_memory_mb"))
+            for n in IMAGES
+        },
+        "book": _medians(
+            turns, "book", ("clean_seconds", "rebuild_seconds", "run_pages", "first_page_kb")
+        ),
+    }
+
+
+def _median(turns: list[Turn], name: str, value: Callable[[Turn], float]) -> Found:
+    """`name` and `name_spread`, lowest and highest; nothing where it was not measured."""
+    values = []
+    for turn in turns:
+        try:
+            values.append(value(turn))
+        except KeyError:  # an arm that it needs has no measurement in this turn
+            continue
+    if not values:
+        return {}
+    return {name: median(values), f"{name}_spread": [min(values), max(values)]}
+
+
+def _medians(turns: list[Turn], arm: str, keys: Sequence[str]) -> Found:
+    found: Found = {}
+    for key in keys:
+        found |= _median(turns, key, lambda t, key=key: t[arm][key])  # type: ignore[misc]
+    return found
+
+
+def _sweep(turns: list[Turn]) -> Found:
+    """The design: our time over that of the plain loop, and of each peer on some of its runs."""
+    ours, plain = "ours all", "peer plain all"
+    found = _median(turns, "ratio", lambda t: t[ours]["seconds"] / t[plain]["seconds"])
+    for name, arm in (("ours", ours), ("plain", plain)):
+        found |= _median(turns, f"{name}_seconds", lambda t, arm=arm: t[arm]["seconds"])
+        found |= _median(
+            turns, f"{name}_accuracy", lambda t, arm=arm: fmean(t[arm]["accuracy"].values())
+        )
+    for peer in PEERS:
+        arm = f"peer {peer} slice"
+        found |= _median(
+            turns,
+            f"{peer}_ratio",
+            lambda t, arm=arm: t["ours slice"]["seconds"] / t[arm]["seconds"],
+        )
+        found |= _median(
+            turns,
+            f"{peer}_accuracy_lead",
+            lambda t, arm=arm: (
+                fmean(t["ours slice"]["accuracy"].values()) - fmean(t[arm]["accuracy"].values())
+            ),
+        )
+    return found
+
+
+def _depth(turns: list[Turn], freeze: int) -> Found:
+    arm = f"depth {freeze}"
+    found = _medians(turns, arm, ("speedup", "ceiling", "computed", "first", "later"))
+    made = [turn[arm] for turn in turns if arm in turn]
+    if made:
+        found |= {key: all(one[key] for one in made) for key in ("kept", "equal")}
+    return found
+
+
+def _steps(turns: list[Turn]) -> Found:
+    """Share of the machine's speed that a training step reaches, ours over plain."""
+    found: Found = {}
+    for which in STEPS:
+        ours, plain = f"step {which} ours", f"step {which} plain"
+        one = _median(
+            turns,
+            "ratio",
+            lambda t, ours=ours, plain=plain: t[ours]["efficiency"] / t[plain]["efficiency"],
+        )
+        keys = ("efficiency", "images_per_second", "step_seconds", "peak_memory_mb")
+        one |= {"ours": _medians(turns, ours, keys), "plain": _medians(turns, plain, keys)}
+        found[which] = one
+    first = {key: value for key, value in found[STEPS[0]].items() if key.startswith("ratio")}
+    return first | found

@@ -1,0 +1,318 @@
+"""What the benchmark measured, against its targets: the speed page."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core import paths
+from effnet_core.report import html
+from effnet_core.report.drawing import INK, OURS, THEIRS, canvas, legend, sentences
+from effnet_core.report.html import DASH, number, paragraph, table
+
+Bench = dict[str, Any]
+PEERS = {
+    "plain": "the usual loop",
+    "channels_last": "the same, channels last",
+    "torchcache": "the same with torchcache",
+    "lightning": "Lightning",
+}
+NETWORKS = {"lite0": "Lite0, 128 px", "v2l": "V2-L, 480 px"}
+# How far from proportional to the images a run's time may be.
+LINEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a measurement was to reach.
+
+    Attributes:
+        measured: its value and its spread, which may be absent.
+    """
+
+    what: str
+    limit: float
+    at_most: bool
+    measured: Callable[[Bench], tuple[float, list[float]]]
+    decimals: int = 2
+
+
+def load() -> Bench:
+    """What `make bench` has written; empty before it ran."""
+    path = paths.bench()
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def needs(*keys: str) -> Callable[[Callable[[Bench], HTML]], Callable[[Bench], HTML]]:
+    """Say so in place of something that was not measured; `keys` lead to what it needs."""
+
+    def decorate(draw: Callable[[Bench], HTML]) -> Callable[[Bench], HTML]:
+        @wraps(draw)
+        def drawing(bench: Bench) -> HTML:
+            found: Any = bench
+            for key in keys:
+                found = found.get(key, {})
+            command = Markup("This was not measured yet. <code>make bench</code> does it.")
+            return draw(bench) if found else paragraph([command], "report-gap")
+
+        return drawing
+
+    return decorate
+
+
+def _value(*keys: str) -> Callable[[Bench], tuple[float, list[float]]]:
+    """Reads a number of the benchmark and its spread; KeyError where it was not measured."""
+
+    def read(bench: Bench) -> tuple[float, list[float]]:
+        *above, last = keys
+        for key in above:
+            bench = bench[key]
+        return bench[last], bench[f"{last}_spread"]
+
+    return read
+
+
+def _share_of_ceiling(bench: Bench) -> tuple[float, list[float]]:
+    depths = [bench["prefix"][str(n)] for n in range(2, 7)]
+    shares = [depth["speedup"] / depth["ceiling"] for depth in depths]
+    return min(shares), [min(shares), max(shares)]
+
+
+def _nonlinearity(bench: Bench) -> tuple[float, list[float]]:
+    """Largest deviation of the time an image takes from its mean over the sizes."""
+    each = [found["seconds"] / int(images) for images, found in bench["growth"].items()]
+    mean = sum(each) / len(each)
+    far = [abs(one / mean - 1) for one in each]
+    return max(far), [min(far), max(far)]
+
+
+TARGETS = [
+    Target(
+        "time of all trainings of quick, share of the usual loop's",
+        *(0.40, True, _value("sweep", "ratio")),
+    ),
+    Target(
+        "speed-up by kept activations at freeze 2 to 6, least share of the ceiling",
+        *(0.90, False, _share_of_ceiling),
+    ),
+    Target(
+        "arithmetic of a training step, ours over the usual loop's",
+        *(1.3, False, _value("step", "ratio")),
+    ),
+    Target("fixed cost of a run in a sweep, s", *(5, True, _value("startup_seconds")), 1),
+    Target("time of a run: deviation from proportional", *(LINEAR, True, _nonlinearity)),
+    Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), 0),
+    Target("the book after one record, s", *(15, True, _value("book", "rebuild_seconds")), 0),
+    Target("the first page, kB", *(500, True, _value("book", "first_page_kb")), 0),
+]
+
+
+def targets(bench: Bench) -> HTML:
+    """Each target with what was measured, whether it was met or not."""
+    frame = pd.DataFrame(_target_row(target, bench) for target in TARGETS)
+    measured = frame[frame["met"] != "not measured"]
+    return table(
+        frame,
+        "targets",
+        finding=(
+            f"{(measured['met'] == 'yes').sum()} of the {len(measured)} targets that were "
+            "measured are met."
+        ),
+        caption="Medians over the turns of the benchmark, with the lowest and the highest turn.",
+    )
+
+
+def _target_row(target: Target, bench: Bench) -> dict[str, str]:
+    def words(value: float) -> str:
+        return number(value, target.decimals)
+
+    bound = "at most" if target.at_most else "at least"
+    row = {"what": target.what, "target": f"{bound} {words(target.limit)}"}
+    try:
+        value, (low, high) = target.measured(bench)
+    except KeyError:
+        return row | {"measured": DASH, "lowest to highest": DASH, "met": "not measured"}
+    met = value <= target.limit if target.at_most else value >= target.limit
+    return row | {
+        "measured": words(value),
+        "lowest to highest": f"{words(low)} to {words(high)}",
+        "met": "yes" if met else "no",
+    }
+
+
+@needs("sweep", "ratio")
+def design(bench: Bench) -> HTML:
+    """How long others take for the same trainings, ours being one."""
+    sweep = bench["sweep"]
+    rows = [("ours", "this project", 1.0, 1.0, 1.0)]
+    for peer, name in PEERS.items():
+        key = "ratio" if peer == "plain" else f"{peer}_ratio"
+        if key in sweep:
+            low, high = sweep[f"{key}_spread"]
+            rows.append((peer, name, 1 / sweep[key], 1 / high, 1 / low))
+    data = pd.DataFrame(rows, columns=["peer", "name", "times", "low", "high"])
+    figure = canvas(7.2, 0.7 + 0.45 * len(data))
+    axes = figure.subplots()
+    colours = [OURS, *[THEIRS] * (len(data) - 1)]
+    axes.barh(data["name"], data["times"], color=colours, height=0.6)
+    axes.errorbar(
+        data["times"], data["name"], fmt="none", ecolor=INK, capsize=3,
+        xerr=[data["times"] - data["low"], data["high"] - data["times"]],
+    )  # fmt: skip
+    for row in data.itertuples():
+        axes.text(row.high, row.name, f"   {number(row.times)}", va="center")
+    axes.set_xlabel("time for the same trainings, this project = 1")
+    axes.set_xlim(0, 1.12 * data["high"].max())
+    axes.grid(axis="y", visible=False)
+    axes.invert_yaxis()
+    return html.figure(
+        figure,
+        "design-time",
+        finding=(
+            f"The usual loop takes {number(1 / sweep['ratio'])} times as long: "
+            f"{number(sweep['plain_seconds'], 0)} s for what takes "
+            f"{number(sweep['ours_seconds'], 0)} s here."
+        ),
+        caption=(
+            "The usual loop decodes every image in every epoch, computes frozen stages in every "
+            "step, and executes one notebook after another, with all cores. It trained all "
+            "configurations, the others one a depth for every other depth. Filling our caches is "
+            "included. Lines go from the lowest to the highest turn. Mean test accuracy of all "
+            f"configurations: {number(sweep['ours_accuracy'])} % here, "
+            f"{number(sweep['plain_accuracy'])} % in the usual loop."
+        ),
+        alt=sentences(data, "{name}: {times:.2f} times as long"),
+        data=data,
+    )
+
+
+@needs("prefix", "6", "speedup")
+def depths(bench: Bench) -> HTML:
+    """Speed-up by kept activations beside what arithmetic allows."""
+    data = pd.DataFrame(
+        {
+            "freeze": int(freeze),
+            "speedup": found["speedup"],
+            "low": found["speedup_spread"][0],
+            "high": found["speedup_spread"][1],
+            "ceiling": found["ceiling"],
+            "kept": found["kept"],
+            "equal_to_the_bit": found["equal"],
+        }
+        for freeze, found in bench["prefix"].items()
+        if found
+    )
+    figure = canvas(7.2, 3.4)
+    axes = figure.subplots()
+    axes.plot(data["freeze"], data["ceiling"], "_", color=INK, markersize=26, label="possible")
+    axes.errorbar(
+        data["freeze"], data["speedup"], fmt="o", color=OURS, capsize=4, label="measured",
+        yerr=[data["speedup"] - data["low"], data["high"] - data["speedup"]],
+    )  # fmt: skip
+    axes.set_xlabel("frozen stages")
+    axes.set_ylabel("times as fast with kept activations")
+    axes.set_ylim(0.8, None)
+    legend(figure, axes)
+    deepest = data.iloc[-1]
+    reached = number(100 * deepest["speedup"] / deepest["ceiling"], 0)
+    same = f"{data['equal_to_the_bit'].sum()} of {len(data)} depths gave the same to the bit"
+    return html.figure(
+        figure,
+        "kept-activations",
+        finding=(
+            f"With {deepest['freeze']} frozen stages a training is {number(deepest['speedup'])} "
+            f"times as fast when their output is kept, {reached} % of what is possible; {same}."
+        ),
+        caption=(
+            "Four trainings of one depth, the first of which computes what is kept, against four "
+            "that keep nothing. The bar is the limit if reading cost nothing: the floating-point "
+            "operations that remain."
+        ),
+        alt=sentences(data, "freeze {freeze}: {speedup:.2f} times, {ceiling:.2f} possible"),
+        data=data,
+    )
+
+
+@needs("step", "ratio")
+def steps(bench: Bench) -> HTML:
+    """How much of the machine's speed a training step uses, and what it takes."""
+    rows = []
+    for which, found in bench["step"].items():
+        if not isinstance(found, dict) or not found["ours"]:
+            continue
+        network, freeze = which.split()
+        for loop, name in (("ours", "this project"), ("plain", "the usual loop")):
+            one = found[loop]
+            rows.append(
+                {
+                    "network": NETWORKS[network],
+                    "freeze": int(freeze),
+                    "loop": name,
+                    "of peak, %": 100 * one["efficiency"],
+                    "images/s": one["images_per_second"],
+                    "step, s": one["step_seconds"],
+                    "memory, MB": round(one["peak_memory_mb"]),
+                }
+            )
+    ratio = bench["step"]["ratio"]
+    return table(
+        pd.DataFrame(rows),
+        "steps",
+        decimals=2,
+        finding=f"A training step does {number(ratio)} times as much arithmetic a second.",
+        caption=(
+            "Steps on batches of four, of EfficientNet-Lite0 and EfficientNetV2-L. The peak is a "
+            "product of two large matrices on the same cores in the same minute; only operations "
+            "that are executed count. For the small network this project runs one training a "
+            "core, the usual loop one on all cores."
+        ),
+    )
+
+
+@needs("growth", "320", "seconds")
+def growth(bench: Bench) -> HTML:
+    """Time and memory of one run on more and more images."""
+    data = pd.DataFrame(
+        {
+            "images": int(images),
+            "training, s": found["seconds"],
+            "ms an image": 1000 * found["seconds"] / int(images),
+            "fixed, s": found["fixed_seconds"],
+            "peak memory, MB": round(found["peak_memory_mb"]),
+        }
+        for images, found in bench["growth"].items()
+    )
+    times = data["images"].iloc[-1] / data["images"].iloc[0]
+    slower = data["training, s"].iloc[-1] / data["training, s"].iloc[0]
+    more = data["peak memory, MB"].iloc[-1] / data["peak memory, MB"].iloc[0]
+    return table(
+        data,
+        "growth",
+        finding=(
+            f"{number(times, 0)} times the images take {number(slower)} times as long and "
+            f"{number(more, 2)} times the memory."
+        ),
+        caption="One run in a process of its own, caches empty; fixed: imports and loading.",
+    )
+
+
+@needs("machine")
+def machine(bench: Bench) -> HTML:
+    """Where and with what this was measured."""
+    commits = sorted({one["commit"] for one in bench["measurements"]})
+    rows = [
+        *(("hardware", name, value) for name, value in bench["machine"].items()),
+        *(("version", name, value) for name, value in bench["versions"].items()),
+        ("commit", "git", ", ".join(commits)),
+    ]
+    return table(
+        pd.DataFrame(rows, columns=["what", "name", "value"]),
+        "bench-machine",
+        finding=f"{bench['turns']} turns of {len({m['arm'] for m in bench['measurements']})} arms.",
+        caption="All arms take turns, each in a process of its own and with empty caches.",
+    )

@@ -1,0 +1,125 @@
+"""The benchmark: its peers train for real, its numbers are those of its measurements."""
+
+import inspect
+import json
+from collections.abc import Iterator
+
+import pytest
+from factories import use_folders
+
+from bench import arms, peers
+from bench.__main__ import ARMS
+from bench.summary import summary
+from effnet_core import paths
+from effnet_core.report import speed
+from effnet_core.study.design import read_settings
+
+FOUND = {
+    "ours": {"seconds": 100.0, "fixed_seconds": 3.0, "accuracy": {"a": 80.0, "b": 82.0}},
+    "peer": {"seconds": 400.0, "accuracy": {"a": 79.0, "b": 81.0}},
+    "depth": {
+        **{"computed": 10.0, "first": 8.0, "later": 6.0},
+        **{"speedup": 1.5, "ceiling": 2.0, "kept": True, "equal": True},
+    },
+    "step": {
+        **{"efficiency": 0.3, "images_per_second": 60.0},
+        **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
+    },
+    "growth": {"seconds": 10.0, "fixed_seconds": 3.0, "peak_memory_mb": 900.0},
+    "typed": {"fixed_seconds": 9.0},
+    "book": {
+        **{"clean_seconds": 40.0, "rebuild_seconds": 20.0},
+        **{"run_pages": 28, "first_page_kb": 400.0},
+    },
+}
+
+
+def measurements(turns: int = 3) -> Iterator[dict]:
+    """As the benchmark leaves them; each turn of the machine is slower than the one before."""
+    for turn in range(turns):
+        for arm in ARMS:
+            found = dict(FOUND[arm.split()[0]])
+            if arm.startswith(("ours", "peer")):
+                found["seconds"] *= 1 + turn
+            if arm.startswith("growth"):
+                found["seconds"] *= int(arm.split()[1]) / 320
+            yield {"turn": turn, "arm": arm, "commit": "abc", "found": found}
+
+
+def written(monkeypatch, tmp_path, measured) -> speed.Bench:
+    use_folders(tmp_path, monkeypatch)
+    origin = {"versions": {"torch": "1"}, "machine": {"cores": "2"}, "measurements": measured}
+    paths.RESULTS.mkdir()
+    paths.bench().write_text(json.dumps(origin | summary(measured)))
+    return speed.load()
+
+
+def test_a_ratio_is_taken_within_a_turn():
+    found = summary(list(measurements()))
+    assert found["turns"] == 3
+    assert found["sweep"]["ratio"] == 0.25
+    assert found["sweep"]["ratio_spread"] == [0.25, 0.25]
+    assert found["sweep"]["ours_seconds"] == 200.0
+    assert found["sweep"]["ours_seconds_spread"] == [100.0, 300.0]
+    assert found["sweep"]["ours_accuracy"] - found["sweep"]["plain_accuracy"] == 1.0
+    assert found["prefix"]["6"]["speedup"] / found["prefix"]["6"]["ceiling"] == 0.75
+    assert found["step"]["ratio"] == 1.0
+    assert found["startup_seconds"] == 3.0
+
+
+def test_what_was_not_measured_is_not_there():
+    only = [one for one in measurements() if one["arm"] == "ours all"]
+    found = summary(only)
+    assert "ratio" not in found["sweep"]
+    assert found["sweep"]["ours_seconds"] == 200.0
+    assert found["prefix"]["2"] == {}
+    assert "startup_typed_seconds" not in found
+    assert summary([])["turns"] == 0
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_can_be_called(arm):
+    name, *arguments = arm.split()
+    inspect.signature(arms.ARMS[name]).bind(*arguments)
+    if name == "peer":
+        assert arguments[0] in peers.PEERS
+    if name in ("ours", "peer"):
+        depths = [settings.freeze for settings in arms.runs(arguments[-1])]
+        assert len(depths) == (28 if arguments[-1] == "all" else 4)
+
+
+@pytest.mark.parametrize("peer", peers.PEERS)
+def test_peers_train(peer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = {"dataset": "digits", "max_images": 64, "image_size": 32, "weights": "none"}
+    settings = read_settings({"study": "quick", "freeze": 6, "epochs": 2} | tiny)
+    first, again = peers.PEERS[peer](settings), peers.PEERS[peer](settings)
+    assert 0 <= first <= 100
+    assert first == again
+    if peer == "torchcache":
+        assert any(kept.is_file() for kept in (tmp_path / "torchcache").rglob("*"))
+
+
+def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
+    bench = written(monkeypatch, tmp_path, list(measurements()))
+    shown = speed.targets(bench).data
+    assert "5 of the 8 targets that were measured are met" in shown
+    assert "at most 0.40" in shown
+    drawn = speed.design(bench).data
+    assert "The usual loop takes 4.0 times as long" in drawn
+    assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
+    assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
+    assert "1.0 times as much arithmetic" in speed.steps(bench).data
+
+
+def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
+    bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
+    assert "2 of the 3 targets that were measured are met" in speed.targets(bench).data
+    for draw in (speed.design, speed.depths, speed.steps, speed.growth):
+        assert "<code>make bench</code>" in draw(bench).data
+
+
+def test_the_committed_numbers_follow_from_the_measurements():
+    bench = speed.load()
+    expected = summary(bench.get("measurements", []))
+    assert expected.items() <= bench.items() or not bench

@@ -95,13 +95,15 @@ def _run(pending: list[Task], workers: int, stop: Stop) -> int:
     """Execute, with one progress line and a line for each finished run."""
     start = time.perf_counter()
     failures = done = 0
+    work_left = total = sum(map(sweep.relative_time, pending))
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
         for done, finished in enumerate(sweep.execute_all(pending, workers, stop), start=1):
             failures += bool(finished.error)
             elapsed = time.perf_counter() - start
-            left = _duration(elapsed / done * (len(pending) - done))
+            work_left -= sweep.relative_time(finished.task)
+            left = _duration(elapsed / (total - work_left) * work_left)
             progress.update(
                 bar,
                 completed=done,

@@ -1,6 +1,10 @@
 """`effnet sweep` and `effnet status`: what is missing gets done, once, and is told."""
 
 import json
+import os
+
+from effnet_core.study import sweep
+from effnet_core.study.design import load_study
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
 SECOND = "results/tiny/25-freeze6-none-plateau-seed0.json"
@@ -57,3 +61,19 @@ def test_a_failed_run_is_told_and_taken_up_again(clone):
     taken_up = clone.run("effnet", "sweep", "tiny", "--retry-failed")
     assert taken_up.returncode == 0, taken_up.stdout
     assert "3 done" in clone.run("effnet", "status", "tiny").stdout
+
+
+def test_jobs_follow_the_cores_and_the_threads():
+    study = load_study("quick")
+    cores = len(os.sched_getaffinity(0))
+    assert sweep.automatic_jobs(study) == cores
+    threaded = study.protocol.model_copy(update={"threads": 2 * cores})
+    assert sweep.automatic_jobs(study.model_copy(update={"protocol": threaded})) == 1
+
+
+def test_time_left_counts_what_a_run_trains():
+    tasks = {task.run_id: task for task in sweep.tasks(load_study("quick"), "quick")}
+    whole = sweep.relative_time(tasks["01-freeze0-none-plateau-seed0"])
+    least = sweep.relative_time(tasks["25-freeze6-none-plateau-seed0"])
+    assert (whole, least) == (7, 1)
+    assert least < sweep.relative_time(tasks["classical-seed0"]) < whole

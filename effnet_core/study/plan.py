@@ -132,11 +132,7 @@ class _Speed:
 
 def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _Speed:
     """Time a forward pass and a training step of one configuration."""
-    torch.set_num_threads(settings.threads)
-    model = _model(settings, classes).to(device).to(memory_format=torch.channels_last)
-    side = settings.image_size
-    images = torch.randn(settings.batch_size, 3, side, side, device=device)
-    targets = torch.zeros(settings.batch_size, dtype=torch.int64, device=device)
+    model, images, targets = _batch(settings, classes, device)
 
     def forward() -> None:
         with torch.no_grad():
@@ -148,6 +144,45 @@ def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _
     forward_speed = _seconds(forward, device) / (cost.prefix_flop + cost.suffix_flop)
     training = _seconds(step, device) - cost.prefix_flop * forward_speed
     return _Speed(forward_speed, training / (3 * cost.suffix_flop))
+
+
+def _batch(
+    settings: Settings, classes: int, device: str
+) -> tuple[FrozenNetwork, torch.Tensor, torch.Tensor]:
+    """A model, and random images and labels for one of its steps."""
+    torch.set_num_threads(settings.threads)
+    model = _model(settings, classes).to(device).to(memory_format=torch.channels_last)
+    side = settings.image_size
+    images = torch.randn(settings.batch_size, 3, side, side, device=device)
+    return model, images, torch.zeros(settings.batch_size, dtype=torch.int64, device=device)
+
+
+def runs_that_fit(study: Study) -> int:
+    """How many runs fit into the GPU's free memory side by side, at least one.
+
+    The peak of two training steps of the configuration with the fewest frozen stages is
+    measured; every other one needs less. Where there is no GPU each run says so itself.
+    """
+    if not torch.cuda.is_available():
+        return 1
+    (_, classes, _), costliest = _images(study), min(study.runs(), key=lambda run: run.freeze)
+    free, _ = torch.cuda.mem_get_info()
+    model, images, targets = _batch(costliest, classes, "cuda")
+    adam = torch.optim.Adam(model.trainable_parameters(), fused=True)
+    for _ in range(2):  # the second with Adam's moments
+        cross_entropy(model(images), targets).backward()
+        adam.step()
+    return fitting(free, torch.cuda.max_memory_reserved())
+
+
+# Memory of a process on a GPU before it computes anything, and what stays free for others.
+CONTEXT = 600 * 2**20
+SPARE = 0.1
+
+
+def fitting(free: int, run: int) -> int:
+    """How many runs of a size fit into free memory, both in bytes; at least one."""
+    return max(1, int((1 - SPARE) * free / (run + CONTEXT)))
 
 
 def _seconds(work: Callable[[], None], device: str) -> float:

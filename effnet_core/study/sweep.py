@@ -6,10 +6,17 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +25,7 @@ from filelock import FileLock, Timeout
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records, warm
-from effnet_core.study.design import Settings, Study
+from effnet_core.study.design import FREEZE, Settings, Study
 from effnet_core.study.records import AnyRecord
 
 
@@ -170,10 +177,25 @@ def set_aside(task: Task) -> Path:
 
 
 def automatic_jobs(study: Study) -> int:
-    """One run a core on a CPU; one run at a time on a GPU."""
+    """One run a core on a CPU; on a GPU as many as fit into its free memory, a core each."""
+    cores = len(os.sched_getaffinity(0))
     if study.protocol.device == "cuda":
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // study.protocol.threads)
+        # Only for a GPU: it imports PyTorch. In a process of its own: that gives back its memory.
+        from effnet_core.study.plan import runs_that_fit  # noqa: PLC0415
+
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return min(cores, pool.submit(runs_that_fit, study).result())
+    return max(1, cores // study.protocol.threads)
+
+
+def relative_time(task: Task) -> int:
+    """About how long a task takes, compared with others of its study.
+
+    The time of a run is about proportional to the stages that it trains; the classical
+    comparison takes about as long as the middle one of the runs.
+    """
+    trains = task.notebook == paths.TRAIN_NOTEBOOK
+    return len(FREEZE) - (task.settings.freeze if trains else len(FREEZE) // 2)
 
 
 def execute_all(pending: list[Task], jobs: int, stop: Stop) -> Iterator[Finished]:

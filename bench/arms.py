@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from effnet_core import paths
-from effnet_core.study.design import FREEZE, Settings, load_study, read_settings
+from effnet_core.study.design import SCHEDULERS, Settings, load_study, read_settings, run_id
 
 STUDY = "quick"
 Found = dict[str, Any]
@@ -133,16 +134,16 @@ def step(network: str, freeze: str, form: str) -> Found:
     Args:
         network: `lite0` at 128 px, or `v2l` at 480 px with random weights.
         freeze: number of frozen stages.
-        form: `plain`, all threads in one process; `ours`, as a sweep would run it: a process
-            a core with one thread each for lite0. Two V2-L would not fit into 24 GiB, so there
-            it is one process with all threads.
+        form: `plain`, all threads in one process; `threads`, the same with our memory format
+            and optimizer; `ours`, as a sweep runs it: a process a core with one thread each for
+            lite0. Two V2-L would not fit into 24 GiB, so there it is one with all threads.
     """
     cores = len(os.sched_getaffinity(0))
     large = network == "v2l"
     processes = cores if form == "ours" and not large else 1
     backbone, size = ("tf_efficientnetv2_l", 480) if large else ("tf_efficientnet_lite0", 128)
     least, seconds = (2, 0.0) if large else (20, 10.0)
-    work = Step(backbone, size, int(freeze), form == "ours", cores // processes, least, seconds)
+    work = Step(backbone, size, int(freeze), form != "plain", cores // processes, least, seconds)
     context = get_context("spawn")
     with context.Manager() as manager:
         together = manager.Barrier(processes)
@@ -161,36 +162,15 @@ def step(network: str, freeze: str, form: str) -> Found:
 
 def _steps(work: Step, together: Barrier) -> Found:
     import torch  # noqa: PLC0415
-    from torch import nn  # noqa: PLC0415
-    from torch.nn.functional import cross_entropy  # noqa: PLC0415
 
-    from effnet_core.model.backbones import build_network  # noqa: PLC0415
     from effnet_core.model.cost import step_cost  # noqa: PLC0415
-    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
 
     torch.set_num_threads(work.threads)
-    network = build_network(work.backbone)
-    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
+    model, train = _training_step(work)
     flop = step_cost(model, work.image_size, 4).flop
-    images = torch.randn(4, 3, work.image_size, work.image_size)
-    if work.ours:
-        model.to(memory_format=torch.channels_last)
-        images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor([0, 1, 0, 1])
-    adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
     square = torch.randn(2048, 2048)
-
-    def train() -> None:
-        loss = cross_entropy(model(images), labels)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-
-    def product() -> None:
-        torch.mm(square, square)
-
     together.wait()
-    product_time = _time(product, 10, 3.0)
+    product_time = _time(lambda: torch.mm(square, square), 10, 3.0)
     together.wait()
     step_time = _time(train, work.least, work.seconds)
     return {
@@ -202,7 +182,71 @@ def _steps(work: Step, together: Barrier) -> Found:
     }
 
 
-def _time(work: Callable[[], None], least: int, seconds: float) -> float:
+def _training_step(work: Step) -> tuple[Any, Callable[[], None]]:
+    """A network with random weights, and a step on four random images."""
+    import torch  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415
+    from torch.nn.functional import cross_entropy  # noqa: PLC0415
+
+    from effnet_core.model.backbones import build_network  # noqa: PLC0415
+    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
+
+    network = build_network(work.backbone)
+    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
+    images = torch.randn(4, 3, work.image_size, work.image_size)
+    if work.ours:
+        model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.tensor([0, 1, 0, 1])
+    adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
+
+    def train() -> None:
+        loss = cross_entropy(model(images), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    return model, train
+
+
+def profile() -> Found:
+    """Where the time of our training step goes, by PyTorch's operators: shares of the whole."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    _, train = _training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
+    train()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(10):
+            train()
+    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    return {name.removeprefix("aten::"): t / sum(times.values()) for name, t in times.items()}
+
+
+def evaluation() -> Found:
+    """Images a second in evaluation, by batch size, and whether the bits are those of four."""
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    model, _ = _training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
+    model.eval()
+    images = torch.randn(96, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def logits(size: int) -> torch.Tensor:
+        return torch.cat([model(images[i : i + size]) for i in range(0, len(images), size)])
+
+    reference = logits(4)
+    return {
+        str(size): {
+            "images_per_second": len(images) / _time(partial(logits, size), 5, 0.0),
+            "equal": torch.equal(logits(size), reference),
+        }
+        for size in (4, 8, 16, 32)
+    }
+
+
+def _time(work: Callable[[], Any], least: int, seconds: float) -> float:
     """Median time of a piece of work, after one that does not count."""
     work()
     times: list[float] = []
@@ -230,12 +274,14 @@ def typed() -> Found:
     """The fixed cost of a run that somebody types."""
     from effnet_core.study import records  # noqa: PLC0415
 
-    load = [Path(sys.executable).with_name("papermill"), "notebooks/train.ipynb", "-p", "freeze"]
-    start = time.perf_counter()
-    subprocess.run([*load, "6"], check=True, capture_output=True)
-    seconds = time.perf_counter() - start
-    run_id = next(s.run_id for s in load_study(STUDY).runs() if s.freeze == max(FREEZE))
-    spent = records.load(records.record_path(STUDY, run_id)).made.seconds
+    papermill = Path(sys.executable).with_name("papermill")
+    for scheduler in SCHEDULERS:  # the first decodes the images, which is once a study
+        command = [papermill, "notebooks/train.ipynb", "-p", "freeze", "6", "-p", "scheduler"]
+        start = time.perf_counter()
+        subprocess.run([*command, scheduler], check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+    name = run_id(6, "none", scheduler, 0)
+    spent = records.load(records.record_path(STUDY, name)).made.seconds
     return {"seconds": seconds, "fixed_seconds": seconds - spent["train"] - spent["evaluate"]}
 
 
@@ -281,7 +327,7 @@ def _peak_memory_mb() -> float:
 
 
 ARMS: dict[str, Callable[..., Found]] = {
-    arm.__name__: arm for arm in (ours, peer, depth, step, growth, typed, book)
+    arm.__name__: arm for arm in (ours, peer, depth, step, profile, evaluation, growth, typed, book)
 }
 
 

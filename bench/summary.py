@@ -30,6 +30,8 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
         "sweep": _sweep(turns),
         "prefix": {str(n): _depth(turns, n) for n in FREEZE},
         "step": _steps(turns),
+        "profile": _profile(turns),
+        "evaluation": _evaluation(turns),
         **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
         **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
         "growth": {
@@ -108,7 +110,27 @@ def _steps(turns: list[Turn]) -> Found:
             lambda t, ours=ours, plain=plain: t[ours]["efficiency"] / t[plain]["efficiency"],
         )
         keys = ("efficiency", "images_per_second", "step_seconds", "peak_memory_mb")
-        one |= {"ours": _medians(turns, ours, keys), "plain": _medians(turns, plain, keys)}
-        found[which] = one
+        forms = ("ours", "threads", "plain")
+        one |= {form: _medians(turns, f"step {which} {form}", keys) for form in forms}
+        found[which] = {key: value for key, value in one.items() if value}
     first = {key: value for key, value in found[STEPS[0]].items() if key.startswith("ratio")}
     return first | found
+
+
+def _profile(turns: list[Turn]) -> dict[str, float]:
+    """Median share of each operator in a step, the largest first; what is left is `other`."""
+    made = [turn["profile"] for turn in turns if "profile" in turn]
+    shares = {name: median(one.get(name, 0.0) for one in made) for name in (made or [{}])[0]}
+    largest = dict(sorted(shares.items(), key=lambda pair: -pair[1])[:8])
+    return largest | {"other": 1 - sum(largest.values())} if made else {}
+
+
+def _evaluation(turns: list[Turn]) -> Found:
+    made = [turn["evaluation"] for turn in turns if "evaluation" in turn]
+    return {
+        size: {
+            "images_per_second": median(one[size]["images_per_second"] for one in made),
+            "equal": all(one[size]["equal"] for one in made),
+        }
+        for size in (made or [{}])[0]
+    }

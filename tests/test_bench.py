@@ -25,6 +25,11 @@ FOUND = {
         **{"efficiency": 0.3, "images_per_second": 60.0},
         **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
     },
+    "profile": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.1},
+    "evaluation": {
+        "4": {"images_per_second": 100.0, "equal": True},
+        "8": {"images_per_second": 110.0, "equal": False},
+    },
     "growth": {"seconds": 10.0, "fixed_seconds": 3.0, "peak_memory_mb": 900.0},
     "typed": {"fixed_seconds": 9.0},
     "book": {
@@ -110,12 +115,14 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
     assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
     assert "1.0 times as much arithmetic" in speed.steps(bench).data
+    assert "convolution: 60 %" in speed.profile(bench).data
+    assert "batches of 8, 1.10 times as fast as in batches of 4" in speed.evaluation(bench).data
 
 
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
     assert "2 of the 3 targets that were measured are met" in speed.targets(bench).data
-    for draw in (speed.design, speed.depths, speed.steps, speed.growth):
+    for draw in (speed.design, speed.depths, speed.steps, speed.profile, speed.evaluation):
         assert "<code>make bench</code>" in draw(bench).data
 
 

@@ -23,6 +23,11 @@ PEERS = {
     "lightning": "Lightning",
 }
 NETWORKS = {"lite0": "Lite0, 128 px", "v2l": "V2-L, 480 px"}
+LOOPS = {
+    "ours": "this project",
+    "threads": "this project, one at a time",
+    "plain": "the usual loop",
+}
 # How far from proportional to the images a run's time may be.
 LINEAR = 0.1
 
@@ -243,10 +248,12 @@ def steps(bench: Bench) -> HTML:
     """How much of the machine's speed a training step uses, and what it takes."""
     rows = []
     for which, found in bench["step"].items():
-        if not isinstance(found, dict) or not found["ours"]:
+        if not isinstance(found, dict):
             continue
         network, freeze = which.split()
-        for loop, name in (("ours", "this project"), ("plain", "the usual loop")):
+        for loop, name in LOOPS.items():
+            if loop not in found:
+                continue
             one = found[loop]
             rows.append(
                 {
@@ -271,6 +278,50 @@ def steps(bench: Bench) -> HTML:
             "that are executed count. For the small network this project runs one training a "
             "core, the usual loop one on all cores."
         ),
+    )
+
+
+@needs("profile")
+def profile(bench: Bench) -> HTML:
+    """Which operators a training step spends its time in."""
+    data = pd.DataFrame(
+        {"operator of PyTorch": name, "share, %": 100 * share}
+        for name, share in bench["profile"].items()
+    )
+    first, share = data.iloc[0]
+    return table(
+        data,
+        "profile",
+        finding=f"The largest part of a training step is {first}: {number(share, 0)} %.",
+        caption=(
+            "One step on one thread, nothing frozen. PyTorch sends convolutions of one pixel to "
+            "the slow_conv2d operators and those by channel to mkldnn; convolution_backward is "
+            "the gradient of the latter."
+        ),
+    )
+
+
+@needs("evaluation")
+def evaluation(bench: Bench) -> HTML:
+    """Whether larger batches would evaluate faster, and change nothing."""
+    data = pd.DataFrame(
+        {
+            "batch": int(size),
+            "images/s": found["images_per_second"],
+            "equal to the bit": "yes" if found["equal"] else "no",
+        }
+        for size, found in bench["evaluation"].items()
+    )
+    fastest = data.loc[data["images/s"].idxmax()]
+    gain = fastest["images/s"] / data["images/s"].iloc[0]
+    return table(
+        data,
+        "evaluation-batches",
+        finding=(
+            f"Evaluation is fastest in batches of {fastest['batch']}, {number(gain, 2)} times as "
+            f"fast as in batches of {data['batch'].iloc[0]}."
+        ),
+        caption="Images are evaluated in batches of the size they are trained in.",
     )
 
 

@@ -128,7 +128,11 @@ def targets(bench: Bench) -> HTML:
             f"{(measured['met'] == 'yes').sum()} of the {len(measured)} targets that were "
             "measured are met."
         ),
-        caption="Medians over the turns of the benchmark, with the lowest and the highest turn.",
+        caption=(
+            "Medians over the turns of the benchmark, with the lowest and the highest turn; for "
+            "the share of the ceiling and the deviation, with the lowest and the highest depth "
+            "or size."
+        ),
     )
 
 
@@ -186,8 +190,9 @@ def design(bench: Bench) -> HTML:
         caption=(
             "The usual loop decodes every image in every epoch, computes frozen stages in every "
             "step, and executes one notebook after another, with all cores. It trained all "
-            "configurations, the others one a depth for every other depth. Filling our caches is "
-            "included. Lines go from the lowest to the highest turn. Mean test accuracy of all "
+            "configurations; the other loops trained one of every other depth, against the same "
+            "ones here. Filling our caches is included. Lines go from the lowest to the highest "
+            "turn. Mean test accuracy of all "
             f"configurations: {number(sweep['ours_accuracy'])} % here, "
             f"{number(sweep['plain_accuracy'])} % in the usual loop."
         ),
@@ -337,6 +342,7 @@ def growth(bench: Bench) -> HTML:
             "peak memory, MB": round(found["peak_memory_mb"]),
         }
         for images, found in bench["growth"].items()
+        if found
     )
     times = data["images"].iloc[-1] / data["images"].iloc[0]
     slower = data["training, s"].iloc[-1] / data["training, s"].iloc[0]

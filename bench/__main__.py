@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.summary import summary
+from bench.summary import IMAGES, PEERS, STEPS, summary
 from effnet_core import files, paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import code_fingerprint, commit, hardware, versions
@@ -27,13 +27,13 @@ ARMS = [
     "ours all",
     "peer plain all",
     "ours slice",
-    *(f"peer {name} slice" for name in ("channels_last", "torchcache", "lightning")),
+    *(f"peer {name} slice" for name in PEERS),
     *(f"depth {n}" for n in FREEZE),
-    *(f"step lite0 {n} {form}" for n in (0, 5) for form in ("ours", "threads", "plain")),
-    *(f"step v2l {n} {form}" for n in (0, 3, 6) for form in ("ours", "plain")),
+    *(f"step {which} {form}" for which in STEPS for form in ("ours", "plain")),
+    *(f"step {which} threads" for which in STEPS if which.startswith("lite0")),
     "profile",
     "evaluation",
-    *(f"growth {images}" for images in (320, 640, 1280)),
+    *(f"growth {images}" for images in IMAGES),
     "typed",
     "book",
 ]

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
-from effnet_core.data.splits import split
+from effnet_core.data.splits import split_dataset
 from effnet_core.model.backbones import Backbone, load_backbone
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
@@ -45,14 +45,7 @@ class Decoded(torch.utils.data.Dataset):
 def prepare(settings: Settings) -> tuple[FrozenNetwork, dict[str, DataLoader]]:
     """The model, and a loader for each part of the data."""
     dataset = load_dataset(settings.dataset, settings.data_dir)
-    parts = split(
-        dataset.labels,
-        dataset.classes,
-        seed=settings.seed,
-        test_share=settings.test_share,
-        validation_share=settings.validation_share,
-        max_images=settings.max_images,
-    )
+    parts = split_dataset(dataset, settings)
     backbone = load_backbone(settings.backbone, settings.weights)
     head = build_head(settings, backbone.features, len(dataset.classes))
     images = Decoded(dataset, settings.image_size, backbone)

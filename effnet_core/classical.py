@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +36,12 @@ from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.prefix import Pixels, Stages
-from effnet_core.run import Data, Run, fingerprints, predictions_table
+from effnet_core.run import Data, Run, begin_again, fingerprints, load_data, predictions_table
 from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.records import (
     Candidate,
+    ClassicalKind,
     ClassicalOutcome,
     ClassicalRecord,
     Facts,
@@ -249,28 +250,37 @@ def record(
     run: Run, data: Data, *, baseline: Comparison, classical: Comparison
 ) -> list[ClassicalRecord]:
     """Write the records of the two best models with their predictions; release the run."""
-    seed = run.settings.seed
-    results = [
-        _save(run, data, "baseline", records.baseline_id(seed), baseline),
-        _save(run, data, "classical", records.classical_id(seed), classical),
-    ]
+    made = [_result(run, data, "baseline", baseline), _result(run, data, "classical", classical)]
+    for result, predictions in made:
+        records.save(result, predictions)
     run.lock.release()
-    return results
+    return [result for result, _ in made]
 
 
-def _save(
-    run: Run,
-    data: Data,
-    kind: Literal["baseline", "classical"],
-    run_id: str,
-    comparison: Comparison,
-) -> ClassicalRecord:
+def repeat(settings: Settings, kind: ClassicalKind) -> ClassicalRecord:
+    """Compare once more from the start, and give what would be recorded; nothing is written.
+
+    Raises:
+        InputError: the data, the weights or the device of the settings are not here.
+    """
+    run = begin_again(settings)
+    data = load_data(run)
+    trials = [BASELINE] if kind == "baseline" else grid()
+    result, _ = _result(run, data, kind, compare(run, data, kind, trials))
+    return result
+
+
+def _result(
+    run: Run, data: Data, kind: ClassicalKind, comparison: Comparison
+) -> tuple[ClassicalRecord, bytes]:
+    """The record, and its predictions file's bytes."""
+    name = records.baseline_id if kind == "baseline" else records.classical_id
     predictions = records.predictions_csv(predictions_table(data, comparison.evaluations))
     backbone = load_backbone(run.settings.backbone, run.settings.weights)
     best = comparison.best
     result = ClassicalRecord(
         kind=kind,
-        run_id=run_id,
+        run_id=name(run.settings.seed),
         settings=run.settings,
         facts=_facts(run, data, backbone),
         outcome=ClassicalOutcome(
@@ -285,8 +295,7 @@ def _save(
         predictions=hashlib.sha256(predictions).hexdigest(),
         made=run.clock.made(),
     )
-    records.save(result, predictions)
-    return result
+    return result, predictions
 
 
 def _facts(run: Run, data: Data, backbone: Backbone) -> Facts:

@@ -18,7 +18,7 @@ from filelock import FileLock
 from effnet_core import cache, paths
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import TRANSFORM, load_images
-from effnet_core.data.splits import Split, split
+from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.cost import stage_costs, worth_keeping
@@ -130,13 +130,18 @@ def repeat(settings: Settings) -> tuple[Record, bytes]:
     Raises:
         InputError: the data, the weights or the device of the settings are not here.
     """
-    clock = Clock()
-    _make_reproducible(settings)
-    run = Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
+    run = begin_again(settings)
     data = load_data(run)
     model = build_model(run, data)
     fitted = train(run, data, model)
     return result(run, data, model, fitted, evaluate_parts(run, data, model))
+
+
+def begin_again(settings: Settings) -> Run:
+    """A run that claims nothing, because nothing of it will be written."""
+    clock = Clock()
+    _make_reproducible(settings)
+    return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
 
 
 def _make_reproducible(settings: Settings) -> None:
@@ -153,14 +158,7 @@ def load_data(run: Run) -> Data:
     settings = run.settings
     with run.clock.phase("data"):
         dataset = load_dataset(settings.dataset, settings.data_dir)
-        parts = split(
-            dataset.labels,
-            dataset.classes,
-            seed=settings.seed,
-            test_share=settings.test_share,
-            validation_share=settings.validation_share,
-            max_images=settings.max_images,
-        )
+        parts = split_dataset(dataset, settings)
         images = load_images(dataset, settings.image_size)
     return Data(dataset, images, parts)
 

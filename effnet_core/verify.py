@@ -5,16 +5,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from statsmodels.stats.proportion import proportion_confint
 
-from effnet_core import files, paths
+from effnet_core import classical, files, paths, run
 from effnet_core.errors import InputError
-from effnet_core.run import repeat
 from effnet_core.study import records
 from effnet_core.study.provenance import hardware, versions
-from effnet_core.study.records import Record
+from effnet_core.study.records import AnyRecord, ClassicalRecord
 
 TOLERANCE = (
     "the repeated test accuracy lies in the 95 % Wilson interval of the recorded one; allowed "
@@ -53,9 +52,7 @@ def verify(
     chosen = _chosen(study, run_id, sample)
     compared = []
     for record in chosen:
-        # Computed, not read: what is kept on disk is part of what is in question.
-        repeated, _ = repeat(record.settings.model_copy(update={"cache_gb": 0.0}))
-        compared.append(compare(record, repeated))
+        compared.append(compare(record, _repeat(record)))
         report(compared[-1])
     runs = {
         kind: [c.run_id for c in compared if c.agreement == kind]
@@ -77,7 +74,16 @@ def verify(
     return compared
 
 
-def _chosen(study: str, run_id: str | None, sample: int | None) -> list[Record]:
+def _repeat(record: AnyRecord) -> AnyRecord:
+    # Computed, not read: what is kept on disk is part of what is in question.
+    settings = record.settings.model_copy(update={"cache_gb": 0.0})
+    if isinstance(record, ClassicalRecord):
+        return classical.repeat(settings, record.kind)
+    repeated, _ = run.repeat(settings)
+    return repeated
+
+
+def _chosen(study: str, run_id: str | None, sample: int | None) -> list[AnyRecord]:
     folders = [path.parent for path in paths.RESULTS.glob("**/*-seed*.json")]
     known = sorted({folder.relative_to(paths.RESULTS).as_posix() for folder in folders})
     if study not in known:
@@ -85,17 +91,15 @@ def _chosen(study: str, run_id: str | None, sample: int | None) -> list[Record]:
     found, damaged = records.load_study_records(study)
     if damaged:
         raise InputError(damaged[0])
-    fine_tuned = {record.run_id: record for record in found if isinstance(record, Record)}
+    by_id = {record.run_id: record for record in found}
     if run_id is not None:
-        if run_id not in fine_tuned:
-            raise InputError(f"{study} has no fine-tuned run {run_id!r}: {', '.join(fine_tuned)}.")
-        return [fine_tuned[run_id]]
-    if sample is None:
-        return list(fine_tuned.values())
-    return random.sample(list(fine_tuned.values()), min(sample, len(fine_tuned)))
+        if run_id not in by_id:
+            raise InputError(f"{study} has no run {run_id!r}: {', '.join(by_id)}.")
+        return [by_id[run_id]]
+    return found if sample is None else random.sample(found, min(sample, len(found)))
 
 
-def compare(recorded: Record, repeated: Record) -> Comparison:
+def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     """How a repeated run agrees with its record."""
     origin = _different(recorded.fingerprints.model_dump(), repeated.fingerprints.model_dump())
     experiment = {line.split(":")[0] for line in origin} & {"data", "split", "weights"}
@@ -109,11 +113,17 @@ def compare(recorded: Record, repeated: Record) -> Comparison:
     right = round(test.accuracy * test.images / 100)
     low, high = proportion_confint(right, test.images, method="wilson")
     agreement: Literal["equal", "within tolerance", "different"] = "different"
-    if (recorded.outcome, recorded.predictions) == (repeated.outcome, repeated.predictions):
+    if _came_out(recorded) == _came_out(repeated):
         agreement = "equal"
     elif origin and not experiment and 100 * low <= again <= 100 * high:
         agreement = "within tolerance"
     return Comparison(recorded.run_id, origin, agreement, (test.accuracy, again))
+
+
+def _came_out(record: AnyRecord) -> tuple[dict[str, Any], str]:
+    """All but how long it took, which no classical model shares with its repetition."""
+    untimed = {"candidates": {"__all__": {"seconds"}}}
+    return record.outcome.model_dump(exclude=untimed), record.predictions
 
 
 def _different(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

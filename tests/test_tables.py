@@ -120,17 +120,25 @@ def test_runs_trained_again_are_listed(tmp_path):
     write_study("quick")
     assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
     content = {
-        "verified": ["a", "b"],
+        "verified": ["a", "b", "c"],
         "equal": 1,
+        "within_tolerance": ["c"],
         "different": ["b"],
+        "origin": {"c": ["torch: 1 -> 2", "processor: x -> y"]},
+        "tolerance": "near enough",
         "finished": "2026-01-01T00:00:00+00:00",
-        "machine": "a machine",
+        "machine": {"processor": "a processor", "cores": "2"},
         "versions": {},
     }
     (paths.records("quick") / "verification.json").write_text(json.dumps(content))
     table = provenance.verification(evidence.load("quick"))
-    assert "1 of 2 runs" in table.data
-    assert shown(table)["trained again"].tolist() == ["equal to the bit", "different"]
+    assert "1 of 3 results" in table.data
+    assert shown(table)["made again"].tolist() == [
+        "equal to the bit",
+        "different",
+        "within tolerance",
+    ]
+    assert shown(table)["what had changed"].tolist() == ["nothing", "nothing", "torch, processor"]
 
 
 def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):

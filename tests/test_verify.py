@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import test_classical
 from test_run import SMALL, finish
 
-from effnet_core import cache, paths, verify
+from effnet_core import cache, classical, paths, verify
 from effnet_core.errors import InputError
 from effnet_core.study import records
 
@@ -56,6 +57,21 @@ def test_kept_activations_are_not_believed(finished):
     assert finish(**SMALL).outcome != finished.outcome  # which would have been believed
 
 
+def test_classical_results_are_repeated_too(own_folders, monkeypatch):
+    monkeypatch.setattr(classical, "grid", lambda: test_classical.QUICK_GRID)
+    _, best = test_classical.finish()
+    study = best.settings.study
+    compared = verify.verify(study, None, None, lambda _: None)
+    assert {one.run_id: one.agreement for one in compared} == {
+        "baseline-seed0": "equal",
+        "classical-seed0": "equal",
+    }
+    path = records.record_path(study, best.run_id)
+    forged(best, path, accuracy=99.0)
+    (found,) = verify.verify(study, best.run_id, None, lambda _: None)
+    assert found.agreement == "different"
+
+
 def test_tolerance_is_for_other_machines_and_versions_only(finished):
     accuracy = finished.outcome.test.accuracy
     near = finished.outcome.test.model_copy(update={"loss": finished.outcome.test.loss + 1e-6})
@@ -75,5 +91,5 @@ def test_tolerance_is_for_other_machines_and_versions_only(finished):
 
 @pytest.mark.parametrize(("study", "run_id"), [("../x", None), ("quick-none", None), (None, "x")])
 def test_an_unknown_study_or_run_is_told(finished, study, run_id):
-    with pytest.raises(InputError, match=r"No records of|no fine-tuned run"):
+    with pytest.raises(InputError, match=r"No records of|no run"):
         verify.verify(study or finished.settings.study, run_id, None, lambda _: None)

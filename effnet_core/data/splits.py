@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
+from effnet_core.study.design import Settings
 
 # Fixes the subset and the test set for all runs of all studies; a run's own seed never does.
 HELD_OUT_SEED = 0
@@ -27,6 +29,22 @@ class Split:
         for part in (self.train, self.validation, self.test):
             digest.update(len(part).to_bytes(8, "little") + part.astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+def split_dataset(dataset: Dataset, settings: Settings) -> Split:
+    """The split of a run.
+
+    Raises:
+        InputError: a class has too few images to be in all three parts.
+    """
+    return split(
+        dataset.labels,
+        dataset.classes,
+        seed=settings.seed,
+        test_share=settings.test_share,
+        validation_share=settings.validation_share,
+        max_images=settings.max_images,
+    )
 
 
 def split(

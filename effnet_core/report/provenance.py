@@ -89,21 +89,37 @@ def verification(evidence: Evidence) -> HTML:
         return paragraph(
             [
                 "No run of this study was trained twice yet. This does it: ",
-                Markup("<code>effnet verify {}</code>.").format(evidence.design.name),
+                Markup("<code>effnet verify {}</code>.").format(evidence.reference),
             ]
         )
-    different = found["different"]
-    frame = pd.DataFrame(
-        {"run": run, "trained again": "different" if run in different else "equal to the bit"}
-        for run in found["verified"]
+    agreement = (
+        dict.fromkeys(found["verified"], "equal to the bit")
+        | dict.fromkeys(found["within_tolerance"], "within tolerance")
+        | dict.fromkeys(found["different"], "different")
     )
+    frame = pd.DataFrame(
+        {
+            "run": run,
+            "made again": agreed,
+            "what had changed": ", ".join(
+                line.split(":")[0] for line in found["origin"].get(run, [])
+            )
+            or "nothing",
+        }
+        for run, agreed in agreement.items()
+    )
+    machine = found["machine"]
     return table(
         frame,
         "verification",
         finding=(
-            f"{found['equal']} of {len(frame)} runs that were trained again gave the same record."
+            f"{found['equal']} of {len(frame)} results that were made again are equal to the bit."
         ),
-        caption=f"Finished {found['finished']} on {found['machine']}.",
+        caption=(
+            f"Made from nothing, kept activations left aside, on {machine['processor']} with "
+            f"{machine['cores']} cores; finished {found['finished']}. Code counts as changed when "
+            f"any character of it did. Within tolerance: {found['tolerance']}."
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from effnet_core.data.datasets import load_dataset
-from effnet_core.data.splits import split
+from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
 from effnet_core.model.cost import StepCost, step_cost
@@ -90,14 +90,7 @@ def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
         validation = round((images - test) * protocol.validation_share)
         counts = (images - test - validation, validation, test)
         return counts, 2, f"Hours are for {images} images of 2 classes, as a guess: {error}"
-    parts = split(
-        dataset.labels,
-        dataset.classes,
-        seed=study.seeds[0],
-        test_share=protocol.test_share,
-        validation_share=protocol.validation_share,
-        max_images=protocol.max_images,
-    )
+    parts = split_dataset(dataset, next(study.runs()))
     counts = (len(parts.train), len(parts.validation), len(parts.test))
     return counts, len(dataset.classes), ""
 

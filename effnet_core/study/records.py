@@ -142,11 +142,14 @@ class Record(Strict):
     made: Made
 
 
+ClassicalKind = Literal["baseline", "classical"]
+
+
 class ClassicalRecord(Strict):
     """The baseline, or the best classical model: the same form, another kind of outcome."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    kind: Literal["baseline", "classical"]
+    kind: ClassicalKind
     run_id: str
     settings: Settings
     facts: Facts

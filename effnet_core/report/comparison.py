@@ -6,8 +6,9 @@ from statistics import fmean
 import pandas as pd
 
 from effnet_core.report import published
-from effnet_core.report.evidence import Evidence, describe
+from effnet_core.report.evidence import Evidence
 from effnet_core.report.statistics import accuracy_interval
+from effnet_core.study.design import describe
 from effnet_core.study.records import AnyRecord
 
 OURS = "this study"

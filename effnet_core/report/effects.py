@@ -20,9 +20,9 @@ from effnet_core.report.drawing import (
     needs_runs,
     sentences,
 )
-from effnet_core.report.evidence import HEAD_WORDS, Evidence
+from effnet_core.report.evidence import Evidence
 from effnet_core.report.html import number
-from effnet_core.study.design import HEADS, SCHEDULERS
+from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS
 
 MOST_SEEDS = 20
 

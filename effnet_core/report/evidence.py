@@ -13,9 +13,7 @@ import pandas as pd
 from effnet_core import paths
 from effnet_core.report.statistics import configuration_means
 from effnet_core.study import records
-from effnet_core.study.design import Settings, Study, load_study, study_names
-
-HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
+from effnet_core.study.design import Settings, Study, load_design
 
 
 @dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once
@@ -177,18 +175,6 @@ def load(reference: str | None = None) -> Evidence:
         failures=records.load_failures(reference),
         damaged=damaged,
     )
-
-
-def load_design(reference: str) -> Study:
-    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`."""
-    name = reference.rsplit("/", 1)[-1]
-    variant_of = name.rsplit("-", 1)[0]
-    return load_study(variant_of if variant_of in study_names() else name)
-
-
-def describe(freeze: int, head: str, scheduler: str) -> str:
-    """A configuration in words, as in `freeze 2, no extra layers, plateau`."""
-    return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
 
 
 def mean_test_accuracy(runs: Sequence[records.AnyRecord]) -> float:

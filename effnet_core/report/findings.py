@@ -10,9 +10,10 @@ from markupsafe import Markup
 from effnet_core.report import claims, published, statistics
 from effnet_core.report import comparison as compared
 from effnet_core.report.claims import Judgement
-from effnet_core.report.evidence import Evidence, describe, mean_test_accuracy
+from effnet_core.report.evidence import Evidence, mean_test_accuracy
 from effnet_core.report.html import definition_list, link, listing, number, paragraph
 from effnet_core.report.wording import size
+from effnet_core.study.design import describe
 
 QUESTIONS = {
     "depth": "How many stages should I freeze?",

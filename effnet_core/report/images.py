@@ -18,9 +18,10 @@ from effnet_core.report.drawing import (
     plain,
     sentences,
 )
-from effnet_core.report.evidence import Evidence, describe
+from effnet_core.report.evidence import Evidence
 from effnet_core.report.html import number
 from effnet_core.report.statistics import accuracy_interval
+from effnet_core.study.design import describe
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side

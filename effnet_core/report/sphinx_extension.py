@@ -20,21 +20,26 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.report.evidence import describe, load_design
 from effnet_core.study import records, warm
-from effnet_core.study.design import number
+from effnet_core.study.design import describe, load_design, number
 
 RECORDS = "records"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    # First of all: it imports in the meantime what the pages need.
+    rooms = [path.stem for path in Path(__file__).parent.glob("*.py")]
+    warm.start_with(*(f"{__package__}.{room}" for room in rooms))
     app.add_config_value("effnet_study", "quick", "env", str)
     app.connect("config-inited", choose_study)
     app.connect("builder-inited", tell_pages)
     app.connect("env-get-outdated", outdated_pages)
+    app.connect("env-before-read-docs", spread_pages)
     app.connect("source-read", link_run_page)
     app.connect("build-finished", copy_records)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    # It does not say whether it minds; it numbers chapters when all pages have been read.
+    app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def choose_study(_: Sphinx, config: Config) -> None:
@@ -59,8 +64,8 @@ def tell_pages(app: Sphinx) -> None:
     """Kernels that execute pages inherit this process's environment."""
     os.environ["EFFNET_STUDY"] = app.config.effnet_study
     os.environ["EFFNET_SITE"] = str(app.outdir)
-    rooms = [path.stem for path in Path(__file__).parent.glob("*.py")]
-    warm.start_with(*(f"{__package__}.{room}" for room in rooms))
+    # Jupyter Book offers no setting for it. Who reads a page mostly waits for its kernel.
+    app.parallel = 2 * len(os.sched_getaffinity(0))
     # MyST-NB offers no setting for it, and unencrypted kernels warn, once a page.
     KernelManager.transport_encryption.default_value = "auto"
 
@@ -88,6 +93,12 @@ def outdated_pages(
         for page, made_from in pages.items()
         if before.get(page) != made_from or (made_from == digest and not whole)
     )
+
+
+def spread_pages(app: Sphinx, _: BuildEnvironment, pages: list[str]) -> None:
+    """Sphinx gives neighbours to one process: let no process get all the pages that compute."""
+    pages.sort(key=lambda page: page.startswith("runs/"))
+    pages[:] = [page for first in range(app.parallel) for page in pages[first :: app.parallel]]
 
 
 def evidence_digest(study: str) -> str:

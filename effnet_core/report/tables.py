@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from effnet_core.report import claims, comparison, findings, published, statistics
 from effnet_core.report.claims import Judgement
-from effnet_core.report.evidence import HEAD_WORDS, Evidence
+from effnet_core.report.evidence import Evidence
 from effnet_core.report.html import link, number, publish, table
 from effnet_core.report.wording import interval
-from effnet_core.study.design import HEADS, SCHEDULERS, Protocol, load_study
+from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS, Protocol, load_study
 
 FACTOR_HEADINGS = {"number": "model", "head": "extra layers", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}

@@ -21,6 +21,7 @@ from effnet_core.errors import InputError
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
 SCHEDULERS = ("plateau", "cosine")
+HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
 
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
@@ -105,6 +106,11 @@ def run_id(freeze: int, head: str, scheduler: str, seed: int) -> str:
     return f"{n:02d}-freeze{freeze}-{head}-{scheduler}-seed{seed}"
 
 
+def describe(freeze: int, head: str, scheduler: str) -> str:
+    """A configuration in words, as in `freeze 2, no extra layers, plateau`."""
+    return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
+
+
 class Factors(Strict):
     """The levels of each factor; the full design is 7 x 2 x 2 = 28 configurations."""
 
@@ -181,6 +187,13 @@ def load_study(name: str) -> Study:
         return Study.model_validate(content | {"name": path.stem})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
+
+
+def load_design(reference: str) -> Study:
+    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`."""
+    name = reference.rsplit("/", 1)[-1]
+    variant_of = name.rsplit("-", 1)[0]
+    return load_study(variant_of if variant_of in study_names() else name)
 
 
 def read_settings(parameters: Mapping[str, Any]) -> Settings:

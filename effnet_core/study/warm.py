@@ -26,7 +26,13 @@ def start_with(*modules: str) -> None:
     """Let all kernels that this process starts from now on have these modules imported."""
     get_context("forkserver").set_forkserver_preload(["ipykernel.kernelapp", *modules])
     forkserver.ensure_running()  # it imports while this process goes on
+    os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+
+
+def _share_the_parent() -> None:
+    """Let a forked child start kernels too; Python would have it wait for what is not its child."""
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
 
 
 class WarmProvisioner(LocalProvisioner):

@@ -97,7 +97,7 @@ def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     assert (deep.kept, deep.lost) == (4, [5, 6])
     sentence = judged_table(table)["depth"].sentence
     assert sentence.startswith(
-        "With 4 stages frozen, less than 0.5 points are lost (freeze 4 minus"
+        "With 4 stages frozen, accuracy is not lower by 0.5 points or more (freeze 4 minus"
     )
     assert sentence.endswith("Freeze 5, 6 costs more than that.")
 

@@ -1,5 +1,7 @@
 """The book's drawings. Each shows one thing; its title says what, computed from the data."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -266,13 +268,14 @@ def configurations(evidence: Evidence) -> HTML:
 def models(evidence: Evidence) -> HTML:
     """Accuracies of the models side by side, with intervals for the number of images."""
     data = comparison.models(evidence)
-    figure = canvas(7.2, 0.9 + 0.45 * len(data))
+    names = [textwrap.fill(name, 30) for name in data["model"]]
+    figure = canvas(7.2, 0.9 + 0.5 * len(data))
     axes = figure.subplots()
     for source, group in data.assign(place=-np.arange(len(data))).groupby("source"):
         colour, marker = (OURS, "o") if source == comparison.OURS else (THEIRS, "s")
         axes.hlines(group["place"], group["low"], group["high"], color=colour, linewidth=2)
         axes.plot(group["accuracy"], group["place"], marker, color=colour)
-    axes.set_yticks([-place for place in range(len(data))], data["model"])
+    axes.set_yticks([-place for place in range(len(data))], names)
     axes.set_ylim(0.6 - len(data), 0.6)
     axes.set_xlabel("accuracy, %")
     return html.figure(

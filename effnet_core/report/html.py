@@ -28,7 +28,7 @@ LIBRARY = """{
   document.head.prepend(style);
 }
 """
-WRAP = 40  # characters; longer cells may take several lines
+WRAP = 30  # characters; longer cells may take several lines
 
 
 def site() -> Path:

@@ -39,7 +39,10 @@ WORDS = {
         "open": "Whether cosine or plateau is better can not be told ({span}).",
     },
     "depth": {
-        "better": "With {kept} stages frozen, less than {margin} points are lost ({span}).{lost}",
+        "better": (
+            "With {kept} stages frozen, accuracy is not lower by {margin} points or more "
+            "({span}).{lost}"
+        ),
         "worse": "Freezing even the fewest stages costs more than {margin} points: {by}.",
         "open": (
             "No number of frozen stages is shown to cost less than {margin} points ({span}).{lost}"
@@ -105,7 +108,7 @@ class Words:
 def size(estimate: Estimate, unit: str = "points") -> str:
     """A clear effect without its sign, as in `6.4 points (95 % interval 3.5 to 9.4)`."""
     bounds = sorted(abs(bound) for bound in (estimate.low, estimate.high))
-    low, high = (number(bound) for bound in bounds)
+    low, high = map(_bound, bounds)
     return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
 
 
@@ -116,4 +119,9 @@ def interval(estimate: Estimate, unit: str = "points") -> str:
     effect = f"{number(estimate.effect)} {unit}"
     if math.isnan(estimate.low):
         return f"{effect}, without an interval"
-    return f"{effect}, 95 % interval {number(estimate.low)} to {number(estimate.high)}"
+    return f"{effect}, 95 % interval {_bound(estimate.low)} to {_bound(estimate.high)}"
+
+
+def _bound(value: float) -> str:
+    """With two decimals where one would hide on which side of zero it lies."""
+    return number(value, 1 if round(value, 1) else 2)

@@ -49,11 +49,15 @@ def verify(
     Raises:
         InputError: no such study or run, a damaged record, or its data are not here.
     """
-    chosen = _chosen(study, run_id, sample)
-    compared = []
-    for record in chosen:
+    compared: list[Comparison] = []
+    for record in _chosen(study, run_id, sample):
         compared.append(compare(record, _repeat(record)))
+        _write(study, compared)  # at once: repetitions take hours, and may be interrupted
         report(compared[-1])
+    return compared
+
+
+def _write(study: str, compared: list[Comparison]) -> None:
     runs = {
         kind: [c.run_id for c in compared if c.agreement == kind]
         for kind in ("equal", "within tolerance", "different")
@@ -71,7 +75,6 @@ def verify(
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     files.write(paths.verification(study), text.encode())
-    return compared
 
 
 def _repeat(record: AnyRecord) -> AnyRecord:

@@ -131,6 +131,7 @@ def test_pages_load_without_errors_and_from_here_alone(browser, site, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_served_by_a_web_server_ask_no_other_one(browser, server, page):
+    browser.get("about:blank")  # ends whatever the page before it still loads
     requests(browser)
     browser.get_log("browser")
     browser.get(f"{server}/{page}.html")

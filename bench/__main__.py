@@ -23,6 +23,7 @@ from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import code_fingerprint, commit, hardware, versions
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
+# Whole trainings have the turn's number as their seed, so that accuracies are no single draw.
 ARMS = [
     "ours all",
     "peer plain all",
@@ -32,6 +33,7 @@ ARMS = [
     *(f"step {which} {form}" for which in STEPS for form in ("ours", "plain")),
     *(f"step {which} threads" for which in STEPS if which.startswith("lite0")),
     "profile",
+    "shares",
     "evaluation",
     *(f"growth {images}" for images in IMAGES),
     "typed",
@@ -57,7 +59,7 @@ def main(
     console.print(f"{len(todo)} measurements to do, {len(measured)} are there.")
     for place, (turn, arm) in enumerate(todo, start=1):
         start = time.perf_counter()
-        found = measure(arm)
+        found = measure(arm, turn)
         measured.append({"turn": turn, "arm": arm, "commit": commit(), "found": found})
         report = origin | summary(measured) | {"measurements": measured}
         files.write(paths.bench(), (json.dumps(report, indent=1) + "\n").encode())
@@ -74,7 +76,7 @@ def _measured(origin: dict[str, Any]) -> list[dict[str, Any]]:
     return before["measurements"] if origin.items() <= before.items() else []
 
 
-def measure(arm: str) -> dict[str, Any]:
+def measure(arm: str, turn: int) -> dict[str, Any]:
     """Run one arm in a copy of the repository, in a process of its own.
 
     Raises:
@@ -82,8 +84,9 @@ def measure(arm: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="effnet-bench-") as folder:
         copy_repository(Path(folder), published=arm == "book")
+        seed = [str(turn)] if arm.startswith(("ours", "peer")) else []
         environment = os.environ | {"PYTHONPATH": folder}
-        command = [sys.executable, "-m", "bench.arms", *arm.split()]
+        command = [sys.executable, "-m", "bench.arms", *arm.split(), *seed]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )

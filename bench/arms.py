@@ -23,24 +23,37 @@ from typing import Any
 from urllib.parse import unquote
 
 from effnet_core import paths
-from effnet_core.study.design import SCHEDULERS, Settings, load_study, read_settings, run_id
+from effnet_core.study.design import (
+    FREEZE,
+    SCHEDULERS,
+    Settings,
+    Study,
+    load_study,
+    read_settings,
+    run_id,
+)
 
 STUDY = "quick"
 Found = dict[str, Any]
 
 
-def runs(which: str) -> list[Settings]:
+def reseeded(seed: str) -> Study:
+    """The study with this seed only."""
+    return load_study(STUDY).model_copy(update={"seeds": [int(seed)]})
+
+
+def runs(which: str, seed: str) -> list[Settings]:
     """The study's runs: `all`, or as a `slice` one configuration of every other depth."""
-    every = list(load_study(STUDY).runs())
+    every = list(reseeded(seed).runs())
     return every if which == "all" else every[::8]  # a depth has four, the first of them here
 
 
-def ours(which: str) -> Found:
+def ours(which: str, seed: str) -> Found:
     """A sweep of our own, caches filled on the way."""
     from effnet_core.study import sweep  # noqa: PLC0415  an arm imports what it measures
 
-    study = load_study(STUDY)
-    wanted = {settings.run_id for settings in runs(which)}
+    study = reseeded(seed)
+    wanted = {settings.run_id for settings in runs(which, seed)}
     tasks = [task for task in sweep.tasks(study, STUDY) if task.run_id in wanted]
     start = time.perf_counter()
     ended = list(sweep.execute_all(tasks, sweep.automatic_jobs(study), sweep.Stop()))
@@ -56,18 +69,18 @@ def ours(which: str) -> Found:
     return {"seconds": seconds, "fixed_seconds": median(fixed), "accuracy": accuracy}
 
 
-def peer(name: str, which: str) -> Found:
+def peer(name: str, which: str, seed: str) -> Found:
     """The same runs in somebody else's loop, one notebook after another."""
     from papermill import execute_notebook  # noqa: PLC0415
 
     seconds, accuracy = {}, {}
     result = Path("accuracy.txt").resolve()
-    for settings in runs(which):
+    for settings in runs(which, seed):
         start = time.perf_counter()
         execute_notebook(
             "bench/peer.ipynb",
             "executed.ipynb",
-            settings.model_dump(include={"freeze", "head", "scheduler"})
+            settings.model_dump(include={"freeze", "head", "scheduler", "seed"})
             | {"peer": name, "result": str(result)},
             progress_bar=False,
         )
@@ -221,6 +234,28 @@ def profile() -> Found:
     return {name.removeprefix("aten::"): t / sum(times.values()) for name, t in times.items()}
 
 
+def shares() -> Found:
+    """What the frozen stages take of a training step, of its arithmetic and of its time."""
+    import torch  # noqa: PLC0415
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
+
+    from effnet_core.model.cost import step_cost  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    images = torch.randn(4, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    found = {}
+    for freeze in FREEZE[1:]:
+        model, train = _training_step(Step("tf_efficientnet_lite0", 128, freeze, True, 1, 0, 0.0))
+        prefix = torch.no_grad()(model.prefix)
+        with FlopCounterMode(display=False) as counter:
+            prefix(images)
+        found[str(freeze)] = {
+            "arithmetic": counter.get_total_flops() / step_cost(model, 128, 4).flop,
+            "time": _time(partial(prefix, images), 10, 1.0) / _time(train, 10, 2.0),
+        }
+    return found
+
+
 def evaluation() -> Found:
     """Images a second in evaluation, by batch size, and whether the bits are those of four."""
     import torch  # noqa: PLC0415
@@ -325,7 +360,8 @@ def _peak_memory_mb() -> float:
 
 
 ARMS: dict[str, Callable[..., Found]] = {
-    arm.__name__: arm for arm in (ours, peer, depth, step, profile, evaluation, growth, typed, book)
+    arm.__name__: arm
+    for arm in (ours, peer, depth, step, profile, shares, evaluation, growth, typed, book)
 }
 
 

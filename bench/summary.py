@@ -31,6 +31,7 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
         "prefix": {str(n): _depth(turns, n) for n in FREEZE},
         "step": _steps(turns),
         "profile": _profile(turns),
+        "shares": _shares(turns),
         "evaluation": _evaluation(turns),
         **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
         **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
@@ -73,6 +74,7 @@ def _sweep(turns: list[Turn]) -> Found:
         found |= _median(
             turns, f"{name}_accuracy", lambda t, arm=arm: fmean(t[arm]["accuracy"].values())
         )
+    found |= _median(turns, "accuracy_lead", lambda t: _lead(t[ours], t[plain]))
     for peer in PEERS:
         arm = f"peer {peer} slice"
         found |= _median(
@@ -83,11 +85,14 @@ def _sweep(turns: list[Turn]) -> Found:
         found |= _median(
             turns,
             f"{peer}_accuracy_lead",
-            lambda t, arm=arm: (
-                fmean(t["ours slice"]["accuracy"].values()) - fmean(t[arm]["accuracy"].values())
-            ),
+            lambda t, arm=arm: _lead(t["ours slice"], t[arm]),
         )
     return found
+
+
+def _lead(ours: Found, theirs: Found) -> float:
+    """By how many points our mean accuracy is higher, over the same configurations."""
+    return fmean(ours["accuracy"].values()) - fmean(theirs["accuracy"].values())
 
 
 def _depth(turns: list[Turn], freeze: int) -> Found:
@@ -123,6 +128,15 @@ def _profile(turns: list[Turn]) -> dict[str, float]:
     shares = {name: median(one.get(name, 0.0) for one in made) for name in (made or [{}])[0]}
     largest = dict(sorted(shares.items(), key=lambda pair: -pair[1])[:8])
     return largest | {"other": 1 - sum(largest.values())} if made else {}
+
+
+def _shares(turns: list[Turn]) -> Found:
+    """By depth, the frozen stages' share of a training step: of its arithmetic and its time."""
+    made = [turn["shares"] for turn in turns if "shares" in turn]
+    return {
+        freeze: {key: median(one[freeze][key] for one in made) for key in ("arithmetic", "time")}
+        for freeze in (made or [{}])[0]
+    }
 
 
 def _evaluation(turns: list[Turn]) -> Found:

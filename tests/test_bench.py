@@ -25,6 +25,7 @@ FOUND = {
         **{"efficiency": 0.3, "images_per_second": 60.0},
         **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
     },
+    "shares": {str(n): {"arithmetic": n / 10, "time": n / 20} for n in range(1, 7)},
     "profile": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.1},
     "evaluation": {
         "4": {"images_per_second": 100.0, "equal": True},
@@ -85,12 +86,14 @@ def test_what_was_not_measured_is_not_there():
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_can_be_called(arm):
     name, *arguments = arm.split()
-    inspect.signature(arms.ARMS[name]).bind(*arguments)
+    whole = name in ("ours", "peer")
+    inspect.signature(arms.ARMS[name]).bind(*arguments, *(["0"] if whole else []))
     if name == "peer":
         assert arguments[0] in peers.PEERS
-    if name in ("ours", "peer"):
-        depths = [settings.freeze for settings in arms.runs(arguments[-1])]
-        assert len(depths) == (28 if arguments[-1] == "all" else 4)
+    if whole:
+        chosen = arms.runs(arguments[-1], "1")
+        assert len(chosen) == (28 if arguments[-1] == "all" else 4)
+        assert {settings.seed for settings in chosen} == {1}
 
 
 @pytest.mark.parametrize("peer", peers.PEERS)
@@ -115,6 +118,9 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
     assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
     assert "1.0 times as much arithmetic" in speed.steps(bench).data
+    assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
+    assert "step and 30 % of its time" in speed.shares(bench).data
+    assert "here minus there, is 1.0 to 1.0 points" in findings.speed(bench).data
     assert "convolution: 60 %" in speed.profile(bench).data
     assert "batches of 8, 1.10 times as fast as in batches of 4" in speed.evaluation(bench).data
 
@@ -122,7 +128,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
     assert "2 of the 3 targets that were measured are met" in speed.targets(bench).data
-    for draw in (speed.design, speed.depths, speed.steps, speed.profile, speed.evaluation):
+    for draw in (speed.design, speed.depths, speed.shares, speed.steps, speed.profile):
         assert "<code>make bench</code>" in draw(bench).data
 
 
@@ -132,7 +138,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
         for draw in (speed.targets, speed.design, speed.depths, speed.steps, speed.profile):
             assert draw(bench).data
-        for draw in (speed.evaluation, speed.growth, findings.speed):
+        for draw in (speed.shares, speed.evaluation, speed.growth, findings.speed):
             assert draw(bench).data
 
 

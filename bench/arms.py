@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -32,6 +33,7 @@ from effnet_core.study.design import (
     read_settings,
     run_id,
 )
+from effnet_core.study.records import Record
 
 STUDY = "quick"
 Found = dict[str, Any]
@@ -92,17 +94,17 @@ def peer(name: str, which: str, seed: str) -> Found:
 def depth(freeze: str) -> Found:
     """One configuration with its frozen activations computed, kept for the first time, and kept.
 
+    Each in a process of its own, as in a sweep: PyTorch gets slower when a process trains again.
     `ceiling` and `speedup` are for four runs, the first of which fills the cache: that many
     configurations of a study share a depth. The ceiling counts FLOP.
     """
-    from effnet_core import run  # noqa: PLC0415
-
     # All epochs, so that all depths do the same.
     same = {"freeze": int(freeze), "early_stop_patience": load_study(STUDY).protocol.epochs}
     made = {}
-    for name, cache_gb in (("computed", 0.0), ("first", None), ("later", None)):
-        settings = read_settings({"study": STUDY, "cache_gb": cache_gb} | same)
-        made[name], _ = run.repeat(settings)
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for name, cache_gb in (("computed", 0.0), ("first", None), ("later", None)):
+            settings = read_settings({"study": STUDY, "cache_gb": cache_gb} | same)
+            made[name] = fresh.submit(_train, settings).result()
     seconds = {n: r.made.seconds["train"] + r.made.seconds["evaluate"] for n, r in made.items()}
     record, count = made["computed"], 4
     facts, epochs = record.facts, len(record.outcome.history)
@@ -119,6 +121,12 @@ def depth(freeze: str) -> Found:
         "kept": any((paths.CACHE / "prefix").glob("*.npy")),
         "equal": all(r.outcome == record.outcome for r in made.values()),
     }
+
+
+def _train(settings: Settings) -> Record:
+    from effnet_core import run  # noqa: PLC0415
+
+    return run.repeat(settings)[0]
 
 
 @dataclass(frozen=True)
@@ -342,7 +350,7 @@ def book() -> Found:
 def _build() -> float:
     start = time.perf_counter()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "-q", "book"]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 

@@ -384,8 +384,17 @@ def growth(bench: Bench) -> HTML:
             f"{number(times, 0)} times the images take {number(slower)} times as long and "
             f"{number(more, 2)} times the memory."
         ),
-        caption="One run in a process of its own, caches empty; fixed: imports and loading.",
+        caption=(
+            "One run in a process of its own, caches empty; fixed: imports, decoding and loading. "
+            f"In a sweep {_seconds(bench, 'startup_seconds')} of a run are not training, from a "
+            f"typed command {_seconds(bench, 'startup_typed_seconds')}: a sweep imports once, "
+            "for all its runs."
+        ),
     )
+
+
+def _seconds(bench: Bench, key: str) -> str:
+    return f"{number(bench[key])} s" if key in bench else "an unmeasured time"
 
 
 @needs("machine")

@@ -24,9 +24,9 @@ PEERS = {
 }
 NETWORKS = {"lite0": "Lite0, 128 px", "v2l": "V2-L, 480 px"}
 LOOPS = {
-    "ours": "this project",
-    "threads": "this project, one at a time",
-    "plain": "the usual loop",
+    "ours": "here",
+    "threads": "here, one at a time",
+    "plain": "usual loop",
 }
 # How far from proportional to the images a run's time may be.
 LINEAR = 0.1
@@ -298,7 +298,7 @@ def steps(bench: Bench) -> HTML:
                     "of peak, %": 100 * one["efficiency"],
                     "images/s": one["images_per_second"],
                     "step, s": one["step_seconds"],
-                    "memory, MB": round(one["peak_memory_mb"]),
+                    "GB": one["peak_memory_mb"] / 1024,
                 }
             )
     ratio = bench["step"]["ratio"]
@@ -310,8 +310,8 @@ def steps(bench: Bench) -> HTML:
         caption=(
             "Steps on batches of four, of EfficientNet-Lite0 and EfficientNetV2-L. The peak is a "
             "product of two large matrices on the same cores in the same minute; only operations "
-            "that are executed count. For the small network this project runs one training a "
-            "core, the usual loop one on all cores."
+            "that are executed count. GB is the peak memory of a process. For the small network "
+            "this project runs one training a core, the usual loop one on all cores."
         ),
     )
 
@@ -349,13 +349,16 @@ def evaluation(bench: Bench) -> HTML:
     )
     fastest = data.loc[data["images/s"].idxmax()]
     gain = fastest["images/s"] / data["images/s"].iloc[0]
+    finding = (
+        f"Evaluation is fastest in batches of {fastest['batch']}, {number(gain, 2)} times as "
+        f"fast as in batches of {data['batch'].iloc[0]}."
+        if gain > 1
+        else f"No larger batch evaluates faster than batches of {fastest['batch']}."
+    )
     return table(
         data,
         "evaluation-batches",
-        finding=(
-            f"Evaluation is fastest in batches of {fastest['batch']}, {number(gain, 2)} times as "
-            f"fast as in batches of {data['batch'].iloc[0]}."
-        ),
+        finding=finding,
         caption="Images are evaluated in batches of the size they are trained in.",
     )
 

@@ -94,7 +94,7 @@ def peer(name: str, which: str, seed: str) -> Found:
 def depth(freeze: str) -> Found:
     """One configuration with its frozen activations computed, kept for the first time, and kept.
 
-    Each in a process of its own, as in a sweep: PyTorch gets slower when a process trains again.
+    Each in a process of its own, as in a sweep, so that none finds what another left behind.
     `ceiling` and `speedup` are for four runs, the first of which fills the cache: that many
     configurations of a study share a depth. The ceiling counts FLOP.
     """

@@ -130,6 +130,7 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     assert "2 of the 3 targets that were measured are met" in speed.targets(bench).data
     for draw in (speed.design, speed.depths, speed.shares, speed.steps, speed.profile):
         assert "<code>make bench</code>" in draw(bench).data
+    assert "<code>make bench</code>" in speed.evaluation(bench).data
 
 
 def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -63,10 +64,7 @@ def ours(which: str, seed: str) -> Found:
     done = {end.task.run_id: end.record for end in ended}
     if not all(done.values()):
         raise RuntimeError("; ".join(end.error for end in ended if end.error))
-    fixed = [
-        end.seconds - end.record.made.seconds["train"] - end.record.made.seconds["evaluate"]
-        for end in ended
-    ]
+    fixed = [end.seconds - _seconds(end.record) for end in ended]
     accuracy = {run_id: record.outcome.test.accuracy for run_id, record in done.items()}
     return {"seconds": seconds, "fixed_seconds": median(fixed), "accuracy": accuracy}
 
@@ -95,18 +93,18 @@ def depth(freeze: str) -> Found:
     """One configuration with its frozen activations computed, kept for the first time, and kept.
 
     Each in a process of its own, as in a sweep, so that none finds what another left behind.
-    `ceiling` and `speedup` are for four runs, the first of which fills the cache: that many
-    configurations of a study share a depth. The ceiling counts FLOP.
+    All that is kept is trained again in the opposite order, and times are means of two, so that
+    a machine that slows down meanwhile does not count. `ceiling` and `speedup` are for four
+    runs, the first of which fills the cache: that many configurations of a study share a depth.
+    The ceiling counts FLOP.
     """
-    # All epochs, so that all depths do the same.
-    same = {"freeze": int(freeze), "early_stop_patience": load_study(STUDY).protocol.epochs}
-    made = {}
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
-        for name, cache_gb in (("computed", 0.0), ("first", None), ("later", None)):
-            settings = read_settings({"study": STUDY, "cache_gb": cache_gb} | same)
-            made[name] = fresh.submit(_train, settings).result()
-    seconds = {n: r.made.seconds["train"] + r.made.seconds["evaluate"] for n, r in made.items()}
-    record, count = made["computed"], 4
+    made = _trained(int(freeze), "computed", "first", "later")
+    kept = paths.CACHE / "prefix"
+    if any_kept := any(kept.glob("*.npy")):
+        shutil.rmtree(kept)
+        made += _trained(int(freeze), "first", "later", "computed")
+    seconds = {name: fmean(_seconds(r) for n, r in made if n == name) for name, _ in made[:3]}
+    (_, record), count = made[0], 4
     facts, epochs = record.facts, len(record.outcome.history)
     share = sum(s.flop_share for s in facts.stages[: int(freeze) + 1]) if int(freeze) else 0.0
     looked = epochs * facts.validation_images + facts.validation_images + facts.test_images
@@ -118,15 +116,33 @@ def depth(freeze: str) -> Found:
         **seconds,
         "speedup": count * seconds["computed"] / with_cache,
         "ceiling": count * (prefix + suffix) / (count * suffix + once),
-        "kept": any((paths.CACHE / "prefix").glob("*.npy")),
-        "equal": all(r.outcome == record.outcome for r in made.values()),
+        "kept": any_kept,
+        "equal": all(again.outcome == record.outcome for _, again in made),
     }
+
+
+def _trained(freeze: int, *names: str) -> list[tuple[str, Record]]:
+    """The records of trainings, one after another; `computed` neither reads nor keeps anything."""
+    # All epochs, so that all depths do the same.
+    same = {"freeze": freeze, "early_stop_patience": load_study(STUDY).protocol.epochs}
+    made = []
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for name in names:
+            cache_gb = 0.0 if name == "computed" else None
+            settings = read_settings({"study": STUDY, "cache_gb": cache_gb} | same)
+            made.append((name, fresh.submit(_train, settings).result()))
+    return made
 
 
 def _train(settings: Settings) -> Record:
     from effnet_core import run  # noqa: PLC0415
 
     return run.repeat(settings)[0]
+
+
+def _seconds(record: Record) -> float:
+    """What a run spent on its training and evaluation."""
+    return record.made.seconds["train"] + record.made.seconds["evaluate"]
 
 
 @dataclass(frozen=True)
@@ -189,12 +205,14 @@ def _steps(work: Step, together: Barrier) -> Found:
     flop = step_cost(model, work.image_size, 4).flop
     square = torch.randn(2048, 2048)
     together.wait()
-    product_time = _time(lambda: torch.mm(square, square), 10, 3.0)
+    before = _time(lambda: torch.mm(square, square), 10, 2.0)
     together.wait()
     step_time = _time(train, work.least, work.seconds)
+    together.wait()
+    after = _time(lambda: torch.mm(square, square), 10, 2.0)
     return {
         "flops": flop / step_time,
-        "product": 2 * 2048**3 / product_time,
+        "product": 2 * 2048**3 / fmean([before, after]),
         "images": 4 / step_time,
         "step": step_time,
         "memory": _peak_memory_mb(),
@@ -243,22 +261,24 @@ def profile() -> Found:
 
 
 def shares() -> Found:
-    """What the frozen stages take of a training step, of its arithmetic and of its time."""
+    """What frozen stages take of a step of the study's trainings, of arithmetic and of time."""
     import torch  # noqa: PLC0415
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
 
     from effnet_core.model.cost import step_cost  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    images = torch.randn(4, 3, 128, 128).contiguous(memory_format=torch.channels_last)
+    protocol = load_study(STUDY).protocol
+    backbone, size = protocol.backbone, protocol.image_size
+    images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
     found = {}
     for freeze in FREEZE[1:]:
-        model, train = _training_step(Step("tf_efficientnet_lite0", 128, freeze, True, 1, 0, 0.0))
+        model, train = _training_step(Step(backbone, size, freeze, True, 1, 0, 0.0))
         prefix = torch.no_grad()(model.prefix)
         with FlopCounterMode(display=False) as counter:
             prefix(images)
         found[str(freeze)] = {
-            "arithmetic": counter.get_total_flops() / step_cost(model, 128, 4).flop,
+            "arithmetic": counter.get_total_flops() / step_cost(model, size, 4).flop,
             "time": _time(partial(prefix, images), 10, 1.0) / _time(train, 10, 2.0),
         }
     return found
@@ -305,7 +325,7 @@ def growth(images: str) -> Found:
     settings = read_settings({"study": STUDY, "freeze": 4, "epochs": 2, "max_images": int(images)})
     start = time.perf_counter()
     record, _ = run.repeat(settings)
-    seconds = record.made.seconds["train"] + record.made.seconds["evaluate"]
+    seconds = _seconds(record)
     fixed = time.perf_counter() - start - seconds
     memory = record.made.peak_memory_mb
     return {"seconds": seconds, "fixed_seconds": fixed, "peak_memory_mb": memory}
@@ -322,8 +342,8 @@ def typed() -> Found:
         subprocess.run([*command, scheduler], check=True, capture_output=True)
         seconds = time.perf_counter() - start
     name = run_id(6, "none", scheduler, 0)
-    spent = records.load(records.record_path(STUDY, name)).made.seconds
-    return {"seconds": seconds, "fixed_seconds": seconds - spent["train"] - spent["evaluate"]}
+    record = records.load(records.record_path(STUDY, name))
+    return {"seconds": seconds, "fixed_seconds": seconds - _seconds(record)}
 
 
 def book() -> Found:

@@ -131,8 +131,15 @@ class Evidence:
 
     def predictions(self, record: records.AnyRecord, part: str = "test") -> pd.DataFrame:
         """Predictions for the test or the validation set, indexed by image name."""
-        table = records.load_predictions(records.record_path(self.reference, record.run_id))
-        return table[table["part"] == part].set_index("image")
+        if record.run_id not in self._predictions:
+            table = records.load_predictions(records.record_path(self.reference, record.run_id))
+            self._predictions[record.run_id] = dict(iter(table.set_index("image").groupby("part")))
+        return self._predictions[record.run_id][part]
+
+    @cached_property
+    def _predictions(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """By run and part, what has been read."""
+        return {}
 
     @property
     def verification(self) -> dict[str, Any] | None:

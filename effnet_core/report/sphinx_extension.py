@@ -20,15 +20,15 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records, warm
+from effnet_core.study import warm
 from effnet_core.study.design import describe, load_design, number
 
 RECORDS = "records"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    # First of all: it imports in the meantime what the pages need.
-    rooms = [path.stem for path in Path(__file__).parent.glob("*.py")]
+    # First of all, so it is the first extension: this imports in the meantime what pages need.
+    rooms = {path.stem for path in Path(__file__).parent.glob("*.py")} - {Path(__file__).stem}
     warm.start_with(*(f"{__package__}.{room}" for room in rooms))
     app.add_config_value("effnet_study", "quick", "env", str)
     app.connect("config-inited", choose_study)
@@ -37,8 +37,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-before-read-docs", spread_pages)
     app.connect("source-read", link_run_page)
     app.connect("build-finished", copy_records)
-    # It does not say whether it minds; it numbers chapters when all pages have been read.
-    app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -61,11 +59,13 @@ def choose_study(_: Sphinx, config: Config) -> None:
 
 
 def tell_pages(app: Sphinx) -> None:
-    """Kernels that execute pages inherit this process's environment."""
+    """Kernels that execute pages inherit this process's environment, and run side by side."""
     os.environ["EFFNET_STUDY"] = app.config.effnet_study
     os.environ["EFFNET_SITE"] = str(app.outdir)
     # Jupyter Book offers no setting for it. Who reads a page mostly waits for its kernel.
     app.parallel = 2 * len(os.sched_getaffinity(0))
+    # It does not say whether it minds; it numbers chapters when all pages have been read.
+    app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
     # MyST-NB offers no setting for it, and unencrypted kernels warn, once a page.
     KernelManager.transport_encryption.default_value = "auto"
 
@@ -157,8 +157,9 @@ def links(study: str, run: str, page: str) -> Iterator[str]:
     if place > 0:
         yield f"[← {pages[place - 1]}]({pages[place - 1]}.ipynb)"
     yield "[Table 1](#table-1)"
-    if records.record_path(study, run).is_file():
-        yield f'<a href="{"../" * page.count("/")}{RECORDS}/{run}.json">record</a>'
+    record = f"{run}.json"
+    if (paths.records(study) / record).is_file():
+        yield f'<a href="{"../" * page.count("/")}{RECORDS}/{record}">record</a>'
     if place + 1 < len(pages):
         yield f"[{pages[place + 1]} →]({pages[place + 1]}.ipynb)"
 

@@ -292,16 +292,14 @@ def _execute_notebook(task: Task, output: Path) -> str:
     from traitlets.config import Config  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="effnet-") as folder:
-        # Sockets in a folder of its own: no port to race for, and nobody else can connect.
         connection = f"{folder}/kernel.json"
-        ipc = {"transport": "ipc", "ip": f"{folder}/kernel", "connection_file": connection}
         try:
             execute_notebook(
                 task.notebook,
                 output,
                 task.parameters(),
                 progress_bar=False,
-                config=Config({"KernelManager": ipc}),
+                config=Config({"KernelManager": {"connection_file": connection}}),
             )
         except PapermillExecutionError as error:
             known = error.ename == InputError.__name__

@@ -6,11 +6,13 @@ which imports once and computes nothing, so a forked kernel is like a fresh one;
 kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
+import gc
 import logging
 import os
 import signal
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import get_temp_dir
 from threading import Thread
 from typing import Any
 
@@ -24,7 +26,10 @@ KERNELS: dict[str, BaseProcess] = {}
 
 def start_with(*modules: str) -> None:
     """Let all kernels that this process starts from now on have these modules imported."""
-    get_context("forkserver").set_forkserver_preload(["ipykernel.kernelapp", *modules])
+    # Of a kernel's start, half is importing a debugger, which would warn of what it can not see.
+    kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    get_context("forkserver").set_forkserver_preload([*kernel, *modules])
     forkserver.ensure_running()  # it imports while this process goes on
     os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
@@ -37,6 +42,15 @@ def _share_the_parent() -> None:
 
 class WarmProvisioner(LocalProvisioner):
     """Starts a kernel by forking; everything else is as with Jupyter's own kernels."""
+
+    async def pre_launch(self, **options: Any) -> dict[str, Any]:
+        # Sockets in a folder of this process's own, where nobody else can connect. Ports are
+        # chosen before they are taken: of four kernels that start together, two choose the same
+        # in 1 case of 100.
+        manager: Any = self.parent
+        manager.transport = "ipc"
+        manager.ip = f"{get_temp_dir()}/{self.kernel_id}"
+        return await super().pre_launch(**options)
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         connection = cmd[cmd.index("-f") + 1]
@@ -96,6 +110,7 @@ def kill_all() -> None:
 def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str, str]) -> None:
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415  preloaded by the parent
 
+    gc.freeze()  # what the parent imported is no garbage, and need not be looked through
     os.setsid()  # Ctrl-C in the sweep's terminal is for the sweep
     os.environ.update(environment)
     if folder:

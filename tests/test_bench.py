@@ -11,7 +11,7 @@ from bench import arms, peers
 from bench.__main__ import ARMS
 from bench.summary import summary
 from effnet_core import paths
-from effnet_core.report import findings, speed
+from effnet_core.report import findings, speed, targets
 from effnet_core.study.design import read_settings
 
 FOUND = {
@@ -110,7 +110,7 @@ def test_peers_train(peer, tmp_path, monkeypatch):
 
 def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, list(measurements()))
-    shown = speed.targets(bench).data
+    shown = targets.met(bench).data
     assert "5 of the 8 targets that were measured are met" in shown
     assert "at most 0.40" in shown
     drawn = speed.design(bench).data
@@ -127,7 +127,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
 
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
-    assert "2 of the 3 targets that were measured are met" in speed.targets(bench).data
+    assert "2 of the 3 targets that were measured are met" in targets.met(bench).data
     for draw in (speed.design, speed.depths, speed.shares, speed.steps, speed.profile):
         assert "<code>make bench</code>" in draw(bench).data
     assert "<code>make bench</code>" in speed.evaluation(bench).data
@@ -137,7 +137,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
     everything = list(measurements(turns=1))
     for done in range(len(everything) + 1):
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
-        for draw in (speed.targets, speed.design, speed.depths, speed.steps, speed.profile):
+        for draw in (targets.met, speed.design, speed.depths, speed.steps, speed.profile):
             assert draw(bench).data
         for draw in (speed.shares, speed.evaluation, speed.growth, findings.speed):
             assert draw(bench).data

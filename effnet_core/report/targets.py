@@ -1,0 +1,113 @@
+"""What the benchmark was to reach, and whether it did."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+from effnet_core.report.html import DASH, number, table
+
+Bench = dict[str, Any]
+# How far from proportional to the images a run's time may be.
+LINEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a measurement was to reach.
+
+    Attributes:
+        measured: its value and its spread, which may be absent.
+    """
+
+    what: str
+    limit: float
+    at_most: bool
+    measured: Callable[[Bench], tuple[float, list[float]]]
+    decimals: int = 2
+
+
+def _value(*keys: str) -> Callable[[Bench], tuple[float, list[float]]]:
+    """Reads a number of the benchmark and its spread; KeyError where it was not measured."""
+
+    def read(bench: Bench) -> tuple[float, list[float]]:
+        *above, last = keys
+        for key in above:
+            bench = bench[key]
+        return bench[last], bench[f"{last}_spread"]
+
+    return read
+
+
+def _share_of_ceiling(bench: Bench) -> tuple[float, list[float]]:
+    depths = [bench["prefix"][str(n)] for n in range(2, 7)]
+    shares = [depth["speedup"] / depth["ceiling"] for depth in depths]
+    return min(shares), [min(shares), max(shares)]
+
+
+def _nonlinearity(bench: Bench) -> tuple[float, list[float]]:
+    """Largest deviation of the time an image takes from its mean over the sizes."""
+    each = [found["seconds"] / int(images) for images, found in bench["growth"].items()]
+    mean = sum(each) / len(each)
+    far = [abs(one / mean - 1) for one in each]
+    return max(far), [min(far), max(far)]
+
+
+TARGETS = [
+    Target(
+        "time of all trainings of quick, share of the usual loop's",
+        *(0.40, True, _value("sweep", "ratio")),
+    ),
+    Target(
+        "speed-up by kept activations at freeze 2 to 6, least share of the ceiling",
+        *(0.90, False, _share_of_ceiling),
+    ),
+    Target(
+        "arithmetic of a training step, ours over the usual loop's",
+        *(1.3, False, _value("step", "ratio")),
+    ),
+    Target("fixed cost of a run in a sweep, s", *(5, True, _value("startup_seconds")), 1),
+    Target("time of a run: deviation from proportional", *(LINEAR, True, _nonlinearity)),
+    Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), 0),
+    Target("the book after one record, s", *(15, True, _value("book", "rebuild_seconds")), 0),
+    Target("the first page, kB", *(500, True, _value("book", "first_page_kb")), 0),
+]
+
+
+def met(bench: Bench) -> HTML:
+    """Each target with what was measured, whether it was met or not."""
+    frame = pd.DataFrame(_target_row(target, bench) for target in TARGETS)
+    measured = frame[frame["met"] != "not measured"]
+    return table(
+        frame,
+        "targets",
+        finding=(
+            f"{(measured['met'] == 'yes').sum()} of the {len(measured)} targets that were "
+            "measured are met."
+        ),
+        caption=(
+            "Medians over the turns of the benchmark, with the lowest and the highest turn; for "
+            "the share of the ceiling and the deviation, with the lowest and the highest depth "
+            "or size."
+        ),
+    )
+
+
+def _target_row(target: Target, bench: Bench) -> dict[str, str]:
+    def words(value: float) -> str:
+        return number(value, target.decimals)
+
+    bound = "at most" if target.at_most else "at least"
+    row = {"what": target.what, "target": f"{bound} {words(target.limit)}"}
+    try:
+        value, (low, high) = target.measured(bench)
+    except KeyError:
+        return row | {"measured": DASH, "lowest to highest": DASH, "met": "not measured"}
+    met = value <= target.limit if target.at_most else value >= target.limit
+    return row | {
+        "measured": words(value),
+        "lowest to highest": f"{words(low)} to {words(high)}",
+        "met": "yes" if met else "no",
+    }

@@ -17,13 +17,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.summary import IMAGES, PEERS, STEPS, summary
+from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
 from effnet_core import files, paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import code_fingerprint, commit, hardware, versions
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
-# Whole trainings have the turn's number as their seed, so that accuracies are no single draw.
 ARMS = [
     "ours all",
     "peer plain all",
@@ -84,7 +83,7 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="effnet-bench-") as folder:
         copy_repository(Path(folder), published=arm == "book")
-        seed = [str(turn)] if arm.startswith(("ours", "peer")) else []
+        seed = [str(turn)] if arm.startswith(SEEDED) else []
         environment = os.environ | {"PYTHONPATH": folder}
         command = [sys.executable, "-m", "bench.arms", *arm.split(), *seed]
         done = subprocess.run(

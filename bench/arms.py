@@ -219,8 +219,13 @@ def _steps(work: Step, together: Barrier) -> Found:
     }
 
 
-def _training_step(work: Step) -> tuple[Any, Callable[[], None]]:
-    """A network with random weights, and a step on four random images."""
+def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], None]]:
+    """A network with random weights, and a step on four random images.
+
+    Args:
+        work: which step.
+        kept: what leaves the frozen stages is computed once, before the steps.
+    """
     import torch  # noqa: PLC0415
     from torch import nn  # noqa: PLC0415
     from torch.nn.functional import cross_entropy  # noqa: PLC0415
@@ -237,8 +242,11 @@ def _training_step(work: Step) -> tuple[Any, Callable[[], None]]:
     labels = torch.tensor([0, 1, 0, 1])
     adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
 
+    network_of = model.suffix if kept else model
+    given = model.prefix(images) if kept else images
+
     def train() -> None:
-        loss = cross_entropy(model(images), labels)
+        loss = cross_entropy(network_of(given), labels)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -247,17 +255,31 @@ def _training_step(work: Step) -> tuple[Any, Callable[[], None]]:
 
 
 def profile() -> Found:
-    """Where the time of our training step goes, by PyTorch's operators: shares of the whole."""
+    """Where a training step of the study spends its time: shares, by depth and operator.
+
+    What leaves the frozen stages is kept.
+    """
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    _, train = _training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
-    train()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        for _ in range(10):
-            train()
-    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
-    return {name.removeprefix("aten::"): t / sum(times.values()) for name, t in times.items()}
+    found = {}
+    for freeze in (FREEZE[0], FREEZE[-1]):
+        _, train = _training_step(study_step(freeze), kept=freeze > 0)
+        train()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            for _ in range(10):
+                train()
+        times = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
+        found[str(freeze)] = {
+            name.removeprefix("aten::"): time / sum(times.values()) for name, time in times.items()
+        }
+    return found
+
+
+def study_step(freeze: int) -> Step:
+    """A step of the study's trainings, as a sweep runs it: one thread."""
+    protocol = load_study(STUDY).protocol
+    return Step(protocol.backbone, protocol.image_size, freeze, True, 1, 0, 0.0)
 
 
 def shares() -> Found:
@@ -268,12 +290,11 @@ def shares() -> Found:
     from effnet_core.model.cost import step_cost  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    protocol = load_study(STUDY).protocol
-    backbone, size = protocol.backbone, protocol.image_size
+    size = load_study(STUDY).protocol.image_size
     images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
     found = {}
     for freeze in FREEZE[1:]:
-        model, train = _training_step(Step(backbone, size, freeze, True, 1, 0, 0.0))
+        model, train = _training_step(study_step(freeze))
         prefix = torch.no_grad()(model.prefix)
         with FlopCounterMode(display=False) as counter:
             prefix(images)

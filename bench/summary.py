@@ -11,6 +11,9 @@ Turn = dict[str, Found]  # what each arm found
 PEERS = ("channels_last", "torchcache", "lightning")
 STEPS = [*(f"lite0 {n}" for n in (0, 5)), *(f"v2l {n}" for n in (0, 3, 6))]
 IMAGES = (320, 640, 1280)
+# Arms that train whole studies. Their seed is the turn, so that accuracies are no single draw.
+SEEDED = ("ours", "peer")
+SMALL = 0.03  # an operator's share of a step
 
 
 def summary(measured: Sequence[dict[str, Any]]) -> Found:
@@ -114,7 +117,10 @@ def _steps(turns: list[Turn]) -> Found:
             "ratio",
             lambda t, ours=ours, plain=plain: t[ours]["efficiency"] / t[plain]["efficiency"],
         )
-        keys = ("efficiency", "images_per_second", "step_seconds", "peak_memory_mb")
+        keys = (
+            *("efficiency", "product_gflops", "images_per_second"),
+            *("step_seconds", "peak_memory_mb"),
+        )
         forms = ("ours", "threads", "plain")
         one |= {form: _medians(turns, f"step {which} {form}", keys) for form in forms}
         found[which] = {key: value for key, value in one.items() if value}
@@ -122,12 +128,19 @@ def _steps(turns: list[Turn]) -> Found:
     return first | found
 
 
-def _profile(turns: list[Turn]) -> dict[str, float]:
-    """Median share of each operator in a step, the largest first; what is left is `other`."""
+def _profile(turns: list[Turn]) -> dict[str, dict[str, float]]:
+    """By depth, the median share of each operator in a step; `other` are small at all depths."""
     made = [turn["profile"] for turn in turns if "profile" in turn]
-    shares = {name: median(one.get(name, 0.0) for one in made) for name in (made or [{}])[0]}
-    largest = dict(sorted(shares.items(), key=lambda pair: -pair[1])[:8])
-    return largest | {"other": 1 - sum(largest.values())} if made else {}
+    shares = {
+        freeze: {name: median(one[freeze].get(name, 0.0) for one in made) for name in first}
+        for freeze, first in (made or [{}])[0].items()
+    }
+    largest = {name for one in shares.values() for name, share in one.items() if share >= SMALL}
+    return {
+        freeze: {name: one.get(name, 0.0) for name in largest}
+        | {"other": sum(share for name, share in one.items() if name not in largest)}
+        for freeze, one in shares.items()
+    }
 
 
 def _shares(turns: list[Turn]) -> Found:

@@ -9,7 +9,7 @@ from factories import use_folders
 
 from bench import arms, peers
 from bench.__main__ import ARMS
-from bench.summary import summary
+from bench.summary import SEEDED, summary
 from effnet_core import paths
 from effnet_core.report import findings, speed, targets
 from effnet_core.study.design import read_settings
@@ -22,11 +22,14 @@ FOUND = {
         **{"speedup": 1.5, "ceiling": 2.0, "kept": True, "equal": True},
     },
     "step": {
-        **{"efficiency": 0.3, "images_per_second": 60.0},
+        **{"efficiency": 0.3, "product_gflops": 90.0, "images_per_second": 60.0},
         **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
     },
     "shares": {str(n): {"arithmetic": n / 10, "time": n / 20} for n in range(1, 7)},
-    "profile": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.1},
+    "profile": {
+        "0": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.01},
+        "6": {"convolution": 0.3, "adam": 0.4, "add": 0.02},
+    },
     "evaluation": {
         "4": {"images_per_second": 100.0, "equal": True},
         "8": {"images_per_second": 110.0, "equal": False},
@@ -45,7 +48,7 @@ def measurements(turns: int = 3) -> Iterator[dict]:
     for turn in range(turns):
         for arm in ARMS:
             found = dict(FOUND[arm.split()[0]])
-            if arm.startswith(("ours", "peer")):
+            if arm.startswith(SEEDED):
                 found["seconds"] *= 1 + turn
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
@@ -86,11 +89,11 @@ def test_what_was_not_measured_is_not_there():
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_can_be_called(arm):
     name, *arguments = arm.split()
-    whole = name in ("ours", "peer")
-    inspect.signature(arms.ARMS[name]).bind(*arguments, *(["0"] if whole else []))
+    seeded = name in SEEDED
+    inspect.signature(arms.ARMS[name]).bind(*arguments, *(["0"] if seeded else []))
     if name == "peer":
         assert arguments[0] in peers.PEERS
-    if whole:
+    if seeded:
         chosen = arms.runs(arguments[-1], "1")
         assert len(chosen) == (28 if arguments[-1] == "all" else 4)
         assert {settings.seed for settings in chosen} == {1}
@@ -121,7 +124,8 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
     assert "here minus there, is 1.0 to 1.0 points" in findings.speed(bench).data
-    assert "convolution: 60 %" in speed.profile(bench).data
+    parts = speed.profile(bench).data
+    assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts
     assert "batches of 8, 1.10 times as fast as in batches of 4" in speed.evaluation(bench).data
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import load_backbone
@@ -53,6 +54,38 @@ def test_the_same_settings_give_the_same_fit_to_the_bit(make_settings, small_ima
     assert equal(state(model), state(again))
     assert first != third
     assert not equal(state(model), state(other))
+
+
+def plain_loop(settings, small_images):
+    """The loop that people write: every stage in every step, images where they are needed."""
+    images, labels = small_images
+    backbone = load_backbone(settings.backbone, settings.weights)
+    head = build_head(settings, backbone.features, 2)
+    model = FrozenNetwork(backbone.network, head, settings.freeze)
+    model.to(memory_format=torch.channels_last)
+    normalised = Pixels(images, backbone, "cpu")
+    adam = torch.optim.Adam(model.trainable_parameters(), lr=settings.learning_rate, fused=True)
+    order = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    losses = []
+    for _ in range(settings.epochs):
+        for batch in np.split(order.permutation(TRAIN), len(TRAIN) // settings.batch_size):
+            loss = cross_entropy(model(normalised(batch)), torch.from_numpy(labels[batch]))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(loss.item())
+    return model, losses
+
+
+@pytest.mark.parametrize(("freeze", "head"), [(0, "none"), (3, "mlp"), (6, "none")])
+def test_the_usual_loop_comes_to_the_same_weights(freeze, head, make_settings, small_images):
+    # One epoch, so that the last is the best; dropout and batch norm are at work.
+    settings = make_settings(freeze=freeze, head=head, epochs=1)
+    model, _, fitted = fit_digits(settings, small_images)
+    usual, losses = plain_loop(settings, small_images)
+    assert equal(state(model), state(usual))
+    assert fitted.history[0].train_loss == pytest.approx(np.mean(losses))
 
 
 def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images):

@@ -93,11 +93,15 @@ def code_fingerprint(*more: str) -> str:
 
 
 def commit() -> str:
-    """The checked-out git commit, with + when tracked files differ from it; or `unknown`."""
+    """The checked-out git commit, with + when tracked files differ from it; or `unknown`.
+
+    Results are made by the code and do not change it.
+    """
     head = _git("rev-parse", "--short=12", "HEAD")
     if not head:
         return "unknown"
-    return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return head + ("+" if changed else "")
 
 
 def hardware() -> dict[str, str]:

@@ -8,7 +8,7 @@ site, in their environment.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -23,12 +23,14 @@ from effnet_core.errors import InputError
 from effnet_core.study import warm
 from effnet_core.study.design import describe, load_design, number
 
+REPORT = Path(__file__).parent
 RECORDS = "records"
+SPEED = "speed"  # the page about the benchmark
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # First of all, so it is the first extension: this imports in the meantime what pages need.
-    rooms = {path.stem for path in Path(__file__).parent.glob("*.py")} - {Path(__file__).stem}
+    rooms = {path.stem for path in REPORT.glob("*.py")} - {Path(__file__).stem}
     warm.start_with(*(f"{__package__}.{room}" for room in rooms))
     app.add_config_value("effnet_study", "quick", "env", str)
     app.connect("config-inited", choose_study)
@@ -78,20 +80,19 @@ def outdated_pages(
     Of a run page only the links can change: its numbers were computed when the run ran.
     """
     study = app.config.effnet_study
-    digest = evidence_digest(study)
-    pages = {
-        page: "".join(links(study, page.rsplit("/", 1)[-1], page))
-        if page.startswith(f"runs/{study}/")
-        else digest
-        for page in env.found_docs
-    }
+    runs = {page for page in env.found_docs if page.startswith(f"runs/{study}/")}
+    computed = dict.fromkeys(env.found_docs - runs, evidence_digest(study))
+    if SPEED in computed:  # no study is on it, so no record makes it old
+        computed[SPEED] = digest([paths.bench(), *REPORT.glob("*.py")])
+    linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
+    pages = computed | linked
     before = getattr(env, "effnet_pages", {})
     env.effnet_pages = pages  # type: ignore[attr-defined]
     whole = (Path(app.outdir) / "data").is_dir()
     return sorted(
         page
         for page, made_from in pages.items()
-        if before.get(page) != made_from or (made_from == digest and not whole)
+        if before.get(page) != made_from or (page in computed and not whole)
     )
 
 
@@ -102,21 +103,24 @@ def spread_pages(app: Sphinx, _: BuildEnvironment, pages: list[str]) -> None:
 
 
 def evidence_digest(study: str) -> str:
-    """sha256 over everything that a page is made from, and the names of the run pages."""
-    digest = hashlib.sha256()
+    """What a study's pages are made from, and the names of its run pages."""
     made_from = [
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         *(paths.BOOK / "data").glob("*.csv"),
-        *([paths.bench()] if paths.bench().is_file() else []),
         *paths.STUDIES.glob("*.yml"),
-        *Path(__file__).parent.glob("*.py"),
+        *REPORT.glob("*.py"),
     ]
-    for path in sorted(made_from):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    for path in sorted(paths.executed(study).glob("*.ipynb")):
-        digest.update(path.name.encode() + b"\0")
-    return digest.hexdigest()
+    run_pages = sorted(path.name for path in paths.executed(study).glob("*.ipynb"))
+    return "\0".join([digest(made_from), *run_pages])
+
+
+def digest(files: Iterable[Path]) -> str:
+    """sha256 over names and contents of files, as far as they exist."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:

@@ -187,7 +187,7 @@ def speed(bench: Mapping[str, Any]) -> HTML:
     return _finding(
         f"A sweep takes {number(100 * sweep['ratio'], 0)} % of the time that the usual loop takes "
         f"for the same trainings. Mean test accuracy, here minus there, is {low} to {high} points, "
-        "by seed."
+        "by seed: the images come in another order."
     )
 
 

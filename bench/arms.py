@@ -8,25 +8,21 @@ import gzip
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 from urllib.parse import unquote
 
+from bench.steps import evaluation, profile, shares, step
+from bench.summary import STUDY, Found
 from effnet_core import paths
 from effnet_core.study.design import (
-    FREEZE,
     SCHEDULERS,
     Settings,
     Study,
@@ -35,9 +31,6 @@ from effnet_core.study.design import (
     run_id,
 )
 from effnet_core.study.records import Record
-
-STUDY = "quick"
-Found = dict[str, Any]
 
 
 def reseeded(seed: str) -> Study:
@@ -145,200 +138,6 @@ def _seconds(record: Record) -> float:
     return record.made.seconds["train"] + record.made.seconds["evaluate"]
 
 
-@dataclass(frozen=True)
-class Step:
-    """A training step to repeat: which loop's, on which network.
-
-    Attributes:
-        ours: channels last and fused Adam, otherwise PyTorch's defaults.
-        least: steps that are timed, at least; more fit into `seconds`.
-    """
-
-    backbone: str
-    image_size: int
-    freeze: int
-    ours: bool
-    threads: int
-    least: int
-    seconds: float
-
-
-def step(network: str, freeze: str, form: str) -> Found:
-    """FLOP/s of a training step of batch 4 over that of a matrix product, threads alike.
-
-    Args:
-        network: `lite0` at 128 px, or `v2l` at 480 px with random weights.
-        freeze: number of frozen stages.
-        form: `plain`, all threads in one process; `threads`, the same with our memory format
-            and optimizer; `ours`, as a sweep runs it: a process a core with one thread each for
-            lite0. Two V2-L would not fit into 24 GiB, so there it is one with all threads.
-    """
-    cores = len(os.sched_getaffinity(0))
-    large = network == "v2l"
-    processes = cores if form == "ours" and not large else 1
-    backbone, size = ("tf_efficientnetv2_l", 480) if large else ("tf_efficientnet_lite0", 128)
-    least, seconds = (2, 0.0) if large else (20, 10.0)
-    work = Step(backbone, size, int(freeze), form != "plain", cores // processes, least, seconds)
-    context = get_context("spawn")
-    with context.Manager() as manager:
-        together = manager.Barrier(processes)
-        with context.Pool(processes) as pool:
-            found = pool.starmap(_steps, [(work, together)] * processes)
-    step_flops, product_flops = (sum(f[key] for f in found) for key in ("flops", "product"))
-    return {
-        "efficiency": step_flops / product_flops,
-        "gflops": step_flops / 1e9,
-        "product_gflops": product_flops / 1e9,
-        "images_per_second": sum(f["images"] for f in found),
-        "step_seconds": fmean(f["step"] for f in found),
-        "peak_memory_mb": max(f["memory"] for f in found),
-    }
-
-
-def _steps(work: Step, together: Barrier) -> Found:
-    import torch  # noqa: PLC0415
-
-    from effnet_core.model.cost import step_cost  # noqa: PLC0415
-
-    torch.set_num_threads(work.threads)
-    model, train = _training_step(work)
-    flop = step_cost(model, work.image_size, 4).flop
-    square = torch.randn(2048, 2048)
-    together.wait()
-    before = _time(lambda: torch.mm(square, square), 10, 2.0)
-    together.wait()
-    step_time = _time(train, work.least, work.seconds)
-    together.wait()
-    after = _time(lambda: torch.mm(square, square), 10, 2.0)
-    return {
-        "flops": flop / step_time,
-        "product": 2 * 2048**3 / fmean([before, after]),
-        "images": 4 / step_time,
-        "step": step_time,
-        "memory": _peak_memory_mb(),
-    }
-
-
-def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], None]]:
-    """A network with random weights, and a step on four random images.
-
-    Args:
-        work: which step.
-        kept: what leaves the frozen stages is computed once, before the steps.
-    """
-    import torch  # noqa: PLC0415
-    from torch import nn  # noqa: PLC0415
-    from torch.nn.functional import cross_entropy  # noqa: PLC0415
-
-    from effnet_core.model.backbones import build_network  # noqa: PLC0415
-    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
-
-    network = build_network(work.backbone)
-    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
-    images = torch.randn(4, 3, work.image_size, work.image_size)
-    if work.ours:
-        model.to(memory_format=torch.channels_last)
-        images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor([0, 1, 0, 1])
-    adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
-
-    network_of = model.suffix if kept else model
-    given = model.prefix(images) if kept else images
-
-    def train() -> None:
-        loss = cross_entropy(network_of(given), labels)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-
-    return model, train
-
-
-def profile() -> Found:
-    """Where a training step of the study spends its time: shares, by depth and operator.
-
-    What leaves the frozen stages is kept.
-    """
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    found = {}
-    for freeze in (FREEZE[0], FREEZE[-1]):
-        _, train = _training_step(study_step(freeze), kept=freeze > 0)
-        train()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-            for _ in range(10):
-                train()
-        times = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
-        found[str(freeze)] = {
-            name.removeprefix("aten::"): time / sum(times.values()) for name, time in times.items()
-        }
-    return found
-
-
-def study_step(freeze: int) -> Step:
-    """A step of the study's trainings, as a sweep runs it: one thread."""
-    protocol = load_study(STUDY).protocol
-    return Step(protocol.backbone, protocol.image_size, freeze, True, 1, 0, 0.0)
-
-
-def shares() -> Found:
-    """What frozen stages take of a step of the study's trainings, of arithmetic and of time."""
-    import torch  # noqa: PLC0415
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
-
-    from effnet_core.model.cost import step_cost  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    size = load_study(STUDY).protocol.image_size
-    images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
-    found = {}
-    for freeze in FREEZE[1:]:
-        model, train = _training_step(study_step(freeze))
-        prefix = torch.no_grad()(model.prefix)
-        with FlopCounterMode(display=False) as counter:
-            prefix(images)
-        found[str(freeze)] = {
-            "arithmetic": counter.get_total_flops() / step_cost(model, size, 4).flop,
-            "time": _time(partial(prefix, images), 10, 1.0) / _time(train, 10, 2.0),
-        }
-    return found
-
-
-def evaluation() -> Found:
-    """Images a second in evaluation, by batch size, and whether the bits are those of four."""
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    model, _ = _training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
-    model.eval()
-    images = torch.randn(96, 3, 128, 128).contiguous(memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def logits(size: int) -> torch.Tensor:
-        return torch.cat([model(images[i : i + size]) for i in range(0, len(images), size)])
-
-    reference = logits(4)
-    return {
-        str(size): {
-            "images_per_second": len(images) / _time(partial(logits, size), 5, 0.0),
-            "equal": torch.equal(logits(size), reference),
-        }
-        for size in (4, 8, 16, 32)
-    }
-
-
-def _time(work: Callable[[], Any], least: int, seconds: float) -> float:
-    """Median time of a piece of work, after one that does not count."""
-    work()
-    times: list[float] = []
-    while len(times) < least or sum(times) < seconds:
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return median(times)
-
-
 def growth(images: str) -> Found:
     """One run on so many images: time, peak memory, and what does not grow."""
     from effnet_core import run  # noqa: PLC0415
@@ -407,10 +206,6 @@ def _weight(page: Path) -> float:
     files = {page, *((page.parent / unquote(name)).resolve() for name in names)}
     files.add(page.parent / "searchindex.js")  # asked for by a script
     return sum(len(gzip.compress(file.read_bytes())) for file in files if file.is_file()) / 1000
-
-
-def _peak_memory_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 ARMS: dict[str, Callable[..., Found]] = {

@@ -8,6 +8,7 @@ from effnet_core.study.design import FREEZE
 
 Found = dict[str, Any]
 Turn = dict[str, Found]  # what each arm found
+STUDY = "quick"  # whose trainings are timed
 PEERS = ("channels_last", "torchcache", "lightning")
 STEPS = [*(f"lite0 {n}" for n in (0, 5)), *(f"v2l {n}" for n in (0, 3, 6))]
 IMAGES = (320, 640, 1280)

@@ -81,7 +81,7 @@ def outdated_pages(
     """
     study = app.config.effnet_study
     runs = {page for page in env.found_docs if page.startswith(f"runs/{study}/")}
-    computed = dict.fromkeys(env.found_docs - runs, evidence_digest(study))
+    computed = dict.fromkeys(env.found_docs - runs, evidence_of(study))
     if SPEED in computed:  # no study is on it, so no record makes it old
         computed[SPEED] = digest([paths.bench(), *REPORT.glob("*.py")])
     linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
@@ -102,7 +102,7 @@ def spread_pages(app: Sphinx, _: BuildEnvironment, pages: list[str]) -> None:
     pages[:] = [page for first in range(app.parallel) for page in pages[first :: app.parallel]]
 
 
-def evidence_digest(study: str) -> str:
+def evidence_of(study: str) -> str:
     """What a study's pages are made from, and the names of its run pages."""
     made_from = [
         *paths.records(study).glob("[!.]*.json"),

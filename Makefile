@@ -39,10 +39,11 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 test: lint ## check the style and run all tests
 	$(BIN)/pytest
 
-lint: $(ENVIRONMENT) ## check style, format and types
+lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean: ## remove the built report and the caches; records, checkpoints and .venv stay
 	rm -rf _build .cache/images .cache/prefix .cache/running

@@ -46,13 +46,14 @@ def runs(which: str, seed: str) -> list[Settings]:
 
 def ours(which: str, seed: str) -> Found:
     """A sweep of our own, caches filled on the way."""
-    from effnet_core.study import sweep  # noqa: PLC0415  an arm imports what it measures
+    from effnet_report.cli import PRELOAD  # noqa: PLC0415  an arm imports what it measures
+    from effnet_report.sweep import sweep  # noqa: PLC0415
 
     study = reseeded(seed)
     wanted = {settings.run_id for settings in runs(which, seed)}
     tasks = [task for task in sweep.tasks(study, STUDY) if task.run_id in wanted]
     start = time.perf_counter()
-    ended = list(sweep.execute_all(tasks, sweep.automatic_jobs(study), sweep.Stop()))
+    ended = list(sweep.execute_all(tasks, sweep.automatic_jobs(study), sweep.Stop(), PRELOAD))
     seconds = time.perf_counter() - start
     done = {end.task.run_id: end.record for end in ended}
     if not all(done.values()):

@@ -1,1 +1,1 @@
-"""The model, freezing, training and study logic behind the report."""
+"""One run, from an image file to its record."""

@@ -1,5 +1,6 @@
 """Files that nobody ever meets half-written, not after a power cut either."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +48,13 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def package_folder(module: str, distribution: str) -> Path:
+    """Where an installed data package lies; it is not imported."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(
+            f"Package {distribution} is missing. Install it: pip install {distribution}"
+        )
+    return Path(spec.origin).parent

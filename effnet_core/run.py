@@ -5,8 +5,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,16 +13,16 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import cache, paths
+from effnet_core import paths
 from effnet_core.data.datasets import Dataset, load_dataset
-from effnet_core.data.images import TRANSFORM, load_images
+from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
-from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
-from effnet_core.model.cost import stage_costs, worth_keeping
+from effnet_core.model.backbones import load_backbone, weights_hash
+from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
-from effnet_core.model.prefix import Boundary, Pixels, frozen_boundary
+from effnet_core.model.prefix import Boundary, Pixels, cached_depths, frozen_boundary, processor
 from effnet_core.study import records
 from effnet_core.study.design import Settings, load_study, override_lines, read_settings
 from effnet_core.study.provenance import Clock, code_fingerprint, versions
@@ -176,9 +174,9 @@ def build_model(run: Run, data: Data) -> Model:
         if settings.compiled:
             network.suffix.compile()
         pixels = Pixels(data.images, backbone, settings.device)
-        keep, note = kept_depths(settings, data.dataset, backbone, stages)
+        cached, note = cached_depths(settings, data.dataset, backbone, stages)
         boundary = frozen_boundary(
-            pixels, network.prefix, settings.freeze, settings.batch_size, keep
+            pixels, network.prefix, settings.freeze, settings.batch_size, cached
         )
     return Model(
         network=network,
@@ -189,42 +187,6 @@ def build_model(run: Run, data: Data) -> Model:
         trainable_parameters=count(network.trainable_parameters()),
         total_parameters=count(list(network.parameters())),
     )
-
-
-def kept_depths(
-    settings: Settings, dataset: Dataset, backbone: Backbone, stages: list[Stage]
-) -> tuple[dict[int, Path], str]:
-    """The files in which activations are kept, by depth, and a word about this run's own.
-
-    Whatever can change a bit of an activation is part of its file's key.
-    """
-    depth = settings.freeze
-    if depth == 0:
-        return {}, "Nothing is frozen, so there are no activations to keep."
-    if not worth_keeping(stages, depth):
-        return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
-    decides = (
-        *(dataset.fingerprint, settings.image_size, TRANSFORM, version("pillow")),
-        *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
-        *(version("torch"), version("timm"), settings.device, settings.threads),
-        *(settings.batch_size, "float32", "channels_last", _processor(settings.device)),
-    )
-    keep = {
-        n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
-        for n in range(1, depth + 1)
-        if worth_keeping(stages, n)
-    }
-    size = 4 * stages[depth].boundary_values * len(dataset)
-    if not cache.make_room(keep[depth], size, settings.cache_gb):
-        return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to keep."
-    return keep, f"Activations of depth {depth} are kept on disk and shared by all runs."
-
-
-def _processor(device: str) -> str:
-    """What PyTorch chooses its algorithms by."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return torch.backends.cpu.get_cpu_capability()
 
 
 def train(run: Run, data: Data, model: Model) -> training.Fit:
@@ -262,7 +224,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
         **settings.model_dump(exclude={"cache_gb"}),
         **fingerprints(data, model.weights).model_dump(),
         "versions": versions(),
-        "processor": _processor(settings.device),
+        "processor": processor(settings.device),
     }
     place = paths.checkpoint(settings.study, settings.run_id)
     return checkpoints.Checkpoint(place, origin, run.clock)

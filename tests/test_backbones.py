@@ -8,9 +8,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from effnet_core.data.datasets import package_folder
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
+from effnet_core.files import package_folder
 from effnet_core.model import backbones
 from effnet_core.model.backbones import load_backbone, packaged_weights
 from effnet_core.model.prefix import Pixels

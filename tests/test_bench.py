@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import pytest
 from factories import use_folders
 
-from bench import arms, peers
+from bench import arms, peers, speed, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths
-from effnet_core.report import findings, speed, targets
 from effnet_core.study.design import read_settings
 
 FOUND = {
@@ -123,7 +122,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "1.0 times as much arithmetic" in speed.steps(bench).data
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
-    assert "here minus there, is 1.0 to 1.0 points" in findings.speed(bench).data
+    assert "here minus there, is 1.0 to 1.0 points" in speed.answer(bench).data
     parts = speed.profile(bench).data
     assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts
     assert "batches of 8, 1.10 times as fast as in batches of 4" in speed.evaluation(bench).data
@@ -143,7 +142,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
         for draw in (targets.met, speed.design, speed.depths, speed.steps, speed.profile):
             assert draw(bench).data
-        for draw in (speed.shares, speed.evaluation, speed.growth, findings.speed):
+        for draw in (speed.shares, speed.evaluation, speed.growth, speed.answer):
             assert draw(bench).data
 
 

@@ -12,8 +12,8 @@ from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
-from effnet_core.report import sphinx_extension
 from effnet_core.study.design import load_study
+from effnet_report.jupyter import sphinx_extension
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -95,7 +95,7 @@ def test_a_troubled_study_builds_and_says_what_is_missing(book):
 def test_run_pages_have_titles_links_and_records(book):
     site = book / "_build" / "html"
     page = (site / "runs" / "quick" / "08-freeze1-mlp-cosine-seed0.html").read_text()
-    assert "Run 8: freeze 1, two extra layers, cosine, seed 0" in page
+    assert "Run 8: freeze 1, two linear layers with dropout, cosine, seed 0" in page
     assert "One run" not in page
     assert "What it is." in page
     assert "# Parameters" in page

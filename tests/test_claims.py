@@ -6,9 +6,10 @@ import pytest
 from factories import save_run, use_folders, write_study
 
 from effnet_core import paths
-from effnet_core.report import claims, evidence, published
-from effnet_core.report.statistics import Estimate
 from effnet_core.study.design import load_study
+from effnet_report.evidence import evidence, source
+from effnet_report.inference import claims
+from effnet_report.inference.statistics import Estimate
 
 NAN = math.nan
 MARGIN = 0.5
@@ -33,7 +34,7 @@ def judged_table(table) -> dict[str, claims.Judgement]:
 
 def table_with(rise):
     """The source's design with accuracies that `rise` gives to its rows, and a little noise."""
-    table = published.results()
+    table = source.results()
     noise = table["number"].map(lambda number: 0.01 * (number % 3))
     return table.assign(accuracy=90 + noise + table.apply(rise, axis=1))
 
@@ -61,7 +62,7 @@ def test_a_claim_and_its_opposite_never_both_hold():
 
 
 def test_the_published_table_is_judged_on_all_claims():
-    judged = {judgement.key: judgement for judgement in claims.of_published()}
+    judged = {judgement.key: judgement for judgement in claims.of_source()}
     assert list(judged) == list(claims.CLAIMS)
     assert judged["classical"].estimate.effect == pytest.approx(97.6 - 95.9)
     assert judged["classical"].verdict == "not resolved"
@@ -108,7 +109,7 @@ def test_where_every_depth_loses_none_is_kept():
 
 
 def test_a_saving_is_what_the_costs_are_apart():
-    table = published.results().assign(cost=lambda t: 100 * 0.8 ** t["freeze"])
+    table = source.results().assign(cost=lambda t: 100 * 0.8 ** t["freeze"])
     saved = claims.saving(table, "cost", 2)
     assert saved.effect == pytest.approx(36)
     assert saved.low <= saved.effect <= saved.high
@@ -116,7 +117,7 @@ def test_a_saving_is_what_the_costs_are_apart():
 
 
 def test_corrected_p_values_are_never_smaller():
-    for judgement in claims.of_published():
+    for judgement in claims.of_source():
         assert not judgement.adjusted_p < judgement.estimate.p
 
 
@@ -167,10 +168,10 @@ def test_a_study_that_has_just_begun_is_judged_without_an_error(done):
 
 
 def test_verdicts_are_data_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "CLAIMS", tmp_path / "published_claims.json")
+    monkeypatch.setattr(source, "CLAIMS", tmp_path / "source_claims.json")
     write_study("quick")
     claims.save("quick")
-    for path in (paths.records("quick") / "claims.json", published.CLAIMS):
+    for path in (paths.records("quick") / "claims.json", source.CLAIMS):
         rows = json.loads(path.read_text())
         assert [row["claim"] for row in rows] == list(claims.CLAIMS)
         wanted = {"verdict", "effect", "low", "high", "p", "adjusted_p", "n", "method"}
@@ -189,8 +190,8 @@ def same(kept: bytes, judged) -> None:
 
 
 def test_the_verdicts_kept_on_the_published_table_are_those_it_gives():
-    kept = (paths.BOOK / "data" / "published_claims.json").read_bytes()
-    same(kept, claims.of_published())
+    kept = (paths.BOOK / "data" / "source_claims.json").read_bytes()
+    same(kept, claims.of_source())
 
 
 @pytest.mark.parametrize("study", ["quick", "elpv"])

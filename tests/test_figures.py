@@ -8,8 +8,10 @@ from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, wri
 
 from effnet_core import paths
 from effnet_core.data import datasets
-from effnet_core.report import costs, effects, evidence, figures, html, images
 from effnet_core.study.design import load_study
+from effnet_report.evidence import evidence
+from effnet_report.pages import costs, effects, figures, images
+from effnet_report.render import html
 
 DRAWN = [
     effects.forest,
@@ -116,7 +118,7 @@ def test_every_figure_has_words_a_picture_and_data(draw):
 def test_a_study_without_runs_draws_nothing_and_says_so(draw):
     found = evidence.load("quick")
     assert found.finished == []
-    expected = "published" if draw is effects.forest else "No run of study quick has finished yet"
+    expected = "source" if draw is effects.forest else "No run of study quick has finished yet"
     assert expected in draw(found).data
 
 
@@ -139,5 +141,5 @@ def test_the_same_data_give_the_same_file():
     assert drawn[0] == drawn[1]
 
 
-def test_the_published_figure_needs_no_study():
-    assert drawing(figures.published_freezing())[0] == "published-freezing"
+def test_the_source_figure_needs_no_study():
+    assert drawing(figures.source_freezing())[0] == "source-freezing"

@@ -1,4 +1,4 @@
-from effnet_core.study.plan import CONTEXT, fitting
+from effnet_report.sweep.plan import CONTEXT, fitting
 
 GB = 10**9
 

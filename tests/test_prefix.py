@@ -5,7 +5,7 @@ from torch import nn
 
 from effnet_core.model.backbones import Backbone, load_backbone
 from effnet_core.model.freezing import FrozenNetwork
-from effnet_core.model.prefix import Kept, Pixels, Stages, checksums_path, frozen_boundary
+from effnet_core.model.prefix import Cached, Pixels, Stages, checksums_path, frozen_boundary
 
 BATCH = 4
 DEPTHS = [1, 2, 3, 4, 5, 6]
@@ -103,10 +103,10 @@ def test_kept_is_computed_to_the_bit(freeze, backbone, small_images, tmp_path):
         assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def counted(images, backbone, path) -> tuple[Kept, Witness]:
+def counted(images, backbone, path) -> tuple[Cached, Witness]:
     witness = Witness()
     source = Stages(Pixels(images, backbone, "cpu"), nn.Sequential(witness), BATCH)
-    return Kept(source, path, len(images), "cpu"), witness
+    return Cached(source, path, len(images), "cpu"), witness
 
 
 def test_each_row_is_computed_once_by_all_who_ask(backbone, small_images, tmp_path):

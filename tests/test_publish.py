@@ -6,7 +6,7 @@ import pytest
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.publish import publish
+from effnet_report.sweep.publish import publish
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from effnet_core import paths
-from effnet_core.cli import app
+from effnet_report.cli import app
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-
 TOP_LEVEL = {
     *("README.md", "LICENSE", "CITATION.cff"),
     *("Makefile", "pyproject.toml", "environment.yml", "_config.yml"),
-    *("studies", "notebooks", "effnet_core", "book", "results", "bench", "tests"),
+    *("studies", "notebooks", "effnet_core", "effnet_report", "book", "results", "bench", "tests"),
 }
 PUBLISHED = ("results/published/", "book/runs/published/")
 # A home folder or a temporary one in a committed file would be somebody's machine.
@@ -146,6 +146,6 @@ def test_no_paths_of_somebodys_machine(committed):
     assert found == {}
 
 
-def test_large_files_are_published_results_only(committed):
+def test_large_files_are_source_results_only(committed):
     large = [name for name in committed if (paths.ROOT / name).stat().st_size > 1_000_000]
     assert [name for name in large if not name.startswith(PUBLISHED)] == []

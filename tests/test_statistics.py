@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from effnet_core.report import published, statistics
+from effnet_report.evidence import source
+from effnet_report.evidence.comparison import accuracy_interval
+from effnet_report.inference import statistics
 
 
 def runs(accuracy: np.ndarray, seeds: int = 1) -> pd.DataFrame:
     """The source's 28 configurations with accuracies of shape (28, seeds)."""
-    design = published.results()[["number", "freeze", "head", "scheduler"]]
+    design = source.results()[["number", "freeze", "head", "scheduler"]]
     tables = [
         design.assign(seed=seed, accuracy=np.reshape(accuracy, (28, seeds))[:, seed])
         for seed in range(seeds)
@@ -48,7 +50,7 @@ def test_too_few_pairs_have_no_interval(differences):
 
 
 def test_matched_differences_of_a_balanced_table_average_to_the_difference_of_means():
-    table = published.results()
+    table = source.results()
     differences = statistics.matched_differences(table, "scheduler", "cosine", "plateau")
     means = table.groupby("scheduler")["accuracy"].mean()
     assert len(differences) == 14
@@ -56,7 +58,7 @@ def test_matched_differences_of_a_balanced_table_average_to_the_difference_of_me
 
 
 def test_a_missing_configuration_costs_its_pair_only():
-    table = published.results().query("number != 3")
+    table = source.results().query("number != 3")
     assert len(statistics.matched_differences(table, "head", "mlp", "none")) == 13
 
 
@@ -79,7 +81,7 @@ def test_a_seed_that_is_good_for_all_changes_no_comparison():
 
 
 def test_freeze_contrasts_are_differences_of_means_with_pooled_noise():
-    table = published.results()
+    table = source.results()
     contrasts = statistics.freeze_contrasts(table)
     means = table.groupby("freeze")["accuracy"].mean()
     assert list(contrasts) == [1, 2, 3, 4, 5, 6]
@@ -93,7 +95,7 @@ def test_freeze_contrasts_are_differences_of_means_with_pooled_noise():
 
 
 def test_contrasts_for_all_depths_at_once_are_wider():
-    table = published.results()
+    table = source.results()
     single = statistics.freeze_contrasts(table)[1]
     joint = statistics.freeze_contrasts(table, looks=6)[1]
     assert joint.low < single.low < single.high < joint.high
@@ -101,17 +103,17 @@ def test_contrasts_for_all_depths_at_once_are_wider():
 
 
 def test_contrasts_need_runs_without_freezing():
-    assert statistics.freeze_contrasts(published.results().query("freeze > 0")) == {}
+    assert statistics.freeze_contrasts(source.results().query("freeze > 0")) == {}
 
 
 def test_depths_and_heads_that_never_met_are_not_compared():
-    table = published.results()
+    table = source.results()
     apart = table.query("(freeze == 0 and head == 'none') or (freeze == 1 and head == 'mlp')")
     assert statistics.freeze_contrasts(apart) == {}
 
 
 def test_trend_of_a_straight_line_is_its_rise():
-    table = published.results()
+    table = source.results()
     table["accuracy"] = 90 - 0.5 * table["freeze"]
     estimate = statistics.freeze_trend(table)
     assert estimate.effect == pytest.approx(-3)
@@ -165,7 +167,7 @@ def test_tukeys_interval_of_a_worked_example():
 
 
 def test_lead_is_over_the_best_of_the_others():
-    table = published.results()
+    table = source.results()
     rest = table.query("number != 1")["accuracy"].max()
     lead = statistics.lead_of(1, table)
     assert lead.effect == pytest.approx(table["accuracy"][0] - rest)
@@ -173,19 +175,19 @@ def test_lead_is_over_the_best_of_the_others():
 
 
 def test_lead_without_the_configuration_is_unknown():
-    assert math.isnan(statistics.lead_of(1, published.results().query("number != 1")).effect)
+    assert math.isnan(statistics.lead_of(1, source.results().query("number != 1")).effect)
 
 
 def test_wilson_interval_of_newcombes_example():
     # Newcombe, Statistics in Medicine 1998, table I: 81 of 263.
-    low, high = statistics.accuracy_interval(100 * 81 / 263, 263)
+    low, high = accuracy_interval(100 * 81 / 263, 263)
     assert (low, high) == pytest.approx((25.53, 36.62), abs=0.005)
 
 
 def test_wilson_intervals_cover_as_often_as_promised():
     chance = np.random.default_rng(2)
     seen = chance.binomial(80, 0.85, 1000) / 80 * 100
-    intervals = {value: statistics.accuracy_interval(value, 80) for value in np.unique(seen)}
+    intervals = {value: accuracy_interval(value, 80) for value in np.unique(seen)}
     covered = share(intervals[value][0] < 85 < intervals[value][1] for value in seen)
     assert covered == pytest.approx(0.95, abs=0.02)
 
@@ -255,18 +257,18 @@ def test_the_resolvable_difference_is_found_four_times_out_of_five(seeds):
 
 
 def test_factor_effects_name_every_choice():
-    effects = statistics.factor_effects(published.results())
+    effects = statistics.factor_effects(source.results())
     assert len(effects) == 8
     assert effects["cosine instead of plateau"].n == 14
 
 
 def test_factor_means_cover_every_level():
-    means = statistics.factor_means(published.results())
+    means = statistics.factor_means(source.results())
     assert list(means["configurations"]) == [4] * 7 + [14] * 4
 
 
 def test_no_runs_give_no_numbers():
-    nothing = published.results().iloc[:0]
+    nothing = source.results().iloc[:0]
     assert math.isnan(statistics.freeze_trend(nothing).effect)
     assert math.isnan(statistics.lead_of(1, nothing).effect)
     assert statistics.freeze_contrasts(nothing) == {}

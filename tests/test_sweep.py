@@ -3,8 +3,8 @@
 import json
 import os
 
-from effnet_core.study import sweep
 from effnet_core.study.design import load_study
+from effnet_report.sweep import sweep
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
 SECOND = "results/tiny/25-freeze6-none-plateau-seed0.json"

@@ -6,9 +6,11 @@ from bs4 import BeautifulSoup
 from factories import use_folders, write_study
 
 from effnet_core import paths
-from effnet_core.report import evidence, html, provenance, tables
 from effnet_core.study import records
 from effnet_core.study.design import load_study
+from effnet_report.evidence import evidence
+from effnet_report.pages import provenance, tables
+from effnet_report.render import html
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +25,7 @@ def shown(table) -> pd.DataFrame:
     return pd.DataFrame(cells[1:], columns=cells[0])
 
 
-def published_csv(name: str) -> pd.DataFrame:
+def written_csv(name: str) -> pd.DataFrame:
     return pd.read_csv(html.site() / "data" / f"{name}.csv")
 
 
@@ -83,20 +85,20 @@ def test_data_can_not_break_out_of_a_table():
     table = html.table(frame, "risky", finding="<b>", caption="<u>")
     for mark in ("<script>", "<i>", "<b>", "<u>"):
         assert mark not in table.data
-    assert published_csv("risky").iloc[0, 0] == "<script>alert(1)</script>"
+    assert written_csv("risky").iloc[0, 0] == "<script>alert(1)</script>"
 
 
 def test_csv_holds_text_where_the_page_has_links():
     write_study("quick")
     tables.run_grid(evidence.load("quick"))
-    assert published_csv("run-grid").iloc[0, 1].endswith(" %")
+    assert written_csv("run-grid").iloc[0, 1].endswith(" %")
 
 
 def test_conclusions_come_as_numbers_too():
     write_study("quick")
     tables.conclusions(evidence.load("quick"))
-    data = published_csv("conclusions")
-    assert data.groupby("data").size().to_dict() == {"published table": 9, "this study": 9}
+    data = written_csv("conclusions")
+    assert data.groupby("data").size().to_dict() == {"source's table": 9, "this study": 9}
     wanted = {"claim", "verdict", "effect", "low", "high", "p", "adjusted_p", "n", "method"}
     assert set(data) >= wanted
     judged = json.loads((html.site() / "data" / "claims.json").read_text())
@@ -147,9 +149,9 @@ def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):
     assert "EFFNET_STUDY=published/elpv jupyter-book build book" in table.data
 
 
-def test_published_tables_are_the_sources_rows():
-    assert len(shown(tables.published_results())) == 28
-    values = shown(tables.published_comparison())["accuracy, %"].astype(float).tolist()
+def test_source_tables_are_the_sources_rows():
+    assert len(shown(tables.source_results())) == 28
+    values = shown(tables.source_comparison())["accuracy, %"].astype(float).tolist()
     assert values == pytest.approx([84.7, 95.9, 97.6])
 
 

@@ -7,9 +7,10 @@ import pytest
 import test_classical
 from test_run import SMALL, finish
 
-from effnet_core import cache, classical, paths, verify
+from effnet_core import cache, classical, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_report.sweep import verify
 
 
 @pytest.fixture

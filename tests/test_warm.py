@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from jupyter_client import KernelManager
 
-from effnet_core.study.warm import WarmProvisioner
+from effnet_report.jupyter.warm import WarmProvisioner
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import importlib.util
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import pandas as pd
 
 from effnet_core import paths
 from effnet_core.errors import InputError
+from effnet_core.files import package_folder
 
 # Left by file managers; nobody means them as images.
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
@@ -226,16 +226,6 @@ def _bytes(image: Path | np.ndarray) -> bytes:
         raise InputError(
             f"{image} can not be read ({error.strerror}). Make it readable, or move it away."
         ) from None
-
-
-def package_folder(module: str, distribution: str) -> Path:
-    """Where an installed data package lies; it is not imported."""
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            f"Package {distribution} is missing. Install it: pip install {distribution}"
-        )
-    return Path(spec.origin).parent
 
 
 def _idx(path: Path, header: int) -> np.ndarray:

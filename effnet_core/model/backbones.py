@@ -18,8 +18,8 @@ with warnings.catch_warnings():
     from timm.data import resolve_model_data_config
     from timm.models import EfficientNet
 
-from effnet_core.data.datasets import package_folder
 from effnet_core.errors import InputError
+from effnet_core.files import package_folder
 
 Weights = dict[str, torch.Tensor]
 

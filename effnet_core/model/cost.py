@@ -53,7 +53,7 @@ def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:
 WORTH_KEEPING = 0.05
 
 
-def worth_keeping(stages: Sequence[Stage], depth: int) -> bool:
+def worth_caching(stages: Sequence[Stage], depth: int) -> bool:
     """Whether reading the boundary at a depth, instead of computing it, is worth the disk.
 
     With share p of the forward pass in the prefix, a step costs p + 3 (1 - p) forward passes,

@@ -1,11 +1,12 @@
 """The activations at the frozen boundary: what the trained suffix sees of each image.
 
 A boundary is called with image indices and gives their activations. Three kinds are stacked:
-`Pixels` normalises images, `Stages` puts frozen stages on top of another boundary, and `Kept`
+`Pixels` normalises images, `Stages` puts frozen stages on top of another boundary, and `Cached`
 remembers what another boundary gave, for every epoch and every run that asks for the same.
 """
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,14 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from effnet_core import cache
 from effnet_core.cache import checksum, checksums_path, new_array
+from effnet_core.data.datasets import Dataset
+from effnet_core.data.images import TRANSFORM
 from effnet_core.model.backbones import Backbone
+from effnet_core.model.cost import worth_caching
+from effnet_core.study.design import Settings
+from effnet_core.study.records import Stage
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
 
@@ -72,7 +79,7 @@ class Stages:
         return self.stages(self.below(filled))[: len(indices)]
 
 
-class Kept:
+class Cached:
     """A boundary that remembers, in files that all runs and processes share.
 
     Each image has a row, and beside it a checksum. A row whose checksum does not fit is
@@ -81,7 +88,7 @@ class Kept:
     """
 
     def __init__(self, source: Boundary, path: Path, images: int, device: str) -> None:
-        """Open what is kept, or start it when the first row has been computed.
+        """Open what is cached, or start it when the first row has been computed.
 
         Args:
             source: computes what is not there yet.
@@ -100,7 +107,7 @@ class Kept:
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
         """As the source gives them, to the bit; shape (len(indices), channels, height, width)."""
         missing = np.array([index for index in np.unique(indices) if not self._has(index)])
-        if len(missing) and not self._keep(missing, self.source(missing)):
+        if len(missing) and not self._store(missing, self.source(missing)):
             return self.source(indices)
         # A row is stored in the order of channels-last memory, which training computes in.
         return torch.from_numpy(self.rows[indices]).to(self.device).permute(0, 3, 1, 2)
@@ -111,7 +118,7 @@ class Kept:
             self.trusted[index] = self.checksums[index] == checksum(self.rows[index])
         return bool(self.trusted[index])
 
-    def _keep(self, indices: np.ndarray, activations: torch.Tensor) -> bool:
+    def _store(self, indices: np.ndarray, activations: torch.Tensor) -> bool:
         """Write rows down; whether that could be done."""
         values = np.ascontiguousarray(activations.permute(0, 2, 3, 1).cpu().numpy())
         if not len(self.rows) and not self.impossible:
@@ -149,11 +156,11 @@ class Kept:
                     pass  # zeros: every row is still missing
         except OSError as error:
             self.impossible = True
-            print(f"Activations are not kept but computed anew ({error.strerror}).", flush=True)
+            print(f"Activations are not cached but computed anew ({error.strerror}).", flush=True)
 
 
 def frozen_boundary(
-    pixels: Pixels, prefix: nn.Sequential, freeze: int, batch_size: int, keep: dict[int, Path]
+    pixels: Pixels, prefix: nn.Sequential, freeze: int, batch_size: int, cached: dict[int, Path]
 ) -> Boundary:
     """The boundary of a network whose stem and first `freeze` stages are frozen.
 
@@ -162,17 +169,53 @@ def frozen_boundary(
         prefix: convolution and batch norm of the stem, then one module a stage.
         freeze: 0 gives the images themselves.
         batch_size: images that go through the prefix together.
-        keep: file by depth, for this depth and for shallower ones whose activations may be
+        cached: file by depth, for this depth and for shallower ones whose activations may be
             there already; a deeper one is then computed from the deepest of them.
     """
     boundary: Boundary = pixels
     start = 0
     for depth in range(1, freeze + 1):
-        kept_before = depth in keep and keep[depth].is_file()
-        if depth < freeze and not kept_before:
+        filled = depth in cached and cached[depth].is_file()
+        if depth < freeze and not filled:
             continue
         boundary = Stages(boundary, prefix[start : depth + 2], batch_size)
-        if depth in keep:
-            boundary = Kept(boundary, keep[depth], len(pixels.images), pixels.device)
+        if depth in cached:
+            boundary = Cached(boundary, cached[depth], len(pixels.images), pixels.device)
         start = depth + 2
     return boundary
+
+
+def cached_depths(
+    settings: Settings, dataset: Dataset, backbone: Backbone, stages: list[Stage]
+) -> tuple[dict[int, Path], str]:
+    """The files in which activations are cached, by depth, and a word about this run's own.
+
+    Whatever can change a bit of an activation is part of its file's key.
+    """
+    depth = settings.freeze
+    if depth == 0:
+        return {}, "Nothing is frozen, so there are no activations to cache."
+    if not worth_caching(stages, depth):
+        return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
+    decides = (
+        *(dataset.fingerprint, settings.image_size, TRANSFORM, version("pillow")),
+        *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
+        *(version("torch"), version("timm"), settings.device, settings.threads),
+        *(settings.batch_size, "float32", "channels_last", processor(settings.device)),
+    )
+    files = {
+        n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
+        for n in range(1, depth + 1)
+        if worth_caching(stages, n)
+    }
+    size = 4 * stages[depth].boundary_values * len(dataset)
+    if not cache.make_room(files[depth], size, settings.cache_gb):
+        return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to cache."
+    return files, f"Activations of depth {depth} are cached on disk and shared by all runs."
+
+
+def processor(device: str) -> str:
+    """What PyTorch chooses its algorithms by."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()

@@ -1,1 +1,1 @@
-"""The design of a study, the records of its runs, and the sweep over them."""
+"""What a study is and what a run leaves: the ground that everything else stands on."""

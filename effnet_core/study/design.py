@@ -21,7 +21,8 @@ from effnet_core.errors import InputError
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
 SCHEDULERS = ("plateau", "cosine")
-HEAD_WORDS = {"none": "no extra layers", "mlp": "two extra layers"}
+FACTORS = ["freeze", "head", "scheduler"]
+HEAD_WORDS = {"none": "one linear layer", "mlp": "two linear layers with dropout"}
 
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
@@ -107,7 +108,7 @@ def run_id(freeze: int, head: str, scheduler: str, seed: int) -> str:
 
 
 def describe(freeze: int, head: str, scheduler: str) -> str:
-    """A configuration in words, as in `freeze 2, no extra layers, plateau`."""
+    """A configuration in words, as in `freeze 2, one linear layer, plateau`."""
     return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
 
 

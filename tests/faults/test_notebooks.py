@@ -6,7 +6,7 @@ import pytest
 from test_browser import browser as browser  # noqa: PLC0414  a fixture
 from test_browser import pytestmark as needs_a_browser
 
-from effnet_core.report import run_page
+from effnet_report.pages import run_page
 
 
 def test_no_room_for_the_executed_notebook(clone, tally, small_disk):

@@ -12,7 +12,7 @@ import pytest
 FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 # The study without its classical comparison, which takes longest and is nothing new here.
 SWEEP = """
-    from effnet_core.study import sweep
+    from effnet_report.sweep import sweep
     from effnet_core.study.design import load_study
 
     tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]

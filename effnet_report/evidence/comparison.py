@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 import pandas as pd
+from scipy import stats
 
-from effnet_core.report import published
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.statistics import accuracy_interval
 from effnet_core.study.design import describe
 from effnet_core.study.records import AnyRecord
+from effnet_report.evidence import source
+from effnet_report.evidence.evidence import Evidence
 
-OURS = "this study"
+THIS_STUDY = "this study"
 
 
 def models(evidence: Evidence) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def models(evidence: Evidence) -> pd.DataFrame:
             "images": row.test_images,
             "accuracy": row.accuracy,
         }
-        for row in published.literature(evidence.design.protocol.dataset).itertuples()
+        for row in source.literature(evidence.design.protocol.dataset).itertuples()
     ]
     columns = ["model", "source", "images", "accuracy", "precision", "recall"]
     table = pd.DataFrame(rows, columns=columns)
@@ -44,7 +44,7 @@ def _ours(evidence: Evidence) -> Iterator[dict[str, object]]:
         largest = labels.value_counts(normalize=True).iloc[0]
         yield {
             "model": "always the most frequent class",
-            "source": OURS,
+            "source": THIS_STUDY,
             "images": len(labels),
             "accuracy": 100 * float(largest),
         }
@@ -63,9 +63,19 @@ def _row(model: str, runs: Sequence[AnyRecord]) -> dict[str, object]:
     scores = [record.outcome.test for record in runs]
     return {
         "model": model,
-        "source": OURS,
+        "source": THIS_STUDY,
         "images": scores[0].images,
         "accuracy": fmean(score.accuracy for score in scores),
         "precision": fmean(score.precision for score in scores),
         "recall": fmean(score.recall for score in scores),
     }
+
+
+def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
+    """Wilson's interval for an accuracy measured on a number of images, in per cent.
+
+    Wilson, Journal of the American Statistical Association 22, 1927.
+    """
+    right = round(accuracy / 100 * images)
+    interval = stats.binomtest(right, images).proportion_ci(0.95, method="wilson")
+    return 100 * float(interval.low), 100 * float(interval.high)

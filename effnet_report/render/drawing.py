@@ -9,9 +9,9 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from effnet_core.report import findings
-from effnet_core.report.evidence import Evidence
 from effnet_core.study.design import HEADS, SCHEDULERS
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.render.finding import nothing_yet
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
@@ -40,7 +40,7 @@ def needs_runs(draw: Draw) -> Draw:
 
     @wraps(draw)
     def drawing(evidence: Evidence) -> HTML:
-        return draw(evidence) if evidence.finished else findings.nothing_yet(evidence)
+        return draw(evidence) if evidence.finished else nothing_yet(evidence)
 
     return drawing
 

@@ -4,8 +4,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import number, paragraph, table
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.render.html import number, paragraph, table
 
 
 def machine(evidence: Evidence) -> HTML:

@@ -11,9 +11,14 @@ from typing import Any
 import pandas as pd
 
 from effnet_core import paths
-from effnet_core.report.statistics import configuration_means
 from effnet_core.study import records
-from effnet_core.study.design import Settings, Study, load_design
+from effnet_core.study.design import FACTORS, Settings, Study, load_design
+
+
+def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a configuration: the means of all other columns over its seeds."""
+    rest = runs.drop(columns=["run_id", "seed"], errors="ignore")
+    return rest.groupby(["number", *FACTORS]).mean().reset_index()
 
 
 @dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from effnet_core.report.html import number
-from effnet_core.report.statistics import Estimate
+from effnet_report.inference.statistics import Estimate
+from effnet_report.render.html import number
 
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {

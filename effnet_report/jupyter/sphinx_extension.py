@@ -20,18 +20,18 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import warm
 from effnet_core.study.design import describe, load_design, number
+from effnet_report.jupyter import warm
 
-REPORT = Path(__file__).parent
+REPORT = Path(__file__).parents[1]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # First of all, so it is the first extension: this imports in the meantime what pages need.
-    rooms = {path.stem for path in REPORT.glob("*.py")} - {Path(__file__).stem}
-    warm.start_with(*(f"{__package__}.{room}" for room in rooms))
+    app.add_config_value("effnet_preload", [], "", list)
+    warm.start_with(*app.config.effnet_preload)
     app.add_config_value("effnet_study", "quick", "env", str)
     app.connect("config-inited", choose_study)
     app.connect("builder-inited", tell_pages)
@@ -83,7 +83,7 @@ def outdated_pages(
     runs = {page for page in env.found_docs if page.startswith(f"runs/{study}/")}
     computed = dict.fromkeys(env.found_docs - runs, evidence_of(study))
     if SPEED in computed:  # no study is on it, so no record makes it old
-        computed[SPEED] = digest([paths.bench(), *REPORT.glob("*.py")])
+        computed[SPEED] = digest([paths.bench(), *REPORT.rglob("*.py")])
     linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
     pages = computed | linked
     before = getattr(env, "effnet_pages", {})
@@ -109,7 +109,7 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.csv"),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
-        *REPORT.glob("*.py"),
+        *REPORT.rglob("*.py"),
     ]
     run_pages = sorted(path.name for path in paths.executed(study).glob("*.ipynb"))
     return "\0".join([digest(made_from), *run_pages])

@@ -6,54 +6,57 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.report import claims, comparison, findings, published, statistics
-from effnet_core.report.claims import Judgement
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import link, number, publish, table
-from effnet_core.report.wording import interval
 from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS, Protocol, load_study
+from effnet_report.evidence import comparison, source
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import claims, statistics
+from effnet_report.inference.claims import Judgement
+from effnet_report.inference.wording import interval
+from effnet_report.pages import findings
+from effnet_report.render.finding import nothing_yet
+from effnet_report.render.html import link, number, publish, table
 
-FACTOR_HEADINGS = {"number": "model", "head": "extra layers", "freeze": "frozen stages"}
+FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
 
-def published_results() -> HTML:
-    """The source's Table 1, as published."""
-    frame = published.results()
+def source_results() -> HTML:
+    """The source's Table 1, as it stands there."""
+    frame = source.results()
     order = ["number", "head", "freeze", "scheduler", *QUALITY]
     shown = frame.assign(head=frame["head"].map(HEAD_WORDS))[order]
     return table(
         shown.rename(columns=FACTOR_HEADINGS | QUALITY),
-        "published-results",
-        finding=f"Highest published accuracy: {findings.leaders(frame, 'accuracy')}.",
+        "source-results",
+        finding=f"Highest accuracy in the source: {findings.leaders(frame, 'accuracy')}.",
         caption="Published Table 1, row for row: the best of each cycle, on the validation set.",
         decimals=2,
     )
 
 
-def published_comparison() -> HTML:
-    """The source's Table 2, as published."""
+def source_comparison() -> HTML:
+    """The source's Table 2, as it stands there."""
     names = {"baseline": "baseline", "best_ml": "best classical", "best_dl": "best fine-tuned"}
-    values = published.comparison()
+    values = source.comparison()
     lead = values["best_dl"] - values["best_ml"]
     return table(
         values.rename(names).rename_axis("model").reset_index().rename(columns=QUALITY),
-        "published-comparison",
+        "source-comparison",
         finding=f"The best network is {number(lead)} points above the best classical model.",
         caption="Published Table 2, row for row.",
     )
 
 
-def published_means() -> HTML:
+def source_means() -> HTML:
     """What follows from the source's Table 1 by factor."""
-    means = statistics.factor_means(published.results())
-    return _factor_means(means, "published-means")
+    means = statistics.factor_means(source.results())
+    return _factor_means(means, "source-means")
 
 
 def factor_means(evidence: Evidence) -> HTML:
     """Our test accuracy by factor."""
     if not evidence.finished:
-        return findings.nothing_yet(evidence)
+        return nothing_yet(evidence)
     return _factor_means(statistics.factor_means(evidence.runs), "factor-means")
 
 
@@ -110,7 +113,7 @@ def results(evidence: Evidence) -> HTML:
             "In per cent. Validation chose the epoch; the test set had no say in anything. "
             "Precision, recall and F1 are means over the classes. Several seeds: means over them."
         ),
-        filters=["extra layers", "frozen stages", "scheduler"],
+        filters=["head", "frozen stages", "scheduler"],
     )
 
 
@@ -184,14 +187,16 @@ def protocol(evidence: Evidence) -> HTML:
 
 
 def models(evidence: Evidence) -> HTML:
-    """Table 2: plainest guess, baseline, best classical, best fine-tuned, published."""
+    """Table 2: plainest guess, baseline, best classical, best fine-tuned, published elsewhere."""
     frame = comparison.models(evidence)
-    ours = (frame["source"] == comparison.OURS).sum()
+    ours = (frame["source"] == comparison.THIS_STUDY).sum()
     names = {"low": "from, %", "high": "to, %", "images": "test images"}
     return table(
         frame.rename(columns=QUALITY | names),
         "table-2-comparison",
-        finding=f"{ours} of {len(frame)} models are measured here; the others are published.",
+        finding=(
+            f"{ours} of {len(frame)} models are measured here; the others are published elsewhere."
+        ),
         caption=(
             "Accuracy on the test set with its 95 % interval (Wilson). The published figures rest "
             "on another split and other labels of the same images."
@@ -202,7 +207,7 @@ def models(evidence: Evidence) -> HTML:
 def candidates(evidence: Evidence) -> HTML:
     """The whole grid of classical models, by cross-validated accuracy."""
     if "classical" not in evidence.classical:
-        return findings.nothing_yet(evidence, "classical model")
+        return nothing_yet(evidence, "classical model")
     outcome = evidence.classical["classical"][0].outcome
     frame = pd.DataFrame([candidate.model_dump() for candidate in outcome.candidates])
     frame["options"] = frame["options"].map(_options)
@@ -222,13 +227,13 @@ def candidates(evidence: Evidence) -> HTML:
 
 
 def conclusions(evidence: Evidence) -> HTML:
-    """Each conclusion with its verdict on the published table and on this study."""
-    judged = list(zip(claims.of_published(), claims.of_study(evidence), strict=True))
+    """Each conclusion with its verdict on the source's table and on this study."""
+    judged = list(zip(claims.of_source(), claims.of_study(evidence), strict=True))
     frame = pd.DataFrame(
         {
             "conclusion": theirs.claim.statement,
             "drawn by": "the source" if theirs.key in claims.SOURCES else "this report",
-            "the published table": _verdict(theirs),
+            "the source's table": _verdict(theirs),
             "this study": _verdict(ours),
         }
         for theirs, ours in judged
@@ -248,7 +253,7 @@ def conclusions(evidence: Evidence) -> HTML:
         data=pd.DataFrame(
             {"data": data, **row}
             for data, part in zip(
-                ("published table", "this study"), zip(*judged, strict=True), strict=True
+                ("source's table", "this study"), zip(*judged, strict=True), strict=True
             )
             for row in claims.as_records(list(part))
         ),
@@ -264,7 +269,7 @@ def _verdict(judgement: Judgement) -> Markup:
 def _verdict_files(evidence: Evidence) -> Markup:
     """Links to the verdicts as JSON, which are put beside the pages."""
     files = {
-        "published-claims.json": (claims.of_published(), "on the published table"),
+        "source-claims.json": (claims.of_source(), "on the source's table"),
         "claims.json": (claims.of_study(evidence), "on this study"),
     }
     return Markup(", ").join(
@@ -285,18 +290,19 @@ def methods(evidence: Evidence) -> HTML:
             "p after Holm": j.adjusted_p,
         }
         for data, judged in (
-            ("published table", claims.of_published()),
+            ("source's table", claims.of_source()),
             ("this study", claims.of_study(evidence)),
         )
         for j in judged
     )
     left = (frame["p after Holm"] < 0.05).groupby(frame["data"]).sum()
+    theirs, ours = left["source's table"], left["this study"]
     return table(
         frame,
         "methods",
         finding=(
-            f"After correction for their number, {left['this study']} comparisons of this study "
-            f"and {left['published table']} of the published table stay below 5 %."
+            f"After correction for their number, {ours} comparisons of this study "
+            f"and {theirs} of the source's table stay below 5 %."
         ),
         caption=(
             "n: pairs of configurations, configurations, or images. p: probability of a result at "

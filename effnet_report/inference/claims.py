@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.report import published, statistics
-from effnet_core.report.evidence import Evidence, load
-from effnet_core.report.statistics import Estimate, unknown
-from effnet_core.report.wording import WORDS, Words
 from effnet_core.study.design import load_study
+from effnet_report.evidence import source
+from effnet_report.evidence.evidence import Evidence, load
+from effnet_report.inference import statistics
+from effnet_report.inference.statistics import Estimate, unknown
+from effnet_report.inference.wording import WORDS, Words
 
 Verdict = Literal["supported", "contradicted", "not resolved"]
 Outcome = Literal["better", "worse", "level", "open"]
@@ -79,7 +80,7 @@ class Judgement:
 
 SOURCES = {
     "first": Claim(
-        "Configuration 1 (nothing frozen, no extra layers, plateau) is the best.",
+        "Configuration 1 (nothing frozen, one linear layer, plateau) is the best.",
         "configuration 1 minus the best of the others",
         GAIN,
     ),
@@ -201,16 +202,16 @@ def judge(estimates: Mapping[str, Estimate], margin: float, deep: Depths) -> lis
 
 
 @cache
-def of_published() -> list[Judgement]:
+def of_source() -> list[Judgement]:
     """The claims on the source's own tables: accuracies of the best epoch, on validation."""
-    table = published.comparison()
+    table = source.comparison()
     lead = float(table["best_dl"] - table[["best_ml", "baseline"]].max())
     classical = unknown("no interval: the source does not say on how many images", 0, lead)
     margin = load_study("paper").smallest_effect
-    estimates = _of_accuracy(published.results(), classical)
+    estimates = _of_accuracy(source.results(), classical)
     for key in ("time", "memory", "optimism"):
         estimates[key] = unknown("the source does not report it")
-    return judge(estimates, margin, depths(published.results(), margin))
+    return judge(estimates, margin, depths(source.results(), margin))
 
 
 @cache
@@ -285,7 +286,7 @@ def save(reference: str) -> None:
         InputError: no such study, or a folder can not be written.
     """
     files.write(paths.records(reference) / "claims.json", as_json(of_study(load(reference))))
-    files.write(published.CLAIMS, as_json(of_published()))
+    files.write(source.CLAIMS, as_json(of_source()))
 
 
 def _of_accuracy(runs: pd.DataFrame, classical: Estimate) -> dict[str, Estimate]:

@@ -7,8 +7,11 @@ from IPython.display import HTML
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
-from effnet_core.report import html
-from effnet_core.report.drawing import (
+from effnet_core.study.design import describe
+from effnet_report.evidence.comparison import accuracy_interval
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.render import html
+from effnet_report.render.drawing import (
     INK,
     OURS,
     THEIRS,
@@ -18,10 +21,7 @@ from effnet_core.report.drawing import (
     plain,
     sentences,
 )
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import number
-from effnet_core.report.statistics import accuracy_interval
-from effnet_core.study.design import describe
+from effnet_report.render.html import number
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side

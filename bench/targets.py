@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.report.html import DASH, number, table
+from effnet_report.render.html import DASH, number, table
 
 Bench = dict[str, Any]
 # How far from proportional to the images a run's time may be.

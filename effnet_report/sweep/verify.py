@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from statsmodels.stats.proportion import proportion_confint
-
 from effnet_core import classical, files, paths, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.records import AnyRecord, ClassicalRecord
+from effnet_report.evidence.comparison import accuracy_interval
 
 TOLERANCE = (
     "the repeated test accuracy lies in the 95 % Wilson interval of the recorded one; allowed "
@@ -113,12 +112,11 @@ def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     )
     test = recorded.outcome.test
     again = repeated.outcome.test.accuracy
-    right = round(test.accuracy * test.images / 100)
-    low, high = proportion_confint(right, test.images, method="wilson")
+    low, high = accuracy_interval(test.accuracy, test.images)
     agreement: Literal["equal", "within tolerance", "different"] = "different"
     if _came_out(recorded) == _came_out(repeated):
         agreement = "equal"
-    elif origin and not experiment and 100 * low <= again <= 100 * high:
+    elif origin and not experiment and low <= again <= high:
         agreement = "within tolerance"
     return Comparison(recorded.run_id, origin, agreement, (test.accuracy, again))
 

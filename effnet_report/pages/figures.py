@@ -7,8 +7,12 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 
-from effnet_core.report import comparison, findings, html, published
-from effnet_core.report.drawing import (
+from effnet_core.study.design import FREEZE, HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_report.evidence import comparison, source
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.pages import findings
+from effnet_report.render import html
+from effnet_report.render.drawing import (
     COLOUR,
     INK,
     LINE,
@@ -21,15 +25,14 @@ from effnet_core.report.drawing import (
     needs_runs,
     sentences,
 )
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import number
-from effnet_core.study.design import FREEZE, HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_report.render.finding import nothing_yet
+from effnet_report.render.html import number
 
 
 def stages(evidence: Evidence) -> HTML:
     """The backbone from image to features: parameters, compute, and where each freeze cuts."""
     if evidence.facts is None:
-        return findings.nothing_yet(evidence)
+        return nothing_yet(evidence)
     data = pd.DataFrame([stage.model_dump() for stage in evidence.facts.stages])
     data["parameter_share"] = 100 * data["parameters"] / data["parameters"].sum()
     data["compute_share"] = 100 * data["flop_share"]
@@ -74,11 +77,11 @@ def stages(evidence: Evidence) -> HTML:
     )
 
 
-def published_freezing() -> HTML:
+def source_freezing() -> HTML:
     """The source's accuracies by number of frozen stages."""
     return _freezing(
-        published.results(),
-        "published-freezing",
+        source.results(),
+        "source-freezing",
         "Each point is one run: its best validation accuracy. The line joins the means.",
     )
 
@@ -271,8 +274,8 @@ def models(evidence: Evidence) -> HTML:
     names = [textwrap.fill(name, 30) for name in data["model"]]
     figure = canvas(7.2, 0.9 + 0.5 * len(data))
     axes = figure.subplots()
-    for source, group in data.assign(place=-np.arange(len(data))).groupby("source"):
-        colour, marker = (OURS, "o") if source == comparison.OURS else (THEIRS, "s")
+    for whose, group in data.assign(place=-np.arange(len(data))).groupby("source"):
+        colour, marker = (OURS, "o") if whose == comparison.THIS_STUDY else (THEIRS, "s")
         axes.hlines(group["place"], group["low"], group["high"], color=colour, linewidth=2)
         axes.plot(group["accuracy"], group["place"], marker, color=colour)
     axes.set_yticks([-place for place in range(len(data))], names)

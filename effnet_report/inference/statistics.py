@@ -21,10 +21,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.tools.sm_exceptions import SingularMatrixWarning
 
+from effnet_core.study.design import FACTORS
+from effnet_report.evidence.evidence import configuration_means
+
 LEVEL = 0.95
 POWER = 0.8
 RESAMPLES = 9_999
-FACTORS = ["freeze", "head", "scheduler"]
 FEWEST = 6  # pairs: of fewer, no exact test can reject at 5 %
 
 
@@ -49,12 +51,6 @@ class Estimate:
 def unknown(method: str, n: int = 0, effect: float = math.nan) -> Estimate:
     """An effect without interval, or no effect at all; `method` says why."""
     return Estimate(effect, math.nan, math.nan, math.nan, n, method)
-
-
-def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a configuration: the means of all other columns over its seeds."""
-    rest = runs.drop(columns=["run_id", "seed"], errors="ignore")
-    return rest.groupby(["number", *FACTORS]).mean().reset_index()
 
 
 def _fit(formula: str, table: pd.DataFrame) -> RegressionResultsWrapper:
@@ -275,16 +271,6 @@ def between_images(right: pd.Series, others: pd.Series) -> Estimate:
     return Estimate(effect, low, high, float(test.pvalue), n, method)
 
 
-def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
-    """Wilson's interval for an accuracy measured on a number of images, in per cent.
-
-    Wilson, Journal of the American Statistical Association 22, 1927.
-    """
-    right = round(accuracy / 100 * images)
-    interval = stats.binomtest(right, images).proportion_ci(LEVEL, method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979); NaN stays NaN and is not counted."""
     values = np.asarray(p_values, dtype=float)
@@ -307,7 +293,7 @@ def resolvable(sd: float, pairs: int, seeds: int) -> float:
 
 
 def factor_effects(runs: pd.DataFrame) -> dict[str, Estimate]:
-    """What each choice changes against the plainest: no frozen stages, no extra layers, plateau."""
+    """What each choice changes against freezing nothing, one linear layer and plateau."""
     effects = {f"freeze {n} instead of 0": e for n, e in freeze_contrasts(runs).items()}
     for name, contrast in (
         ("deeper head instead of one layer", ("head", "mlp", "none")),

@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from effnet_core import paths
-from effnet_core.study.design import Settings
+from effnet_core.study.design import HEAD_WORDS, Settings
 from effnet_core.study.records import Epoch, Record, Stage, record_path
 
 # Okabe and Ito's colours: told apart with every kind of colour vision.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"
-HEAD_WORDS = {"none": "no extra layers", "mlp": "2 linear layers with dropout"}
 SCHEDULER_WORDS = {"plateau": "ReduceLROnPlateau", "cosine": "CosineAnnealingLR"}
 TILE = 72
 

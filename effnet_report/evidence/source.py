@@ -5,7 +5,7 @@ import pandas as pd
 from effnet_core import paths
 
 FOLDER = paths.BOOK / "data"
-CLAIMS = FOLDER / "published_claims.json"  # verdicts on the tables, made from them
+CLAIMS = FOLDER / "source_claims.json"  # verdicts on the tables, made from them
 
 
 def results() -> pd.DataFrame:
@@ -16,13 +16,13 @@ def results() -> pd.DataFrame:
         accuracy, precision, recall in per cent, each the best of the training cycle on the
         validation set.
     """
-    table = pd.read_csv(FOLDER / "published_results.csv").rename(columns={"model": "number"})
+    table = pd.read_csv(FOLDER / "source_results.csv").rename(columns={"model": "number"})
     return table.assign(seed=0)
 
 
 def comparison() -> pd.Series:
     """The source's Table 2: accuracy in per cent by method (baseline, best_ml, best_dl)."""
-    return pd.read_csv(FOLDER / "published_comparison.csv", index_col="method")["accuracy"]
+    return pd.read_csv(FOLDER / "source_comparison.csv", index_col="method")["accuracy"]
 
 
 def literature(dataset: str) -> pd.DataFrame:

@@ -1,19 +1,17 @@
 """The sentence that opens each page, made from the records."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup
 
-from effnet_core.report import claims, published, statistics
-from effnet_core.report import comparison as compared
-from effnet_core.report.claims import Judgement
-from effnet_core.report.evidence import Evidence, mean_test_accuracy
-from effnet_core.report.html import definition_list, link, listing, number, paragraph
-from effnet_core.report.wording import size
 from effnet_core.study.design import describe
+from effnet_report.evidence import comparison as compared
+from effnet_report.evidence import source
+from effnet_report.evidence.evidence import Evidence, mean_test_accuracy
+from effnet_report.inference import claims
+from effnet_report.inference.claims import Judgement
+from effnet_report.inference.wording import size
+from effnet_report.render.finding import coverage, finding, nothing_yet
+from effnet_report.render.html import definition_list, listing, number
 
 QUESTIONS = {
     "depth": "How many stages should I freeze?",
@@ -30,13 +28,13 @@ def answer(evidence: Evidence) -> HTML:
         return nothing_yet(evidence)
     s, images = evidence.best_settings, evidence.best[0].outcome.test.images
     accuracy = mean_test_accuracy(evidence.best)
-    low, high = statistics.accuracy_interval(accuracy, images)
+    low, high = compared.accuracy_interval(accuracy, images)
     best = (
         f"Best on the validation set: {describe(s.freeze, s.head, s.scheduler)}. "
         f"It gets {number(accuracy)} % of {images} test images right, which stands for anything "
         f"from {number(low)} to {number(high)} %."
     )
-    return _finding(best, *coverage(evidence))
+    return finding(best, *coverage(evidence))
 
 
 def answers(evidence: Evidence) -> HTML:
@@ -62,17 +60,17 @@ def experiment(evidence: Evidence) -> HTML:
         if facts
         else "images that no run has seen yet"
     )
-    return _finding(
+    return finding(
         f"{design.title}: {len(design.configurations())} configurations of one network, "
         f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}."
     )
 
 
-def source() -> HTML:
+def source_table() -> HTML:
     """What follows from the source's own table."""
-    table = published.results()
-    judged = claims.of_published()
-    return _finding(
+    table = source.results()
+    judged = claims.of_source()
+    return finding(
         f"The source trained {len(table)} configurations once each; {leaders(table, 'accuracy')} "
         f"came out best with {number(table['accuracy'].max(), 2)} % accuracy.",
         _tally(judged, "its own table"),
@@ -85,9 +83,9 @@ def results(evidence: Evidence) -> HTML:
         return nothing_yet(evidence)
     runs = evidence.runs
     scores = evidence.best[0].outcome.test
-    low, high = statistics.accuracy_interval(scores.accuracy, scores.images)
+    low, high = compared.accuracy_interval(scores.accuracy, scores.images)
     optimism = next(j for j in claims.of_study(evidence) if j.key == "optimism")
-    return _finding(
+    return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
         f"One run's {number(scores.accuracy)} % stands for anything from {number(low)} to "
@@ -102,7 +100,7 @@ def comparison(evidence: Evidence) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     judged = next(j for j in claims.of_study(evidence) if j.key == "classical")
-    return _finding(
+    return finding(
         best_of(compared.models(evidence)),
         judged.sentence,
         *coverage(evidence),
@@ -112,8 +110,8 @@ def comparison(evidence: Evidence) -> HTML:
 def best_of(models: pd.DataFrame) -> str:
     """The best of our models on the test set, and the best published one beside it."""
     ranked = models.sort_values("accuracy", ascending=False)
-    ours = ranked[ranked["source"] == compared.OURS]
-    theirs = ranked[ranked["source"] != compared.OURS]
+    ours = ranked[ranked["source"] == compared.THIS_STUDY]
+    theirs = ranked[ranked["source"] != compared.THIS_STUDY]
     if ours.empty:
         return "No model of this study is finished yet."
     top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
@@ -136,7 +134,7 @@ def images(evidence: Evidence) -> HTML:
         return nothing_yet(evidence)
     right = evidence.correct(evidence.finished)
     always, never = int((right == 1).sum()), int((right == 0).sum())
-    return _finding(
+    return finding(
         f"{always} of {len(right)} test images are right in every run and {never} in none; the "
         f"choice of a configuration decides about the other {len(right) - always - never}.",
         *coverage(evidence),
@@ -148,7 +146,7 @@ def conclusions(evidence: Evidence) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     judged = claims.of_study(evidence)
-    return _finding(_tally(judged, "this study"), *coverage(evidence))
+    return finding(_tally(judged, "this study"), *coverage(evidence))
 
 
 def verdicts(evidence: Evidence) -> HTML:
@@ -170,7 +168,7 @@ def reproducibility(evidence: Evidence) -> HTML:
         else "All stem from the same images, the same starting weights and the same code."
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
-    return _finding(
+    return finding(
         f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; they took "
         f"{number(hours, 2)} hours of computing.",
         agreement,
@@ -178,23 +176,10 @@ def reproducibility(evidence: Evidence) -> HTML:
     )
 
 
-def speed(bench: Mapping[str, Any]) -> HTML:
-    """How much time the design takes here, against the way people do it."""
-    sweep = bench.get("sweep", {})
-    if "ratio" not in sweep:
-        return _finding("The comparison with other people's loops was not measured yet.")
-    low, high = (number(lead) for lead in sweep["accuracy_lead_spread"])
-    return _finding(
-        f"A sweep takes {number(100 * sweep['ratio'], 0)} % of the time that the usual loop takes "
-        f"for the same trainings. Mean test accuracy, here minus there, is {low} to {high} points, "
-        "by seed: the images come in another order."
-    )
-
-
 def runs(evidence: Evidence) -> HTML:
     """How many runs there are to look at."""
     pages = sum(evidence.page(settings.run_id) is not None for settings in evidence.planned)
-    return _finding(
+    return finding(
         f"{pages} of {len(evidence.planned)} runs have a page of their own: the executed notebook, "
         "with the images, the model, every epoch and the worst mistakes.",
         *coverage(evidence),
@@ -209,34 +194,9 @@ def leaders(table: pd.DataFrame, column: str) -> str:
 
 def lift(models: pd.DataFrame) -> str:
     """How far the best of our models is above the plainest guess."""
-    ours = models.loc[models["source"] == compared.OURS, "accuracy"]
+    ours = models.loc[models["source"] == compared.THIS_STUDY, "accuracy"]
     above = number(ours.max() - ours.iloc[0])
     return f"The best model of this study is {above} points above guessing the commonest class."
-
-
-def nothing_yet(evidence: Evidence, what: str = "run") -> HTML:
-    """In place of anything that needs a finished run."""
-    return _finding(
-        f"No {what} of study {evidence.reference} has finished yet: there is nothing to show here.",
-        Markup("Start the runs with <code>effnet sweep {}</code>.").format(evidence.design.name),
-    )
-
-
-def coverage(evidence: Evidence) -> Iterator[str]:
-    """A warning when runs are missing, failed or damaged; nothing when all are there."""
-    left = evidence.unfinished
-    if left:
-        numbers = ", ".join(str(n) for n in sorted({settings.number for settings in left}))
-        failed = sum(settings.run_id in evidence.failures for settings in left)
-        yield Markup(
-            "{} of {} runs are not part of this ({} failed): configuration {}. See {}."
-        ).format(
-            len(left),
-            len(evidence.planned),
-            failed,
-            numbers,
-            link("reproducibility.html#missing", "what is missing"),
-        )
 
 
 def _tally(judged: list[Judgement], whose: str) -> str:
@@ -246,7 +206,3 @@ def _tally(judged: list[Judgement], whose: str) -> str:
         f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
         f"{verdicts.count('not resolved')} open."
     )
-
-
-def _finding(*sentences: str) -> HTML:
-    return paragraph(sentences, css="report-finding")

@@ -4,11 +4,11 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML
 
-from effnet_core.report import html
-from effnet_core.report.drawing import INK, canvas, legend, needs_runs, sentences
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import number
 from effnet_core.study.design import FREEZE
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.render import html
+from effnet_report.render.drawing import INK, canvas, legend, needs_runs, sentences
+from effnet_report.render.html import number
 
 
 def front(table: pd.DataFrame, cost: str, quality: str) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
-from effnet_core.study import publish as publishing
-from effnet_core.study import records, sweep
+from effnet_core.study import records
 from effnet_core.study.design import load_study
-from effnet_core.study.sweep import Finished, State, Stop, Task
+from effnet_report.sweep import publish as publishing
+from effnet_report.sweep import sweep
+from effnet_report.sweep.sweep import Finished, State, Stop, Task
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -30,6 +31,8 @@ app = typer.Typer(
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
+# What the notebooks import: their kernels start with it.
+PRELOAD = ("effnet_core.run", "effnet_report.pages.run_page")
 MARKS = {
     State.DONE: "[green]done[/]",
     State.RUNNING: "[cyan]running[/]",
@@ -98,8 +101,9 @@ def _run(pending: list[Task], workers: int, stop: Stop) -> int:
     work_left = total = sum(map(sweep.relative_time, pending))
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     with Progress(*columns, console=console, transient=True) as progress:
+        ended = sweep.execute_all(pending, workers, stop, PRELOAD)
         bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
-        for done, finished in enumerate(sweep.execute_all(pending, workers, stop), start=1):
+        for done, finished in enumerate(ended, start=1):
             failures += bool(finished.error)
             elapsed = time.perf_counter() - start
             work_left -= sweep.relative_time(finished.task)
@@ -172,7 +176,7 @@ def _cell(task: Task, state: State) -> str:
 @app.command()
 def plan(study: StudyName) -> None:
     """Say what a study will cost on this device, before anything is started."""
-    from effnet_core.study.plan import plan as make_plan  # noqa: PLC0415  imports torch
+    from effnet_report.sweep.plan import plan as make_plan  # noqa: PLC0415  imports torch
 
     design = load_study(study)
     with console.status("Counting, and timing a few steps ..."):
@@ -210,7 +214,7 @@ def plan(study: StudyName) -> None:
 @app.command()
 def publish(study: StudyName) -> None:
     """Publish a study: its records, its first seed's notebooks, and the verdicts on them."""
-    from effnet_core.report import claims  # noqa: PLC0415  slow to import, and only here
+    from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
 
     design = load_study(study)
     found, notebooks = publishing.publish(design.name, design.seeds[0])
@@ -225,7 +229,7 @@ def verify(
     sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
 ) -> None:
     """Repeat finished runs, all if not told which, and compare with their records."""
-    from effnet_core import verify as verification  # noqa: PLC0415  imports torch
+    from effnet_report.sweep import verify as verification  # noqa: PLC0415  imports torch
 
     def line(compared: verification.Comparison) -> None:
         recorded, again = compared.accuracy

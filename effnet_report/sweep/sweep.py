@@ -5,7 +5,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -24,9 +24,10 @@ from filelock import FileLock, Timeout
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records, warm
+from effnet_core.study import records
 from effnet_core.study.design import FREEZE, Settings, Study
 from effnet_core.study.records import AnyRecord
+from effnet_report.jupyter import warm
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def automatic_jobs(study: Study) -> int:
     cores = len(os.sched_getaffinity(0))
     if study.protocol.device == "cuda":
         # Only for a GPU: it imports PyTorch. In a process of its own: that gives back its memory.
-        from effnet_core.study.plan import runs_that_fit  # noqa: PLC0415
+        from effnet_report.sweep.plan import runs_that_fit  # noqa: PLC0415
 
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return min(cores, pool.submit(runs_that_fit, study).result())
@@ -198,12 +199,15 @@ def relative_time(task: Task) -> int:
     return len(FREEZE) - (task.settings.freeze if trains else len(FREEZE) // 2)
 
 
-def execute_all(pending: list[Task], jobs: int, stop: Stop) -> Iterator[Finished]:
+def execute_all(
+    pending: list[Task], jobs: int, stop: Stop, preload: Sequence[str] = ()
+) -> Iterator[Finished]:
     """Execute tasks, `jobs` side by side; yields each as it ends, in whatever order.
 
-    A thread a task: all the work is done by its kernel, which is a process.
+    A thread a task: all the work is done by its kernel, which is a process, and starts with
+    the modules of `preload` imported.
     """
-    warm.start_with("effnet_core.run", "effnet_core.report.run_page")
+    warm.start_with(*preload)
     # Costly runs come first in a study (nothing frozen), so the last ones end together.
     waiting = deque(pending)
     running: set[Future[Finished]] = set()

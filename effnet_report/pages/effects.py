@@ -7,8 +7,12 @@ import pandas as pd
 from IPython.display import HTML
 from scipy import stats
 
-from effnet_core.report import html, published, statistics
-from effnet_core.report.drawing import (
+from effnet_core.study.design import FACTORS, HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_report.evidence import source
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import statistics
+from effnet_report.render import html
+from effnet_report.render.drawing import (
     COLOUR,
     INK,
     LINE,
@@ -20,28 +24,26 @@ from effnet_core.report.drawing import (
     needs_runs,
     sentences,
 )
-from effnet_core.report.evidence import Evidence
-from effnet_core.report.html import number
-from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_report.render.html import number
 
 MOST_SEEDS = 20
 
 
 def forest(evidence: Evidence) -> HTML:
-    """Forest plot: what each choice changes, published and ours."""
-    sources = {"published": (published.results(), THEIRS, "s", 0.15)}
+    """Forest plot: what each choice changes, the source and ours."""
+    sources = {"source": (source.results(), THEIRS, "s", 0.15)}
     if evidence.finished:
         sources["this study"] = (evidence.runs, OURS, "o", -0.15)
     figure = canvas(7.2, 4.2)
     axes = figure.subplots()
     found = {}
-    for source, (runs, colour, marker, offset) in sources.items():
-        found[source] = statistics.factor_effects(runs)
-        for place, estimate in enumerate(found[source].values()):
+    for name, (runs, colour, marker, offset) in sources.items():
+        found[name] = statistics.factor_effects(runs)
+        for place, estimate in enumerate(found[name].values()):
             height = offset - place
             axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
-            axes.plot(estimate.effect, height, marker, color=colour, label=source)
-    labels = list(found["published"])
+            axes.plot(estimate.effect, height, marker, color=colour, label=name)
+    labels = list(found["source"])
     margin = evidence.design.smallest_effect
     axes.axvspan(-margin, margin, color="#eeeeee", zorder=0, label="too small to matter")
     axes.axvline(0, color=INK, linewidth=1)
@@ -49,14 +51,15 @@ def forest(evidence: Evidence) -> HTML:
     axes.set_xlabel("change of accuracy, percentage points")
     legend(figure, axes)
     data = pd.DataFrame(
-        {"source": source, "choice": choice, **asdict(estimate)}
-        for source, choices in found.items()
+        {"source": name, "choice": choice, **asdict(estimate)}
+        for name, choices in found.items()
         for choice, estimate in choices.items()
     )
     last = found[list(sources)[-1]]
     clear = [name for name, e in last.items() if e.low > 0 or e.high < 0]
+    whose = "this study" if evidence.finished else "the source's table"
     finding = (
-        f"In {'this study' if evidence.finished else 'the published table'}, accuracy changes "
+        f"In {whose}, accuracy changes "
         f"beyond what chance explains with {len(clear)} of {len(last)} choices"
         f"{': ' if clear else ''}{'; '.join(clear)}."
     )
@@ -66,7 +69,7 @@ def forest(evidence: Evidence) -> HTML:
         finding=finding,
         caption=(
             "Mean change over configurations that agree in the other two factors, with 95 % "
-            "intervals. Left of the line: worse. Published: best validation accuracy of each run. "
+            "intervals. Left of the line: worse. Source: best validation accuracy of each run. "
             "This study: accuracy on the test set."
         ),
         alt=sentences(data, "{source}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
@@ -82,7 +85,7 @@ def main_effects(evidence: Evidence) -> HTML:
     panels = figure.subplots(1, 3, sharey=True, width_ratios=[3, 1.4, 1.4])
     overall = evidence.configurations["accuracy"].mean()
     spans = {}
-    for factor, axes in zip(statistics.FACTORS, panels, strict=True):
+    for factor, axes in zip(FACTORS, panels, strict=True):
         shown = means[means["factor"] == factor]
         axes.plot(range(len(shown)), shown["mean"], "o-", color=OURS)
         axes.axhline(overall, color=THEIRS, linestyle=":")
@@ -152,28 +155,28 @@ def resolving(evidence: Evidence) -> HTML:
     }
     noise = {
         "this study": (statistics.chance(evidence.runs)[0], OURS),
-        "published": (statistics.chance(published.results())[0], THEIRS),
+        "source": (statistics.chance(source.results())[0], THEIRS),
     }
     data = pd.DataFrame(
         {
-            "noise": source,
+            "noise": name,
             "comparison": comparison,
             "seeds": count,
             "smallest_difference": statistics.resolvable(sd, pairs, count),
         }
-        for source, (sd, _) in noise.items()
+        for name, (sd, _) in noise.items()
         for comparison, pairs in curves.items()
         if pairs >= 2
         for count in seeds
     )
     figure = canvas(7.2, 3.8)
     axes = figure.subplots()
-    for source, (_, colour) in noise.items():
+    for name, (_, colour) in noise.items():
         for comparison, line in zip(curves, ("-", "--"), strict=True):
-            shown = data[(data["noise"] == source) & (data["comparison"] == comparison)]
+            shown = data[(data["noise"] == name) & (data["comparison"] == comparison)]
             axes.plot(
                 shown["seeds"], shown["smallest_difference"], line, color=colour,
-                label=f"{comparison} ({source})",
+                label=f"{comparison} ({name})",
             )  # fmt: skip
     margin, done = evidence.design.smallest_effect, len(evidence.design.seeds)
     axes.axhline(margin, color=INK, linewidth=1, linestyle=":", label="smallest that matters")
@@ -199,7 +202,7 @@ def resolving(evidence: Evidence) -> HTML:
         caption=(
             "Smallest true difference that a paired t test at 5 % finds four times out of five, if "
             f"single runs scatter by {number(sd)} points (this study) or "
-            f"{number(noise['published'][0])} (published). Seeds do not help against effects that "
+            f"{number(noise['source'][0])} (source). Seeds do not help against effects that "
             "differ from one configuration to the next."
         ),
         alt=sentences(
@@ -212,16 +215,16 @@ def resolving(evidence: Evidence) -> HTML:
 
 @needs_runs
 def side_by_side(evidence: Evidence) -> HTML:
-    """The published accuracy of every configuration beside ours."""
+    """The source's accuracy of every configuration beside ours."""
     columns = ["number", "freeze", "head", "scheduler", "accuracy"]
-    table = published.results()[columns].merge(
-        evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_published", "")
+    table = source.results()[columns].merge(
+        evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_source", "")
     )
     table = table.rename(columns={"accuracy": "accuracy_here"})
     figure = canvas(7.2, 1 + 0.19 * len(table))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column, colour, marker, title in (
-        (left, "accuracy_published", THEIRS, "s", "published: validation accuracy, %"),
+        (left, "accuracy_source", THEIRS, "s", "source: validation accuracy, %"),
         (right, "accuracy_here", OURS, "o", "this study: test accuracy, %"),
     ):
         axes.hlines(table["number"], table[column].min(), table[column], color="#dddddd")
@@ -233,7 +236,7 @@ def side_by_side(evidence: Evidence) -> HTML:
     left.invert_yaxis()
     finding = "There are too few configurations to compare two orders."
     if len(table) > 2:
-        rank = stats.spearmanr(table["accuracy_published"], table["accuracy_here"])
+        rank = stats.spearmanr(table["accuracy_source"], table["accuracy_here"])
         order = "no common order" if rank.pvalue > 1 - statistics.LEVEL else (
             "a similar order" if rank.statistic > 0 else "opposite orders"
         )  # fmt: skip
@@ -243,14 +246,14 @@ def side_by_side(evidence: Evidence) -> HTML:
         )
     return html.figure(
         figure,
-        "published-and-ours",
+        "source-and-ours",
         finding=finding,
         caption=(
             "Compare orders, not values: the images, the network and the set that was measured on "
             "differ. Rank correlation: Spearman."
         ),
         alt=sentences(
-            table, "{number}: published {accuracy_published:.1f} %, here {accuracy_here:.1f} %"
+            table, "{number}: source {accuracy_source:.1f} %, here {accuracy_here:.1f} %"
         ),
         data=table,
     )

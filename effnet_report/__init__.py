@@ -1,0 +1,1 @@
+"""The report: sweeps over studies, inference from their records, and the pages of the book."""

@@ -1,0 +1,1 @@
+"""From evidence to verdicts: estimates with intervals, and the claims they decide."""

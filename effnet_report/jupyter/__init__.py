@@ -1,0 +1,1 @@
+"""Every hook into somebody else's program: Jupyter's kernels, papermill, Sphinx."""

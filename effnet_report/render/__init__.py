@@ -1,0 +1,1 @@
+"""How a figure, a table and a sentence become HTML."""

@@ -151,7 +151,7 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for folder in ("effnet_core", "notebooks", "studies"):
+        for folder in ("bench", "effnet_core", "effnet_report", "notebooks", "studies"):
             ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
             shutil.copytree(paths.ROOT / folder, root / folder, ignore=ignored)
         (root / "studies" / "tiny.yml").write_text(textwrap.dedent(self.TINY))

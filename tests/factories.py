@@ -57,7 +57,7 @@ def built_book() -> Path:
     """
     root = Path(tempfile.mkdtemp(prefix="effnet-book-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    for part in ("effnet_core", "studies", "book", "_config.yml"):
+    for part in ("bench", "effnet_core", "effnet_report", "studies", "book", "_config.yml"):
         source = paths.ROOT / part
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, root / part)

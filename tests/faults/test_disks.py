@@ -24,7 +24,7 @@ def test_no_room_for_the_record(trainer, truth, tally, small_disk):
 
 ONLY_SAVES_TIME = {
     "checkpoints": "No checkpoint of this epoch",
-    "prefix": "Activations are not kept",
+    "prefix": "Activations are not cached",
 }
 
 

@@ -1,5 +1,6 @@
 """Sweeps and kernels that are killed, stopped, or meet each other."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,8 @@ def test_a_killed_kernel_two_sweeps_and_ctrl_c(clone, truth, tally):
     assert f"{FIRST} stopped" in output
     assert not list(clone.root.glob("results/tiny/*.json"))
 
+    # The first sweep may have left a checkpoint: wait for this sweep's own.
+    shutil.rmtree(clone.root / ".cache" / "checkpoints", ignore_errors=True)
     killed = Sweep(clone)
     killed.wait_for(clone.root, f".cache/checkpoints/tiny/{FIRST}*")
     killed.kernel().kill()

@@ -20,6 +20,11 @@ def records(study: str) -> Path:
     return RESULTS / study
 
 
+def design(study: str) -> Path:
+    """The design that committed records were made by."""
+    return records(study) / "study.yml"
+
+
 def executed(study: str) -> Path:
     """Folder of a study's executed notebooks; under `book/`, where Jupyter Book can see it."""
     return EXECUTED / study

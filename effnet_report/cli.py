@@ -16,7 +16,7 @@ from rich.table import Table
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import load_study
+from effnet_core.study.design import load_study, study_path
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
 from effnet_report.sweep.sweep import Finished, State, Stop, Task
@@ -217,7 +217,7 @@ def publish(study: StudyName) -> None:
     from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
 
     design = load_study(study)
-    found, notebooks = publishing.publish(design.name, design.seeds[0])
+    found, notebooks = publishing.publish(design.name, design.seeds[0], study_path(study))
     claims.save(f"{publishing.PUBLISHED}/{design.name}")
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
 

@@ -158,6 +158,11 @@ def study_names() -> list[str]:
     return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
 
 
+def study_path(name: str) -> Path:
+    """The YAML file of a study: of a name in `studies/`, or the path itself."""
+    return Path(name) if name.endswith((".yml", ".yaml")) else paths.STUDIES / f"{name}.yml"
+
+
 def load_study(name: str) -> Study:
     """Read and validate a study.
 
@@ -167,13 +172,19 @@ def load_study(name: str) -> Study:
     Raises:
         InputError: no such study, or a setting that is unknown or out of range.
     """
-    path = Path(name) if name.endswith((".yml", ".yaml")) else paths.STUDIES / f"{name}.yml"
+    path = study_path(name)
     if not path.is_file():
         known = study_names()
         raise InputError(
             f"There is no study {name!r}{_nearest(name, known)} "
             f"Studies: {', '.join(known)}; or give the path of a .yml file."
         )
+    if path.stem == PUBLISHED:
+        raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
+    return _read_study(path, path.stem)
+
+
+def _read_study(path: Path, name: str) -> Study:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -182,17 +193,21 @@ def load_study(name: str) -> Study:
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
     if "name" in content:
         raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
-    if path.stem == PUBLISHED:
-        raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
     try:
-        return Study.model_validate(content | {"name": path.stem})
+        return Study.model_validate(content | {"name": name})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
 
 
 def load_design(reference: str) -> Study:
-    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`."""
+    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`.
+
+    Committed records have their design beside them: the one in `studies/` may have moved on.
+    """
     name = reference.rsplit("/", 1)[-1]
+    beside = paths.design(reference)
+    if beside.is_file():
+        return _read_study(beside, name)
     variant_of = name.rsplit("-", 1)[0]
     return load_study(variant_of if variant_of in study_names() else name)
 

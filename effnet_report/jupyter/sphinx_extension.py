@@ -107,6 +107,7 @@ def evidence_of(study: str) -> str:
     made_from = [
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
+        paths.design(study),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
         *REPORT.rglob("*.py"),

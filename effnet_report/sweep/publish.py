@@ -11,8 +11,8 @@ from effnet_core.study import records
 from effnet_core.study.design import PUBLISHED
 
 
-def publish(study: str, first_seed: int) -> tuple[int, int]:
-    """Copy all valid records, and the first seed's executed notebooks.
+def publish(study: str, first_seed: int, design: Path) -> tuple[int, int]:
+    """Copy all valid records, their design, and the first seed's executed notebooks.
 
     Returns:
         Number of records and of notebooks copied.
@@ -28,6 +28,7 @@ def publish(study: str, first_seed: int) -> tuple[int, int]:
     target = f"{PUBLISHED}/{study}"
     paths.records(target).mkdir(parents=True, exist_ok=True)
     paths.executed(target).mkdir(parents=True, exist_ok=True)
+    shutil.copy2(design, paths.design(target))
     notebooks = 0
     for record in found:
         path = records.record_path(study, record.run_id)

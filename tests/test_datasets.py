@@ -34,7 +34,7 @@ def test_elpv_is_the_published_data_set():
     assert np.bincount(dataset.labels).tolist() == [1508 + 295, 106 + 715]
     assert dataset.classes == ["functional", "defective"]
     assert len(set(dataset.names)) == len(dataset) == len(dataset.images) == 2624
-    assert set(dataset.groups) == {"mono", "poly"}
+    assert set(dataset.subgroups) == {"mono", "poly"}
     assert all(path.is_file() for path in dataset.images)
     assert Image.open(dataset.images[0]).size == (300, 300)
 

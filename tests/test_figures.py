@@ -55,7 +55,7 @@ def known_images(monkeypatch):
         classes=["functional", "$defective$"],
         labels=(np.arange(len(names)) % 10 < 3).astype(np.int64),
         names=names,
-        groups=["mono" if n % 2 else "poly" for n in range(len(names))],
+        subgroups=["mono" if n % 2 else "poly" for n in range(len(names))],
         images=chance.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
     )
     monkeypatch.setattr(images, "load_dataset", lambda *_: dataset)

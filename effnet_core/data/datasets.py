@@ -30,16 +30,19 @@ class Dataset:
         classes: name of each class; a label is an index into it.
         labels: shape (N,), int64.
         names: a unique name for each image, shown in the report.
-        groups: a known subgroup of each image (for `elpv` the cell type), or empty.
+        subgroups: a known kind of each image (for `elpv` the cell type), or empty.
         images: N files, or the pixels themselves, shape (N, height, width), uint8.
+        groups: shape (N,), int64: images with one number show one object, and stay in one part
+            of a split; None if each image stands for itself.
     """
 
     name: str
     classes: list[str]
     labels: np.ndarray
     names: list[str]
-    groups: list[str]
+    subgroups: list[str]
     images: Sequence[Path] | np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,7 +89,7 @@ def elpv() -> Dataset:
         classes=["functional", "defective"],
         labels=(table["probability"] >= 0.5).to_numpy().astype(np.int64),
         names=[Path(path).stem for path in table["path"]],
-        groups=table["cell"].tolist(),
+        subgroups=table["cell"].tolist(),
         images=[folder / path for path in table["path"]],
     )
 
@@ -166,7 +169,7 @@ def imagefolder(data_dir: str | None) -> Dataset:
         classes=[folder.name for folder in folders],
         labels=np.array(labels, dtype=np.int64),
         names=[file.relative_to(root).as_posix() for file in files],
-        groups=[],
+        subgroups=[],
         images=files,
     )
 
@@ -208,7 +211,7 @@ def _from_pixels(name: str, classes: list[str], pixels: np.ndarray, labels: np.n
         classes=classes,
         labels=labels.astype(np.int64),
         names=[f"{name}-{index:0{width}d}" for index in range(len(labels))],
-        groups=[],
+        subgroups=[],
         images=pixels,
     )
 

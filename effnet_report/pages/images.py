@@ -155,9 +155,9 @@ def by_group(evidence: Evidence) -> HTML:
     dataset = _dataset(evidence)
     if dataset is None:
         return _no_images(evidence)
-    if not dataset.groups:
+    if not dataset.subgroups:
         return html.paragraph([f"Data set {dataset.name} names no subgroups of its images."])
-    groups = dict(zip(dataset.names, dataset.groups, strict=True))
+    groups = dict(zip(dataset.names, dataset.subgroups, strict=True))
     rows = []
     for record in evidence.finished:
         right = evidence.correct([record])

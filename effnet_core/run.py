@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from effnet_core import paths
 from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
@@ -156,8 +157,11 @@ def load_data(run: Run) -> Data:
     settings = run.settings
     with run.clock.phase("data"):
         dataset = load_dataset(settings.dataset, settings.data_dir)
-        parts = split_dataset(dataset, settings)
         images = load_images(dataset, settings.image_size)
+        first = first_of_equals(images)
+        if told := tell_duplicates(dataset, first):
+            print(told)
+        parts = split_dataset(dataset, settings, first)
     return Data(dataset, images, parts)
 
 

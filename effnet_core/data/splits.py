@@ -31,20 +31,31 @@ class Split:
         return digest.hexdigest()
 
 
-def split_dataset(dataset: Dataset, settings: Settings) -> Split:
+def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None = None) -> Split:
     """The split of a run.
+
+    Args:
+        first: as of `first_of_equals`: a copy goes where the first of its kind goes, and makes
+            a subset larger. None where it is enough to know the sizes of the parts.
 
     Raises:
         InputError: a class has too few images to be in all three parts.
     """
-    return split(
-        dataset.labels,
+    first = np.arange(len(dataset)) if first is None else first
+    originals = np.unique(first)
+    parts = split(
+        dataset.labels[originals],
         dataset.classes,
         seed=settings.seed,
         test_share=settings.test_share,
         validation_share=settings.validation_share,
         max_images=settings.max_images,
     )
+    train, validation, test = (
+        np.flatnonzero(np.isin(first, originals[part]))
+        for part in (parts.train, parts.validation, parts.test)
+    )
+    return Split(train, validation, test)
 
 
 def split(

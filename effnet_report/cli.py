@@ -74,11 +74,13 @@ def sweep_command(
         if stop.soon:
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)
-    elif State.FAILED not in states.values():
-        console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
-    if failures or (State.FAILED in states.values() and not retry_failed):
-        console.print(f"[red]Some runs failed.[/] See `effnet status {study}`.")
+    # Looked up, not counted: whatever happened meanwhile, success means that all are there.
+    missing = [task for task in everything if sweep.state(task) is not State.DONE]
+    if missing or failures:
+        console.print(f"[red]{len(missing)} runs are not done.[/] See `effnet status {study}`.")
         raise typer.Exit(1)
+    if not pending:
+        console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
 
 
 def _reference(study: str) -> str:

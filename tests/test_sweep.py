@@ -3,6 +3,8 @@
 import json
 import os
 
+from filelock import FileLock
+
 from effnet_core.study.design import load_study
 from effnet_report.sweep import sweep
 
@@ -61,6 +63,16 @@ def test_a_failed_run_is_told_and_taken_up_again(clone):
     taken_up = clone.run("effnet", "sweep", "tiny", "--retry-failed")
     assert taken_up.returncode == 0, taken_up.stdout
     assert "3 done" in clone.run("effnet", "status", "tiny").stdout
+
+
+def test_a_sweep_with_runs_missing_does_not_succeed(clone):
+    place = clone.root / "results/tiny/.locks/21-freeze5-none-plateau-seed0.lock"
+    place.parent.mkdir(parents=True)
+    with FileLock(place):
+        result = clone.run("effnet", "sweep", "tiny")
+    assert result.returncode == 1
+    assert "is being trained by another process: left to it" in result.stdout
+    assert "1 runs are not done" in result.stdout
 
 
 def test_jobs_follow_the_cores_and_the_threads():

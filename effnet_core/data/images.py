@@ -14,6 +14,8 @@ from effnet_core.errors import InputError
 # Part of the cache key: change it whenever `decode` gives other pixels.
 TRANSFORM = "exif-rgb-bicubic-squash-1"
 
+# Formats of pictures. Pillow knows more, and starts another program, Ghostscript, for some.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow would clip their values at 255 and so turn most such images white.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
@@ -88,7 +90,7 @@ def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
     if isinstance(image, np.ndarray):
         return _square(Image.fromarray(image), size)
     try:
-        with Image.open(image) as opened:
+        with Image.open(image, formats=FORMATS) as opened:
             if opened.mode in DEEP_MODES:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
             return _square(ImageOps.exif_transpose(opened), size)

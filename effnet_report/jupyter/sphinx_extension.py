@@ -7,6 +7,7 @@ site, in their environment.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from effnet_report.jupyter import warm
 REPORT = Path(__file__).parents[1]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
+# What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
+SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -136,13 +139,39 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
         notebook = nbformat.v4.new_notebook()
     if not (notebook.cells and notebook.cells[0].source.startswith("# ")):
         notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {run}", id="run-page-title"))
+    _only_show(notebook)
     top = notebook.cells[0]
     heading, _, text = top.source.partition("\n")
     heading = title(notebook) or heading
     top.source = "\n\n".join([heading, " · ".join(links(study, run, page)), text])
-    # A run that failed at its start has not learned its language yet.
-    notebook.metadata.setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
+    # Nothing else: a notebook's metadata can change how Sphinx reads it.
+    python = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook.metadata = nbformat.from_dict({"language_info": python})
     source[0] = nbformat.writes(notebook)
+
+
+def _only_show(notebook: nbformat.NotebookNode) -> None:
+    """Leave text, code and outputs of an executed notebook, and nothing that a build acts on.
+
+    A notebook may come from somebody else. Directives, roles, links and images in its Markdown
+    could put any file of the building machine onto the page; without their brackets and fences
+    they are text.
+    """
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type in ("code", "markdown")]
+    for cell in notebook.cells:
+        cell.pop("attachments", None)
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata.get("tags", [])})
+        if cell.cell_type == "markdown":
+            acts = r"[\\{\[<]|`{3,}|[~:]{3,}|^---"
+            cell.source = re.sub(
+                acts, lambda found: "".join(f"\\{c}" for c in found[0]), cell.source, flags=re.M
+            )
+            continue
+        for output in cell.outputs:
+            output.metadata = nbformat.from_dict({})
+            if "data" in output:
+                shown = {kind: data for kind, data in output.data.items() if kind in SHOWN}
+                output.data = nbformat.from_dict(shown)
 
 
 def title(notebook: nbformat.NotebookNode) -> str:

@@ -10,18 +10,23 @@ import gc
 import logging
 import os
 import signal
+from contextlib import suppress
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import get_temp_dir
 from threading import Thread
 from typing import Any
 
+import psutil
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "effnet-warm"
-# The kernels of this process, by connection file.
+# The running kernels of this process, and how others ended that ended badly, by connection file.
 KERNELS: dict[str, BaseProcess] = {}
+STATUS: dict[str, int] = {}
+# What Python reports of a process whose forking parent was killed.
+ORPHANED = 255
 
 
 def start_with(*modules: str) -> None:
@@ -43,6 +48,9 @@ def _share_the_parent() -> None:
 class WarmProvisioner(LocalProvisioner):
     """Starts a kernel by forking; everything else is as with Jupyter's own kernels."""
 
+    _connection = ""
+    _itself: psutil.Process
+
     async def pre_launch(self, **options: Any) -> dict[str, Any]:
         # Sockets in a folder of this process's own, where nobody else can connect. Ports are
         # chosen before they are taken: of four kernels that start together, two choose the same
@@ -58,11 +66,31 @@ class WarmProvisioner(LocalProvisioner):
         process = get_context("forkserver").Process(
             target=_be_a_kernel, args=arguments, daemon=True
         )
-        process.start()
+        try:
+            process.start()
+            self._itself = psutil.Process(process.pid)
+        except (OSError, EOFError, psutil.NoSuchProcess) as error:
+            raise RuntimeError(f"no kernel could be forked ({error})") from None
+        self._connection = connection
         KERNELS[connection] = process
         self.process = _Process(process)  # type: ignore[assignment]  # enough of a Popen
         self.pid = process.pid
         return self.connection_info
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Of a kernel that was told to end: see that it has, and close what was held for it."""
+        await super().cleanup(restart)
+        self.process = None
+        process = KERNELS.pop(self._connection, None)
+        if process is None:
+            return
+        with suppress(psutil.NoSuchProcess):  # an orphan may go on; nobody else would end it
+            self._itself.kill()
+            psutil.wait_procs([self._itself], timeout=10)
+        process.join()
+        if process.exitcode:
+            STATUS[self._connection] = process.exitcode
+        process.close()
 
 
 class _Process:
@@ -91,10 +119,20 @@ class _Process:
         self.send_signal(signal.SIGKILL)
 
 
+class OrphanedError(Exception):
+    """A kernel was lost through no fault of its own."""
+
+
 def how_it_ended(connection: str) -> str:
-    """Why a kernel that died is gone, in words."""
-    code = KERNELS[connection].exitcode
-    if code is None or code >= 0:
+    """Why a kernel that died is gone, in words.
+
+    Raises:
+        OrphanedError: with all others, because the process was killed that had forked them.
+    """
+    code = STATUS.pop(connection, 0)
+    if code == ORPHANED:
+        raise OrphanedError("the parent of all kernels was killed")
+    if code >= 0:
         return f"The kernel ended by itself, with status {code}."
     name = signal.Signals(-code).name
     reason = ", probably for memory" if name == "SIGKILL" else ""
@@ -104,7 +142,8 @@ def how_it_ended(connection: str) -> str:
 def kill_all() -> None:
     """End all kernels of this process at once."""
     for process in list(KERNELS.values()):
-        process.kill()
+        with suppress(ValueError):  # it has just ended, and was closed
+            process.kill()
 
 
 def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str, str]) -> None:
@@ -123,8 +162,8 @@ def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str
 
 
 def _end_with_the_sweep() -> None:
-    """A kernel must not go on training unseen: its forking parent lives as long as it does."""
-    sweep = parent_process()
-    if sweep:
-        sweep.join()
-        os._exit(1)
+    """A kernel must not go on training unseen: it ends with the sweep, or its forking parent."""
+    sweep, forked_by = parent_process(), os.getppid()
+    while sweep and sweep.is_alive() and os.getppid() == forked_by:
+        sweep.join(1)
+    os._exit(1)

@@ -279,7 +279,7 @@ def _executed(task: Task, stop: Stop) -> str:
     try:
         working.parent.mkdir(parents=True, exist_ok=True)
         place.parent.mkdir(parents=True, exist_ok=True)
-        error = _twice_if_it_does_not_start(lambda: _execute_notebook(task, working))
+        error = _twice_if_no_fault_of_the_run(lambda: _execute_notebook(task, working))
         # Moved when it has ended: the book never meets half a notebook.
         if working.is_file() and not stop.now:
             working.replace(place)
@@ -314,8 +314,8 @@ def _execute_notebook(task: Task, output: Path) -> str:
     return ""
 
 
-def _twice_if_it_does_not_start(attempt: Callable[[], str]) -> str:
-    """Starting a kernel can fail for no fault of the run, so it gets one more chance."""
+def _twice_if_no_fault_of_the_run(attempt: Callable[[], str]) -> str:
+    """A kernel that did not start, or was lost with its parent, gets one more chance."""
     for _ in range(2):
         try:
             return attempt()

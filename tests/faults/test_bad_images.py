@@ -3,11 +3,12 @@
 import os
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from effnet_core.data.datasets import imagefolder
 from effnet_core.data.images import decode, load_images
@@ -131,6 +132,24 @@ def test_damaged_images_are_named_or_read_never_worse(tmp_path, tally, suffix):
         except InputError as error:
             assert f"x.{suffix} can not be read" in str(error)  # noqa: PT017
         tally["bad images"] += 1
+
+
+def test_a_picture_never_starts_a_program(tmp_path, tally, monkeypatch):
+    started = tmp_path / "started"
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it is looked for again
+    picture = tmp_path / "x.jpg"
+    Image.new("RGB", (9, 9)).save(picture, format="EPS")
+    with pytest.raises(InputError, match=r"x\.jpg can not be read as an image"):
+        decode(picture, 8)
+    assert not started.exists()
+    with suppress(Exception), Image.open(picture) as opened:  # as it would have been
+        opened.load()
+    assert started.exists()
+    tally["pictures that start a program"] += 1
 
 
 def test_colours_of_printers_palettes_and_animations(tmp_path):

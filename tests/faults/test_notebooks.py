@@ -1,11 +1,18 @@
 """No room for the executed notebook, and names that would be code in it."""
 
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import pytest
+from docutils.core import publish_string
+from myst_nb.docutils_ import Parser
 from test_browser import browser as browser  # noqa: PLC0414  a fixture
 from test_browser import pytestmark as needs_a_browser
 
+from effnet_core import paths
+from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import run_page
 
 
@@ -22,6 +29,65 @@ def test_no_room_for_the_executed_notebook(clone, tally, small_disk):
     names = {name.rsplit("/", 1)[-1] for name in clone.files()}
     assert {"25-freeze6-none-plateau-seed0.json", "25-freeze6-none-plateau-seed0.ipynb"} <= names
     tally["full disks"] += 1
+
+
+SECRET = "the builder's own"
+GRABS = {
+    "directive": "```{literalinclude} SECRET\n```",
+    "directive in a list": "- x\n\n  ~~~~{include} SECRET\n  ~~~~",
+    "escaped brackets": "\\```\\{include} SECRET\n```\n\n> ```{include} SECRET\n> ```",
+    "restructured text": "```{eval-rst}\n.. literalinclude:: SECRET\n```",
+    "table": "```{csv-table}\n:file: SECRET\n```",
+}
+
+
+def read_by_sphinx(source: str, folder: Path) -> str:
+    """What an executed notebook becomes, in the reader's XML, where files were asked for."""
+    quiet = {"report_level": 5, "nb_execution_mode": "off", "file_insertion_enabled": True}
+    quiet["nb_output_folder"] = str(folder / "outputs")
+    return publish_string(
+        source, parser=Parser(), writer_name="xml", settings_overrides=quiet
+    ).decode()
+
+
+@pytest.mark.parametrize("grab", GRABS.values(), ids=GRABS.keys())
+def test_a_run_page_takes_no_file_of_the_builder(tmp_path, tally, monkeypatch, grab):
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path / "runs")
+    page = paths.executed("quick") / "x.ipynb"
+    page.parent.mkdir(parents=True)
+    cell = grab.replace("literalinclude", "include").replace("SECRET", str(secret))
+    notebook = nbformat.v4.new_notebook(
+        metadata={"mystnb": {"execution_mode": "force"}, "orphan": True},
+        cells=[
+            nbformat.v4.new_markdown_cell("# A run\n\nIts `code` and text."),
+            nbformat.v4.new_markdown_cell(cell),
+            nbformat.v4.new_raw_cell(SECRET, metadata={"raw_mimetype": "text/html"}),
+            nbformat.v4.new_code_cell(
+                "x",
+                outputs=[nbformat.v4.new_output("display_data", {"text/markdown": SECRET})],
+                metadata={"mystnb": {"figure": {"caption": cell}}},
+            ),
+        ],
+    )
+    source = [nbformat.writes(notebook)]
+    page.write_text(source[0])
+    app = SimpleNamespace(config=SimpleNamespace(effnet_study="quick"))
+    sphinx_extension.link_run_page(app, "runs/quick/x", source)
+    shown = read_by_sphinx(source[0], tmp_path)
+    assert SECRET not in shown
+    assert "<literal>code</literal> and text" in shown
+    tally["pages that ask for files"] += 1
+
+
+def test_unguarded_such_a_page_would_take_it(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    cell = nbformat.v4.new_markdown_cell(f"```{{include}} {secret}\n```")
+    assert SECRET in read_by_sphinx(
+        nbformat.writes(nbformat.v4.new_notebook(cells=[cell])), tmp_path
+    )
 
 
 EVIL = "<img src=x onerror=\"document.title='broken into'\">"

@@ -157,6 +157,20 @@ def test_a_killed_kernel_two_sweeps_and_ctrl_c(clone, truth, tally):
     tally["sweeps side by side"] += 1
 
 
+def test_the_parent_of_all_kernels_is_killed(clone, truth, tally):
+    sweep = Sweep(clone)
+    sweep.wait_for(clone.root, f".cache/checkpoints/tiny/{FIRST}*")
+    (parent,) = [p for p in sweep.below.values() if p.pid == sweep.kernel().ppid()]
+    parent.kill()
+    status, output = sweep.end()
+    assert status == 0, output
+    trained = [line for line in output.splitlines() if line.endswith(" trained")]
+    assert trained == [f"{FIRST} trained", f"{SECOND} trained"]
+    check(clone, truth, tally, complete=True)
+    assert not list(clone.root.glob("results/tiny/*.failed.json"))
+    tally["kills of the kernels' parent"] += 1
+
+
 def test_ctrl_c_once_finishes_what_has_begun(clone, truth, tally):
     sweep = Sweep(clone)
     sweep.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from effnet_core import paths
+from effnet_core.data.datasets import Dataset
 from effnet_core.study import records
 from effnet_core.study.design import Settings, load_study
 from effnet_core.study.records import (
@@ -184,6 +186,19 @@ def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalR
     )
     records.save(record, data)
     return record
+
+
+def dataset(counts: Sequence[int]) -> Dataset:
+    """Blank images in mixed order, so many of each class."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    return Dataset(
+        name="made-up",
+        classes=[f"class {number}" for number in range(len(counts))],
+        labels=labels.astype(np.int64),
+        names=[f"image {number}" for number in range(len(labels))],
+        subgroups=[],
+        images=np.zeros((len(labels), 8, 8), np.uint8),
+    )
 
 
 def write_notebook(settings: Settings) -> None:

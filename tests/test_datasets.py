@@ -75,6 +75,7 @@ def test_fashion_mnist_is_read_from_debians_files(debian):
     assert np.array_equal(dataset.images, pixels)
     assert np.array_equal(dataset.labels, labels)
     assert dataset.classes[dataset.labels[0]] == "Ankle boot"
+    assert dataset.official_test.tolist() == [False] * 6 + [True] * 4
     assert len(set(dataset.names)) == 10
 
 

@@ -9,7 +9,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import design
 from effnet_core.study.design import load_study, number, override_lines, read_settings, run_id
 
-STUDIES = ["elpv", "paper", "quick"]
+STUDIES = ["elpv", "fashion", "paper", "quick"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
 
 # Columns "Additional layers", "N-Freeze" and "Scheduler" of the source's Table 1, row by row.
@@ -102,7 +102,7 @@ def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"study": "quik"}, ["'quik'", "did you mean 'quick'?", "elpv, paper, quick"]),
+        ({"study": "quik"}, ["'quik'", "did you mean 'quick'?", "elpv, fashion, paper, quick"]),
         ({"study": 3}, ["study = 3", "'quick'"]),
         ({"frieze": 2}, ["'frieze'", "did you mean 'freeze'?", "scheduler"]),
         ({"zzz": 2}, ["no setting 'zzz'. Valid names: ", "freeze, head, scheduler, seed"]),
@@ -122,6 +122,9 @@ def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
         ({"learning_rate": float("inf")}, ["learning_rate = inf", "finite"]),
         ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),
         ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
+        ({"folds": 1}, ["folds is 0, or 2 and more"]),
+        ({"folds": 4, "official_test": True}, ["with official_test: true it is 0"]),
+        ({"train_images": -1}, ["train_images = -1", "greater than or equal to 0"]),
         ({"device": "gpu"}, ["device = 'gpu'", "'cpu' or 'cuda'"]),
     ],
 )
@@ -161,6 +164,7 @@ def test_a_study_of_your_own_is_a_file(tmp_path):
         ("title: t\nseeds: [0]\nprotocol: {epoch: 3}", ["did you mean 'epochs'?", "image_size"]),
         (f"title: t\nseeds: [0]\nfactors: {{heads: [mlp]}}\n{PROTOCOL}", ["did you mean 'head'?"]),
         (f"title: t\nseeds: [0]\nfactors: {{head: []}}\n{PROTOCOL}", ["factors.head = []"]),
+        ("title: t\nseeds: [0]\nprotocol: {image_size: 32, folds: 1}", ["folds is 0, or 2"]),
         (f"title: t\nseeds: [0]\nfactors: {{freeze: [7]}}\n{PROTOCOL}", ["factors.freeze.0 = 7"]),
     ],
 )

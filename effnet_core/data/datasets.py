@@ -5,7 +5,7 @@ import hashlib
 import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Dataset:
         images: N files, or the pixels themselves, shape (N, height, width), uint8.
         groups: shape (N,), int64: images with one number show one object, and stay in one part
             of a split; None if each image stands for itself.
+        official_test: shape (N,), bool: which images its authors keep for testing; None if they
+            name none.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Dataset:
     subgroups: list[str]
     images: Sequence[Path] | np.ndarray
     groups: np.ndarray | None = None
+    official_test: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,12 +116,13 @@ def fashion_mnist() -> Dataset:
     parts = ("train", "t10k")
     pixels = [_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16) for part in parts]
     labels = [_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8) for part in parts]
-    return _from_pixels(
+    dataset = _from_pixels(
         "fashion_mnist",
         list(FashionMNIST.classes),
         np.concatenate(pixels).reshape(-1, 28, 28),
         np.concatenate(labels),
     )
+    return replace(dataset, official_test=np.repeat([False, True], [len(p) for p in labels]))
 
 
 def digits() -> Dataset:

@@ -1,17 +1,19 @@
-"""Which image is for what: a test set that is the same for all runs, the rest by seed."""
+"""Which image is for what. A seed fixes it, and all configurations of a seed share it."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings
 
-# Fixes the subset and the test set for all runs of all studies; a run's own seed never does.
+# Fixes the subset, the fixed test set and the folds of all studies; a run's own seed never does.
 HELD_OUT_SEED = 0
 
 
@@ -32,81 +34,136 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None = None) -> Split:
-    """The split of a run.
+    """The split of a run: first the test images, then train and validation from the rest.
+
+    The test images are one of three: a share that is the same for all seeds; with `folds`, fold
+    seed mod `folds`, so that over so many seeds every image is a test image once; with
+    `official_test`, those that the data set names. Every other part is stratified, and keeps
+    groups together.
 
     Args:
         first: as of `first_of_equals`: a copy goes where the first of its kind goes, and makes
-            a subset larger. None where it is enough to know the sizes of the parts.
+            a subset larger; copies of official test images are left out of the others. None
+            where it is enough to know the sizes of the parts.
 
     Raises:
-        InputError: a class has too few images to be in all three parts.
+        InputError: a class has too few images to be in all three parts; too few images for
+            `train_images`; the data set names no test images.
     """
     first = np.arange(len(dataset)) if first is None else first
-    originals = np.unique(first)
-    parts = split(
-        dataset.labels[originals],
-        dataset.classes,
-        seed=settings.seed,
-        test_share=settings.test_share,
-        validation_share=settings.validation_share,
-        max_images=settings.max_images,
-    )
-    train, validation, test = (
-        np.flatnonzero(np.isin(first, originals[part]))
-        for part in (parts.train, parts.validation, parts.test)
-    )
-    return Split(train, validation, test)
-
-
-def split(
-    labels: np.ndarray,
-    classes: Sequence[str],
-    *,
-    seed: int,
-    test_share: float = 0.25,
-    validation_share: float = 0.25,
-    max_images: int = 0,
-) -> Split:
-    """Stratified split into train, validation and test.
-
-    Args:
-        labels: class index of each image, shape (N,).
-        classes: name of each class, for the error message.
-        seed: fixes the train/validation split only.
-        test_share: share of the images that no choice ever sees.
-        validation_share: share of the rest; 0.25 is the source's train : validation 3 : 1.
-        max_images: take a stratified subset of this size first; 0 takes all.
-
-    Raises:
-        InputError: a class has too few images to be in all three parts.
-    """
-    everything = np.arange(len(labels))
+    dataset = _with_copies_in_one_group(dataset, first)
+    labels, indices = dataset.labels, np.unique(first)
     try:
-        if 0 < max_images < len(labels):
-            everything, _ = _stratified(everything, labels, max_images, HELD_OUT_SEED)
-        rest, test = _stratified(everything, labels, 1 - test_share, HELD_OUT_SEED)
-        train, validation = _stratified(rest, labels, 1 - validation_share, seed)
+        if 0 < settings.max_images < len(indices):
+            indices, _ = _draw(indices, labels, settings.max_images, HELD_OUT_SEED)
+        rest, test = _hold_out_test(dataset, indices, first, settings)
+        train, validation = _hold_out_validation(dataset, rest, settings)
     except ValueError as error:  # scikit-learn's refusal to stratify
-        raise _too_few(labels[everything], classes, str(error)) from None
+        raise _too_few(dataset, indices, str(error)) from None
     for part in (train, validation, test):
-        if len(np.unique(labels[part])) < len(classes):
-            raise _too_few(labels[everything], classes, "it would be missing from one part")
+        _check_classes(dataset, indices, part, "it would be missing from one part")
+    train, validation, test = (
+        np.flatnonzero(np.isin(first, part)) for part in (train, validation, test)
+    )
+    if settings.official_test and dataset.official_test is not None:
+        test = test[dataset.official_test[test]]
     return Split(train, validation, test)
 
 
-def _stratified(
-    indices: np.ndarray, labels: np.ndarray, size: float, seed: int
+def _with_copies_in_one_group(dataset: Dataset, first: np.ndarray) -> Dataset:
+    """The same images, groups that share a picture being one."""
+    if dataset.groups is None:
+        return dataset
+    _, groups = np.unique(dataset.groups, return_inverse=True)
+    links = coo_array((np.ones(len(first)), (groups, groups[first])), shape=(groups.max() + 1,) * 2)
+    _, joined = connected_components(links, directed=False)
+    return replace(dataset, groups=joined[groups])
+
+
+def _hold_out_test(
+    dataset: Dataset, indices: np.ndarray, first: np.ndarray, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The rest and the test images."""
+    if settings.official_test:
+        if dataset.official_test is None:
+            raise InputError(
+                f"official_test: data set {dataset.name} does not say which images are for "
+                "testing. Set official_test to false; a share or folds are then held out."
+            )
+        official = np.isin(indices, first[dataset.official_test])
+        return indices[~official], indices[official]
+    if settings.folds:
+        parts = _folds(dataset, indices, settings.folds, HELD_OUT_SEED)
+        for part in parts:  # all of them, so that every seed says the same
+            words = f"it would be missing from one of {settings.folds} folds"
+            _check_classes(dataset, indices, part, words)
+        test = parts[settings.seed % settings.folds]
+        return np.setdiff1d(indices, test), test
+    rest = int((1 - settings.test_share) * len(indices))
+    return _keep(dataset, indices, rest, HELD_OUT_SEED)
+
+
+def _hold_out_validation(
+    dataset: Dataset, rest: np.ndarray, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train and validation images: of all that are not for testing, or of a seed's own draw."""
+    share, train = settings.validation_share, settings.train_images
+    wanted = train + round(train * share / (1 - share)) if train else len(rest)
+    if wanted > len(rest):
+        raise InputError(
+            f"train_images = {train} and their share for validation need {wanted} images, and "
+            f"{len(rest)} are not for testing. Lower train_images."
+        )
+    if wanted < len(rest):
+        rest, _ = _draw(rest, dataset.labels, wanted, settings.seed)
+    return _keep(dataset, rest, train or int((1 - share) * len(rest)), settings.seed)
+
+
+def _keep(
+    dataset: Dataset, indices: np.ndarray, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part images in two: `size` of them, and what is held out.
+
+    Groups are held out whole, so then it is about as many: a fraction of at most ten folds.
+    """
+    if dataset.groups is None:
+        return _draw(indices, dataset.labels, size, seed)
+    share = 1 - size / len(indices)
+    part = Fraction(min(max(share, 0.1), 0.9)).limit_denominator(10)
+    folds = _folds(dataset, indices, part.denominator, seed)
+    held_out = np.concatenate(folds[: part.numerator])
+    return np.setdiff1d(indices, held_out), np.sort(held_out)
+
+
+def _draw(
+    indices: np.ndarray, labels: np.ndarray, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part images in two, stratified: `size` of them, and the rest."""
     first, second = train_test_split(
         indices, train_size=size, stratify=labels[indices], random_state=seed
     )
     return np.sort(first), np.sort(second)
 
 
-def _too_few(labels: np.ndarray, classes: Sequence[str], reason: str) -> InputError:
-    counts = np.bincount(labels, minlength=len(classes))
+def _folds(dataset: Dataset, indices: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Part images in so many stratified folds of about equal size, groups kept together."""
+    kind = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
+    groups = None if dataset.groups is None else dataset.groups[indices]
+    cuts = kind(count, shuffle=True, random_state=seed).split(
+        indices, dataset.labels[indices], groups
+    )
+    return [indices[fold] for _, fold in cuts]
+
+
+def _check_classes(dataset: Dataset, indices: np.ndarray, part: np.ndarray, reason: str) -> None:
+    if len(np.unique(dataset.labels[part])) < len(dataset.classes):
+        raise _too_few(dataset, indices, reason)
+
+
+def _too_few(dataset: Dataset, indices: np.ndarray, reason: str) -> InputError:
+    counts = np.bincount(dataset.labels[indices], minlength=len(dataset.classes))
     smallest = int(counts.argmin())
     return InputError(
-        f"Class {classes[smallest]!r} has {counts[smallest]} images, too few for a split into "
-        f"train, validation and test ({reason.rstrip('.')}). Add images or remove the class."
+        f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images, too few for a split "
+        f"into train, validation and test ({reason.rstrip('.')}). Add images or remove the class."
     )

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -48,7 +48,14 @@ class Protocol(Strict):
     )
     image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
     test_share: Share = Field(0.25, description="share of all images held out as the test set")
+    folds: int = Field(
+        0, ge=0, description="seed s tests on fold s mod folds; 0 tests all seeds on one share"
+    )
+    official_test: bool = Field(False, description="test on the images that the data set names")
     validation_share: Share = Field(0.25, description="share of the rest; 0.25 is train 3 : 1")
+    train_images: int = Field(
+        0, ge=0, description="drawn anew by each seed, validation in proportion; 0 takes all"
+    )
 
     backbone: str = Field("tf_efficientnet_lite0", description="a timm EfficientNet")
     weights: str = Field("packaged", description="packaged, hub, none, or a weights file")
@@ -72,6 +79,15 @@ class Protocol(Strict):
         "float32", description="of what trains; bfloat16 is mixed precision, for a GPU"
     )
     compiled: bool = Field(False, description="train through torch.compile, for a GPU")
+
+    @model_validator(mode="after")
+    def _one_kind_of_test_set(self) -> Self:
+        if self.folds == 1 or (self.folds and self.official_test):
+            raise ValueError(
+                "folds is 0, or 2 and more; and with official_test: true it is 0, as the data "
+                "set's own test images are the same for all seeds."
+            )
+        return self
 
 
 class Settings(Protocol):
@@ -274,6 +290,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             choices = problem["ctx"]["expected"]
             hint = _nearest(str(given), choices.split("'")[1::2])
             lines.append(f"{name} = {given!r}: must be {choices}{hint}")
+        elif problem["type"] == "value_error":  # settings that do not go together
+            lines.append(str(problem["ctx"]["error"]))
         else:
             lines.append(f"{name} = {given!r}: {message[0].lower()}{message[1:]}.")
     return " ".join(lines)

@@ -86,7 +86,7 @@ def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
         dataset = load_dataset(protocol.dataset, protocol.data_dir)
     except InputError as error:
         images = protocol.max_images or NOMINAL_IMAGES
-        test = round(images * protocol.test_share)
+        test = round(images * (1 / protocol.folds if protocol.folds else protocol.test_share))
         validation = round((images - test) * protocol.validation_share)
         counts = (images - test - validation, validation, test)
         return counts, 2, f"Hours are for {images} images of 2 classes, as a guess: {error}"

@@ -5,6 +5,7 @@ import struct
 import zlib
 from contextlib import suppress
 
+import factories
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,10 +13,11 @@ from PIL import EpsImagePlugin, Image
 
 from effnet_core.data.datasets import imagefolder
 from effnet_core.data.images import decode, load_images
-from effnet_core.data.splits import split
+from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.run import Data, predictions_table
 from effnet_core.study import records
+from effnet_core.study.design import Settings
 from effnet_core.training.evaluate import Evaluation, metrics
 
 STRANGE = [
@@ -169,13 +171,13 @@ def test_one_image_a_class_is_told(tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / kind / "1.png")
     dataset = imagefolder(str(tmp_path))
     with pytest.raises(InputError, match=r"Class 'cat' has 1 images, too few.*Add images"):
-        split(dataset.labels, dataset.classes, seed=0)
+        split_dataset(dataset, Settings(image_size=32))
 
 
 def test_ten_thousand_classes_work_and_stay_compact():
-    classes = [f"class {n}" for n in range(10_000)]
-    labels = np.repeat(np.arange(10_000), 8)
-    parts = split(labels, classes, seed=0)
+    dataset = factories.dataset([8] * 10_000)
+    labels = dataset.labels
+    parts = split_dataset(dataset, Settings(image_size=32))
     assert len(np.unique(labels[parts.test])) == 10_000
     truth = labels[parts.test]
     scores = metrics(truth, np.roll(truth, 1), 1.0)

@@ -21,7 +21,7 @@ report: $(ENVIRONMENT) ## train the 28 configurations of study quick here, and b
 
 book: $(ENVIRONMENT) ## build the report from the published records, training nothing
 	$(BIN)/jupyter-book build -q -W -n --keep-going book
-	@cp _build/html/figures/effects.svg book/_static/answer.svg # README's picture
+	@cp _build/html/figures/trade-off.svg book/_static/answer.svg # README's picture
 	@echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"
 
 # Built apart from the pages: both builders would else share what they keep between builds.

@@ -10,14 +10,13 @@ from effnet_core import paths
 from effnet_core.data import datasets
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence
-from effnet_report.pages import costs, effects, figures, images
+from effnet_report.pages import answer, costs, effects, figures, images
 from effnet_report.render import html
 
 DRAWN = [
+    answer.trade_off,
     effects.forest,
-    effects.main_effects,
     effects.interaction,
-    effects.resolving,
     effects.side_by_side,
     figures.stages,
     figures.freezing,
@@ -120,6 +119,18 @@ def test_a_study_without_runs_draws_nothing_and_says_so(draw):
     assert found.finished == []
     expected = "source" if draw is effects.forest else "No run of study quick has finished yet"
     assert expected in draw(found).data
+
+
+def test_what_could_be_resolved_takes_two_seeds():
+    write_study("quick")
+    assert "two complete seeds" in effects.resolving(evidence.load("quick")).data
+    write_study("elpv")
+    drawing(effects.resolving(evidence.load("elpv")))
+    data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
+    over_seeds = data[data["design"] == "as here"].groupby("comparison")["smallest"]
+    assert all(values.is_monotonic_decreasing for _, values in over_seeds)
+    assert (data["smallest"] >= data["floor"]).all()
+    assert data["comparison"].nunique() == 4
 
 
 def test_the_title_follows_the_data():

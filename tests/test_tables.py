@@ -99,7 +99,18 @@ def test_conclusions_come_as_numbers_too():
     tables.conclusions(evidence.load("quick"))
     data = written_csv("conclusions")
     assert data.groupby("data").size().to_dict() == {"source's table": 9, "this study": 9}
-    wanted = {"claim", "verdict", "effect", "low", "high", "p", "adjusted_p", "n", "method"}
+    wanted = {
+        "claim",
+        "verdict",
+        "effect",
+        "low",
+        "high",
+        "p",
+        "adjusted_p",
+        "error",
+        "seeds",
+        "images",
+    }
     assert set(data) >= wanted
     judged = json.loads((html.site() / "data" / "claims.json").read_text())
     effects = data.loc[data["data"] == "this study", "effect"]

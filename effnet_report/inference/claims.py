@@ -1,29 +1,30 @@
 """Conclusions as claims, each with the comparison that decides it.
 
-The first five are the source's, the others ours. A claim is judged on any table of runs: the
-one that the source published, or a study's. The verdict follows from an effect's 95 %
-interval and the smallest effect of interest; p-values are kept beside it.
+The first five are the source's, the others ours. On a study, the verdict follows from an effect's
+95 % interval for other trainings and other images, and from the smallest effect of interest. The
+source's table can only show whether an effect is consistent over its configurations.
 """
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Literal
 
 import numpy as np
-import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
 from effnet_core import files, paths
 from effnet_core.study.design import load_study
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, load
-from effnet_report.inference import statistics
-from effnet_report.inference.statistics import Estimate, unknown
-from effnet_report.inference.wording import WORDS, Words
+from effnet_report.inference import contrasts
+from effnet_report.inference.contrasts import Compared, OneTable, analysis
+from effnet_report.inference.seeds_and_images import Estimate, unknown
+from effnet_report.inference.wording import WORDS, Words, interval
 
-Verdict = Literal["supported", "contradicted", "not resolved"]
+Verdict = Literal["supported", "contradicted", "inconclusive"]
 Outcome = Literal["better", "worse", "level", "open"]
 
 # What a comparison says about "there is a gain", and about "there is no gain".
@@ -31,13 +32,13 @@ GAIN: dict[Outcome, Verdict] = {
     "better": "supported",
     "level": "contradicted",
     "worse": "contradicted",
-    "open": "not resolved",
+    "open": "inconclusive",
 }
 NO_GAIN: dict[Outcome, Verdict] = {
     "better": "contradicted",
     "level": "supported",
     "worse": "supported",
-    "open": "not resolved",
+    "open": "inconclusive",
 }
 
 
@@ -57,19 +58,27 @@ class Claim:
     verdicts: dict[Outcome, Verdict]
     unit: str = "points"
 
+    @property
+    def covers(self) -> str:
+        """What the interval on a study holds for."""
+        if self.unit == "points":
+            return "other trainings and other images of this kind"
+        return "other trainings on such a machine"
+
 
 @dataclass(frozen=True)
 class Judgement:
     """A claim, evaluated on some data.
 
     Attributes:
+        verdict: on a study, one of `Verdict`; on a single table, whether it is consistent.
         sentence: what the report says about it.
         adjusted_p: p after Holm's correction for all claims on the same data.
     """
 
     key: str
     estimate: Estimate
-    verdict: Verdict
+    verdict: str
     sentence: str
     adjusted_p: float
 
@@ -86,7 +95,7 @@ SOURCES = {
     ),
     "classical": Claim(
         "Fine-tuning beats classical machine learning and the baseline.",
-        "best fine-tuned model minus the best model without fine-tuning",
+        "fine-tuned minus the best model without fine-tuning, each chosen on validation",
         GAIN,
     ),
     "freeze": Claim(
@@ -113,7 +122,7 @@ OURS = {
     ),
     "time": Claim(
         "Freezing saves training time at equal quality.",
-        "processor time of a training saved by the deepest freeze that keeps the accuracy",
+        "CPU time of a training saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",
     ),
@@ -125,7 +134,7 @@ OURS = {
     ),
     "optimism": Claim(
         "The best epoch's validation accuracy is higher than the accuracy on untouched images.",
-        "validation accuracy at the best epoch minus test accuracy, over all runs",
+        "validation accuracy at the best epoch minus test accuracy, mean over the runs",
         GAIN,
     ),
 }
@@ -151,29 +160,38 @@ class Depths:
     """How deep one can freeze.
 
     Attributes:
-        kept: the deepest freeze that is shown to lose less than the margin; 0 when none is.
-        lost: the freezes that are shown to lose more.
-        nearest: `kept`, or else the freeze that comes nearest to keeping the accuracy.
-        loss: change of accuracy at `nearest`; its interval holds for all depths at once.
+        noninferior: the deepest freeze that is shown to lose less than the margin; 0 if none is.
+        inferior: the freezes that are shown to lose more.
+        nearest: `noninferior`, or else the freeze whose largest possible loss is smallest.
+        changes: change of accuracy by depth; the intervals hold for all depths at once.
     """
 
-    kept: int
-    lost: list[int]
+    noninferior: int
+    inferior: list[int]
     nearest: int
-    loss: Estimate
+    changes: dict[int, Estimate]
+
+    @property
+    def loss(self) -> Estimate:
+        """The change at `nearest`."""
+        return self.changes.get(self.nearest) or unknown("no freeze can be compared with none")
 
 
-def depths(runs: pd.DataFrame, margin: float) -> Depths:
+def depths(compared: Compared, margin: float) -> Depths:
     """Compare every freeze with none, against a margin in points of accuracy."""
-    looks = max(1, runs["freeze"].nunique() - 1)
-    contrasts = statistics.freeze_contrasts(runs, against=-margin, looks=looks)
-    known = {n: contrast for n, contrast in contrasts.items() if not math.isnan(contrast.low)}
-    if not known:
-        return Depths(0, [], 0, unknown("no freeze can be compared with none"))
-    kept = max((n for n, contrast in known.items() if contrast.low > -margin), default=0)
-    lost = [n for n, contrast in known.items() if contrast.high < -margin]
-    nearest = kept or max(known, key=lambda n: known[n].low)
-    return Depths(kept, lost, nearest, known[nearest])
+    looks = max(1, compared.design["freeze"].nunique() - 1)
+    changes = contrasts.depths(compared, looks, against=-margin)
+    known = {n: change for n, change in changes.items() if change.known}
+    kept = max((n for n, change in known.items() if change.low > -margin), default=0)
+    lost = [n for n, change in known.items() if change.high < -margin]
+    nearest = kept or max(known, key=lambda n: known[n].low, default=0)
+    return Depths(kept, lost, nearest, changes)
+
+
+@cache
+def depths_of(evidence: Evidence) -> Depths:
+    """How deep one can freeze, by a study."""
+    return depths(analysis(evidence), evidence.design.smallest_effect)
 
 
 def judge(estimates: Mapping[str, Estimate], margin: float, deep: Depths) -> list[Judgement]:
@@ -185,20 +203,28 @@ def judge(estimates: Mapping[str, Estimate], margin: float, deep: Depths) -> lis
         deep: how deep one can freeze.
     """
     estimates = {**estimates, "depth": deep.loss}
-    adjusted = statistics.holm([estimates[key].p for key in CLAIMS])
+    adjusted = holm([estimates[key].p for key in CLAIMS])
     judged = []
     for (key, claim), p in zip(CLAIMS.items(), adjusted, strict=True):
         estimate, measured = estimates[key], claim.measured
         if key == "depth":
-            found, measured = _loss(estimate, margin), f"freeze {deep.nearest} minus none"
+            found, measured = _loss(deep), f"freeze {deep.nearest} minus none"
         else:
             # Of a saving, anything above zero matters.
             found = outcome(estimate, margin if claim.unit == "points" else 0)
-        words = Words(estimate, claim.unit, measured, margin, deep.kept, deep.lost)
+        words = Words(estimate, claim.unit, measured, margin, deep.noninferior, deep.inferior)
         judged.append(
             Judgement(key, estimate, claim.verdicts[found], words.fill(WORDS[key][found]), p)
         )
     return judged
+
+
+# What a single table can say where a study would support, contradict or leave open.
+CONSISTENCY: dict[str, str] = {
+    "supported": "consistent",
+    "contradicted": "consistent with the opposite",
+    "inconclusive": "not consistent",
+}
 
 
 @cache
@@ -206,49 +232,55 @@ def of_source() -> list[Judgement]:
     """The claims on the source's own tables: accuracies of the best epoch, on validation."""
     table = source.comparison()
     lead = float(table["best_dl"] - table[["best_ml", "baseline"]].max())
-    classical = unknown("no interval: the source does not say on how many images", 0, lead)
-    margin = load_study("paper").smallest_effect
-    estimates = _of_accuracy(source.results(), classical)
-    for key in ("time", "memory", "optimism"):
-        estimates[key] = unknown("the source does not report it")
-    return judge(estimates, margin, depths(source.results(), margin))
+    margin, compared = load_study("paper").smallest_effect, OneTable(source.results())
+    estimates = _of_accuracy(compared) | {
+        "classical": unknown("no interval: one run each, on an unknown number of images", lead),
+        **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
+    }
+    judged = []
+    for one in judge(estimates, margin, depths(compared, margin)):
+        verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
+        span = interval(one.estimate, one.claim.unit, "consistency interval")
+        sentence = f"{one.claim.measured}, in one table of single runs: {span}: {verdict}."
+        judged.append(Judgement(one.key, one.estimate, verdict, sentence, math.nan))
+    return judged
 
 
 @cache
 def of_study(evidence: Evidence) -> list[Judgement]:
-    """The claims on a study: accuracies on the test set, which no choice ever saw."""
-    runs, margin = evidence.runs, evidence.design.smallest_effect
-    deep = depths(runs, margin)
-    estimates = _of_accuracy(runs, _lead_over_classical(evidence))
-    estimates["time"] = saving(runs, "cpu_seconds", deep.kept)
-    estimates["memory"] = saving(runs, "memory_mb", deep.kept)
-    estimates["optimism"] = _optimism(evidence)
-    return judge(estimates, margin, deep)
+    """The claims on a study: accuracies on test images, which no choice ever saw."""
+    deep = depths_of(evidence)
+    estimates = _of_accuracy(analysis(evidence)) | {
+        "classical": contrasts.over_classical(evidence),
+        "optimism": contrasts.optimism(evidence),
+    }
+    for key, cost in (("time", "cpu_seconds"), ("memory", "memory_mb")):
+        estimates[key] = (
+            contrasts.saving(evidence, cost, deep.noninferior)
+            if deep.noninferior
+            else unknown("no freeze is shown to keep the accuracy")
+        )
+    return judge(estimates, evidence.design.smallest_effect, deep)
 
 
-def saving(runs: pd.DataFrame, cost: str, kept: int) -> Estimate:
-    """How much of a cost a freeze saves against freezing nothing, in per cent.
-
-    Args:
-        runs: one row a run.
-        cost: column of it, above zero.
-        kept: the freeze; with 0 there is nothing to save.
-    """
-    logs = runs.assign(log_cost=np.log(runs[cost].astype(float)))
-    contrast = statistics.freeze_contrasts(logs, "log_cost").get(kept)
-    if contrast is None:
-        return unknown("no freeze is shown to keep the accuracy")
-
-    def saved(change: float) -> float:
-        return 100 * (1 - math.exp(change))
-
-    return replace(
-        contrast,
-        effect=saved(contrast.effect),
-        low=saved(contrast.high),
-        high=saved(contrast.low),
-        method=f"{contrast.method}, of the logarithm",
+def by_chance(judged: Sequence[Judgement]) -> str:
+    """How many verdicts would be wrong by chance alone."""
+    tested = sum(one.estimate.known for one in judged)
+    if not tested:
+        return "No verdict rests on an interval yet."
+    return (
+        f"Each verdict is reached by itself: of the {tested} that rest on an interval, at most "
+        f"{(1 - contrasts.LEVEL) * tested:.2g} are expected to be wrong by chance."
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979); NaN stays NaN and is not counted."""
+    values = np.asarray(p_values, dtype=float)
+    known = ~np.isnan(values)
+    if known.any():
+        values[known] = multipletests(values[known], method="holm")[1]
+    return values.tolist()
 
 
 def as_records(judged: list[Judgement]) -> list[dict[str, object]]:
@@ -283,42 +315,23 @@ def save(reference: str) -> None:
     """Write the verdicts on a study beside its records, and those on the source's tables.
 
     Raises:
-        InputError: no such study, or a folder can not be written.
+        InputError: no such study, or a folder cannot be written.
     """
     files.write(paths.records(reference) / "claims.json", as_json(of_study(load(reference))))
     files.write(source.CLAIMS, as_json(of_source()))
 
 
-def _of_accuracy(runs: pd.DataFrame, classical: Estimate) -> dict[str, Estimate]:
-    differences = statistics.matched_differences
+def _of_accuracy(compared: Compared) -> dict[str, Estimate]:
     return {
-        "first": statistics.lead_of(1, runs),
-        "classical": classical,
-        "freeze": statistics.freeze_trend(runs),
-        "head": statistics.mean_difference(differences(runs, "head", "mlp", "none")),
-        "scheduler": statistics.mean_difference(
-            differences(runs, "scheduler", "cosine", "plateau")
-        ),
+        "first": contrasts.lead(compared),
+        "freeze": contrasts.trend(compared),
+        "head": contrasts.choice(compared, "head"),
+        "scheduler": contrasts.choice(compared, "scheduler"),
     }
 
 
-def _loss(estimate: Estimate, margin: float) -> Outcome:
-    """Whether a loss of the size of the margin is excluded (better), or certain (worse)."""
-    if estimate.low > -margin:
+def _loss(deep: Depths) -> Outcome:
+    """Whether a loss of the size of the margin is excluded (better), or certain at all depths."""
+    if deep.noninferior:
         return "better"
-    return "worse" if estimate.high < -margin else "open"
-
-
-def _lead_over_classical(evidence: Evidence) -> Estimate:
-    """Best fine-tuned configuration, chosen on validation, against the best other, by image."""
-    if not evidence.finished or not evidence.opponent:
-        return unknown("one of the two models is missing")
-    ours, theirs = evidence.correct(evidence.best), evidence.correct(evidence.opponent)
-    return statistics.paired_images((ours - theirs.reindex(ours.index)).to_numpy())
-
-
-def _optimism(evidence: Evidence) -> Estimate:
-    if not evidence.finished:
-        return unknown("no runs")
-    validation = evidence.correct(evidence.finished, "validation")
-    return statistics.between_images(validation, evidence.correct(evidence.finished))
+    return "worse" if deep.changes and len(deep.inferior) == len(deep.changes) else "open"

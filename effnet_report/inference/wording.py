@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from effnet_report.inference.statistics import Estimate
+from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.render.html import number
 
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
@@ -12,38 +12,37 @@ WORDS = {
         "better": "Configuration 1 is the best, by {by}.",
         "worse": "Configuration 1 is not the best: another is better by {by}.",
         "level": "Configuration 1 has no lead of {margin} points or more ({span}).",
-        "open": "Whether configuration 1 is the best can not be told ({span}).",
+        "open": "Whether configuration 1 is the best is inconclusive ({span}).",
     },
     "classical": {
         "better": "Fine-tuning beats the best model without it, by {by}.",
         "worse": "The best model without fine-tuning beats fine-tuning, by {by}.",
         "level": "Fine-tuning brings no gain of {margin} points or more ({span}).",
-        "open": "Whether fine-tuning beats the best model without it can not be told ({span}).",
+        "open": "Whether fine-tuning beats the best model without it is inconclusive ({span}).",
     },
     "freeze": {
         "better": "Freezing more stages raises accuracy, by {by} from first to last.",
         "worse": "Freezing more stages lowers accuracy, by {by} from first to last.",
         "level": "Freezing more stages brings no gain of {margin} points or more ({span}).",
-        "open": "Whether freezing more stages raises accuracy can not be told ({span}).",
+        "open": "Whether freezing more stages raises accuracy is inconclusive ({span}).",
     },
     "head": {
         "better": "A deeper head raises accuracy, by {by}.",
         "worse": "A deeper head lowers accuracy, by {by}.",
         "level": "A deeper head brings no gain of {margin} points or more ({span}).",
-        "open": "Whether a deeper head raises accuracy can not be told ({span}).",
+        "open": "Whether a deeper head raises accuracy is inconclusive ({span}).",
     },
     "scheduler": {
         "better": "The cosine schedule is better on average, by {by}.",
         "worse": "The plateau schedule is better on average, by {by}.",
         "level": "The cosine schedule brings no gain of {margin} points or more ({span}).",
-        "open": "Whether cosine or plateau is better can not be told ({span}).",
+        "open": "Whether cosine or plateau is better is inconclusive ({span}).",
     },
     "depth": {
         "better": (
-            "With {kept} stages frozen, accuracy is not lower by {margin} points or more "
-            "({span}).{lost}"
+            "With {kept} stages frozen, accuracy falls by less than {margin} points ({span}).{lost}"
         ),
-        "worse": "Freezing even the fewest stages costs more than {margin} points: {by}.",
+        "worse": "Every freeze costs more than {margin} points; the nearest to none loses {by}.",
         "open": (
             "No number of frozen stages is shown to cost less than {margin} points ({span}).{lost}"
         ),
@@ -51,19 +50,19 @@ WORDS = {
     "time": {
         "better": "Freezing {kept} stages saves {by} of the training time at equal accuracy.",
         "worse": "Freezing {kept} stages saves no training time: it costs {by} more.",
-        "open": "What training time freezing saves at equal accuracy can not be told ({span}).",
+        "open": "What training time freezing saves at equal accuracy is inconclusive ({span}).",
     },
     "memory": {
         "better": "Freezing {kept} stages saves {by} of the memory at equal accuracy.",
         "worse": "Freezing {kept} stages saves no memory: it costs {by} more.",
-        "open": "What memory freezing saves at equal accuracy can not be told ({span}).",
+        "open": "What memory freezing saves at equal accuracy is inconclusive ({span}).",
     },
     "optimism": {
         "better": "The best epoch's validation accuracy is too optimistic, by {by}.",
         "worse": "The best epoch's validation accuracy is lower than the test accuracy, by {by}.",
         "level": "The best epoch's validation accuracy is not too optimistic ({span}).",
         "open": (
-            "Whether the best epoch's validation accuracy is too optimistic can not be told "
+            "Whether the best epoch's validation accuracy is too optimistic is inconclusive "
             "({span})."
         ),
     },
@@ -112,14 +111,14 @@ def size(estimate: Estimate, unit: str = "points") -> str:
     return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
 
 
-def interval(estimate: Estimate, unit: str = "points") -> str:
+def interval(estimate: Estimate, unit: str = "points", kind: str = "interval") -> str:
     """An effect with its sign and interval, as in `-0.3 points, 95 % interval -0.9 to 0.3`."""
     if math.isnan(estimate.effect):
         return estimate.method
     effect = f"{number(estimate.effect)} {unit}"
     if math.isnan(estimate.low):
-        return f"{effect}, without an interval"
-    return f"{effect}, 95 % interval {_bound(estimate.low)} to {_bound(estimate.high)}"
+        return f"{effect} ({estimate.method})"
+    return f"{effect}, 95 % {kind} {_bound(estimate.low)} to {_bound(estimate.high)}"
 
 
 def _bound(value: float) -> str:

@@ -30,7 +30,7 @@ def cost(evidence: Evidence) -> HTML:
     left, right = figure.subplots(1, 2, sharey=True)
     colours = sns.color_palette("cividis", len(FREEZE))
     for axes, column, label in (
-        (left, "cpu_seconds", "processor time of a training, s"),
+        (left, "cpu_seconds", "CPU time of a training, s"),
         (right, "memory_mb", "peak memory of a run, MB"),
     ):
         for freeze, colour in zip(FREEZE, colours, strict=True):
@@ -65,8 +65,8 @@ def cost(evidence: Evidence) -> HTML:
         finding=finding,
         caption=(
             "Each point is a configuration; up and left is better. The line joins those that no "
-            "other beats at the same or less cost (Pareto front), with their numbers. Processor "
-            "time does not count what else the machine did."
+            "other beats at the same or less cost (Pareto front), with their numbers. CPU time "
+            "does not count what else the machine did."
         ),
         alt=sentences(worth, "configuration {number}: {accuracy:.1f} % in {cpu_seconds:.0f} s"),
         data=data.assign(worth_its_time=data["number"].isin(worth["number"])),

@@ -5,12 +5,13 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from scipy import stats
 
-from effnet_core.study.design import FACTORS, HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS
 from effnet_report.evidence import source
+from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import statistics
+from effnet_report.inference import contrasts, power
+from effnet_report.inference.contrasts import Compared, OneTable, analysis
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     COLOUR,
@@ -24,26 +25,28 @@ from effnet_report.render.drawing import (
     needs_runs,
     sentences,
 )
-from effnet_report.render.html import number
+from effnet_report.render.html import number, paragraph
 
-MOST_SEEDS = 20
+MOST_SEEDS = 10
+IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
 
 
 def forest(evidence: Evidence) -> HTML:
-    """Forest plot: what each choice changes, the source and ours."""
-    sources = {"source": (source.results(), THEIRS, "s", 0.15)}
-    if evidence.finished:
-        sources["this study"] = (evidence.runs, OURS, "o", -0.15)
+    """Forest plot: what each choice changes, all choices looked at at once."""
+    compared: dict[str, tuple[Compared, str, str, float]] = {
+        "source": (OneTable(source.results()), THEIRS, "s", 0.15)
+    }
+    if correctness(evidence).seeds:
+        compared["this study"] = (analysis(evidence), OURS, "o", -0.15)
+    found = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
+    labels = list(dict.fromkeys(choice for choices in found.values() for choice in choices))
     figure = canvas(7.2, 4.2)
     axes = figure.subplots()
-    found = {}
-    for name, (runs, colour, marker, offset) in sources.items():
-        found[name] = statistics.factor_effects(runs)
-        for place, estimate in enumerate(found[name].values()):
-            height = offset - place
+    for name, (_, colour, marker, offset) in compared.items():
+        for choice, estimate in found[name].items():
+            height = offset - labels.index(choice)
             axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
             axes.plot(estimate.effect, height, marker, color=colour, label=name)
-    labels = list(found["source"])
     margin = evidence.design.smallest_effect
     axes.axvspan(-margin, margin, color="#eeeeee", zorder=0, label="too small to matter")
     axes.axvline(0, color=INK, linewidth=1)
@@ -51,59 +54,28 @@ def forest(evidence: Evidence) -> HTML:
     axes.set_xlabel("change of accuracy, percentage points")
     legend(figure, axes)
     data = pd.DataFrame(
-        {"source": name, "choice": choice, **asdict(estimate)}
+        {"data": name, "choice": choice, **asdict(estimate)}
         for name, choices in found.items()
         for choice, estimate in choices.items()
     )
-    last = found[list(sources)[-1]]
-    clear = [name for name, e in last.items() if e.low > 0 or e.high < 0]
-    whose = "this study" if evidence.finished else "the source's table"
-    finding = (
-        f"In {whose}, accuracy changes "
-        f"beyond what chance explains with {len(clear)} of {len(last)} choices"
-        f"{': ' if clear else ''}{'; '.join(clear)}."
-    )
+    ours = found.get("this study", {})
+    clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
+    finding = "No seed has a run of every configuration yet."
+    if ours:
+        finding = f"{len(clear) or 'None'} of {len(ours)} choices changes accuracy clearly"
+        finding += f": {'; '.join(clear)}." if clear else " in this study."
     return html.figure(
         figure,
         "effects",
         finding=finding,
         caption=(
-            "Mean change over configurations that agree in the other two factors, with 95 % "
-            "intervals. Left of the line: worse. Source: best validation accuracy of each run. "
-            "This study: accuracy on the test set."
+            "Mean change over configurations that agree in the other two factors. This study: 95 % "
+            "intervals for all choices at once, for other trainings and other images; without any "
+            "effect, one study in twenty would show a clear choice. Source: consistency over its "
+            "configurations, which says nothing about other trainings."
         ),
-        alt=sentences(data, "{source}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
+        alt=sentences(data, "{data}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
         data=data,
-    )
-
-
-@needs_runs
-def main_effects(evidence: Evidence) -> HTML:
-    """Mean accuracy at each level of each factor, on one scale."""
-    means = statistics.factor_means(evidence.runs)
-    figure = canvas(7.2, 3.2)
-    panels = figure.subplots(1, 3, sharey=True, width_ratios=[3, 1.4, 1.4])
-    overall = evidence.configurations["accuracy"].mean()
-    spans = {}
-    for factor, axes in zip(FACTORS, panels, strict=True):
-        shown = means[means["factor"] == factor]
-        axes.plot(range(len(shown)), shown["mean"], "o-", color=OURS)
-        axes.axhline(overall, color=THEIRS, linestyle=":")
-        axes.set_xticks(range(len(shown)), shown["level"])
-        axes.set_xlim(-0.5, len(shown) - 0.5)
-        axes.set_xlabel("frozen stages" if factor == "freeze" else factor)
-        spans[factor] = shown["mean"].max() - shown["mean"].min()
-    panels[0].set_ylabel("mean test accuracy, %")
-    order = sorted(spans, key=lambda factor: -spans[factor])
-    return html.figure(
-        figure,
-        "main-effects",
-        finding="Span of the means: "
-        + ", ".join(f"{factor} {number(spans[factor])} points" for factor in order)
-        + ".",
-        caption="Mean over all configurations at a level; dotted: the mean of all.",
-        alt=sentences(means, "{factor} {level}: mean {mean:.1f} %"),
-        data=means,
     )
 
 
@@ -117,7 +89,7 @@ def interaction(evidence: Evidence) -> HTML:
         "head": {level: (OURS, MARKER[level], LINE[level], HEAD_WORDS[level]) for level in HEADS},
         "scheduler": {level: (COLOUR[level], "o", "-", level) for level in SCHEDULERS},
     }
-    tables, gaps = [], {}
+    tables, gaps = [], []
     for (factor, levels), axes in zip(styles.items(), panels, strict=True):
         means = configurations.pivot_table(index="freeze", columns=factor, values="accuracy")
         for level, (colour, marker, line, word) in levels.items():
@@ -129,14 +101,17 @@ def interaction(evidence: Evidence) -> HTML:
         axes.set_xlabel("frozen stages")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         gap = (means.iloc[:, -1] - means.iloc[:, 0]).abs()
-        gaps[factor] = f"{number(gap.min())} to {number(gap.max())} points between {factor}s"
+        if means.shape[1] > 1:
+            gaps.append(f"{number(gap.min())} to {number(gap.max())} points between {factor}s")
+        else:
+            gaps.append(f"only one {factor}")
         tables.append(means.melt(ignore_index=False, var_name="level", value_name="accuracy"))
     panels[0].set_ylabel("mean test accuracy, %")
     data = pd.concat(tables).reset_index()
     return html.figure(
         figure,
         "interaction",
-        finding=f"At different freeze depths there are {' and '.join(gaps.values())}.",
+        finding=f"Over the freeze depths there are {' and '.join(gaps)}.",
         caption="Parallel lines: the choice matters equally everywhere.",
         alt=sentences(data, "freeze {freeze}, {level}: {accuracy:.1f} %"),
         data=data,
@@ -145,72 +120,72 @@ def interaction(evidence: Evidence) -> HTML:
 
 @needs_runs
 def resolving(evidence: Evidence) -> HTML:
-    """Smallest difference that a number of seeds can resolve, for two kinds of comparison."""
-    seeds = range(1, MOST_SEEDS + 1)
-    configurations = len(evidence.design.configurations())
-    depths = len(evidence.design.factors.freeze)
-    curves = {
-        "head or schedule": configurations // 2,
-        "two freeze depths": configurations // depths,
-    }
-    noise = {
-        "this study": (statistics.chance(evidence.runs)[0], OURS),
-        "source": (statistics.chance(source.results())[0], THEIRS),
-    }
-    data = pd.DataFrame(
-        {
-            "noise": name,
-            "comparison": comparison,
-            "seeds": count,
-            "smallest_difference": statistics.resolvable(sd, pairs, count),
-        }
-        for name, (sd, _) in noise.items()
-        for comparison, pairs in curves.items()
-        if pairs >= 2
-        for count in seeds
-    )
-    figure = canvas(7.2, 3.8)
-    axes = figure.subplots()
-    for name, (_, colour) in noise.items():
-        for comparison, line in zip(curves, ("-", "--"), strict=True):
-            shown = data[(data["noise"] == name) & (data["comparison"] == comparison)]
-            axes.plot(
-                shown["seeds"], shown["smallest_difference"], line, color=colour,
-                label=f"{comparison} ({name})",
-            )  # fmt: skip
-    margin, done = evidence.design.smallest_effect, len(evidence.design.seeds)
-    axes.axhline(margin, color=INK, linewidth=1, linestyle=":", label="smallest that matters")
-    axes.axvline(done, color=INK, linewidth=1, alpha=0.3)
-    axes.set(xlabel="runs of each configuration", ylabel="difference, points", ylim=(0, None))
-    axes.set_xticks([1, *range(5, MOST_SEEDS + 1, 5)])
-    legend(figure, axes)
-    sd = noise["this study"][0]
-    pairs = curves["head or schedule"]
-    enough = [n for n in seeds if statistics.resolvable(sd, pairs, n) <= margin]
-    wanted = f"{enough[0]} runs each" if enough else f"more than {MOST_SEEDS} runs each"
-    finding = "There are too few runs to say how small a difference could be seen."
-    if not np.isnan(sd):
-        finding = (
-            f"With {done} run{'s' if done > 1 else ''} of each configuration, a difference between "
-            f"heads or schedules has to be {number(statistics.resolvable(sd, pairs, done))} points "
-            f"to be seen; to see {number(margin)}, it takes {wanted}."
-        )
+    """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
+    parts, found = power.measured(evidence), correctness(evidence)
+    if not parts:
+        return paragraph(["It takes two complete seeds to say how small a change could be seen."])
+    seeds, images = len(found.seeds), found.images
+    every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
+                for part in ("train", "validation", "test"))  # fmt: skip
+    designs = {"as here": (images, found.folds)}
+    if not found.folds:
+        designs["folds over all images of a seed"] = (every, True)
+    rows = [
+        {"comparison": name, "design": design, "seeds": count, "images": size,
+         "smallest": one.smallest(count, size, folds=folds), "floor": one.floor(size)}
+        for name, one in parts.items()
+        for design, (size, folds) in designs.items()
+        for count in range(2, MOST_SEEDS + 1)
+    ]  # fmt: skip
+    rows += [
+        {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
+         "smallest": one.smallest(seeds, size), "floor": one.floor(size)}
+        for name, one in parts.items() for size in IMAGES
+    ]  # fmt: skip
+    data = pd.DataFrame(rows)
+    figure = canvas(7.2, 4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    margin, colours = evidence.design.smallest_effect, _colours(list(parts))
+    for (name, design), line in data.groupby(["comparison", "design"], sort=False):
+        over_images = design == "one test set"
+        axes, x = (right, "images") if over_images else (left, "seeds")
+        style = "--" if design.startswith("folds") else "-"
+        axes.plot(line[x], line["smallest"], style, color=colours[name],
+                  label=name if over_images else None)  # fmt: skip
+        if style == "-":
+            axes.plot(line[x], line["floor"], ":", color=colours[name], linewidth=1)
+    for axes in (left, right):
+        axes.axhline(margin, color=INK, linewidth=1, label="smallest that matters")
+    left.set(xlabel="seeds (dashed: in folds)", ylabel="difference, points")
+    left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
+    right.set(xlabel=f"test images, with {seeds} seeds", xscale="log")
+    legend(figure, right)
+    now = {name: one.smallest(seeds, images, folds=found.folds) for name, one in parts.items()}
+    worst = max(now, key=lambda name: now[name])
+    best = min(now, key=lambda name: now[name])
     return html.figure(
         figure,
         "resolving-power",
-        finding=finding,
+        finding=(
+            f"With {seeds} seeds and {images} test images, {best} have to differ by "
+            f"{number(now[best])} points to be told apart, and {worst} by {number(now[worst])}."
+        ),
         caption=(
-            "Smallest true difference that a paired t test at 5 % finds four times out of five, if "
-            f"single runs scatter by {number(sd)} points (this study) or "
-            f"{number(noise['source'][0])} (source). Seeds do not help against effects that "
-            "differ from one configuration to the next."
+            "Smallest true difference whose 95 % interval excludes zero four times out of five, "
+            "from the variance that seeds and images have in this study. Dotted: what is left with "
+            "any number of seeds; only more images lower it. Dashed: if every seed tested another "
+            "share of all images that a seed uses now. One seed alone resolves nothing."
         ),
         alt=sentences(
-            data[data["seeds"].isin([1, done, 10])],
-            "{comparison}, noise of {noise}, {seeds} runs: {smallest_difference:.2f} points",
+            data[data["seeds"].isin([2, seeds, MOST_SEEDS])].iloc[::4],
+            "{comparison}, {seeds} seeds, {images} images ({design}): {smallest:.2f} points",
         ),
         data=data,
     )
+
+
+def _colours(names: list[str]) -> dict[str, str]:
+    return dict(zip(names, [OURS, COLOUR["cosine"], "#009E73", "#CC79A7"], strict=False))
 
 
 @needs_runs
@@ -236,21 +211,15 @@ def side_by_side(evidence: Evidence) -> HTML:
     left.invert_yaxis()
     finding = "There are too few configurations to compare two orders."
     if len(table) > 2:
-        rank = stats.spearmanr(table["accuracy_source"], table["accuracy_here"])
-        order = "no common order" if rank.pvalue > 1 - statistics.LEVEL else (
-            "a similar order" if rank.statistic > 0 else "opposite orders"
-        )  # fmt: skip
-        finding = (
-            f"The two studies put the configurations in {order}: rank correlation "
-            f"{number(rank.statistic, 2)} (p = {number(rank.pvalue, 3)})."
-        )
+        rank = table["accuracy_source"].corr(table["accuracy_here"], method="spearman")
+        finding = f"The two orders of configurations have a rank correlation of {number(rank, 2)}."
     return html.figure(
         figure,
         "source-and-ours",
         finding=finding,
         caption=(
             "Compare orders, not values: the images, the network and the set that was measured on "
-            "differ. Rank correlation: Spearman."
+            "differ. Rank correlation: Spearman; 1 is the same order, 0 none in common."
         ),
         alt=sentences(
             table, "{number}: source {accuracy_source:.1f} %, here {accuracy_here:.1f} %"

@@ -286,9 +286,13 @@ def models(evidence: Evidence) -> HTML:
         "comparison",
         finding=findings.lift(data),
         caption=(
-            "Accuracy on the test set with 95 % intervals for the number of test images (Wilson). "
-            "Grey squares: published by others with their own labels and split, so beside ours, "
-            "not equal to them."
+            "Accuracy on the test set with 95 % intervals for other images (Wilson)."
+            + (
+                " Grey squares: published by others with their own labels and split, so beside "
+                "ours, not equal to them."
+                if (data["source"] != comparison.THIS_STUDY).any()
+                else ""
+            )
         ),
         alt=sentences(data, "{model}: {accuracy:.1f} % ({low:.1f} to {high:.1f})"),
         data=data,

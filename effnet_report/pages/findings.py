@@ -3,52 +3,12 @@
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import describe
 from effnet_report.evidence import comparison as compared
 from effnet_report.evidence import source
-from effnet_report.evidence.evidence import Evidence, mean_test_accuracy
+from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims
-from effnet_report.inference.claims import Judgement
-from effnet_report.inference.wording import size
 from effnet_report.render.finding import coverage, finding, nothing_yet
-from effnet_report.render.html import definition_list, listing, number
-
-QUESTIONS = {
-    "depth": "How many stages should I freeze?",
-    "time": "What does freezing save?",
-    "head": "Does a deeper head help?",
-    "scheduler": "Which learning-rate schedule is better?",
-    "classical": "Is fine-tuning better than classical machine learning?",
-}
-
-
-def answer(evidence: Evidence) -> HTML:
-    """The best configuration, and what its accuracy stands for."""
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    s, images = evidence.best_settings, evidence.best[0].outcome.test.images
-    accuracy = mean_test_accuracy(evidence.best)
-    low, high = compared.accuracy_interval(accuracy, images)
-    best = (
-        f"Best on the validation set: {describe(s.freeze, s.head, s.scheduler)}. "
-        f"It gets {number(accuracy)} % of {images} test images right, which stands for anything "
-        f"from {number(low)} to {number(high)} %."
-    )
-    return finding(best, *coverage(evidence))
-
-
-def answers(evidence: Evidence) -> HTML:
-    """The questions of someone who is about to fine-tune, answered by the verdicts."""
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
-    said = {key: judgement.sentence for key, judgement in judged.items()}
-    said["depth"] = f"{said['freeze']} {said['depth']}"
-    deepest = int(evidence.runs["freeze"].max())
-    whatever = claims.saving(evidence.runs, "cpu_seconds", deepest)
-    if judged["time"].verdict == "not resolved" and whatever.low > 0:
-        said["time"] += f" Whatever the accuracy, freeze {deepest} saves {size(whatever, '%')}."
-    return definition_list((question, said[key]) for key, question in QUESTIONS.items())
+from effnet_report.render.html import listing, number
 
 
 def experiment(evidence: Evidence) -> HTML:
@@ -69,11 +29,13 @@ def experiment(evidence: Evidence) -> HTML:
 def source_table() -> HTML:
     """What follows from the source's own table."""
     table = source.results()
-    judged = claims.of_source()
+    judged = [one for one in claims.of_source() if one.key in claims.SOURCES]
+    consistent = sum(one.verdict == claims.CONSISTENCY["supported"] for one in judged)
     return finding(
         f"The source trained {len(table)} configurations once each; {leaders(table, 'accuracy')} "
         f"came out best with {number(table['accuracy'].max(), 2)} % accuracy.",
-        _tally(judged, "its own table"),
+        f"Of its {len(judged)} conclusions, {consistent} are consistent over the configurations of "
+        "its table. Whether they hold for other trainings, single runs cannot show.",
     )
 
 
@@ -88,8 +50,8 @@ def results(evidence: Evidence) -> HTML:
     return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
-        f"One run's {number(scores.accuracy)} % stands for anything from {number(low)} to "
-        f"{number(high)} %, because there are {scores.images} test images.",
+        f"With {scores.images} test images, an accuracy of {number(scores.accuracy)} % has a 95 % "
+        f"interval of {number(low)} to {number(high)} %.",
         optimism.sentence,
         *coverage(evidence),
     )
@@ -135,8 +97,8 @@ def images(evidence: Evidence) -> HTML:
     right = evidence.correct(evidence.finished)
     always, never = int((right == 1).sum()), int((right == 0).sum())
     return finding(
-        f"{always} of {len(right)} test images are right in every run and {never} in none; the "
-        f"choice of a configuration decides about the other {len(right) - always - never}.",
+        f"{always:,} of {len(right):,} test images are right in every run that tested them and "
+        f"{never:,} in none; about the other {len(right) - always - never:,}, runs disagree.",
         *coverage(evidence),
     )
 
@@ -145,8 +107,13 @@ def conclusions(evidence: Evidence) -> HTML:
     """How many of the source's conclusions these data bear."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = claims.of_study(evidence)
-    return finding(_tally(judged, "this study"), *coverage(evidence))
+    verdicts = [one.verdict for one in claims.of_study(evidence) if one.key in claims.SOURCES]
+    return finding(
+        f"Of the source's {len(verdicts)} conclusions, this study supports "
+        f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
+        f"{verdicts.count('inconclusive')} open.",
+        *coverage(evidence),
+    )
 
 
 def verdicts(evidence: Evidence) -> HTML:
@@ -193,16 +160,7 @@ def leaders(table: pd.DataFrame, column: str) -> str:
 
 
 def lift(models: pd.DataFrame) -> str:
-    """How far the best of our models is above the plainest guess."""
+    """How far the best of our models is above the majority class."""
     ours = models.loc[models["source"] == compared.THIS_STUDY, "accuracy"]
     above = number(ours.max() - ours.iloc[0])
-    return f"The best model of this study is {above} points above guessing the commonest class."
-
-
-def _tally(judged: list[Judgement], whose: str) -> str:
-    verdicts = [judgement.verdict for judgement in judged if judgement.key in claims.SOURCES]
-    return (
-        f"Of the source's {len(verdicts)} conclusions, {whose} supports "
-        f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
-        f"{verdicts.count('not resolved')} open."
-    )
+    return f"The best model of this study is {above} points above the majority class."

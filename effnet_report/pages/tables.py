@@ -6,15 +6,15 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS, Protocol, load_study
+from effnet_core.study.design import FACTORS, HEAD_WORDS, Protocol, load_study
 from effnet_report.evidence import comparison, source
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, statistics
+from effnet_report.evidence.evidence import Evidence, configuration_means
+from effnet_report.inference import claims, contrasts
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.wording import interval
 from effnet_report.pages import findings
 from effnet_report.render.finding import nothing_yet
-from effnet_report.render.html import link, number, publish, table
+from effnet_report.render.html import DASH, link, number, publish, table
 
 FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
@@ -49,18 +49,29 @@ def source_comparison() -> HTML:
 
 def source_means() -> HTML:
     """What follows from the source's Table 1 by factor."""
-    means = statistics.factor_means(source.results())
-    return _factor_means(means, "source-means")
+    return _factor_means(source.results(), "source-means")
 
 
 def factor_means(evidence: Evidence) -> HTML:
     """Our test accuracy by factor."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    return _factor_means(statistics.factor_means(evidence.runs), "factor-means")
+    return _factor_means(evidence.runs, "factor-means")
 
 
-def _factor_means(means: pd.DataFrame, name: str) -> HTML:
+def _factor_means(runs: pd.DataFrame, name: str) -> HTML:
+    """Mean, lowest and highest accuracy at each level of each factor."""
+    configurations = configuration_means(runs)
+    tables = [
+        configurations.groupby(factor)["accuracy"]
+        .agg(configurations="size", mean="mean", lowest="min", highest="max")
+        .rename_axis("level")
+        .reset_index()
+        .assign(factor=factor)
+        for factor in FACTORS
+    ]
+    order = ["factor", "level", "configurations", "mean", "lowest", "highest"]
+    means = pd.concat(tables)[order]
     span = means.groupby("factor")["mean"].agg(lambda values: values.max() - values.min())
     order = span.sort_values(ascending=False)
     return table(
@@ -96,7 +107,7 @@ def results(evidence: Evidence) -> HTML:
     frame["runs"] = [_seeds(evidence, n) for n in frame["number"]]
     # What most come for stands before what a narrow screen cuts off.
     accuracies, others = list(scores)[:2], list(scores)[2:]
-    order = ["number", "head", "freeze", "scheduler", *accuracies, "runs", *others]
+    order = ["number", *accuracies, "freeze", "scheduler", "head", "runs", *others]
     finding = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
     if evidence.finished:
         chosen, best = (f"{part}_accuracy" for part in ("validation", "test"))
@@ -110,8 +121,8 @@ def results(evidence: Evidence) -> HTML:
         "table-1-results",
         finding=finding,
         caption=(
-            "In per cent. Validation chose the epoch; the test set had no say in anything. "
-            "Precision, recall and F1 are means over the classes. Several seeds: means over them."
+            "In per cent, means over the seeds. Validation chose the epoch; the test set had no "
+            "say in anything. Precision, recall and F1 are means over the classes."
         ),
         filters=["head", "frozen stages", "scheduler"],
     )
@@ -151,8 +162,8 @@ def run_grid(evidence: Evidence) -> HTML:
             "freeze": freeze,
             **{
                 f"{HEAD_WORDS[head]}, {scheduler}": cell(freeze, head, scheduler)
-                for head in HEADS
-                for scheduler in SCHEDULERS
+                for head in evidence.design.factors.head
+                for scheduler in evidence.design.factors.scheduler
             },
         }
         for freeze in evidence.design.factors.freeze
@@ -195,11 +206,18 @@ def models(evidence: Evidence) -> HTML:
         frame.rename(columns=QUALITY | names),
         "table-2-comparison",
         finding=(
-            f"{ours} of {len(frame)} models are measured here; the others are published elsewhere."
+            f"{ours} of {len(frame)} models are measured here"
+            + ("." if ours == len(frame) else "; the others are published elsewhere.")
         ),
         caption=(
-            "Accuracy on the test set with its 95 % interval (Wilson). The published figures rest "
-            "on another split and other labels of the same images."
+            "Accuracy on the test set, mean over the seeds, with the 95 % interval for other "
+            "images (Wilson). The best mean on validation was chosen over all seeds at once, so "
+            "that it carries the luck of these trainings."
+            + (
+                " The published figures rest on another split and other labels of the same images."
+                if ours < len(frame)
+                else ""
+            )
         ),
     )
 
@@ -227,50 +245,57 @@ def candidates(evidence: Evidence) -> HTML:
 
 
 def conclusions(evidence: Evidence) -> HTML:
-    """Each conclusion with its verdict on the source's table and on this study."""
-    judged = list(zip(claims.of_source(), claims.of_study(evidence), strict=True))
+    """Each conclusion with its verdict on this study, beside the source's table."""
+    judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
     frame = pd.DataFrame(
         {
-            "conclusion": theirs.claim.statement,
-            "drawn by": "the source" if theirs.key in claims.SOURCES else "this report",
-            "the source's table": _verdict(theirs),
-            "this study": _verdict(ours),
+            "conclusion": ours.claim.statement,
+            "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
+            "this study": _verdict(ours, "interval"),
+            "the source's table: consistent over its configurations?": _verdict(
+                theirs, "consistency interval"
+            ),
         }
-        for theirs, ours in judged
+        for ours, theirs in judged
     )
-    same = sum(theirs.verdict == ours.verdict for theirs, ours in judged)
+    verdicts = [ours.verdict for ours, _ in judged]
     margin = number(evidence.design.smallest_effect)
     return table(
         frame,
         "conclusions",
-        finding=f"{same} of {len(frame)} conclusions get the same verdict from both.",
+        finding=(
+            f"{verdicts.count('supported')} of {len(verdicts)} conclusions are supported by this "
+            f"study, {verdicts.count('contradicted')} contradicted; "
+            f"{verdicts.count('inconclusive')} are open."
+        ),
         caption=(
             "A gain is supported when its 95 % interval lies above zero and reaches "
             f"{margin} points, the smallest effect of interest; it is contradicted when the "
-            f"interval ends below {margin}. The verdicts are also data: "
+            f"interval ends below {margin}. The source's table holds one run a configuration: "
+            "whether an effect would hold for other trainings, it cannot say. As data: "
         )
         + _verdict_files(evidence),
         data=pd.DataFrame(
             {"data": data, **row}
             for data, part in zip(
-                ("source's table", "this study"), zip(*judged, strict=True), strict=True
+                ("this study", "source's table"), zip(*judged, strict=True), strict=True
             )
             for row in claims.as_records(list(part))
         ),
     )
 
 
-def _verdict(judgement: Judgement) -> Markup:
+def _verdict(judgement: Judgement, kind: str) -> Markup:
     return Markup("<strong>{}</strong>: {}").format(
-        judgement.verdict, interval(judgement.estimate, judgement.claim.unit)
+        judgement.verdict, interval(judgement.estimate, judgement.claim.unit, kind)
     )
 
 
 def _verdict_files(evidence: Evidence) -> Markup:
     """Links to the verdicts as JSON, which are put beside the pages."""
     files = {
-        "source-claims.json": (claims.of_source(), "on the source's table"),
-        "claims.json": (claims.of_study(evidence), "on this study"),
+        "claims.json": (claims.of_study(evidence), "this study"),
+        "source-claims.json": (claims.of_source(), "the source's table"),
     }
     return Markup(", ").join(
         link(publish("data", name, claims.as_json(judged)), words)
@@ -279,37 +304,30 @@ def _verdict_files(evidence: Evidence) -> Markup:
 
 
 def methods(evidence: Evidence) -> HTML:
-    """How each verdict was reached."""
+    """How each verdict on this study was reached."""
+    judged = claims.of_study(evidence)
     frame = pd.DataFrame(
         {
             "measured": j.claim.measured,
-            "data": data,
+            "seeds": j.estimate.seeds,
+            "images": j.estimate.images or DASH,
+            "degrees of freedom": j.estimate.freedom,
+            "p": number(j.estimate.p, 3),
+            "p after Holm": number(j.adjusted_p, 3),
             "method": j.estimate.method,
-            "n": j.estimate.n,
-            "p": j.estimate.p,
-            "p after Holm": j.adjusted_p,
         }
-        for data, judged in (
-            ("source's table", claims.of_source()),
-            ("this study", claims.of_study(evidence)),
-        )
         for j in judged
     )
-    left = (frame["p after Holm"] < 0.05).groupby(frame["data"]).sum()
-    theirs, ours = left["source's table"], left["this study"]
+    left = sum(j.adjusted_p < 1 - contrasts.LEVEL for j in judged)
     return table(
         frame,
         "methods",
-        finding=(
-            f"After correction for their number, {ours} comparisons of this study "
-            f"and {theirs} of the source's table stay below 5 %."
-        ),
+        finding=f"After correction for their number, {left} comparisons stay below 5 %.",
         caption=(
-            "n: pairs of configurations, configurations, or images. p: probability of a result at "
-            "least as far from no effect, if there were none; for the deepest freeze, from a loss "
-            "of the size that matters. Holm's correction is over the claims on the same data."
+            "p: probability of a result at least as far from no effect, if there were none; for "
+            "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
+            f"the interval. {claims.by_chance(judged)}"
         ),
-        decimals=4,
     )
 
 

@@ -127,9 +127,13 @@ def table(
     )
 
 
-def number(value: float, decimals: int = 1) -> str:
+def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
     """A number as the report shows it: with a real minus, or a dash where there is none."""
-    return DASH if math.isnan(value) else f"{value:,.{decimals}f}".replace("-", MINUS)
+    if math.isnan(value):
+        return DASH
+    text = f"{value:z,.{decimals}f}"  # z: what rounds to zero has no minus
+    plus = "+" if sign and float(text.replace(",", "")) > 0 else ""
+    return plus + text.replace("-", MINUS)
 
 
 def interactive(name: str, filters: Sequence[int]) -> Markup:

@@ -1,0 +1,351 @@
+"""What is compared with what: the effects of a study, and those of the source's table."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from statistics import fmean
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from effnet_core.study.records import AnyRecord
+from effnet_report.evidence.correctness import (
+    chosen_on_validation,
+    correctness,
+    validation_shares,
+    without_training,
+)
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference.seeds_and_images import (
+    LEVEL,
+    Analysis,
+    Estimate,
+    Family,
+    interval,
+    spread,
+    unknown,
+)
+
+
+class OneTable:
+    """A table of single runs: are its effects consistent over its configurations?
+
+    What depth and the combination of head and schedule leave unexplained is taken for chance.
+    That says nothing about other trainings or other images, so there are no p-values.
+
+    Args:
+        table: one row a configuration: number, freeze, head, scheduler, accuracy.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.design = table
+        self.accuracy = table["accuracy"].to_numpy(dtype=float)
+        blocks = pd.get_dummies(table["head"] + table["scheduler"])
+        terms = np.hstack([pd.get_dummies(table["freeze"]), blocks]).astype(float)
+        fitted = terms @ np.linalg.lstsq(terms, self.accuracy)[0]
+        freedom = len(table) - int(np.linalg.matrix_rank(terms))
+        chance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
+        self.depths = self.pairs = Family(chance, chance, freedom)
+
+    def choice(self, _: np.ndarray) -> Family:
+        return self.pairs
+
+    def estimate(
+        self, weights: np.ndarray, family: Family, *, looks: int = 1, against: float = 0.0
+    ) -> Estimate:
+        """A contrast with its consistency interval; see `Analysis.estimate`."""
+        return replace(
+            interval(
+                float(weights @ self.accuracy),
+                family.mean_square * float((weights**2).sum()),
+                family.freedom,
+                "consistency over the configurations of one table: t on what depth and head x "
+                "schedule leave unexplained",
+                seeds=1,
+                looks=looks,
+                against=against,
+            ),
+            p=math.nan,
+        )
+
+
+Compared = Analysis | OneTable
+
+
+@cache
+def analysis(evidence: Evidence) -> Analysis:
+    """The estimator on a study's test images."""
+    return Analysis(correctness(evidence))
+
+
+def depth_weights(design: pd.DataFrame, n: int) -> np.ndarray:
+    """Freezing n stages minus freezing none."""
+    return _mean_where(design["freeze"] == n) - _mean_where(design["freeze"] == 0)
+
+
+def choice_weights(design: pd.DataFrame, factor: str, level: str, other: str) -> np.ndarray:
+    """One level of head or schedule minus the other."""
+    return _mean_where(design[factor] == level) - _mean_where(design[factor] == other)
+
+
+def trend_weights(design: pd.DataFrame) -> np.ndarray:
+    """Rise of a straight line over the depths, from the first to the last."""
+    freeze = design["freeze"].to_numpy(dtype=float)
+    away = freeze - freeze.mean()
+    return (freeze.max() - freeze.min()) * away / (away**2).sum()
+
+
+def _mean_where(chosen: pd.Series) -> np.ndarray:
+    return chosen.to_numpy(dtype=float) / chosen.sum()
+
+
+def depths(compared: Compared, looks: int = 1, against: float = 0.0) -> dict[int, Estimate]:
+    """Every freeze against none; empty where none was not tried."""
+    levels = sorted(compared.design["freeze"].unique())
+    if 0 not in levels:
+        return {}
+    return {
+        int(n): compared.estimate(
+            depth_weights(compared.design, n), compared.depths, looks=looks, against=against
+        )
+        for n in levels[1:]
+    }
+
+
+def trend(compared: Compared) -> Estimate:
+    """From the shallowest to the deepest freeze, along a straight line."""
+    if compared.design["freeze"].nunique() < 2:
+        return unknown("only one freeze was tried")
+    return compared.estimate(trend_weights(compared.design), compared.depths)
+
+
+CHOICES = {"head": ("mlp", "none"), "scheduler": ("cosine", "plateau")}
+
+
+def choice(compared: Compared, factor: str, looks: int = 1) -> Estimate:
+    """The second level of head or schedule minus the first."""
+    if compared.design[factor].nunique() < 2:
+        return unknown(f"only one {factor} was tried")
+    weights = choice_weights(compared.design, factor, *CHOICES[factor])
+    return compared.estimate(weights, compared.choice(weights), looks=looks)
+
+
+def all_choices(compared: Compared) -> dict[str, Estimate]:
+    """What each choice changes against nothing frozen, one linear layer and plateau, all at once.
+
+    The chance that any of them stands out where none has an effect is one in twenty.
+    """
+    design = compared.design
+    freezes = depths(compared)
+    factors = [factor for factor in CHOICES if design[factor].nunique() > 1]
+    looks = max(1, len(freezes) + len(factors))
+    words = {
+        "head": "deeper head instead of one layer",
+        "scheduler": "cosine instead of plateau",
+    }
+    joint = {f"freeze {n} instead of 0": e for n, e in depths(compared, looks).items()}
+    return joint | {words[factor]: choice(compared, factor, looks) for factor in factors}
+
+
+def lead(compared: Compared, number: int = 1) -> Estimate:
+    """Lead of a configuration over the best of the others; negative when it is behind.
+
+    Which of the others is best is not known, so the interval holds for all comparisons with it
+    (Dunnett, JASA 50, 1955), as in multiple comparisons with the best (Hsu, Annals of Statistics 9,
+    1981).
+    """
+    numbers = compared.design["number"].to_numpy()
+    if number not in numbers or len(numbers) < 2:
+        return unknown(f"configuration {number} was not compared with another")
+    rivals = [
+        compared.estimate((numbers == number) * 1.0 - (numbers == other), compared.pairs)
+        for other in numbers[numbers != number]
+    ]
+    closest = min(rivals, key=lambda rival: rival.effect)
+    if not all(rival.known for rival in rivals):
+        return replace(closest, method="one seed cannot say how much trainings differ")
+    freedom = min(rival.freedom for rival in rivals)
+    reach = dunnett_reach(len(rivals), freedom)
+    steps = [rival.effect / rival.error if rival.error else math.inf for rival in rivals]
+    p = dunnett_p(abs(min(steps)), len(rivals), freedom)
+    return replace(
+        closest,
+        low=min(rival.effect - reach * rival.error for rival in rivals),
+        high=min(rival.effect + reach * rival.error for rival in rivals),
+        p=p if not math.isnan(closest.p) else math.nan,
+        freedom=freedom,
+        method=f"{closest.method}; Dunnett's t for {len(rivals)} comparisons with one",
+    )
+
+
+def dunnett_p(t: float, comparisons: int, freedom: float) -> float:
+    """Chance that any of several comparisons with one is as far from zero, if none differs.
+
+    Two-sided, for means of equal variance: correlation 1/2 (Dunnett, JASA 50, 1955).
+    """
+    if math.isinf(t):
+        return 0.0
+    places, shares = np.polynomial.hermite_e.hermegauss(48)
+    quantiles = (np.arange(200) + 0.5) / 200
+    scale = np.sqrt(stats.chi2.ppf(quantiles, freedom) / freedom)[:, None]
+    reach = math.sqrt(2) * t * scale
+    inside = stats.norm.cdf(places + reach) - stats.norm.cdf(places - reach)
+    return 1 - float((inside**comparisons @ shares).mean() / math.sqrt(2 * math.pi))
+
+
+@cache
+def dunnett_reach(comparisons: int, freedom: float) -> float:
+    """How many standard errors the intervals of several comparisons with one reach."""
+    return float(
+        optimize.brentq(lambda t: dunnett_p(t, comparisons, freedom) - (1 - LEVEL), 0.5, 500)
+    )
+
+
+def over_classical(evidence: Evidence, *, each_seed: bool = True) -> Estimate:
+    """Fine-tuned minus classical on the same images, both chosen on validation images.
+
+    Args:
+        evidence: a study.
+        each_seed: each seed takes the configuration with its own best validation accuracy. Else
+            all take the one with the best mean, whose lead carries the luck of these trainings.
+    """
+    parts = against_classical(evidence, each_seed=each_seed)
+    if parts is None:
+        return unknown("a seed lacks its fine-tuned models, or the one without fine-tuning")
+    compared, (chosen, average) = analysis(evidence), parts
+    return compared.of_differences(chosen, of_the_mean(choice_family(compared, average), chosen))
+
+
+Differences = list[np.ndarray]
+
+
+def against_classical(
+    evidence: Evidence, *, each_seed: bool = True
+) -> tuple[Differences, Differences] | None:
+    """By seed and image, the chosen configuration, and all on average, minus the other model.
+
+    The other model is the baseline or the best classical one, chosen on validation too.
+    """
+    found, kinds = correctness(evidence), evidence.classical.values()
+
+    def validated(records: Sequence[AnyRecord]) -> float:
+        return fmean(record.outcome.validation.accuracy for record in records)
+
+    theirs = without_training(evidence, found, max(kinds, key=validated, default=[]))
+    if not found.seeds or set(theirs) != set(found.seeds):
+        return None
+    chosen = chosen_on_validation(evidence, each_seed=each_seed)
+    rows = [
+        (100.0 * right, 100.0 * theirs[seed], place)
+        for right, seed, place in zip(found.right, found.seeds, chosen, strict=True)
+    ]
+    return (
+        [right[place] - other for right, other, place in rows],
+        [right.mean(axis=0) - other for right, other, _ in rows],
+    )
+
+
+def choice_family(compared: Analysis, average: Differences) -> Family:
+    """Variance between seeds of a chosen configuration minus another kind of model.
+
+    It is that of the mean of all configurations minus the other model, and that of one
+    configuration around this mean; degrees of freedom after Satterthwaite.
+
+    Args:
+        compared: the study's configurations.
+        average: by seed and image, their mean minus the other model, points.
+    """
+    seeds, one = len(average), 1 - 1 / len(compared.design)
+    total, beyond = compared.between(average)
+    parts = [(total, float(seeds - 1))]
+    if one:
+        parts.append((one * compared.pairs.mean_square, compared.pairs.freedom))
+        beyond += one * compared.pairs.beyond_images
+    whole = sum(part for part, _ in parts)
+    split = sum(part**2 / freedom for part, freedom in parts if freedom)
+    return Family(whole, beyond, whole**2 / split if split else seeds - 1)
+
+
+def of_the_mean(one_seed: Family, differences: Differences) -> Family:
+    """The variance of a mean over seeds, from that of one seed."""
+    seeds = len(differences)
+    return Family(one_seed.mean_square / seeds, one_seed.beyond_images / seeds, one_seed.freedom)
+
+
+def optimism(evidence: Evidence) -> Estimate:
+    """Validation accuracy at the best epoch minus test accuracy: the mean over the runs."""
+    found = correctness(evidence)
+    if not found.seeds:
+        return unknown("no seed has a run of every configuration yet")
+    validation = [100 * share for share in validation_shares(evidence, found)]
+    return validation_minus_test(analysis(evidence), validation)
+
+
+def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> Estimate:
+    """Mean accuracy on the seeds' validation images minus that on the test images.
+
+    Every seed draws its own validation images, so that its variance holds theirs too, and is at
+    least what they explain.
+
+    Args:
+        compared: the study's configurations.
+        validation: by seed, mean accuracy of the configurations on each image, per cent.
+    """
+    found = compared.found
+    every = np.full(len(found.design), 1 / len(found.design))
+    test = compared.differences(every)
+    means = [v.mean() - t.mean() for v, t in zip(validation, test, strict=True)]
+    seeds = len(means)
+    images = spread(test, found.test_sets)
+    noise = sum(v.var(ddof=1) / len(v) for v in validation) / seeds**2
+    noise += images.images if found.folds else images.noise
+    between = max(float(np.var(means, ddof=1)) / seeds, noise) if seeds > 1 else math.nan
+    variance = between if found.folds else between + images.images
+    return interval(
+        float(np.mean(means)),
+        variance,
+        (seeds - 1) * ((variance / between) ** 2 if between else 1),
+        "runs of a seed averaged; variance between seeds, and of test images that seeds share",
+        seeds=seeds,
+        images=found.images,
+    )
+
+
+def saving(evidence: Evidence, cost: str, n: int) -> Estimate:
+    """How much of a cost a freeze saves against freezing nothing, for other trainings, per cent.
+
+    Args:
+        evidence: a study.
+        cost: column of its runs, above zero.
+        n: frozen stages.
+    """
+    found = correctness(evidence)
+    if not found.seeds or not {0, n} <= set(found.design["freeze"]) or n == 0:
+        return unknown("there is nothing to compare")
+    table = evidence.runs.pivot(index="seed", columns="number", values=cost).astype(float)
+    logs = np.log(table.loc[found.seeds, found.design["number"]].to_numpy())
+    return saved(logs, found.design, n)
+
+
+def saved(logs: np.ndarray, design: pd.DataFrame, n: int) -> Estimate:
+    """The saving from logarithms of a cost, shape (seeds, configurations)."""
+    weights = depth_weights(design, n)
+    seeds, levels = len(logs), design["freeze"].nunique()
+    depth = design["freeze"].to_numpy()
+    means = np.stack([logs[:, depth == f].mean(axis=1) for f in np.unique(depth)])
+    apart = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    freedom = (levels - 1) * (seeds - 1)
+    scale = len(design) / levels * float((weights**2).sum()) / seeds
+    change = interval(
+        float(weights @ logs.mean(axis=0)),
+        scale * float((apart**2).sum()) / freedom if freedom else math.nan,
+        freedom,
+        "seed x freeze, of the logarithm",
+        seeds=seeds,
+    )
+    low, effect, high = (
+        100 * (1 - math.exp(log)) for log in (change.high, change.effect, change.low)
+    )
+    return replace(change, effect=effect, low=low, high=high)

@@ -1,0 +1,110 @@
+"""What a study of another size could resolve, from the variance components of this one."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from effnet_report.evidence.correctness import correctness
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import contrasts
+from effnet_report.inference.contrasts import Analysis, analysis
+from effnet_report.inference.seeds_and_images import LEVEL, Family, spread
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance of one seed's and one image's contribution to a contrast, points squared.
+
+    Attributes:
+        seed: between trainings, whatever the images.
+        image: between images, whatever the training; more seeds never remove it.
+        both: between images of one training beyond that. Folds cannot tell it from `image`, and
+            then hold all of it there.
+        freedom: degrees of freedom of the variance between seeds, for each seed after the first.
+    """
+
+    seed: float
+    image: float
+    both: float
+    freedom: float
+
+    def error(self, seeds: int, images: int, *, folds: bool = False) -> tuple[float, float]:
+        """Standard error of a study, and its degrees of freedom.
+
+        Args:
+            seeds: at least 2.
+            images: different test images in all.
+            folds: every seed has its own share of the images, else all have all of them.
+        """
+        own = self.both / images if folds else self.both / (seeds * images)
+        shown = self.seed / seeds + own + (self.image / images if folds else 0)
+        variance = self.seed / seeds + own + self.image / images
+        return math.sqrt(variance), self.freedom * (seeds - 1) * (variance / shown) ** 2
+
+    def half_width(self, seeds: int, images: int, *, folds: bool = False) -> float:
+        """Half the width of the 95 % interval, points."""
+        error, freedom = self.error(seeds, images, folds=folds)
+        return error * float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+
+    def smallest(self, seeds: int, images: int, *, folds: bool = False) -> float:
+        """Smallest true difference whose interval excludes zero four times out of five."""
+        error, freedom = self.error(seeds, images, folds=folds)
+        quantiles = stats.t.ppf([(1 + LEVEL) / 2, POWER], freedom)
+        return error * float(quantiles.sum())
+
+    def floor(self, images: int) -> float:
+        """What `smallest` comes to with any number of seeds."""
+        return math.sqrt(self.image / images) * float(
+            stats.norm.ppf([(1 + LEVEL) / 2, POWER]).sum()
+        )
+
+
+def components(
+    compared: Analysis, differences: list[np.ndarray], seed_variance: Family
+) -> Components:
+    """Take the variance of a mean difference apart.
+
+    Args:
+        compared: at least two seeds.
+        differences: by seed, one value an image, points.
+        seed_variance: of one seed's mean difference.
+    """
+    found, seeds = compared.found, len(differences)
+    parts = spread(differences, found.test_sets)
+    freedom = seed_variance.freedom / (seeds - 1)
+    if found.folds:
+        return Components(seed_variance.beyond_images, parts.images * found.images, 0.0, freedom)
+    both = parts.noise * seeds * found.images
+    seed = max(0.0, seed_variance.mean_square - both / found.images)
+    return Components(seed, parts.images * found.images, both, freedom)
+
+
+def measured(evidence: Evidence) -> dict[str, Components]:
+    """The components of a study's comparisons, as far as it has two seeds and the factors."""
+    compared, found = analysis(evidence), correctness(evidence)
+    if len(found.seeds) < 2:
+        return {}
+    design, weights = found.design, {}
+    levels = sorted(design["freeze"].unique())
+    if levels[0] == 0 and len(levels) > 1:
+        weights[f"freeze {levels[-1]} and 0"] = contrasts.depth_weights(design, levels[-1])
+    for factor, (level, other) in contrasts.CHOICES.items():
+        if design[factor].nunique() > 1:
+            name = "schedules" if factor == "scheduler" else "heads"
+            weights[name] = contrasts.choice_weights(design, factor, level, other)
+    split = {}
+    for name, w in weights.items():
+        family = compared.depths if name.startswith("freeze") else compared.choices
+        scale = float((w**2).sum())
+        one_seed = Family(family.mean_square * scale, family.beyond_images * scale, family.freedom)
+        split[name] = components(compared, compared.differences(w), one_seed)
+    against = contrasts.against_classical(evidence)
+    if against:
+        chosen, average = against
+        one_seed = contrasts.choice_family(compared, average)
+        split["fine-tuned and classical"] = components(compared, chosen, one_seed)
+    return split

@@ -1,0 +1,273 @@
+"""Effects that hold for other trainings and other images: seeds and test images are both random.
+
+Configurations share a seed's split, head and order, and are judged on the same images: this is
+the multi-reader multi-case problem of radiology, with seeds as readers and images as cases
+(Dorfman, Berbaum and Metz, Investigative Radiology 27, 1992; degrees of freedom after Hillis,
+Statistics in Medicine 26, 2007). Accuracies are per cent, effects are percentage points.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import stats
+
+from effnet_report.evidence.correctness import Correctness
+
+LEVEL = 0.95
+OWN_VARIANCE = 8  # seeds from which a choice's own variance is safer than that of its family
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect with its 95 % interval; what the data do not allow is NaN.
+
+    Attributes:
+        p: probability of a result at least as far from no effect, if there were none; from the
+            same t as the interval.
+        error: standard error.
+        freedom: degrees of freedom of the t.
+        seeds: that it rests on.
+        images: different test images that it rests on.
+        method: how it was computed, in words, or why it was not.
+    """
+
+    effect: float
+    low: float
+    high: float
+    p: float
+    error: float
+    freedom: float
+    seeds: int
+    images: int
+    method: str
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not math.isnan(self.low)
+
+
+def unknown(method: str, effect: float = math.nan, *, seeds: int = 0, images: int = 0) -> Estimate:
+    """An effect without interval, or no effect at all; `method` says why."""
+    nan = math.nan
+    return Estimate(effect, nan, nan, nan, nan, nan, seeds, images, method)
+
+
+def interval(
+    effect: float,
+    variance: float,
+    freedom: float,
+    method: str,
+    *,
+    seeds: int,
+    images: int = 0,
+    looks: int = 1,
+    against: float = 0.0,
+) -> Estimate:
+    """Effect, interval and p from one t.
+
+    Args:
+        looks: number of effects that are looked at; the intervals and p of all of them then
+            hold at once (Bonferroni).
+        against: the effect that p is about; 0 is no effect.
+    """
+    if not freedom > 0:
+        return unknown("one seed cannot say how much trainings differ", effect, seeds=seeds,
+                       images=images)  # fmt: skip
+    error = math.sqrt(variance)
+    reach = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * looks), freedom)) * error
+    away = abs(effect - against)
+    # Without any variance the smallest difference is certain, and no difference is none.
+    p = 2 * float(stats.t.sf(away / error, freedom)) if error else float(away == 0)
+    p = min(1.0, looks * p)
+    if looks > 1:
+        method += f"; for {looks} at once (Bonferroni)"
+    low, high = effect - reach, effect + reach
+    return Estimate(effect, low, high, p, error, float(freedom), seeds, images, method)
+
+
+@dataclass(frozen=True)
+class Family:
+    """How much trainings differ in contrasts of one kind, on the scale of run accuracies.
+
+    Attributes:
+        mean_square: of the interaction with seeds, points squared.
+        beyond_images: the part of it that different test images do not explain.
+        freedom: its degrees of freedom.
+    """
+
+    mean_square: float
+    beyond_images: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variance of a mean difference.
+
+    Attributes:
+        images: what other images would change; more seeds cannot remove it.
+        noise: the least that seeds can contribute: image x seed, which a test set shared by the
+            seeds tells apart from the images. With folds it is part of `images`.
+    """
+
+    images: float
+    noise: float
+
+
+def spread(differences: Sequence[np.ndarray], test_sets: Sequence[int]) -> Spread:
+    """Variance from images.
+
+    Args:
+        differences: by seed, one value an image, points.
+        test_sets: which seeds share their images.
+    """
+    seeds, sets = len(differences), sorted(set(test_sets))
+    if len(sets) > 1:  # each image is seen by the seeds of its own test set alone
+        means = [
+            np.mean([d for d, k in zip(differences, test_sets, strict=True) if k == one], axis=0)
+            for one in sets
+        ]
+        return Spread(float(np.mean([m.var(ddof=1) / len(m) for m in means])) / len(sets), 0.0)
+    table = np.stack(differences)
+    n = table.shape[1]
+    if seeds == 1:  # image and image x seed cannot be separated
+        return Spread(float(table[0].var(ddof=1)) / n if n > 1 else math.nan, 0.0)
+    by_image, by_seed, mean = table.mean(axis=0), table.mean(axis=1, keepdims=True), table.mean()
+    between = seeds * float(((by_image - mean) ** 2).sum()) / (n - 1)
+    rest = float(((table - by_image - by_seed + mean) ** 2).sum()) / ((seeds - 1) * (n - 1))
+    return Spread(max(0.0, between - rest) / (seeds * n), rest / (seeds * n))
+
+
+class Analysis:
+    """The estimator on the seeds of a study that have a run of every configuration."""
+
+    def __init__(self, found: Correctness) -> None:
+        self.found = found
+        self.seeds = len(found.seeds)
+        self.design = found.design
+
+    def differences(self, weights: np.ndarray) -> list[np.ndarray]:
+        """A contrast of the configurations, by seed and image, points."""
+        return [100 * weights @ part for part in self.found.right]
+
+    def estimate(
+        self, weights: np.ndarray, family: Family, *, looks: int = 1, against: float = 0.0
+    ) -> Estimate:
+        """A contrast of the configurations for other seeds and other images.
+
+        Args:
+            weights: one a configuration; their sum is 0.
+            family: how much trainings differ in such contrasts.
+            looks: see `interval`.
+            against: see `interval`.
+        """
+        scale = float((weights**2).sum()) / self.seeds if self.seeds else math.nan
+        return self.of_differences(
+            self.differences(weights),
+            Family(family.mean_square * scale, family.beyond_images * scale, family.freedom),
+            looks=looks,
+            against=against,
+        )
+
+    def of_differences(
+        self,
+        differences: Sequence[np.ndarray],
+        seed_variance: Family,
+        *,
+        looks: int = 1,
+        against: float = 0.0,
+    ) -> Estimate:
+        """The mean of differences by seed and image.
+
+        Args:
+            differences: by seed, one value an image, points.
+            seed_variance: of that mean.
+            looks: see `interval`.
+            against: see `interval`.
+        """
+        if not differences:
+            return unknown("no seed has a run of every configuration yet")
+        parts = spread(differences, self.found.test_sets)
+        if self.found.folds:
+            shown, variance = seed_variance.mean_square, seed_variance.beyond_images + parts.images
+        else:
+            shown = max(seed_variance.mean_square, parts.noise)
+            variance = shown + parts.images
+        freedom = seed_variance.freedom * ((variance / shown) ** 2 if shown > 0 else 1)
+        return interval(
+            float(np.mean([d.mean() for d in differences])),
+            variance,
+            freedom,
+            "seeds and images both random (multi-reader multi-case), t with Hillis' degrees of "
+            "freedom",
+            seeds=len(differences),
+            images=self.found.images,
+            looks=looks,
+            against=against,
+        )
+
+    @cached_property
+    def depths(self) -> Family:
+        """Seed x freeze: for the freeze depths and their trend."""
+        return self._interaction(["freeze"])
+
+    @cached_property
+    def pairs(self) -> Family:
+        """Seed x configuration: for two configurations."""
+        return self._interaction(["number"])
+
+    @cached_property
+    def choices(self) -> Family:
+        """For head and schedule: seed x both, or seed x configuration where that is larger."""
+        both, single = self._interaction(["head", "scheduler"]), self.pairs
+        return Family(
+            max(both.mean_square, single.mean_square),
+            max(both.beyond_images, single.beyond_images),
+            both.freedom,
+        )
+
+    def own(self, weights: np.ndarray) -> Family:
+        """A contrast's own variance between seeds, for many seeds."""
+        scale = float((weights**2).sum())
+        total, beyond = self.between(self.differences(weights))
+        return Family(total / scale, beyond / scale, self.seeds - 1)
+
+    def choice(self, weights: np.ndarray) -> Family:
+        """The family of a contrast of heads or schedules."""
+        return self.own(weights) if self.seeds >= OWN_VARIANCE else self.choices
+
+    def between(self, differences: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Variance between the seeds' means, and the part that their images do not explain."""
+        if len(differences) < 2:
+            return math.nan, math.nan
+        total = float(np.var([d.mean() for d in differences], ddof=1))
+        explained = float(np.mean([d.var(ddof=1) / len(d) for d in differences]))
+        return total, max(0.0, total - explained)
+
+    def _interaction(self, factors: list[str]) -> Family:
+        """Mean square of the interaction of seeds with the cells of some factors."""
+        cells = self.design.groupby(factors).ngroup().to_numpy()
+        levels, configurations = cells.max() + 1, len(cells)
+        freedom = (levels - 1) * (self.seeds - 1)
+        if freedom < 1:
+            return Family(math.nan, math.nan, 0)
+        repeats = configurations / levels
+        # Rows average the configurations of a cell, less the average of all.
+        averages = (cells == np.arange(levels)[:, None]) / repeats - 1 / configurations
+        means = averages @ self.found.accuracies.T
+        apart = means - means.mean(axis=1, keepdims=True)
+        total = repeats * float((apart**2).sum()) / freedom
+        if not self.found.folds:
+            return Family(total, total, freedom)
+        explained = float(np.mean(list(self._within(averages)))) * repeats / (levels - 1)
+        return Family(total, max(0.0, total - explained), freedom)
+
+    def _within(self, averages: np.ndarray) -> Iterator[float]:
+        """By seed, the variance that images alone give to all cells' means together."""
+        for part in self.found.right:
+            by_image = 100 * averages @ part
+            yield float(by_image.var(axis=1, ddof=1).sum()) / part.shape[1]

@@ -1,0 +1,159 @@
+"""The first page: what freezing saves and what it risks, and what follows from it."""
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_report.evidence.correctness import correctness
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import claims, contrasts, recommendation
+from effnet_report.inference.seeds_and_images import Estimate
+from effnet_report.inference.wording import size
+from effnet_report.render import html
+from effnet_report.render.drawing import INK, OURS, canvas, needs_runs, sentences
+from effnet_report.render.finding import coverage, finding, nothing_yet
+from effnet_report.render.html import DASH, definition_list, listing, number, paragraph
+
+QUESTIONS = {
+    "depth": "How many stages should I freeze?",
+    "head": "Does a deeper head help?",
+    "scheduler": "Which learning-rate schedule is better?",
+    "classical": "Is fine-tuning better than classical machine learning?",
+}
+SHOWN_CLASSES = 10
+
+
+def answer(evidence: Evidence) -> HTML:
+    """The recommendation, after a warning where the study is too small for it."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    said = [recommendation.too_small(evidence), recommendation.sentence(evidence)]
+    classical = contrasts.over_classical(evidence)
+    if classical.effect < 0:
+        sure = f"by {size(classical)}" if classical.high < 0 else (
+            f"by {number(-classical.effect)} points here, which is inconclusive"
+        )  # fmt: skip
+        said.append(f"Classical machine learning is ahead of fine-tuning, {sure}.")
+    return finding(*filter(None, said), *coverage(evidence))
+
+
+@needs_runs
+def subject(evidence: Evidence) -> HTML:
+    """Study, data, network, images and classes that the answer is about."""
+    design, facts, found = evidence.design, evidence.finished[0].facts, correctness(evidence)
+    shown = facts.classes[:SHOWN_CLASSES]
+    more = len(facts.classes) - len(shown)
+    names = ", ".join(shown) + (f" and {more} more" if more else "")
+    tested = found.images or facts.test_images
+    each = f" ({facts.test_images} a seed)" if found.folds else ""
+    return paragraph(
+        [
+            f"Study {design.name}: {design.title}.",
+            f"Network {design.protocol.backbone} at {design.protocol.image_size} pixels, "
+            f"{len(design.configurations())} configurations, {len(found.seeds)} complete seeds.",
+            f"Data set {design.protocol.dataset}: {facts.train_images:,} images to train on, "
+            f"{facts.validation_images:,} to choose with, {tested:,} to test on{each}.",
+            f"{len(facts.classes)} classes: {names}.",
+        ]
+    )
+
+
+@needs_runs
+def trade_off(evidence: Evidence) -> HTML:
+    """Change of accuracy against training time saved, one point a depth."""
+    data = recommendation.table(evidence)
+    if data.empty:
+        return paragraph(["No freeze can be compared with none yet."])
+    figure = canvas(6, 4)
+    axes = figure.subplots()
+    margin = evidence.design.smallest_effect
+    axes.axhspan(-margin, margin, color="#eeeeee", zorder=0)
+    axes.axhline(0, color=INK, linewidth=1)
+    known = data.dropna(subset=["change_low"])
+    axes.vlines(known["time"], known["change_low"], known["change_high"], color=OURS, linewidth=2)
+    axes.plot(data["time"], data["change"], "o", color=OURS)
+    for row in data.itertuples():
+        axes.annotate(
+            str(row.freeze), (row.time, row.change), xytext=(6, 4), textcoords="offset points",
+            weight="bold",
+        )  # fmt: skip
+    axes.set_xlabel("CPU time of a training saved, %")
+    axes.set_ylabel("change of accuracy, points")
+    return html.figure(
+        figure,
+        "trade-off",
+        finding=recommendation.sentence(evidence),
+        caption=(
+            "One point a number of frozen stages, against none. The lines hold for all depths at "
+            "once, in 19 of 20 studies, for other trainings and other images of this kind. Grey: "
+            f"less than {number(margin)} points. {recommendation.rule(evidence)}"
+        ),
+        alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
+        data=data,
+    )
+
+
+@needs_runs
+def risks(evidence: Evidence) -> HTML:
+    """The table beside it, with memory."""
+    depths = recommendation.depths(evidence)
+    frame = pd.DataFrame(
+        {
+            "freeze": depth.freeze,
+            "accuracy, points": _span(depth.change, 1),
+            "time saved, %": _span(depth.time, 0),
+            "memory saved, %": _span(depth.memory, 0),
+        }
+        for depth in depths
+    )
+    gained = sum(depth.change.effect > 0 for depth in depths)
+    return html.table(
+        frame,
+        "saves-and-risks",
+        finding=f"{gained} of {len(depths)} depths come out above no freeze at all.",
+        caption=(
+            "Best estimate and 95 % interval. Accuracy: all depths at once, for other trainings "
+            "and other images of this kind. CPU time and peak memory: one by one, for other "
+            "trainings on such a machine."
+        ),
+        data=recommendation.table(evidence),
+    )
+
+
+def _span(estimate: Estimate, decimals: int) -> str:
+    effect = number(estimate.effect, decimals, sign=True)
+    if not estimate.known:
+        return f"{effect} ({DASH})"
+    low, high = (number(bound, decimals, sign=True) for bound in (estimate.low, estimate.high))
+    return f"{effect} ({low} to {high})"
+
+
+def answers(evidence: Evidence) -> HTML:
+    """The questions of someone who is about to fine-tune, answered by the verdicts."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
+    said = {key: judged[key].sentence for key in QUESTIONS}
+    said["depth"] = f"{said['depth']} {judged['freeze'].sentence}"
+    return definition_list(
+        (question, f"{said[key]} {_covers(judged[key])}") for key, question in QUESTIONS.items()
+    )
+
+
+def _covers(judgement: claims.Judgement) -> str:
+    if not judgement.estimate.known:
+        return "There is no interval."
+    return f"The interval is for {judgement.claim.covers}."
+
+
+def commands(evidence: Evidence) -> HTML:
+    """How to repeat this study."""
+    name = evidence.design.name
+    return listing(
+        Markup("<code>{}</code> {}").format(command, what)
+        for command, what in (
+            (f"effnet sweep {name}", "trains what is missing of all runs of this study."),
+            (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
+            (f"papermill notebooks/train.ipynb -p study {name} -p freeze 2", "trains one run."),
+        )
+    )

@@ -1,0 +1,246 @@
+"""The estimator on 84 committed runs, against figures that were computed apart from it."""
+
+import math
+
+import numpy as np
+import pytest
+from factories import first_elpv
+from scipy import stats
+
+from effnet_report.evidence import source
+from effnet_report.evidence.correctness import Correctness
+from effnet_report.inference import contrasts, power
+from effnet_report.inference.seeds_and_images import Analysis, Family, interval
+
+
+@pytest.fixture(scope="module")
+def elpv() -> Analysis:
+    return Analysis(first_elpv())
+
+
+def in_folds(found: Correctness, seeds: int) -> Correctness:
+    """As if each seed had judged its own share of the images."""
+    right = [part[:, s::seeds] for s, part in enumerate(found.right[:seeds])]
+    return Correctness(found.design, found.seeds[:seeds], right, list(range(seeds)))
+
+
+def span(estimate) -> tuple[float, float, float]:
+    return (estimate.effect, estimate.low, estimate.high)
+
+
+def test_freeze_5_of_the_first_elpv(elpv):
+    estimate = contrasts.depths(elpv)[5]
+    assert elpv.depths.mean_square == pytest.approx(1.5775, abs=5e-5)
+    assert elpv.depths.freedom == 12
+    weights = contrasts.depth_weights(elpv.design, 5)
+    parts = power.spread(elpv.differences(weights), elpv.found.test_sets)
+    assert parts.images == pytest.approx(0.392, abs=5e-4)
+    assert elpv.depths.mean_square * 0.5 / 3 == pytest.approx(0.263, abs=5e-4)
+    assert estimate.error**2 == pytest.approx(0.655, abs=6e-4)
+    assert estimate.freedom == pytest.approx(74.4, abs=0.05)
+    assert span(estimate) == pytest.approx((1.45, -0.16, 3.06), abs=0.005)
+    assert (estimate.seeds, estimate.images) == (3, 656)
+
+
+def test_head_and_schedule_of_the_first_elpv(elpv):
+    head = contrasts.choice(elpv, "head")
+    assert span(head) == pytest.approx((-0.36, -0.90, 0.18), abs=0.005)
+    assert head.freedom == pytest.approx(9.3, abs=0.05)
+    cosine = contrasts.choice(elpv, "scheduler")
+    assert span(cosine) == pytest.approx((0.12, -0.40, 0.64), abs=0.005)
+
+
+def test_the_pigeonhole_bootstrap_agrees(elpv):
+    # Owen, Annals of Applied Statistics 1, 2007: seeds and images are drawn again, each apart.
+    rng = np.random.default_rng(0)
+    table = np.stack(elpv.differences(contrasts.depth_weights(elpv.design, 5)))
+    seeds, images = table.shape
+    by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), 20_000) / seeds
+    by_image = rng.multinomial(images, np.full(images, 1 / images), 20_000) / images
+    drawn = ((by_seed @ table) * by_image).sum(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert (low, high) == pytest.approx((-0.23, 3.14), abs=0.05)
+    estimate = contrasts.depths(elpv)[5]
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("what", "seeds", "images", "folds", "expected"),
+    [
+        ("freeze 5", 3, 656, False, 1.62), ("freeze 5", 5, 656, False, 1.46),
+        ("freeze 5", 8, 656, False, 1.38), ("freeze 5", 3, 10_000, False, 0.78),
+        ("freeze 5", 5, 10_000, False, 0.61), ("freeze 5", 8, 10_000, False, 0.51),
+        ("freeze 5", 4, 2_624, True, 1.11), ("freeze 5", 5, 2_624, True, 1.07),
+        ("head", 3, 656, False, 0.54), ("head", 5, 656, False, 0.41),
+        ("head", 8, 656, False, 0.34),
+    ],
+)  # fmt: skip
+def test_half_widths_to_expect_of_studies_of_other_sizes(
+    elpv, what, seeds, images, *, folds, expected
+):
+    weights, family = (
+        (contrasts.depth_weights(elpv.design, 5), elpv.depths)
+        if what == "freeze 5"
+        else (contrasts.choice_weights(elpv.design, "head", "mlp", "none"), elpv.choices)
+    )
+    scale = float((weights**2).sum())
+    one_seed = Family(family.mean_square * scale, family.beyond_images * scale, family.freedom)
+    parts = power.components(elpv, elpv.differences(weights), one_seed)
+    # Sizes that were not measured were simulated there, from a model of the runs.
+    wide = 0.01 if (images, folds) == (656, False) else 0.035
+    assert parts.half_width(seeds, images, folds=folds) == pytest.approx(expected, abs=wide)
+    assert parts.smallest(seeds, images, folds=folds) > parts.half_width(seeds, images, folds=folds)
+
+
+def test_no_number_of_seeds_goes_below_the_floor(elpv):
+    weights = contrasts.depth_weights(elpv.design, 5)
+    one = Family(elpv.depths.mean_square / 2, 0.0, elpv.depths.freedom)
+    parts = power.components(elpv, elpv.differences(weights), one)
+    assert parts.half_width(10**6, 656) == pytest.approx(1.23, abs=0.005)
+    assert parts.floor(656) == pytest.approx(1.23 * (1.96 + 0.8416) / 1.96, abs=0.01)
+
+
+def test_folds_of_one_seed_that_all_images_explain_add_no_seed_variance(elpv):
+    """Trainings that differ by nothing but their images: all variance is that of images."""
+    rng = np.random.default_rng(1)
+    hard = rng.random((1, 4000)) < 0.8
+    flips = rng.random((28, 4000)) < 0.1
+    right = [(hard ^ flips)[:, s::4] for s in range(4)]
+    folds = Analysis(Correctness(elpv.design, [0, 1, 2, 3], right, [0, 1, 2, 3]))
+    whole = np.concatenate(folds.differences(contrasts.depth_weights(elpv.design, 5)))
+    estimate = contrasts.depths(folds)[5]
+    assert estimate.error == pytest.approx(whole.std(ddof=1) / math.sqrt(4000), rel=0.35)
+    assert estimate.images == 4000
+
+
+def test_seeds_of_one_fold_share_its_images(elpv):
+    """Twice the seeds on the same folds: no new images, so the images' share does not halve."""
+    once = in_folds(elpv.found, 3)
+    twice = Correctness(once.design, list(range(6)), once.right * 2, [0, 1, 2, 0, 1, 2])
+    weights = contrasts.depth_weights(elpv.design, 5)
+    images = [
+        power.spread(Analysis(found).differences(weights), found.test_sets).images
+        for found in (once, twice)
+    ]
+    assert images[0] == pytest.approx(images[1])
+    assert (once.images, twice.images) == (656, 656)
+
+
+def test_one_seed_has_effects_without_intervals(elpv):
+    found = elpv.found
+    one = Analysis(Correctness(found.design, [0], found.right[:1], [0]))
+    estimate = contrasts.depths(one)[5]
+    assert estimate.effect == pytest.approx(
+        one.found.accuracies[0][20:24].mean() - one.found.accuracies[0][:4].mean()
+    )
+    assert not estimate.known
+    assert "one seed" in estimate.method
+
+
+def test_equal_seeds_and_images_leave_no_doubt():
+    estimate = interval(1.0, 0.0, 6, "", seeds=3)
+    assert (estimate.low, estimate.high, estimate.p) == (1.0, 1.0, 0.0)
+    assert interval(0.0, 0.0, 6, "", seeds=3).p == 1.0
+
+
+def test_effects_for_all_at_once_are_wider_and_their_p_larger(elpv):
+    single, joint = contrasts.depths(elpv)[5], contrasts.depths(elpv, looks=6)[5]
+    assert joint.low < single.low < single.high < joint.high
+    assert joint.p == pytest.approx(6 * single.p)
+
+
+def test_all_choices_are_looked_at_at_once(elpv):
+    effects = contrasts.all_choices(elpv)
+    assert len(effects) == 8
+    assert effects["freeze 5 instead of 0"].p == pytest.approx(8 * contrasts.depths(elpv)[5].p)
+    assert effects["freeze 5 instead of 0"].low < contrasts.depths(elpv, looks=6)[5].low
+
+
+@pytest.mark.parametrize(("comparisons", "freedom"), [(5, 20), (27, 54), (3, 7)])
+def test_dunnetts_reach_covers_as_a_multivariate_t_says(comparisons, freedom):
+    reach = contrasts.dunnett_reach(comparisons, freedom)
+    shape = np.full((comparisons, comparisons), 0.5) + 0.5 * np.eye(comparisons)
+    bounds = np.full(comparisons, reach)
+    law = stats.multivariate_t(shape=shape, df=freedom, seed=0)
+    assert law.cdf(bounds, lower_limit=-bounds) == pytest.approx(0.95, abs=0.003)
+
+
+def test_the_lead_is_over_the_best_of_the_others(elpv):
+    lead = contrasts.lead(elpv)
+    means = elpv.found.accuracies.mean(axis=0)
+    assert lead.effect == pytest.approx(means[0] - means[1:].max())
+    assert lead.low < lead.effect < lead.high
+    assert lead.p > contrasts.depths(elpv)[5].p
+
+
+def test_a_choice_is_judged_by_its_own_variance_from_eight_seeds_on(elpv):
+    weights = contrasts.choice_weights(elpv.design, "head", "mlp", "none")
+    assert elpv.choice(weights) == elpv.choices
+    found = elpv.found
+    right = [np.roll(found.right[s % 3], s, axis=1) for s in range(8)]
+    eight = Analysis(Correctness(found.design, list(range(8)), right, [0] * 8))
+    means = [d.mean() for d in eight.differences(weights)]
+    own = eight.choice(weights)
+    assert own.freedom == 7
+    assert own.mean_square * float((weights**2).sum()) == pytest.approx(np.var(means, ddof=1))
+
+
+def test_fewer_factors_are_compared_as_far_as_they_vary(elpv):
+    found = elpv.found
+    kept = found.design.query("head == 'none' and scheduler == 'cosine' and freeze < 2").index
+    small = Analysis(
+        Correctness(
+            found.design.loc[kept].reset_index(drop=True), found.seeds,
+            [part[kept] for part in found.right], found.test_sets,
+        )
+    )  # fmt: skip
+    assert list(contrasts.all_choices(small)) == ["freeze 1 instead of 0"]
+    assert contrasts.depths(small)[1].known
+    assert "only one head" in contrasts.choice(small, "head").method
+    deep = Analysis(
+        Correctness(found.design.iloc[4:].reset_index(drop=True), found.seeds,
+                    [part[4:] for part in found.right], found.test_sets)
+    )  # fmt: skip
+    assert contrasts.depths(deep) == {}
+    assert contrasts.trend(deep).known
+
+
+def test_a_saving_is_what_the_costs_are_apart(elpv):
+    rng = np.random.default_rng(0)
+    freeze = elpv.design["freeze"].to_numpy()
+    logs = np.log(100 * 0.8**freeze) + 0.01 * rng.normal(size=(3, 28))
+    estimate = contrasts.saved(logs, elpv.design, 2)
+    assert estimate.effect == pytest.approx(36, abs=1)
+    assert estimate.low < 36 < estimate.high
+    assert estimate.freedom == 12
+    assert math.isnan(contrasts.saved(logs[:1], elpv.design, 2).low)
+
+
+def test_optimism_is_a_mean_over_runs(elpv):
+    rng = np.random.default_rng(0)
+    validation = [100.0 * (rng.random(492) < 0.86) for _ in range(3)]
+    estimate = contrasts.validation_minus_test(elpv, validation)
+    means = np.array([v.mean() for v in validation]) - elpv.found.accuracies.mean(axis=1)
+    assert estimate.effect == pytest.approx(means.mean())
+    assert estimate.error > means.std(ddof=1) / math.sqrt(3)  # the test images are shared
+
+
+def test_the_sources_table_is_judged_over_its_configurations():
+    table = source.results()
+    one = contrasts.OneTable(table)
+    blocks = table.groupby(["head", "scheduler"])["accuracy"].transform("mean")
+    depth = table.groupby("freeze")["accuracy"].transform("mean")
+    residuals = table["accuracy"] - blocks - depth + table["accuracy"].mean()
+    error = math.sqrt(2 / 4 * (residuals**2).sum() / 18)
+    estimate = contrasts.depths(one)[6]
+    means = table.groupby("freeze")["accuracy"].mean()
+    assert estimate.effect == pytest.approx(means[6] - means[0])
+    assert estimate.high - estimate.effect == pytest.approx(stats.t.ppf(0.975, 18) * error)
+    assert math.isnan(estimate.p)
+
+
+def test_the_trend_of_a_straight_line_is_its_rise():
+    table = source.results()
+    table["accuracy"] = 90 - 0.5 * table["freeze"]
+    estimate = contrasts.trend(contrasts.OneTable(table))
+    assert estimate.effect == pytest.approx(-3)

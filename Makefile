@@ -48,12 +48,24 @@ lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 clean: ## remove the built report and the caches; records, checkpoints and .venv stay
 	rm -rf _build .cache/images .cache/prefix .cache/running
 
+# The scripts in .venv name the folder that they were made in.
+MADE_IN := $(shell sed -n '1s|^\#!\(.*\)/\.venv/bin/.*|\1|p' $(BIN)/pip 2>/dev/null)
+ifneq ($(filter-out $(CURDIR),$(MADE_IN)),)
+.PHONY: moved
+moved:
+	@echo "The repository was moved from $(MADE_IN): .venv is told."
+	@grep -rlIF "$(MADE_IN)/.venv" $(BIN) | xargs sed -i.before "s|$(MADE_IN)/.venv|$(CURDIR)/.venv|g"
+	@rm $(BIN)/*.before
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(ENVIRONMENT): | moved
+endif
+
 # Exactly the packages of the lock, checked by hash; then this package, which adds none.
 $(ENVIRONMENT): .lock/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) or v < (3, 11, 5))' || \
 	{ echo "Python 3.11 (3.11.5 or later) is needed, and '$(PYTHON)' is not that. Install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv: about 6 GB, several minutes, once."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r .lock/requirements.txt
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r .lock/requirements.txt
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

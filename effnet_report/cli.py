@@ -55,6 +55,7 @@ def sweep_command(
     """Train what is missing of a study; finished runs are kept and not trained again."""
     design = load_study(study)
     everything = sweep.tasks(design, _reference(study))
+    sweep.clear_leftovers(everything)
     states = {task.run_id: sweep.state(task) for task in everything}
     for task in everything:
         if states[task.run_id] is State.DAMAGED:

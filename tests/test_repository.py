@@ -1,7 +1,14 @@
 """What a newcomer meets: the top level, the commands of the README, the pins, clean notebooks."""
 
+import hashlib
+import io
+import os
 import re
+import shutil
 import subprocess
+import sys
+import sysconfig
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -149,3 +156,60 @@ def test_no_paths_of_somebodys_machine(committed):
 def test_large_files_are_source_results_only(committed):
     large = [name for name in committed if (paths.ROOT / name).stat().st_size > 1_000_000]
     assert [name for name in large if not name.startswith(PUBLISHED)] == []
+
+
+@pytest.fixture
+def own_project(tmp_path) -> Path:
+    """A project with our Makefile and an environment, and nothing to install from a lock."""
+    project = tmp_path / "before"
+    (project / ".lock").mkdir(parents=True)
+    (project / ".lock/requirements.txt").touch()
+    shutil.copy(paths.ROOT / "Makefile", project)
+    (project / "pyproject.toml").write_text('[project]\nname = "moved"\nversion = "1"\n')
+    (project / "moved.py").touch()
+    subprocess.run([sys.executable, "-m", "venv", project / ".venv"], check=True)
+    (installed,) = project.glob(".venv/lib/python*/site-packages")
+    (installed / "ours.pth").write_text(sysconfig.get_path("purelib"))  # setuptools
+    (project / ".venv/installed").touch()
+    return project
+
+
+def make_environment(project: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["make", "-C", project, ".venv/installed", f"PYTHON={sys.executable}"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_make_mends_the_environment_of_a_repository_that_was_moved(own_project):
+    moved = own_project.rename(own_project.with_name("after"))
+    told = make_environment(moved)
+    assert told.returncode == 0, told.stderr
+    assert f"moved from {own_project}: .venv is told" in told.stdout
+    script = [moved / ".venv/bin/pip", "--version"]
+    assert str(moved) in subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert "moved from" not in make_environment(moved).stdout
+
+
+@pytest.mark.slow
+def test_installing_runs_no_code_of_a_package(own_project, tmp_path):
+    ran = tmp_path / "ran"
+    setup = f"open({str(ran)!r}, 'w')\nfrom setuptools import setup\nsetup(name='x', version='1')"
+    archive = tmp_path / "x-1.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        for name, text in (("setup.py", setup), ("PKG-INFO", "Name: x\nVersion: 1\n")):
+            member = tarfile.TarInfo(f"x-1/{name}")
+            member.size = len(text)
+            file.addfile(member, io.BytesIO(text.encode()))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    lock = own_project / ".lock/requirements.txt"
+    lock.write_text(f"x==1 --hash=sha256:{digest}\n")
+    (own_project / ".venv/installed").unlink()
+    result = make_environment(own_project, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert result.returncode != 0
+    assert "No matching distribution found for x==1" in result.stderr
+    assert not ran.exists()

@@ -6,18 +6,25 @@ which imports once and computes nothing, so a forked kernel is like a fresh one;
 kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
+import atexit
+import functools
 import gc
 import logging
 import os
+import shutil
 import signal
+import tempfile
+import time
 from contextlib import suppress
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import get_temp_dir
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
@@ -27,10 +34,14 @@ KERNELS: dict[str, BaseProcess] = {}
 STATUS: dict[str, int] = {}
 # What Python reports of a process whose forking parent was killed.
 ORPHANED = 255
+# In the folder of a process's temporary files; one may be about to lock what it has just made.
+OWNER = "owner.lock"
+JUST_MADE = 60  # seconds
 
 
 def start_with(*modules: str) -> None:
     """Let all kernels that this process starts from now on have these modules imported."""
+    _use_own_folder()
     # Of a kernel's start, half is importing a debugger, which would warn of what it can not see.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
@@ -38,6 +49,24 @@ def start_with(*modules: str) -> None:
     forkserver.ensure_running()  # it imports while this process goes on
     os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
+
+
+@functools.cache
+def _use_own_folder() -> None:
+    """Keep all temporary files, sockets too, in one folder, and remove those of killed processes.
+
+    Whoever lives holds the lock of its folder; the system releases it at whatever end.
+    """
+    for owner in Path(tempfile.gettempdir()).glob(f"effnet-*/{OWNER}"):
+        with suppress(OSError, Timeout), FileLock(owner, timeout=0):
+            if time.time() - owner.parent.stat().st_mtime > JUST_MADE:
+                shutil.rmtree(owner.parent, ignore_errors=True)
+    own = tempfile.mkdtemp(prefix="effnet-")
+    lock = FileLock(f"{own}/{OWNER}")
+    lock.acquire()
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    atexit.register(lock.release)
+    tempfile.tempdir = os.environ["TMPDIR"] = own
 
 
 def _share_the_parent() -> None:
@@ -57,7 +86,7 @@ class WarmProvisioner(LocalProvisioner):
         # in 1 case of 100.
         manager: Any = self.parent
         manager.transport = "ipc"
-        manager.ip = f"{get_temp_dir()}/{self.kernel_id}"
+        manager.ip = f"{get_temp_dir()}/{self.kernel_id[:8]}"  # a socket's path is short
         return await super().pre_launch(**options)
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:

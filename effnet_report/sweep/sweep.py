@@ -1,6 +1,7 @@
 """Run what is missing of a study: each run one papermill execution, several side by side."""
 
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -13,7 +14,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, Settings, Study
@@ -280,12 +281,37 @@ def _executed(task: Task, stop: Stop) -> str:
         working.parent.mkdir(parents=True, exist_ok=True)
         place.parent.mkdir(parents=True, exist_ok=True)
         error = _twice_if_no_fault_of_the_run(lambda: _execute_notebook(task, working))
-        # Moved when it has ended: the book never meets half a notebook.
-        if working.is_file() and not stop.now:
-            working.replace(place)
-    except OSError as problem:
+        if working.is_file():
+            if not stop.now:
+                _put(working, place)
+            working.unlink()
+    except (OSError, InputError) as problem:
         return f"The executed notebook can not be written: {problem}."
     return error
+
+
+def _put(working: Path, place: Path) -> None:
+    """Copy, then rename: the book never meets half a notebook, and disks may be several."""
+    with files.replaced(place) as partial:
+        shutil.copyfile(working, partial)
+
+
+def clear_leftovers(tasks: list[Task]) -> None:
+    """Delete what runs that were killed had begun to write, unless they are being trained."""
+    for task in tasks:
+        study = task.settings.study
+        working = paths.CACHE / "running" / study
+        leftovers = [
+            *working.glob(f"{task.run_id}.ipynb"),
+            *working.glob(f".{task.run_id}.*"),
+            *paths.records(study).glob(f".{task.run_id}.*"),
+            *paths.executed(study).glob(f".{task.run_id}.*"),
+            *paths.checkpoint(study, task.run_id).parent.glob(f".{task.run_id}.*"),
+        ]
+        if leftovers and state(task) is not State.RUNNING:
+            for leftover in leftovers:
+                with suppress(OSError):
+                    leftover.unlink()
 
 
 def _execute_notebook(task: Task, output: Path) -> str:

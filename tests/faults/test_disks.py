@@ -7,6 +7,8 @@ import pytest
 
 from effnet_core import cache, paths
 from effnet_core.study import records
+from effnet_core.study.design import load_study
+from effnet_report.sweep import sweep
 
 
 def test_no_room_for_the_record(trainer, truth, tally, small_disk):
@@ -66,6 +68,23 @@ def test_a_cache_that_can_only_be_read(trainer, truth, tally, small_disk):
     assert trainer.finish() == 1
     assert "InputError: Can not keep" in trainer.output
     tally["folders that can only be read"] += 2
+
+
+def test_the_cache_on_another_disk_loses_no_notebook(own_folders, tally, small_disk, monkeypatch):
+    monkeypatch.setattr(paths, "EXECUTED", own_folders / "runs")
+    small_disk(paths.CACHE, "size=1m")
+    (task, *_) = sweep.tasks(load_study("quick"), "quick")
+
+    def execute(_, output):
+        output.write_text("a notebook")
+        return ""
+
+    monkeypatch.setattr(sweep, "_execute_notebook", execute)
+    assert sweep._executed(task, sweep.Stop()) == ""
+    place = paths.executed("quick") / f"{task.run_id}.ipynb"
+    assert place.read_text() == "a notebook"
+    assert list(place.parent.iterdir()) == [place]
+    tally["caches on another disk"] += 1
 
 
 @pytest.mark.parametrize("kind", ["images", "prefix"])

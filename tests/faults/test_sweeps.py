@@ -1,11 +1,14 @@
 """Sweeps and kernels that are killed, stopped, or meet each other."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +20,7 @@ SWEEP = """
     from effnet_core.study.design import load_study
 
     tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]
+    sweep.clear_leftovers(tasks)
     pending = [task for task in tasks if sweep.state(task) is not sweep.State.DONE]
     with sweep.ctrl_c(print) as stop:
         for ended in sweep.execute_all(pending, 1, stop):
@@ -99,7 +103,15 @@ MOMENTS = [
 ]
 
 
-def test_a_sweep_that_is_killed_goes_on(clone, truth, tally):
+@pytest.fixture
+def temporary(monkeypatch):
+    """The folder for temporary files; sockets want a short name."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
+def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary):
     for moment in MOMENTS:
         sweep = Sweep(clone)
         sweep.wait_for(clone.root, moment)
@@ -108,8 +120,14 @@ def test_a_sweep_that_is_killed_goes_on(clone, truth, tally):
         assert status == -signal.SIGKILL, output
         check(clone, truth, tally, complete=False)
         tally["kills of a sweep"] += 1
+    left = list(temporary.iterdir())
+    assert left
+    for folder in left:
+        os.utime(folder, (0, 0))  # not of this minute
     status, output = Sweep(clone).end()
     assert status == 0, output
+    assert list(temporary.iterdir()) == []
+    assert [p for p in clone.root.glob(".cache/running/**/*") if p.is_file()] == []
     check(clone, truth, tally, complete=True)
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
 

@@ -44,7 +44,7 @@ class Decoded(torch.utils.data.Dataset):
 
 def prepare(settings: Settings) -> tuple[FrozenNetwork, dict[str, DataLoader]]:
     """The model, and a loader for each part of the data."""
-    dataset = load_dataset(settings.dataset, settings.data_dir)
+    dataset = load_dataset(settings.dataset, settings.data_dir, settings.labels, settings.groups)
     parts = split_dataset(dataset, settings)
     backbone = load_backbone(settings.backbone, settings.weights)
     head = build_head(settings, backbone.features, len(dataset.classes))

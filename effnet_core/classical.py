@@ -281,7 +281,7 @@ def _result(
     result = ClassicalRecord(
         kind=kind,
         run_id=name(run.settings.seed),
-        settings=run.settings,
+        settings=run.settings.recorded(),
         facts=_facts(run, data, backbone),
         outcome=ClassicalOutcome(
             features=best.features,

@@ -25,7 +25,7 @@ from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Boundary, Pixels, cached_depths, frozen_boundary, processor
 from effnet_core.study import records
-from effnet_core.study.design import Settings, load_study, override_lines, read_settings
+from effnet_core.study.design import INCIDENTAL, Settings, load_study, override_lines, read_settings
 from effnet_core.study.provenance import Clock, code_fingerprint, versions
 from effnet_core.study.records import (
     BestOfCycle,
@@ -156,8 +156,10 @@ def load_data(run: Run) -> Data:
     """The study's data set, its split for this run's seed, and the images as arrays."""
     settings = run.settings
     with run.clock.phase("data"):
-        dataset = load_dataset(settings.dataset, settings.data_dir)
-        images = load_images(dataset, settings.image_size)
+        dataset = load_dataset(
+            settings.dataset, settings.data_dir, settings.labels, settings.groups
+        )
+        images = load_images(dataset, settings.image_size, settings.resize, settings.background)
         first = first_of_equals(images)
         if told := tell_duplicates(dataset, first):
             print(told)
@@ -225,7 +227,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     """Where this run's training goes on after a kill: on what decides its outcome to the bit."""
     settings = run.settings
     origin = {
-        **settings.model_dump(exclude={"cache_gb"}),
+        **settings.model_dump(exclude=INCIDENTAL),
         **fingerprints(data, model.weights).model_dump(),
         "versions": versions(),
         "processor": processor(settings.device),
@@ -273,7 +275,7 @@ def result(
     made = Record(
         run_id=run.settings.run_id,
         number=run.settings.number,
-        settings=run.settings,
+        settings=run.settings.recorded(),
         facts=Facts(
             **data.facts(),
             trainable_parameters=model.trainable_parameters,

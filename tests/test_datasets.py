@@ -117,11 +117,6 @@ def test_a_folder_of_your_own(folder):
     assert dataset.images[1] == folder / "cat/deep/2.png"
 
 
-def test_a_file_that_is_no_image_is_not_left_out(folder):
-    (folder / "dog" / "notes.txt").write_text("not an image")
-    assert "dog/notes.txt" in load_dataset("imagefolder", str(folder)).names
-
-
 @pytest.mark.parametrize("missing", [None, ""])
 def test_imagefolder_needs_a_folder(missing):
     with pytest.raises(InputError, match="needs data_dir"):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import design
-from effnet_core.study.design import load_study, number, override_lines, read_settings, run_id
+from effnet_core.study.design import (
+    load_design,
+    load_study,
+    number,
+    override_lines,
+    read_settings,
+    run_id,
+)
 
 STUDIES = ["elpv", "fashion", "paper", "quick"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
@@ -200,3 +207,31 @@ def test_a_study_can_not_be_named_out_of_its_folders(tmp_path, name):
     for read in (load_study, lambda study: read_settings({"study": study})):
         with pytest.raises(InputError, match=r"name = |where published studies are"):
             read(str(path))
+
+
+def test_a_folder_of_images_is_relative_to_the_file_of_the_study(tmp_path, monkeypatch):
+    study = tmp_path / "there" / "mine.yml"
+    study.parent.mkdir()
+    study.write_text(
+        "title: Mine\nseeds: [0]\nprotocol: {dataset: imagefolder, data_dir: ../photos, "
+        "labels: mine.csv, image_size: 32}\n"
+    )
+    monkeypatch.chdir(tmp_path / "there")
+    protocol = load_study("mine.yml").protocol
+    assert protocol.data_dir == str(tmp_path / "photos")
+    assert protocol.labels == str(tmp_path / "there" / "mine.csv")
+    settings = next(load_study(str(study)).runs())
+    assert settings.recorded().data_dir == "photos"  # no record tells where things lie
+    assert settings.recorded().model_copy(update={"data_dir": None, "labels": None}) == (
+        settings.model_copy(update={"data_dir": None, "labels": None})
+    )
+
+
+def test_a_study_of_your_own_is_found_by_its_records(own_folders):
+    study = own_folders / "mine.yml"
+    study.write_text("title: Mine\nseeds: [0]\nprotocol: {dataset: digits, image_size: 32}\n")
+    with pytest.raises(InputError, match="no study 'mine'"):
+        load_design("mine")
+    paths.design("mine").parent.mkdir(parents=True)
+    paths.design("mine").symlink_to(study)
+    assert load_design("mine").title == load_design("mine-0a1b2c").title == "Mine"

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -102,10 +103,61 @@ def test_an_unreadable_image_is_named_and_nothing_is_kept(own_folders, kind):
     assert kept <= {".lock"}
 
 
-def test_a_text_file_among_images_is_named(own_folders):
-    dataset = one_bad_image(own_folders / "photos", "dog/notes.txt", b"a note")
-    with pytest.raises(InputError, match=r"dog/notes\.txt can not be read"):
-        load_images(dataset, 16)
+def test_a_postscript_file_that_says_jpg_starts_no_other_program(tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\necho x > {started}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    assert Image.open(path).format == "EPS"  # as Pillow would by itself
+    with pytest.raises(InputError, match=r"x\.jpg can not be read as an image"):
+        decode(path, 8)
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "gif", "avif"])
+def test_colours_hidden_under_transparency_are_not_the_picture(tmp_path, suffix):
+    image = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 8, 16))
+    image.save(tmp_path / f"x.{suffix}", lossless=True)
+    white, black = (
+        decode(tmp_path / f"x.{suffix}", 16, background=ground) for ground in ("white", "black")
+    )
+    assert np.abs(white[8, 14].astype(int) - 255).max() < 9
+    assert black[8, 14].max() < 9
+    assert np.abs(white[8, 1].astype(int) - (0, 0, 255)).max() < 9
+
+
+def test_half_transparent_grey_is_mixed_with_the_background(tmp_path):
+    Image.new("LA", (8, 8), (0, 128)).save(tmp_path / "x.png")
+    assert np.abs(decode(tmp_path / "x.png", 8).astype(int) - 127).max() <= 1
+
+
+def test_an_image_that_is_not_square_is_squashed_padded_or_cropped(tmp_path):
+    thirds = np.zeros((10, 30, 3), np.uint8)
+    thirds[:, 10:20] = (255, 0, 0)
+    Image.fromarray(thirds).save(tmp_path / "x.png")
+    squashed, padded, cropped = (
+        decode(tmp_path / "x.png", 30, resize, "white") for resize in ("squash", "pad", "crop")
+    )
+    red = [(image == (255, 0, 0)).all(axis=2).mean() for image in (squashed, padded, cropped)]
+    assert np.abs(np.array(red) - (1 / 3, 1 / 9, 1)).max() < 0.09
+    assert (padded[:9] == 255).all()
+
+
+def test_what_changes_the_pixels_is_part_of_the_place_they_are_kept(own_folders):
+    dataset = few_digits()
+    for resize, background in (("squash", "white"), ("pad", "white"), ("pad", "black")):
+        load_images(dataset, 16, resize, background)
+    assert len(list((paths.CACHE / "images").glob("*.npy"))) == 3
+
+
+def test_a_heic_photo_is_read_where_its_plugin_is_installed(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "x.heic"
+    pillow_heif.from_pillow(Image.new("RGB", (64, 64), (0, 0, 255))).save(path)
+    assert np.abs(decode(path, 8)[4, 4].astype(int) - (0, 0, 255)).max() < 12
 
 
 def test_an_image_of_suspicious_size_is_named(tmp_path, monkeypatch):

@@ -2,10 +2,9 @@
 
 import gzip
 import hashlib
-import unicodedata
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import paths
+from effnet_core.data import folders
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
 
-# Left by file managers; nobody means them as images.
-IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 # Debian's package dataset-fashion-mnist.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
@@ -36,6 +34,7 @@ class Dataset:
             of a split; None if each image stands for itself.
         official_test: shape (N,), bool: which images its authors keep for testing; None if they
             name none.
+        left_out: files in its folder that are no images of a class.
     """
 
     name: str
@@ -46,6 +45,7 @@ class Dataset:
     images: Sequence[Path] | np.ndarray
     groups: np.ndarray | None = None
     official_test: np.ndarray | None = None
+    left_out: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,16 +60,19 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load_dataset(name: str, data_dir: str | None = None) -> Dataset:
-    """A data set by the name that a study uses.
+def load_dataset(
+    name: str, data_dir: str | None = None, labels: str | None = None, groups: str | None = None
+) -> Dataset:
+    """A data set by the name that a study uses; the rest is for `imagefolder`.
 
     Raises:
         InputError: unknown name, or the data are not where they should be.
     """
     if name == "imagefolder":
-        return imagefolder(data_dir)
-    if data_dir is not None:
-        raise InputError(f"data_dir goes with dataset imagefolder; dataset {name} needs none.")
+        return imagefolder(data_dir, labels, groups)
+    if data_dir or labels or groups:
+        given = "data_dir" if data_dir else "labels" if labels else "groups"
+        raise InputError(f"{given} goes with dataset imagefolder; dataset {name} needs none.")
     if name not in PACKAGED:
         known = ", ".join([*PACKAGED, "imagefolder"])
         raise InputError(f"There is no data set {name!r}. Data sets: {known}.")
@@ -134,71 +137,38 @@ def digits() -> Dataset:
     return _from_pixels("digits", [str(digit) for digit in range(10)], pixels, bunch.target)
 
 
-def imagefolder(data_dir: str | None) -> Dataset:
-    """Images of your own: one folder a class, `data_dir/<class>/<any depth>/<image>`.
+def imagefolder(
+    data_dir: str | None, labels: str | None = None, groups: str | None = None
+) -> Dataset:
+    """Images of your own: one folder a class, or a table of paths and labels.
 
-    A class folder and an image may be links; a folder inside a class may not, as links can
-    lead in circles.
+    Args:
+        data_dir: holds a folder a class; with `labels`, what their paths are relative to, by
+            default the table's own folder.
+        labels: a CSV file, see `folders.table`.
+        groups: which images show one object, see `folders.objects`.
 
     Raises:
-        InputError: the folder is missing or empty, has one class, or a class without images;
-            something in it is neither a file nor a folder; a name can not be written down.
+        InputError: see `folders`.
     """
-    if not data_dir:
+    if labels:
+        table = Path(labels).expanduser()
+        found = folders.table(table, Path(data_dir).expanduser() if data_dir else table.parent)
+    elif data_dir:
+        found = folders.class_folders(Path(data_dir).expanduser())
+    else:
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
-    root = Path(data_dir).expanduser()
-    if not root.is_dir():
-        raise InputError(
-            f"data_dir {data_dir} is not a folder. Give the folder that holds the classes."
-        )
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
-    for folder in folders:
-        _check_name(folder)
-    if len(folders) < 2:
-        raise InputError(
-            f"data_dir {data_dir} holds {len(folders)} class folders; at least 2 are needed: "
-            "data_dir/<class>/<images>."
-        )
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        inside = (path for path in folder.rglob("*") if _counts(path))
-        found = sorted(path for path in inside if not _is_folder(path))
-        if not found:
-            raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
-        files += found
-        labels += [label] * len(found)
+    classes, numbers = np.unique(found.kinds, return_inverse=True)
     return Dataset(
         name="imagefolder",
-        classes=[folder.name for folder in folders],
-        labels=np.array(labels, dtype=np.int64),
-        names=[file.relative_to(root).as_posix() for file in files],
+        classes=classes.tolist(),
+        labels=numbers.astype(np.int64),
+        names=found.names,
         subgroups=[],
-        images=files,
+        images=found.files,
+        groups=folders.objects(found, groups),
+        left_out=found.left_out,
     )
-
-
-def _is_folder(path: Path) -> bool:
-    """Whether a path inside a class is a folder and not an image.
-
-    Raises:
-        InputError: it is neither, so images would be left out silently; or no table could
-            hold its name, for control characters or bytes that are not UTF-8.
-    """
-    _check_name(path)
-    if path.is_file():
-        return False
-    if path.is_dir() and not path.is_symlink():
-        return True
-    raise InputError(
-        f"{path} is neither an image nor a folder: a link to a folder, a link to nothing, or a "
-        "special file. Put the images themselves there, or move it out of the data folder."
-    )
-
-
-def _check_name(path: Path) -> None:
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path.name):
-        raise InputError(f"{str(path)!r} has a name that can not be written down. Rename it.")
 
 
 PACKAGED: dict[str, Callable[[], Dataset]] = {
@@ -218,10 +188,6 @@ def _from_pixels(name: str, classes: list[str], pixels: np.ndarray, labels: np.n
         subgroups=[],
         images=pixels,
     )
-
-
-def _counts(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower() not in IGNORED_NAMES
 
 
 def _bytes(image: Path | np.ndarray) -> bytes:

@@ -9,18 +9,20 @@ from PIL import Image, ImageOps
 
 from effnet_core import cache
 from effnet_core.data.datasets import Dataset
+from effnet_core.data.formats import open_image
 from effnet_core.errors import InputError
+from effnet_core.study.design import Background, Resize
 
 # Part of the cache key: change it whenever `decode` gives other pixels.
-TRANSFORM = "exif-rgb-bicubic-squash-1"
+TRANSFORM = "exif-flat-rgb-bicubic-2"
 
-# Formats of pictures. Pillow knows more, and starts another program, Ghostscript, for some.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow would clip their values at 255 and so turn most such images white.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 
-def load_images(dataset: Dataset, size: int) -> np.ndarray:
+def load_images(
+    dataset: Dataset, size: int, resize: Resize = "squash", background: Background = "white"
+) -> np.ndarray:
     """All images of a data set, resized to a square.
 
     The first call for a data set and size decodes every image into a file; later calls, and
@@ -28,7 +30,8 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
 
     Args:
         dataset: which images.
-        size: side of the square, pixels. The whole image is kept; its aspect ratio is not.
+        size: side of the square, pixels.
+        resize, background: as in `decode`.
 
     Returns:
         Shape (N, size, size, 3), uint8, read-only and memory-mapped.
@@ -37,7 +40,7 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
         InputError: an image can not be read: it is named, and nothing is trained on the rest;
             or the disk has no room for the decoded images.
     """
-    made_by = (TRANSFORM, PIL.__version__)
+    made_by = (TRANSFORM, resize, background, PIL.__version__)
     path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:
@@ -45,7 +48,7 @@ def load_images(dataset: Dataset, size: int) -> np.ndarray:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_suffix(".lock")):
                 if not _whole(path, shape):  # another process may have filled it while we waited
-                    _fill(path, dataset, shape)
+                    _fill(path, shape, dataset, resize, background)
     except OSError as error:
         raise InputError(
             f"Can not keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
@@ -64,21 +67,37 @@ def _whole(path: Path, shape: tuple[int, ...]) -> bool:
     return images.shape == shape and checksums.tolist() == [cache.checksum(i) for i in images]
 
 
-def _fill(path: Path, dataset: Dataset, shape: tuple[int, ...]) -> None:
+def _fill(
+    path: Path,
+    shape: tuple[int, ...],
+    dataset: Dataset,
+    resize: Resize,
+    background: Background,
+) -> None:
     with (
         cache.new_array(path, np.uint8, shape) as images,
         cache.new_array(cache.checksums_path(path), np.uint32, shape[:1]) as checksums,
     ):
         for index, image in enumerate(dataset.images):
-            images[index] = decode(image, shape[1])
+            images[index] = decode(image, shape[1], resize, background)
             checksums[index] = cache.checksum(images[index])
 
 
-def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
+def decode(
+    image: Path | np.ndarray,
+    size: int,
+    resize: Resize = "squash",
+    background: Background = "white",
+) -> np.ndarray:
     """One image as the model sees it before normalisation: upright, RGB, resized (bicubic).
 
-    Transparency is dropped, as torchvision's loader does; of an animation, the first frame is
-    taken.
+    Of an animation, the first frame is taken.
+
+    Args:
+        size: side of the square, pixels.
+        resize: squash changes the aspect ratio, pad fills up the short side, crop cuts off both
+            ends of the long one.
+        background: what shows through transparency, and what pad fills up with.
 
     Returns:
         Shape (size, size, 3), uint8.
@@ -87,19 +106,28 @@ def decode(image: Path | np.ndarray, size: int) -> np.ndarray:
         InputError: not an image, truncated, more than 8 bits a channel, or so large that
             decoding it is refused.
     """
-    if isinstance(image, np.ndarray):
-        return _square(Image.fromarray(image), size)
     try:
-        with Image.open(image, formats=FORMATS) as opened:
+        opened = Image.fromarray(image) if isinstance(image, np.ndarray) else open_image(image)
+        with opened:
             if opened.mode in DEEP_MODES:
                 raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-            return _square(ImageOps.exif_transpose(opened), size)
+            flat = _flat(ImageOps.exif_transpose(opened), background)
     except Exception as error:  # damaged files make Pillow raise almost anything
         raise InputError(
             f"{image} can not be read as an image ({error}). "
             "Replace it, or move it out of the data folder; nothing was trained."
         ) from None
+    square, bicubic = (size, size), Image.Resampling.BICUBIC
+    if resize == "pad":
+        return np.asarray(ImageOps.pad(flat, square, bicubic, background))
+    if resize == "crop":
+        return np.asarray(ImageOps.fit(flat, square, bicubic))
+    return np.asarray(flat.resize(square, bicubic))
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+def _flat(image: Image.Image, background: Background) -> Image.Image:
+    """RGB, over the background where it is transparent: colours hidden there are no picture."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    below = Image.new("RGBA", image.size, background)
+    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")

@@ -198,7 +198,8 @@ def cached_depths(
     if not worth_caching(stages, depth):
         return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
     decides = (
-        *(dataset.fingerprint, settings.image_size, TRANSFORM, version("pillow")),
+        *(dataset.fingerprint, settings.image_size, settings.resize, settings.background),
+        *(TRANSFORM, version("pillow")),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
         *(version("torch"), version("timm"), settings.device, settings.threads),
         *(settings.batch_size, "float32", "channels_last", processor(settings.device)),

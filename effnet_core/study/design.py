@@ -7,7 +7,8 @@ study's protocol plus one configuration (freeze, head, scheduler) plus one seed.
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,10 +27,14 @@ HEAD_WORDS = {"none": "one linear layer", "mlp": "two linear layers with dropout
 
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
+Resize = Literal["squash", "pad", "crop"]
+Background = Literal["white", "black"]
 # A study's name becomes the name of folders, so it can not lead out of them, nor hide.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 PUBLISHED = "published"
 Share = Annotated[float, Field(gt=0, lt=1)]
+# Settings that say where data lie or how fast a run goes, never what comes out of it.
+INCIDENTAL = {"data_dir", "labels", "cache_gb"}
 
 
 class Strict(BaseModel):
@@ -42,11 +47,21 @@ class Protocol(Strict):
     """What all runs of a study share."""
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
-    data_dir: str | None = Field(None, description="folder of class folders, for `imagefolder`")
+    data_dir: str | None = Field(
+        None, description="folder of class folders, for `imagefolder`; relative to the study's file"
+    )
+    labels: str | None = Field(None, description="CSV of paths and labels, instead of folders")
+    groups: str | None = Field(
+        None, description="column, or pattern in names: images of one object stay in one part"
+    )
     max_images: int = Field(
         0, ge=0, description="stratified subset of this size; 0 takes all images"
     )
     image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
+    resize: Resize = Field(
+        "squash", description="to the square: squash the image, pad its short side, or crop it"
+    )
+    background: Background = Field("white", description="behind transparent images; pads")
     test_share: Share = Field(0.25, description="share of all images held out as the test set")
     folds: int = Field(
         0, ge=0, description="seed s tests on fold s mod folds; 0 tests all seeds on one share"
@@ -110,6 +125,10 @@ class Settings(Protocol):
     def run_id(self) -> str:
         """Name of the record and of the executed notebook."""
         return run_id(self.freeze, self.head, self.scheduler, self.seed)
+
+    def recorded(self) -> "Settings":
+        """As a record tells them: the name of a folder of images, not where it lies."""
+        return self.model_copy(update=_places(self, lambda place: Path(place).name))
 
 
 def number(freeze: int, head: str, scheduler: str) -> int:
@@ -210,9 +229,22 @@ def _read_study(path: Path, name: str) -> Study:
     if "name" in content:
         raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
     try:
-        return Study.model_validate(content | {"name": name})
+        study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
+    placed = _places(study.protocol, lambda place: str(_beside(path, place)))
+    return study.model_copy(update={"protocol": study.protocol.model_copy(update=placed)})
+
+
+def _places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
+    """The settings that name a place on this machine, changed."""
+    given = protocol.model_dump(include={"data_dir", "labels"})
+    return {name: change(place) for name, place in given.items() if place}
+
+
+def _beside(path: Path, place: str) -> Path:
+    """A place that a study's file names: relative to that file, wherever it is used."""
+    return Path(os.path.abspath(path.resolve().parent / Path(place).expanduser()))  # noqa: PTH100
 
 
 def load_design(reference: str) -> Study:
@@ -220,10 +252,10 @@ def load_design(reference: str) -> Study:
 
     Committed records have their design beside them: the one in `studies/` may have moved on.
     """
+    for found in (reference, reference.rsplit("-", 1)[0]):
+        if paths.design(found).is_file():
+            return _read_study(paths.design(found), found.rsplit("/", 1)[-1])
     name = reference.rsplit("/", 1)[-1]
-    beside = paths.design(reference)
-    if beside.is_file():
-        return _read_study(beside, name)
     variant_of = name.rsplit("-", 1)[0]
     return load_study(variant_of if variant_of in study_names() else name)
 

@@ -132,8 +132,9 @@ def hardest(evidence: Evidence) -> HTML:
     for axes in panels.flat:
         axes.axis("off")
     files = dict(zip(dataset.names, dataset.images, strict=True))
+    look = evidence.design.protocol
     for axes, row in zip(panels.flat, data.head(len(worst)).to_dict("records"), strict=False):
-        axes.imshow(decode(files[row["image"]], SIDE))
+        axes.imshow(decode(files[row["image"]], SIDE, look.resize, look.background))
         share = f"wrong in {row['wrong_percent']:.0f} % of runs"
         axes.set_title(f"{plain(row['class'])}\n{share}", fontsize=9)
     always, runs = int((wrong == 1).sum()), len(evidence.finished)
@@ -210,7 +211,9 @@ def _dataset(evidence: Evidence) -> Dataset | None:
     """The images themselves, if they are here and are those that the runs have seen."""
     protocol = evidence.design.protocol
     try:
-        dataset = load_dataset(protocol.dataset, protocol.data_dir)
+        dataset = load_dataset(
+            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
+        )
     except InputError:
         return None
     seen = evidence.predictions(evidence.finished[0]).index

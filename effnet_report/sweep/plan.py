@@ -83,7 +83,9 @@ def plan(study: Study) -> Plan:
 def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
     protocol = study.protocol
     try:
-        dataset = load_dataset(protocol.dataset, protocol.data_dir)
+        dataset = load_dataset(
+            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
+        )
     except InputError as error:
         images = protocol.max_images or NOMINAL_IMAGES
         test = round(images * (1 / protocol.folds if protocol.folds else protocol.test_share))

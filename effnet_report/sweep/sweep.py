@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, Settings, Study
+from effnet_core.study.design import FREEZE, INCIDENTAL, Settings, Study
 from effnet_core.study.records import AnyRecord
 from effnet_report.jupyter import warm
 
@@ -150,7 +150,7 @@ def _slot(task: Task) -> str:
 
 
 def _same_settings(path: Path, recorded: Settings, wanted: Settings) -> None:
-    was, now = recorded.model_dump(), wanted.model_dump(exclude={"cache_gb"})
+    was, now = recorded.model_dump(), wanted.model_dump(exclude=INCIDENTAL)
     changed = [f"{name} {was[name]} -> {now[name]}" for name in now if was[name] != now[name]]
     if changed:
         raise InputError(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from effnet_core import classical, files, paths, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.design import load_design
 from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.records import AnyRecord, ClassicalRecord
 from effnet_report.evidence.comparison import accuracy_interval
@@ -50,7 +51,7 @@ def verify(
     """
     compared: list[Comparison] = []
     for record in _chosen(study, run_id, sample):
-        compared.append(compare(record, _repeat(record)))
+        compared.append(compare(record, _repeat(study, record)))
         _write(study, compared)  # at once: repetitions take hours, and may be interrupted
         report(compared[-1])
     return compared
@@ -76,9 +77,12 @@ def _write(study: str, compared: list[Comparison]) -> None:
     files.write(paths.verification(study), text.encode())
 
 
-def _repeat(record: AnyRecord) -> AnyRecord:
+def _repeat(study: str, record: AnyRecord) -> AnyRecord:
     # Computed, not read: what is kept on disk is part of what is in question.
     settings = record.settings.model_copy(update={"cache_gb": 0.0})
+    if settings.data_dir or settings.labels:  # a record does not tell where they lie
+        here = load_design(study).protocol.model_dump(include={"data_dir", "labels"})
+        settings = settings.model_copy(update=here)
     if isinstance(record, ClassicalRecord):
         return classical.repeat(settings, record.kind)
     repeated, _ = run.repeat(settings)

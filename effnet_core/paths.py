@@ -35,6 +35,11 @@ def checkpoint(study: str, run_id: str) -> Path:
     return CACHE / "checkpoints" / study / f"{run_id}.safetensors"
 
 
+def winner(study: str) -> Path:
+    """The trained weights of the run that did best on validation."""
+    return records(study) / "winner.safetensors"
+
+
 def verification(study: str) -> Path:
     """What came out when runs of a study were last repeated."""
     return records(study) / "verification.json"

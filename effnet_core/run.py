@@ -19,7 +19,7 @@ from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
-from effnet_core.model.backbones import load_backbone, weights_hash
+from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
@@ -36,7 +36,7 @@ from effnet_core.study.records import (
     Record,
     Stage,
 )
-from effnet_core.training import checkpoints
+from effnet_core.training import checkpoints, winner
 from effnet_core.training import fit as training
 from effnet_core.training.evaluate import Evaluation, evaluate
 
@@ -86,14 +86,14 @@ class Model:
 
     Attributes:
         boundary_note: whether the boundary's activations are kept on disk, and why not.
-        weights: fingerprint of the weights it starts from.
+        backbone: the same network under timm's names, with the new head as its classifier.
     """
 
     network: FrozenNetwork
     boundary: Boundary
     boundary_note: str
     stages: list[Stage]
-    weights: str
+    backbone: Backbone
     trainable_parameters: int
     total_parameters: int
 
@@ -120,8 +120,12 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     return Run(settings, changed, clock, lock)
 
 
-def repeat(settings: Settings) -> tuple[Record, bytes]:
-    """Train once more from the start, and give what the run would leave; nothing is written.
+def repeat(settings: Settings, keep_for: str | None = None) -> tuple[Record, bytes]:
+    """Train once more from the start, and give what the run would leave.
+
+    Args:
+        keep_for: the study whose winner this run is, so that its weights are kept; nothing
+            else is written.
 
     Returns:
         The record, and its predictions file's bytes.
@@ -133,7 +137,10 @@ def repeat(settings: Settings) -> tuple[Record, bytes]:
     data = load_data(run)
     model = build_model(run, data)
     fitted = train(run, data, model)
-    return result(run, data, model, fitted, evaluate_parts(run, data, model))
+    made, predictions = result(run, data, model, fitted, evaluate_parts(run, data, model))
+    if keep_for:
+        winner.keep(keep_for, made, model.backbone)
+    return made, predictions
 
 
 def begin_again(settings: Settings) -> Run:
@@ -176,6 +183,7 @@ def build_model(run: Run, data: Data) -> Model:
         head = build_head(settings, backbone.features, len(data.dataset.classes))
         precision = getattr(torch, settings.precision)
         network = FrozenNetwork(backbone.network, head, settings.freeze, precision)
+        backbone.network.classifier = head
         network.to(settings.device).to(memory_format=torch.channels_last)
         if settings.compiled:
             network.suffix.compile()
@@ -189,7 +197,7 @@ def build_model(run: Run, data: Data) -> Model:
         boundary=boundary,
         stages=stages,
         boundary_note=note,
-        weights=backbone.fingerprint,
+        backbone=backbone,
         trainable_parameters=count(network.trainable_parameters()),
         total_parameters=count(list(network.parameters())),
     )
@@ -228,7 +236,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     settings = run.settings
     origin = {
         **settings.model_dump(exclude=INCIDENTAL),
-        **fingerprints(data, model.weights).model_dump(),
+        **fingerprints(data, model.backbone.fingerprint).model_dump(),
         "versions": versions(),
         "processor": processor(settings.device),
     }
@@ -260,6 +268,7 @@ def record(
     """Write the run's record and its predictions, and release the run."""
     made, predictions = result(run, data, model, fitted, evaluations)
     records.save(made, predictions)
+    winner.keep(made.settings.study, made, model.backbone)
     with suppress(OSError):  # the record is complete, so nobody needs it
         paths.checkpoint(run.settings.study, run.settings.run_id).unlink()
     run.lock.release()
@@ -294,7 +303,7 @@ def result(
             ),
             final_weights=weights_hash(model.network.suffix.state_dict()),
         ),
-        fingerprints=fingerprints(data, model.weights),
+        fingerprints=fingerprints(data, model.backbone.fingerprint),
         predictions=hashlib.sha256(predictions).hexdigest(),
         made=run.clock.made(),
     )

@@ -50,6 +50,7 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
     whole = finish(**RICH | case)
     epochs = len(whole.outcome.history)
     assert epochs == 3
+    weights = paths.winner(whole.settings.study).read_bytes()
     for after in (1, 2, 3):
         interrupted(monkeypatch, after, **case)
         place = paths.checkpoint(whole.settings.study, whole.run_id)
@@ -61,6 +62,8 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         assert told.count("validation") == epochs - after
         assert resumed.model_copy(update={"made": whole.made}) == whole
         assert records.load(records.record_path(whole.settings.study, whole.run_id)) == resumed
+        assert paths.winner(whole.settings.study).read_bytes() == weights
+        paths.winner(whole.settings.study).unlink()
         assert not list((paths.CACHE / "checkpoints").rglob("*.*"))
         sittings = (resumed.made.seconds, resumed.made.cpu_seconds)
         for times, earlier in zip(sittings, spent, strict=True):

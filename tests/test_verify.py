@@ -29,8 +29,11 @@ def forged(record, predictions_of, **changes):
 
 def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
     study = finished.settings.study
+    weights = paths.winner(study).read_bytes()
+    paths.winner(study).unlink()
     (compared,) = verify.verify(study, finished.run_id, None, lambda _: None)
     assert compared.agreement == "equal"
+    assert paths.winner(study).read_bytes() == weights  # of the best run: kept once more
     written = json.loads(paths.verification(study).read_text())
     assert written["verified"] == [finished.run_id]
     assert (written["equal"], written["different"]) == (1, [])

@@ -12,7 +12,8 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import load_design
 from effnet_core.study.provenance import hardware, versions
-from effnet_core.study.records import AnyRecord, ClassicalRecord
+from effnet_core.study.records import AnyRecord, ClassicalRecord, Record
+from effnet_core.training.winner import winner
 from effnet_report.evidence.comparison import accuracy_interval
 
 TOLERANCE = (
@@ -50,8 +51,9 @@ def verify(
         InputError: no such study or run, a damaged record, or its data are not here.
     """
     compared: list[Comparison] = []
-    for record in _chosen(study, run_id, sample):
-        compared.append(compare(record, _repeat(study, record)))
+    chosen, best = _chosen(study, run_id, sample), winner(study)
+    for record in chosen:
+        compared.append(compare(record, _repeat(study, record, best)))
         _write(study, compared)  # at once: repetitions take hours, and may be interrupted
         report(compared[-1])
     return compared
@@ -77,7 +79,8 @@ def _write(study: str, compared: list[Comparison]) -> None:
     files.write(paths.verification(study), text.encode())
 
 
-def _repeat(study: str, record: AnyRecord) -> AnyRecord:
+def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:
+    """Train again; of the study's best run the weights are kept, if it comes out as recorded."""
     # Computed, not read: what is kept on disk is part of what is in question.
     settings = record.settings.model_copy(update={"cache_gb": 0.0})
     if settings.data_dir or settings.labels:  # a record does not tell where they lie
@@ -85,7 +88,8 @@ def _repeat(study: str, record: AnyRecord) -> AnyRecord:
         settings = settings.model_copy(update=here)
     if isinstance(record, ClassicalRecord):
         return classical.repeat(settings, record.kind)
-    repeated, _ = run.repeat(settings)
+    wins = best is not None and record.run_id == best.run_id
+    repeated, _ = run.repeat(settings, keep_for=study if wins else None)
     return repeated
 
 

@@ -53,11 +53,16 @@ def checksum(row: np.ndarray) -> int:
 
 
 @contextmanager
-def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def new_array(
+    path: Path, dtype: type, shape: tuple[int, ...], *, sparse: bool = False
+) -> Iterator[np.ndarray]:
     """An array file of zeros to write to, which gets its name when the block ends well.
 
     Its blocks are on the disk before: writing to a mapped file that the disk has no room for
     would end the process (SIGBUS). The caller holds the lock of the file.
+
+    Args:
+        sparse: take no blocks yet; then `reserve` each row before it is written.
 
     Raises:
         OSError: the disk is full, or the folder can not be written.
@@ -65,13 +70,26 @@ def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> Iterator[np.nd
     partial = path.with_name(f"{path.name}.partial")
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        with partial.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+        if not sparse:
+            with partial.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
         yield array
         array.flush()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def reserve(path: Path, array: np.ndarray, indices: np.ndarray) -> None:
+    """Give rows of a sparse array file their blocks on the disk; those of others stay holes.
+
+    Raises:
+        OSError: the disk is full, or the file can not be written.
+    """
+    header, row = path.stat().st_size - array.nbytes, array.strides[0]
+    with path.open("r+b") as file:
+        for index in indices:
+            os.posix_fallocate(file.fileno(), header + int(index) * row, row)
 
 
 def entries() -> list[Entry]:

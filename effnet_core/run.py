@@ -188,7 +188,8 @@ def build_model(run: Run, data: Data) -> Model:
         if settings.compiled:
             network.suffix.compile()
         pixels = Pixels(data.images, backbone, settings.device)
-        cached, note = cached_depths(settings, data.dataset, backbone, stages)
+        images = data.split.images
+        cached, note = cached_depths(settings, data.dataset, images, backbone, stages)
         boundary = frozen_boundary(
             pixels, network.prefix, settings.freeze, settings.batch_size, cached
         )

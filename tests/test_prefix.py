@@ -123,6 +123,39 @@ def test_each_row_is_computed_once_by_all_who_ask(backbone, small_images, tmp_pa
     assert len(computed_by_first.sizes) == 2
 
 
+def test_only_images_that_were_asked_for_take_room(backbone, small_images, tmp_path):
+    small, _ = small_images
+    images = np.broadcast_to(small[0], (50_000, *small[0].shape))
+    path = tmp_path / "rows.npy"
+    asked = np.array([7, 30_000, 49_999])
+    boundary, _ = counted(images, backbone, path)
+    assert torch.equal(boundary(asked), Pixels(images, backbone, "cpu")(asked))
+    row = 4 * 3 * 32 * 32
+    assert path.stat().st_size > 50_000 * row
+    assert path.stat().st_blocks * 512 < 20 * row
+    assert np.flatnonzero(np.load(checksums_path(path))).tolist() == asked.tolist()
+
+
+def test_a_disk_that_fills_up_costs_time_and_nothing_else(
+    backbone, small_images, tmp_path, monkeypatch, capsys
+):
+    images, _ = small_images
+    boundary, witness = counted(images, backbone, tmp_path / "rows.npy")
+    boundary(np.arange(8))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    for _ in range(2):
+        found = boundary(np.arange(12))
+        assert torch.equal(found, Pixels(images, backbone, "cpu")(np.arange(12)))
+    assert capsys.readouterr().out.count("No space left on device") == 1
+    computed = len(witness.sizes)
+    assert torch.equal(boundary(np.arange(8)), found[:8])
+    assert len(witness.sizes) == computed  # what was kept before is used
+
+
 @pytest.mark.parametrize("which", ["row", "checksum", "cut short", "emptied", "other shape"])
 def test_damage_is_found_and_healed(which, backbone, small_images, tmp_path):
     images, _ = small_images

@@ -26,6 +26,11 @@ class Split:
     test: np.ndarray
 
     @property
+    def images(self) -> int:
+        """How many there are in all three parts."""
+        return len(self.train) + len(self.validation) + len(self.test)
+
+    @property
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):

@@ -84,7 +84,8 @@ class Cached:
 
     Each image has a row, and beside it a checksum. A row whose checksum does not fit is
     computed (again): so the files fill, in whatever order runs ask, and so damage heals.
-    Filling takes no lock: two processes that compute the same row write the same bytes.
+    Filling takes no lock: two processes that compute the same row write the same bytes. Only
+    rows that were asked for take room on the disk.
     """
 
     def __init__(self, source: Boundary, path: Path, images: int, device: str) -> None:
@@ -114,7 +115,8 @@ class Cached:
 
     def _has(self, index: int) -> bool:
         """Whether a row is there and whole; a process checks each once."""
-        if not self.trusted[index] and len(self.rows):
+        # A row without a checksum was never written, and even to read it may take room on a disk.
+        if not self.trusted[index] and len(self.rows) and self.checksums[index]:
             self.trusted[index] = self.checksums[index] == checksum(self.rows[index])
         return bool(self.trusted[index])
 
@@ -124,7 +126,12 @@ class Cached:
         if not len(self.rows) and not self.impossible:
             self._create(values.shape[1:])
             self.rows, self.checksums = self._open()
-        if not len(self.rows):
+        if self.impossible or not len(self.rows):
+            return False
+        try:
+            cache.reserve(self.path, self.rows, indices)
+        except OSError as error:
+            self._give_up(error)
             return False
         for index, row in zip(indices, values, strict=True):
             self.rows[index] = row
@@ -151,12 +158,15 @@ class Cached:
                     return
                 with (
                     new_array(checksums_path(self.path), np.uint32, (self.images,)),
-                    new_array(self.path, np.float32, (self.images, *shape)),
+                    new_array(self.path, np.float32, (self.images, *shape), sparse=True),
                 ):
                     pass  # zeros: every row is still missing
         except OSError as error:
-            self.impossible = True
-            print(f"Activations are not cached but computed anew ({error.strerror}).", flush=True)
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.impossible = True
+        print(f"Activations are not cached but computed anew ({error.strerror}).", flush=True)
 
 
 def frozen_boundary(
@@ -186,11 +196,14 @@ def frozen_boundary(
 
 
 def cached_depths(
-    settings: Settings, dataset: Dataset, backbone: Backbone, stages: list[Stage]
+    settings: Settings, dataset: Dataset, images: int, backbone: Backbone, stages: list[Stage]
 ) -> tuple[dict[int, Path], str]:
     """The files in which activations are cached, by depth, and a word about this run's own.
 
     Whatever can change a bit of an activation is part of its file's key.
+
+    Args:
+        images: how many of the data set's the run uses.
     """
     depth = settings.freeze
     if depth == 0:
@@ -209,7 +222,7 @@ def cached_depths(
         for n in range(1, depth + 1)
         if worth_caching(stages, n)
     }
-    size = 4 * stages[depth].boundary_values * len(dataset)
+    size = 4 * stages[depth].boundary_values * images
     if not cache.make_room(files[depth], size, settings.cache_gb):
         return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to cache."
     return files, f"Activations of depth {depth} are cached on disk and shared by all runs."

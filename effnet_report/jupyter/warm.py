@@ -6,7 +6,6 @@ which imports once and computes nothing, so a forked kernel is like a fresh one;
 kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
-import atexit
 import functools
 import gc
 import logging
@@ -18,7 +17,7 @@ import time
 from contextlib import suppress
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from multiprocessing.util import get_temp_dir
+from multiprocessing.util import Finalize, get_temp_dir
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -64,9 +63,14 @@ def _use_own_folder() -> None:
     own = tempfile.mkdtemp(prefix="effnet-")
     lock = FileLock(f"{own}/{OWNER}")
     lock.acquire()
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    atexit.register(lock.release)
+    # After multiprocessing has removed its own folder inside, whose priority is -100.
+    Finalize(None, _remove, (own, lock), exitpriority=-200)
     tempfile.tempdir = os.environ["TMPDIR"] = own
+
+
+def _remove(folder: str, lock: FileLock) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
 
 
 def _share_the_parent() -> None:

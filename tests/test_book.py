@@ -147,14 +147,14 @@ def test_an_unknown_study_stops_the_build(monkeypatch):
 
 def test_the_setting_is_overridden_by_the_environment(monkeypatch, tmp_path):
     use_folders(tmp_path, monkeypatch)
-    config = Config({"effnet_study": "elpv"})
-    config.add("effnet_study", "quick", "env", str)
+    config = Config({"effnet_studies": ["elpv", "fashion"]})
+    config.add("effnet_studies", ["quick"], "env", list)
     monkeypatch.delenv("EFFNET_STUDY", raising=False)
     sphinx_extension.choose_study(None, config)
-    assert config.effnet_study == "elpv"
+    assert config.effnet_studies == ["elpv", "fashion"]
     monkeypatch.setenv("EFFNET_STUDY", "published/quick")
     sphinx_extension.choose_study(None, config)
-    assert config.effnet_study == "published/quick"
+    assert config.effnet_studies == ["published/quick"]
 
 
 def test_a_notebook_without_a_configuration_keeps_its_heading():

@@ -164,17 +164,21 @@ class Evidence:
         return f"runs/{self.reference}/{run_id}.html" if notebook.is_file() else None
 
 
+def shown() -> list[str]:
+    """The studies of the book, the main one first; the Sphinx extension names them."""
+    return os.environ.get("EFFNET_STUDY", "quick").split(",")
+
+
 def load(reference: str | None = None) -> Evidence:
     """Read all that a study left.
 
     Args:
-        reference: folder under `results/`; by default the study that the book shows, which the
-            Sphinx extension names in the environment.
+        reference: folder under `results/`; by default the main study of the book.
 
     Raises:
         InputError: there is no such study.
     """
-    reference = reference or os.environ.get("EFFNET_STUDY", "quick")
+    reference = reference or shown()[0]
     found, damaged = records.load_study_records(reference)
     design = load_design(reference)
     order = {settings.run_id: place for place, settings in enumerate(design.runs())}

@@ -1,8 +1,8 @@
 """Sphinx extension: one study a book, run pages with links, and tables that never stay old.
 
-`effnet_study` in `_config.yml` names the study to show, as a folder under `results/`; the
-environment variable EFFNET_STUDY overrides it. Pages find it, and the folder of the finished
-site, in their environment.
+`effnet_studies` in `_config.yml` names the studies, as folders under `results/`, the one to show
+first; the environment variable EFFNET_STUDY overrides them. Pages find them, and the folder of the
+finished site, in their environment.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from effnet_report.jupyter import warm
 REPORT = Path(__file__).parents[1]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
+ELSEWHERE = "elsewhere"  # the page about all studies of the book
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
 SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
@@ -35,7 +36,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     # First of all, so it is the first extension: this imports in the meantime what pages need.
     app.add_config_value("effnet_preload", [], "", list)
     warm.start_with(*app.config.effnet_preload)
-    app.add_config_value("effnet_study", "quick", "env", str)
+    app.add_config_value("effnet_studies", ["quick"], "env", list)
     app.connect("config-inited", choose_study)
     app.connect("builder-inited", tell_pages)
     app.connect("env-get-outdated", outdated_pages)
@@ -46,13 +47,15 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def choose_study(_: Sphinx, config: Config) -> None:
-    """Settle which study is shown and leave out the run pages of all others."""
-    study = config.effnet_study = os.environ.get("EFFNET_STUDY") or config.effnet_study
+    """Settle which study is shown first and leave out the run pages of all others."""
+    if named := os.environ.get("EFFNET_STUDY"):
+        config.effnet_studies = named.split(",")
     try:
-        load_design(study)
+        for study in config.effnet_studies:
+            load_design(study)
     except InputError as error:
-        raise ConfigError(f"effnet_study: {error}") from None
-    shown = paths.executed(study)
+        raise ConfigError(f"effnet_studies: {error}") from None
+    shown = paths.executed(config.effnet_studies[0])
     folders = {notebook.parent for notebook in paths.EXECUTED.rglob("*.ipynb")} - {shown}
     config.exclude_patterns = [
         *config.exclude_patterns,
@@ -65,7 +68,7 @@ def choose_study(_: Sphinx, config: Config) -> None:
 
 def tell_pages(app: Sphinx) -> None:
     """Kernels that execute pages inherit this process's environment, and run side by side."""
-    os.environ["EFFNET_STUDY"] = app.config.effnet_study
+    os.environ["EFFNET_STUDY"] = ",".join(app.config.effnet_studies)
     os.environ["EFFNET_SITE"] = str(app.outdir)
     # Jupyter Book offers no setting for it. Who reads a page mostly waits for its kernel.
     app.parallel = 2 * len(os.sched_getaffinity(0))
@@ -82,9 +85,11 @@ def outdated_pages(
 
     Of a run page only the links can change: its numbers were computed when the run ran.
     """
-    study = app.config.effnet_study
+    study = app.config.effnet_studies[0]
     runs = {page for page in env.found_docs if page.startswith(f"runs/{study}/")}
     computed = dict.fromkeys(env.found_docs - runs, evidence_of(study))
+    if ELSEWHERE in computed:
+        computed[ELSEWHERE] = "".join(map(evidence_of, app.config.effnet_studies))
     if SPEED in computed:  # no study is on it, so no record makes it old
         computed[SPEED] = digest([paths.bench(), *REPORT.rglob("*.py")])
     linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
@@ -129,7 +134,7 @@ def digest(files: Iterable[Path]) -> str:
 
 def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     """Put title and links on top of an executed notebook."""
-    study = app.config.effnet_study
+    study = app.config.effnet_studies[0]
     if not page.startswith(f"runs/{study}/"):
         return
     run = page.rsplit("/", 1)[-1]
@@ -202,7 +207,6 @@ def copy_records(app: Sphinx, failure: Exception | None) -> None:
     """Put the records beside the pages, so that the site holds what it was made from."""
     folder = Path(app.outdir) / RECORDS
     shutil.rmtree(folder, ignore_errors=True)
-    if failure is None and paths.records(app.config.effnet_study).is_dir():
-        shutil.copytree(
-            paths.records(app.config.effnet_study), folder, ignore=shutil.ignore_patterns(".*")
-        )
+    records = paths.records(app.config.effnet_studies[0])
+    if failure is None and records.is_dir():
+        shutil.copytree(records, folder, ignore=shutil.ignore_patterns(".*"))

@@ -73,7 +73,7 @@ def test_a_run_page_takes_no_file_of_the_builder(tmp_path, tally, monkeypatch, g
     )
     source = [nbformat.writes(notebook)]
     page.write_text(source[0])
-    app = SimpleNamespace(config=SimpleNamespace(effnet_study="quick"))
+    app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["quick"]))
     sphinx_extension.link_run_page(app, "runs/quick/x", source)
     shown = read_by_sphinx(source[0], tmp_path)
     assert SECRET not in shown

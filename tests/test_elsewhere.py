@@ -1,0 +1,94 @@
+"""Several studies side by side: what is counted, averaged, and not said."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from factories import fingerprints, save_run, use_folders
+
+from effnet_core import paths
+from effnet_core.study.design import load_study
+from effnet_report.inference.seeds_and_images import unknown
+from effnet_report.inference.several import cochran, mean_over
+from effnet_report.pages import elsewhere
+
+YAML = """
+title: {title}
+seeds: [0, 1, 2]
+protocol: {{dataset: digits, image_size: 32}}
+"""
+
+
+def estimate(effect, error, freedom=20.0):
+    low, high = effect - 2 * error, effect + 2 * error
+    return replace(unknown("", effect), low=low, high=high, error=error, freedom=freedom)
+
+
+def test_the_mean_weighs_data_sets_equally_however_precise_they_are():
+    mean = mean_over([estimate(1.0, 0.3), estimate(4.0, 0.4)])
+    assert mean.effect == pytest.approx(2.5)
+    assert mean.error == pytest.approx(0.25)  # the root of 0.09 + 0.16, over 2
+    assert mean.freedom == pytest.approx(0.25**2 / (0.09**2 / 20 + 0.16**2 / 20))
+    assert mean.low < 2.5 - 2 * 0.25 < 2.5 + 2 * 0.25 < mean.high
+
+
+def test_a_mean_needs_two_known_effects():
+    assert not mean_over([estimate(1.0, 0.3)]).known
+    assert not mean_over([estimate(1.0, 0.3), unknown("no")]).known
+    assert all(math.isnan(value) for value in cochran([estimate(1.0, 0.3), unknown("no")]))
+
+
+def test_cochrans_q_is_the_squared_difference_over_its_variance_for_two():
+    q, p = cochran([estimate(1.0, 0.3), estimate(2.0, 0.4)])
+    assert q == pytest.approx(1 / 0.25)
+    assert p == pytest.approx(0.0455, abs=1e-4)  # of z = 2
+    assert cochran([estimate(1.0, 0.3)] * 3)[0] == pytest.approx(0)
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """Make studies with records, and have the book name them."""
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+
+    def show(**data: str) -> dict:
+        for name, letter in data.items():
+            (tmp_path / f"{name}.yml").write_text(YAML.format(title=f"Pictures of {name}"))
+            monkeypatch.setattr(
+                "factories.fingerprints",
+                lambda seed, letter=letter: fingerprints(seed).model_copy(
+                    update={"data": letter * 64}
+                ),
+            )
+            for settings in load_study(name).runs() if letter else ():
+                save_run(settings)
+        monkeypatch.setenv("EFFNET_STUDY", ",".join(data))
+        return elsewhere.studies()
+
+    (tmp_path / "paper.yml").write_bytes((paths.ROOT / "studies/paper.yml").read_bytes())
+    return show
+
+
+def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
+    found = shown(cats="a", dogs="b")
+    text = elsewhere.answer(found).data
+    assert "2 data sets: Pictures of cats; Pictures of dogs" in text
+    assert "for images in general, 2 are too few" in text
+    monkeypatch.setattr(elsewhere, "FEWEST", 2)
+    assert "too few" not in elsewhere.answer(found).data
+    table = elsewhere.verdicts(found).data
+    assert "of 2, contradicted on" in table
+    assert "mean over these sets, cosine instead of plateau" in elsewhere.forest(found).data
+    assert "Q = " in elsewhere.means(found).data
+
+
+def test_the_same_images_are_no_other_data_set(shown):
+    found = shown(cats="a", again="a")
+    assert list(found) == ["Pictures of cats"]
+    assert "one data set: Pictures of cats" in elsewhere.answer(found).data
+
+
+def test_a_study_without_records_is_left_out(shown):
+    found = shown(cats="a", none="")
+    assert "one data set" in elsewhere.answer(found).data
+    assert "What each choice changes on Pictures of cats" in elsewhere.forest(found).data

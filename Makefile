@@ -5,7 +5,7 @@ BIN := .venv/bin
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book pdf bench test lint clean
+.PHONY: help report book pdf bench test campaign lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -38,6 +38,9 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 
 test: lint ## check the style and run all tests
 	$(BIN)/pytest
+
+campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, about an hour
+	$(BIN)/pytest -m fault --endurance 300 --tally
 
 lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 	$(BIN)/ruff check

@@ -19,7 +19,8 @@ from effnet_core.study import records
 from effnet_core.study.design import load_study, study_path
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
-from effnet_report.sweep.sweep import Finished, State, Stop, Task
+from effnet_report.sweep.engines import Engine, Here, Task
+from effnet_report.sweep.sweep import Finished, State, Stop
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -71,7 +72,7 @@ def sweep_command(
         workers = min(jobs or sweep.automatic_jobs(design), len(pending))
         console.print(f"{len(pending)} of {len(everything)} runs to do, {workers} side by side.")
         with sweep.ctrl_c(console.print) as stop:
-            failures = _run(pending, workers, stop)
+            failures = _run(pending, Here(workers, PRELOAD), stop)
         if stop.soon:
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)
@@ -97,14 +98,14 @@ def _print_what_is_left_out(study: str, states: dict[str, State], retry_failed: 
             console.print(f"{run_id} has failed before: `effnet sweep {study} --retry-failed`.")
 
 
-def _run(pending: list[Task], workers: int, stop: Stop) -> int:
+def _run(pending: list[Task], engine: Engine, stop: Stop) -> int:
     """Execute, with one progress line and a line for each finished run."""
     start = time.perf_counter()
     failures = done = 0
     work_left = total = sum(map(sweep.relative_time, pending))
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     with Progress(*columns, console=console, transient=True) as progress:
-        ended = sweep.execute_all(pending, workers, stop, PRELOAD)
+        ended = sweep.execute_all(pending, engine, stop)
         bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
         for done, finished in enumerate(ended, start=1):
             failures += bool(finished.error)

@@ -21,6 +21,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.records import Metrics, Record
 
+pytest_plugins = ["campaign"]
 # Results must not depend on how many cores the machine has, nor may tests fight over them.
 torch.set_num_threads(1)
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)

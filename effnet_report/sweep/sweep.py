@@ -3,10 +3,9 @@
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -19,7 +18,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -28,27 +26,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, INCIDENTAL, Settings, Study
 from effnet_core.study.records import AnyRecord
-from effnet_report.jupyter import warm
-
-
-@dataclass(frozen=True)
-class Task:
-    """One papermill execution and the record it is to leave.
-
-    Attributes:
-        study: as the notebook is to be told it: a name, or the path of a YAML file.
-    """
-
-    run_id: str
-    notebook: Path
-    study: str
-    settings: Settings
-
-    def parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}
-        if self.notebook == paths.TRAIN_NOTEBOOK:
-            parameters |= self.settings.model_dump(include={"freeze", "head", "scheduler"})
-        return parameters
+from effnet_report.sweep.engines import Engine, Task
 
 
 class State(StrEnum):
@@ -200,31 +178,27 @@ def relative_time(task: Task) -> int:
     return len(FREEZE) - (task.settings.freeze if trains else len(FREEZE) // 2)
 
 
-def execute_all(
-    pending: list[Task], jobs: int, stop: Stop, preload: Sequence[str] = ()
-) -> Iterator[Finished]:
-    """Execute tasks, `jobs` side by side; yields each as it ends, in whatever order.
+def execute_all(pending: list[Task], engine: Engine, stop: Stop) -> Iterator[Finished]:
+    """Execute tasks, as many side by side as the engine has room for; yields each as it ends.
 
-    A thread a task: all the work is done by its kernel, which is a process, and starts with
-    the modules of `preload` imported.
+    A thread a task: it waits for what the engine does elsewhere.
     """
-    warm.start_with(*preload)
     # Costly runs come first in a study (nothing frozen), so the last ones end together.
     waiting = deque(pending)
     running: set[Future[Finished]] = set()
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(len(pending) or 1) as pool:
         while running or (waiting and not stop.soon):
-            while waiting and len(running) < jobs and not stop.soon:
-                running.add(pool.submit(execute, waiting.popleft(), stop))
+            while waiting and len(running) < engine.places() and not stop.soon:
+                running.add(pool.submit(execute, waiting.popleft(), engine, stop))
             ended, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)
             if stop.now:
-                warm.kill_all()
+                engine.end_all()
             for future in ended:
                 yield future.result()
 
 
-def execute(task: Task, stop: Stop) -> Finished:
-    """Run one notebook in a kernel of its own, unless another sweep has done it or does it.
+def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
+    """Run one notebook, unless another sweep has done it or does it.
 
     An error becomes a note beside the records.
     """
@@ -239,7 +213,7 @@ def execute(task: Task, stop: Stop) -> Finished:
     with lock:
         if record := _record(task):
             return Finished(task, 0, record, left="another sweep has trained it")
-        error = _executed(task, stop)
+        error = _executed(task, engine, stop)
         seconds = time.perf_counter() - start
         record = _record(task)
         if error and not record:
@@ -273,14 +247,14 @@ def _place(task: Task) -> Path:
     return paths.executed(task.settings.study) / f"{task.run_id}.ipynb"
 
 
-def _executed(task: Task, stop: Stop) -> str:
+def _executed(task: Task, engine: Engine, stop: Stop) -> str:
     """The error that ended the notebook, or an empty string; the notebook goes to its place."""
     place = _place(task)
     working = paths.CACHE / "running" / task.settings.study / place.name
     try:
         working.parent.mkdir(parents=True, exist_ok=True)
         place.parent.mkdir(parents=True, exist_ok=True)
-        error = _twice_if_no_fault_of_the_run(lambda: _execute_notebook(task, working))
+        error = engine.run(task, working)
         if working.is_file():
             if not stop.now:
                 _put(working, place)
@@ -312,41 +286,3 @@ def clear_leftovers(tasks: list[Task]) -> None:
             for leftover in leftovers:
                 with suppress(OSError):
                     leftover.unlink()
-
-
-def _execute_notebook(task: Task, output: Path) -> str:
-    """The error that ended the notebook, or an empty string."""
-    # Imported where a kernel is about to start: the status of a study does not need it.
-    from nbclient.exceptions import DeadKernelError  # noqa: PLC0415
-    from papermill import PapermillExecutionError, execute_notebook  # noqa: PLC0415
-    from traitlets.config import Config  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory(prefix="effnet-") as folder:
-        connection = f"{folder}/kernel.json"
-        try:
-            execute_notebook(
-                task.notebook,
-                output,
-                task.parameters(),
-                progress_bar=False,
-                config=Config({"KernelManager": {"connection_file": connection}}),
-            )
-        except PapermillExecutionError as error:
-            known = error.ename == InputError.__name__
-            return error.evalue if known else f"{error.ename}: {error.evalue}"
-        except DeadKernelError:
-            again = f"`effnet sweep {task.study} --retry-failed` goes on from its last epoch."
-            return f"{warm.how_it_ended(connection)} {again}"
-    return ""
-
-
-def _twice_if_no_fault_of_the_run(attempt: Callable[[], str]) -> str:
-    """A kernel that did not start, or was lost with its parent, gets one more chance."""
-    for _ in range(2):
-        try:
-            return attempt()
-        except OSError:  # a full disk is no fault of the start
-            raise
-        except Exception as error:  # whatever a kernel dies of is this run's error, not ours
-            reason = f"{type(error).__name__}: {error}"
-    return reason

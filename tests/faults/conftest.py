@@ -1,4 +1,4 @@
-"""Attempts at a run in processes of their own, which may be killed, and a count of faults."""
+"""Attempts at a run in processes of their own, which may be killed."""
 
 import contextlib
 import multiprocessing
@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from campaign import TALLY
 from test_run import SMALL, finish
 
 from effnet_core.errors import InputError
@@ -24,22 +24,6 @@ TINY = SMALL | {
     "epochs": 3,
     "early_stop_patience": 3,
 }
-TALLY: Counter[str] = Counter()
-
-
-def pytest_terminal_summary(terminalreporter):
-    tried = {fault: count for fault, count in TALLY.items() if fault not in ("lost", "false")}
-    if tried:
-        terminalreporter.write_line(
-            f"Faults tried: {sum(tried.values())} "
-            f"({', '.join(f'{count} {fault}' for fault, count in tried.items())}). "
-            f"Runs lost: {TALLY['lost']}. False records: {TALLY['false']}."
-        )
-
-
-@pytest.fixture
-def tally() -> Counter[str]:
-    return TALLY
 
 
 class Trainer:

@@ -1,6 +1,7 @@
 """Full disks, folders that can only be read, and bits that turned over."""
 
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,12 +76,11 @@ def test_the_cache_on_another_disk_loses_no_notebook(own_folders, tally, small_d
     small_disk(paths.CACHE, "size=1m")
     (task, *_) = sweep.tasks(load_study("quick"), "quick")
 
-    def execute(_, output):
+    def run(_, output):
         output.write_text("a notebook")
         return ""
 
-    monkeypatch.setattr(sweep, "_execute_notebook", execute)
-    assert sweep._executed(task, sweep.Stop()) == ""
+    assert sweep._executed(task, SimpleNamespace(run=run), sweep.Stop()) == ""
     place = paths.executed("quick") / f"{task.run_id}.ipynb"
     assert place.read_text() == "a notebook"
     assert list(place.parent.iterdir()) == [place]

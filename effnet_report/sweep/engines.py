@@ -1,0 +1,107 @@
+"""Where runs are executed: a sweep asks an engine, and does everything else itself."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import Settings
+from effnet_report.jupyter import warm
+
+
+@dataclass(frozen=True)
+class Task:
+    """One papermill execution and the record it is to leave.
+
+    Attributes:
+        study: as the notebook is to be told it: a name, or the path of a YAML file.
+    """
+
+    run_id: str
+    notebook: Path
+    study: str
+    settings: Settings
+
+    def parameters(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}
+        if self.notebook == paths.TRAIN_NOTEBOOK:
+            parameters |= self.settings.model_dump(include={"freeze", "head", "scheduler"})
+        return parameters
+
+
+class Engine(Protocol):
+    """Runs this somewhere. All its methods are called from several threads."""
+
+    def places(self) -> int:
+        """How many runs there is room for now, side by side."""
+
+    def run(self, task: Task, output: Path) -> str:
+        """Execute a notebook to `output`; its record is in its folder afterwards.
+
+        Returns:
+            The error that ended it, or an empty string.
+        """
+
+    def end_all(self) -> None:
+        """End what is running, at once."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """Runs on this machine: in kernels forked from one that has imported `preload`."""
+
+    jobs: int
+    preload: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        warm.start_with(*self.preload)
+
+    def places(self) -> int:
+        return self.jobs
+
+    def run(self, task: Task, output: Path) -> str:
+        return _twice_if_no_fault_of_the_run(lambda: _execute_notebook(task, output))
+
+    def end_all(self) -> None:
+        warm.kill_all()
+
+
+def _execute_notebook(task: Task, output: Path) -> str:
+    """The error that ended the notebook, or an empty string."""
+    # Imported where a kernel is about to start: the status of a study does not need it.
+    from nbclient.exceptions import DeadKernelError  # noqa: PLC0415
+    from papermill import PapermillExecutionError, execute_notebook  # noqa: PLC0415
+    from traitlets.config import Config  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="effnet-") as folder:
+        connection = f"{folder}/kernel.json"
+        try:
+            execute_notebook(
+                task.notebook,
+                output,
+                task.parameters(),
+                progress_bar=False,
+                config=Config({"KernelManager": {"connection_file": connection}}),
+            )
+        except PapermillExecutionError as error:
+            known = error.ename == InputError.__name__
+            return error.evalue if known else f"{error.ename}: {error.evalue}"
+        except DeadKernelError:
+            again = f"`effnet sweep {task.study} --retry-failed` goes on from its last epoch."
+            return f"{warm.how_it_ended(connection)} {again}"
+    return ""
+
+
+def _twice_if_no_fault_of_the_run(attempt: Callable[[], str]) -> str:
+    """A kernel that did not start, or was lost with its parent, gets one more chance."""
+    for _ in range(2):
+        try:
+            return attempt()
+        except OSError:  # a full disk is no fault of the start
+            raise
+        except Exception as error:  # whatever a kernel dies of is this run's error, not ours
+            reason = f"{type(error).__name__}: {error}"
+    return reason

@@ -1,0 +1,83 @@
+"""The campaign: everything that was tried to lose a run, or to have a false record believed.
+
+It is all tests in `faults/` and, elsewhere, those marked `fault`. `make campaign` runs it whole
+and writes its tally into SECURITY.md.
+"""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from effnet_core import paths
+
+SECURITY = paths.ROOT / ".github" / "SECURITY.md"
+TALLIED = re.compile(r"(?<=<!-- tally -->\n).*(?=<!-- end of tally -->)", re.DOTALL)
+# What must not happen, in words. Everything else in the tally was tried.
+HARM = {
+    "lost": "runs lost",
+    "false": "false records believed",
+    "unclear": "unclear errors",
+    "failed": "tests failed otherwise",
+}
+TALLY: Counter[str] = Counter()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tally", action="store_true", help="write the tally into SECURITY.md")
+    parser.addoption("--endurance", type=int, default=30, help="runs in the longest sweep")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.fault)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    for mark in item.iter_markers("fault"):
+        if report.failed:
+            TALLY["failed"] += 1
+        elif mark.args and report.when == "call" and report.passed:
+            TALLY[mark.args[0]] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if tried():
+        terminalreporter.write_line(summary())
+    if config.getoption("--tally"):
+        today = datetime.now(UTC).date().isoformat()
+        text = TALLIED.sub(lambda _: f"{summary()} ({today}.)\n", SECURITY.read_text("utf-8"))
+        SECURITY.write_text(text, "utf-8")
+
+
+def tried() -> dict[str, int]:
+    return {fault: count for fault, count in sorted(TALLY.items()) if fault not in HARM}
+
+
+def summary() -> str:
+    what = ", ".join(f"{count} {fault}" for fault, count in tried().items())
+    harm = ", ".join(f"{words}: {TALLY[name]}" for name, words in HARM.items())
+    return f"Tried: {sum(tried().values())} ({what}). Of these, {harm}."
+
+
+@pytest.fixture
+def tally() -> Counter[str]:
+    return TALLY
+
+
+@pytest.fixture
+def clear():
+    """Checks that an error is told in words, not as a traceback or not at all."""
+
+    def check(error: str) -> str:
+        unclear = "Traceback" in error or len(error.split()) < 5
+        TALLY["unclear"] += unclear
+        assert not unclear, error
+        return error
+
+    return check

@@ -14,7 +14,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from skimage.color import rgb2gray
 from skimage.feature import hog
 from skimage.transform import resize
@@ -34,6 +33,7 @@ from torch import nn
 
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone
+from effnet_core.model.convolutions import place
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.prefix import Pixels, Stages
 from effnet_core.run import Data, Run, begin_again, fingerprints, load_data, predictions_table
@@ -183,7 +183,7 @@ def frozen_features(settings: Settings, images: np.ndarray, indices: np.ndarray)
         network.bn2,
         network.global_pool,
     )
-    headless.eval().to(settings.device).to(memory_format=torch.channels_last)
+    place(headless.eval(), settings.device)
     pixels = Pixels(images, backbone, settings.device)
     pooled = Stages(pixels, headless, settings.batch_size)(indices)
     return Features(indices, pooled.cpu().numpy())

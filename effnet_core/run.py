@@ -13,17 +13,24 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import paths
+from effnet_core import paths, processor
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
+from effnet_core.model.convolutions import place
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
-from effnet_core.model.prefix import Boundary, Pixels, cached_depths, frozen_boundary, processor
+from effnet_core.model.prefix import (
+    Boundary,
+    Pixels,
+    cached_depths,
+    computed_on,
+    frozen_boundary,
+)
 from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, Settings, load_study, override_lines, read_settings
 from effnet_core.study.provenance import Clock, code_fingerprint, versions
@@ -153,10 +160,24 @@ def begin_again(settings: Settings) -> Run:
 def _make_reproducible(settings: Settings) -> None:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
+    if note := processor.use(settings.instructions):
+        print(note)
+    if settings.instructions == "portable" and processor.portable_here():
+        _check_not_too_late()
     torch.set_num_threads(settings.threads)
     # Read when CUDA starts; without it cuBLAS has no deterministic matrix product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # It would fill every new tensor, lest somebody reads one before writing it: nobody here does.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _check_not_too_late() -> None:
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        raise InputError(
+            "PyTorch has computed with other instructions in this process before the run began. "
+            "Restart the kernel, and import effnet_core before anything computes."
+        )
 
 
 def load_data(run: Run) -> Data:
@@ -184,7 +205,7 @@ def build_model(run: Run, data: Data) -> Model:
         precision = getattr(torch, settings.precision)
         network = FrozenNetwork(backbone.network, head, settings.freeze, precision)
         backbone.network.classifier = head
-        network.to(settings.device).to(memory_format=torch.channels_last)
+        place(network, settings.device)
         if settings.compiled:
             network.suffix.compile()
         pixels = Pixels(data.images, backbone, settings.device)
@@ -239,7 +260,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
         **settings.model_dump(exclude=INCIDENTAL),
         **fingerprints(data, model.backbone.fingerprint).model_dump(),
         "versions": versions(),
-        "processor": processor(settings.device),
+        "processor": computed_on(settings),
     }
     place = paths.checkpoint(settings.study, settings.run_id)
     return checkpoints.Checkpoint(place, origin, run.clock)

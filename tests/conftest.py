@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
 import numpy as np
 import pandas as pd
 import pytest

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from effnet_core import cache
+from effnet_core import cache, processor
 from effnet_core.cache import checksum, checksums_path, new_array
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import TRANSFORM
@@ -215,7 +215,7 @@ def cached_depths(
         *(TRANSFORM, version("pillow")),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
         *(version("torch"), version("timm"), settings.device, settings.threads),
-        *(settings.batch_size, "float32", "channels_last", processor(settings.device)),
+        *(settings.batch_size, "float32", "channels_last", computed_on(settings)),
     )
     files = {
         n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
@@ -228,8 +228,8 @@ def cached_depths(
     return files, f"Activations of depth {depth} are cached on disk and shared by all runs."
 
 
-def processor(device: str) -> str:
-    """What PyTorch chooses its algorithms by."""
-    if device == "cuda":
+def computed_on(settings: Settings) -> str:
+    """What computes the same bits: a kind of GPU, any processor, or one kind of processor."""
+    if settings.device == "cuda":
         return torch.cuda.get_device_name()
-    return torch.backends.cpu.get_cpu_capability()
+    return processor.used(settings.instructions)

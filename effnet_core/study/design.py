@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from effnet_core import paths
 from effnet_core.errors import InputError
+from effnet_core.processor import Instructions
 
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
@@ -90,6 +91,10 @@ class Protocol(Strict):
     )
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1, description="CPU threads of a run; changes the last bits")
+    instructions: Instructions = Field(
+        "portable",
+        description="of the CPU: portable gives the same bits on every x86 with AVX2; or native",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of what trains; bfloat16 is mixed precision, for a GPU"
     )

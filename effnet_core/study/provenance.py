@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_core import paths
+from effnet_core import paths, processor
 from effnet_core.study.records import Made
 
 # What can change the last bits of a result, and what reads the images.
@@ -108,17 +108,11 @@ def hardware() -> dict[str, str]:
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "processor": _processor(),
+        **processor.describe(),
+        "in_force": processor.in_force(),
         "cores": str(os.cpu_count()),
         "memory_gb": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f}",
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _git(*arguments: str) -> str:

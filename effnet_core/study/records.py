@@ -250,9 +250,12 @@ def load(path: Path) -> AnyRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         stated = content.pop("checksum", None)
-    except (ValueError, TypeError, AttributeError):
+        intact = stated == checksum(content)
+        # Records of before there was a choice.
+        content["settings"].setdefault("instructions", "native")
+    except (ValueError, TypeError, AttributeError, KeyError):
         raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
-    if stated != checksum(content):
+    if not intact:
         raise InputError(f"{path} was changed after it was written: checksum differs. {remedy}")
     try:
         kind = Record if content.get("kind") == "fine-tuned" else ClassicalRecord

@@ -13,6 +13,7 @@ from effnet_core.data.datasets import load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
+from effnet_core.model.convolutions import place
 from effnet_core.model.cost import StepCost, step_cost
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
@@ -146,7 +147,8 @@ def _batch(
 ) -> tuple[FrozenNetwork, torch.Tensor, torch.Tensor]:
     """A model, and random images and labels for one of its steps."""
     torch.set_num_threads(settings.threads)
-    model = _model(settings, classes).to(device).to(memory_format=torch.channels_last)
+    model = _model(settings, classes)
+    place(model, device)
     side = settings.image_size
     images = torch.randn(settings.batch_size, 3, side, side, device=device)
     return model, images, torch.zeros(settings.batch_size, dtype=torch.int64, device=device)

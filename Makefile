@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 ENVIRONMENT := .venv/installed
 BIN := .venv/bin
+STUDY ?= quick
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
@@ -11,10 +12,10 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 # A failed run does not keep the report from being built: it says which runs are missing.
-report: $(ENVIRONMENT) ## train the 28 configurations of study quick here, and build the report about them
-	@$(BIN)/effnet sweep quick; status=$$?; \
+report: $(ENVIRONMENT) ## train a study here, quick or STUDY=name, and build the report about it
+	@$(BIN)/effnet sweep "$(STUDY)"; status=$$?; \
 	echo "Building the report ..."; \
-	EFFNET_STUDY=quick $(BIN)/jupyter-book build -q book >/dev/null || exit 1; \
+	EFFNET_STUDY="$(STUDY)" $(BIN)/jupyter-book build -q book >/dev/null || exit 1; \
 	echo "The report about your own runs is $(CURDIR)/$(PAGE)"; \
 	echo "Open it in a browser: file://$(CURDIR)/$(PAGE)"; \
 	exit $$status

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,22 @@ MARKS = {
     State.DAMAGED: "[red]damaged[/]",
     State.MISSING: "[dim]missing[/]",
 }
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="of the study; its file will be studies/NAME.yml")],
+    images: Annotated[Path, typer.Option(help="folder of images: one folder a class, or parts")],
+    labels: Annotated[Path | None, typer.Option(help="CSV or Parquet of paths and labels")] = None,
+    groups: Annotated[
+        str | None, typer.Option(help="column, or pattern in names: images of one object")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="how long the study may take here")] = 1.0,
+) -> None:
+    """Look at a folder of images, tell what is in it, and write a study that fits the machine."""
+    from effnet_report.intake.new import new as begin  # noqa: PLC0415  imports torch
+
+    begin(name, images, labels=labels, groups=groups, hours=hours, console=console)
 
 
 @app.command("sweep")

@@ -1,0 +1,115 @@
+"""What is in a data set, looked at before anything trains."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from effnet_core.data.datasets import Dataset
+from effnet_core.data.formats import open_image
+from effnet_core.data.images import DEEP_MODES
+
+# A thumbnail's side; two images are near-identical when the root mean square difference of
+# their thumbnails is below this, of 255 levels, and identical when it is zero.
+THUMBNAIL, NEAR = 8, 4.0
+COMPARED = 20_000  # images; more would take minutes
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    Attributes:
+        images: one row an image: name, class, format, width, height, mode, transparent, error
+            (empty if it can be read).
+        twins: one row a pair of images that look alike: first, second (names), identical,
+            across (in different classes).
+    """
+
+    images: pd.DataFrame
+    twins: pd.DataFrame
+
+    @property
+    def unreadable(self) -> pd.DataFrame:
+        return self.images[self.images["error"] != ""]
+
+
+def look(dataset: Dataset, report: Callable[[int], None] = lambda _: None) -> Look:
+    """Open every image once.
+
+    Args:
+        dataset: files with labels.
+        report: called after each image, with the number of images so far.
+    """
+    seen: list[dict[str, Any]] = []
+    thumbnails = np.zeros((len(dataset), THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for index, (facts, small) in enumerate(pool.map(_facts, dataset.images)):
+            kind = dataset.classes[dataset.labels[index]]
+            seen.append({"name": dataset.names[index], "class": kind, **facts})
+            thumbnails[index] = small
+            report(index + 1)
+    images = pd.DataFrame(seen)
+    return Look(images, _twins(images, thumbnails))
+
+
+def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """What a file says of itself and how it looks; or why it cannot be read."""
+    facts: dict[str, Any] = {
+        **{"format": "", "width": 0, "height": 0, "mode": "", "transparent": False, "error": ""}
+    }
+    try:
+        with open_image(path) as image:
+            if image.mode in DEEP_MODES:
+                raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+            # As it is shown: a photo taken sideways has its sides exchanged.
+            turned = image.getexif().get(0x0112, 1) >= 5
+            width, height = image.size[::-1] if turned else image.size
+            facts |= {"format": str(image.format), "width": width, "height": height}
+            facts |= {"mode": image.mode, "transparent": _shines_through(image)}
+            image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))  # JPEG: decoded smaller, sooner
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            below = Image.new("RGBA", upright.size, "white")
+            small = Image.alpha_composite(below, upright).convert("RGB")
+            return facts, np.asarray(small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    except Exception as error:  # damaged files make Pillow raise almost anything
+        facts["error"] = " ".join(str(error).split()) or type(error).__name__
+    return facts, np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
+
+
+def _shines_through(image: Image.Image) -> bool:
+    """Whether any pixel is transparent, not only whether one could be."""
+    if not image.has_transparency_data:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
+
+
+def _twins(images: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
+    """Pairs of readable images that look alike, each image with its first likeness only."""
+    sound = np.flatnonzero((images["error"] == "").to_numpy())[:COMPARED]
+    names, kinds = images["name"].to_numpy(), images["class"].to_numpy()
+    rows = [
+        (names[first], names[second], bool(distance == 0), bool(kinds[first] != kinds[second]))
+        for first, second, distance in _alike(thumbnails[sound].reshape(len(sound), -1), sound)
+    ]
+    return pd.DataFrame(rows, columns=["first", "second", "identical", "across"])
+
+
+def _alike(flat: np.ndarray, indices: np.ndarray) -> Iterator[tuple[int, int, float]]:
+    values = flat.astype(np.float64)
+    squares = (values**2).sum(axis=1)
+    for start in range(0, len(values), 1000):
+        block = slice(start, start + 1000)
+        distances = squares[block, None] + squares - 2 * values[block] @ values.T
+        near = np.sqrt(np.maximum(distances, 0) / values.shape[1]) < NEAR
+        for row, found in enumerate(near, start=start):
+            earlier = np.flatnonzero(found[:row])
+            if len(earlier):
+                first = earlier[0]
+                yield indices[first], indices[row], float(distances[row - start, first])

@@ -1,0 +1,136 @@
+"""The command `effnet new`: look at a folder, tell what is there, write a study."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from effnet_core import files, paths
+from effnet_core.data.datasets import Dataset
+from effnet_core.errors import InputError
+from effnet_core.study.design import PUBLISHED, study_names
+from effnet_report.intake import layouts, sheet
+from effnet_report.intake import study as studies
+from effnet_report.intake.look import COMPARED, Look, look
+
+SHOWN = 10
+
+
+def new(
+    name: str,
+    images: Path,
+    *,
+    labels: Path | None,
+    groups: str | None,
+    hours: float,
+    console: Console,
+) -> None:
+    """Inspect images and write `studies/NAME.yml` and a contact sheet.
+
+    Raises:
+        InputError: the name is taken, the folder cannot be understood, or images cannot be read:
+            all of them are named, and no study is written.
+    """
+    _check(name, images)
+    table, root, told = layouts.tabulate(name, images, labels)
+    source = {"data_dir": studies.relative(root)}
+    if table is not None:
+        files.write(paths.STUDIES / f"{name}.csv", table.to_csv(index=False).encode())
+        source["labels"] = f"{name}.csv"
+    if groups:
+        source["groups"] = groups
+    try:
+        draft = _study(name, source, told, hours, console)
+    except InputError:
+        (paths.STUDIES / f"{name}.csv").unlink(missing_ok=True)
+        raise
+    time = f"{draft.hours * 60:.0f} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
+    console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
+    if not draft.fits:
+        console.print(f"[yellow]No smaller study is sensible: it takes more than {hours:g} h.[/]")
+    console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
+
+
+def _study(
+    name: str, source: dict[str, str], told: str, hours: float, console: Console
+) -> studies.Draft:
+    dataset = studies.images_of(source)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("Looking at the images", total=len(dataset))
+        seen = look(dataset, lambda done: progress.update(bar, completed=done))
+    tell(dataset, seen, told, console)
+    if len(seen.unreadable):
+        raise InputError(
+            f"{len(seen.unreadable)} images cannot be read (listed above). Replace them, or move "
+            "them out of the folder; no study was written."
+        )
+    with console.status("Timing a few training steps ..."):
+        draft = studies.write(name, dataset, seen, source, hours)
+    place = paths.records(name) / "contact-sheet.jpg"
+    sheet.save(dataset, draft.study.protocol, place)
+    console.print(f"Contact sheet: {place}")
+    return draft
+
+
+def _check(name: str, images: Path) -> None:
+    if name in study_names() or name == PUBLISHED:
+        raise InputError(f"There is a study {name!r} already. Choose another name.")
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name[0] in ".-":
+        raise InputError(f"{name!r} cannot name a study: letters, digits, - and _ only.")
+    if not images.is_dir():
+        raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
+
+
+def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
+    """Print what was seen."""
+    counts = seen.images["class"].value_counts()
+    table = Table("class", "images", title=f"{len(dataset)} images, {len(dataset.classes)} classes")
+    for kind, count in counts.head(100).items():
+        table.add_row(escape(str(kind)), str(count))
+    console.print(table)
+    sound = seen.images[seen.images["error"] == ""]
+    sides = sound[["width", "height"]]
+    console.print(
+        f"Formats: {_counted(sound['format'])}. Colour modes: {_counted(sound['mode'])}. "
+        f"Transparent: {int(sound['transparent'].sum())}."
+    )
+    if len(sides):
+        low, high = sides.min(axis=1).idxmin(), sides.max(axis=1).idxmax()
+        small, large = (f"{sides['width'][i]} x {sides['height'][i]}" for i in (low, high))
+        console.print(f"Sizes: from {small} to {large}, median short side "
+                      f"{sides.min(axis=1).median():.0f} pixels.")  # fmt: skip
+    if told:
+        console.print(escape(told))
+    if dataset.left_out:
+        console.print(f"Left out, no images of a class: {_some(dataset.left_out)}.")
+    if dataset.groups is not None:
+        console.print(f"Groups: {len(set(dataset.groups.tolist()))} objects, each on one side.")
+    _tell_twins(seen.twins, len(dataset), console)
+    for row in seen.unreadable.itertuples():
+        console.print(f"[red]Cannot be read:[/] {escape(row.name)}: {escape(row.error)}")
+
+
+def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
+    for identical, word in ((True, "identical"), (False, "nearly identical")):
+        found = twins[twins["identical"] == identical]
+        if len(found):
+            across = found[found["across"]]
+            pairs = [f"{row.first} = {row.second}" for row in found.itertuples()]
+            console.print(
+                f"{len(found)} images look {word} to an earlier one"
+                f" ({len(across)} in another class): {_some(pairs)}."
+            )
+    if images > COMPARED:
+        console.print(f"Only the first {COMPARED} images were compared with each other.")
+
+
+def _counted(values: pd.Series) -> str:
+    return ", ".join(f"{count} {value}" for value, count in values.value_counts().items()) or "none"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return escape(", ".join(names[:SHOWN])) + more

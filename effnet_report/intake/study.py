@@ -1,0 +1,229 @@
+"""A study for a data set: every setting with its reason, sized so that it fits this machine."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effnet_core import files, paths
+from effnet_core.classical import FOLDS
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.splits import split_dataset
+from effnet_core.errors import InputError
+from effnet_core.study.design import Protocol, Study, load_study
+from effnet_report.intake.look import Look
+from effnet_report.sweep.plan import plan
+from effnet_report.sweep.sweep import automatic_jobs
+
+# Image size, epochs, seeds (each holds out another fold; one seed a quarter), images at most:
+# from what answers most to what runs anywhere. The first that fits the hours is taken.
+LADDER = (
+    *((224, 15, 4, 0), (160, 15, 4, 0), (160, 10, 3, 0), (128, 10, 3, 0), (128, 8, 2, 0)),
+    *((128, 8, 2, 2000), (96, 8, 2, 1000), (96, 5, 1, 640), (96, 4, 1, 320), (64, 4, 1, 320)),
+)
+PROBE = (96, 4, 1, 320)
+# Images further from a square than this, long side over short, would be squashed visibly.
+NEARLY_SQUARE = 1.15
+FEW_STEPS = 100  # an epoch with fewer learns too little at the usual rate
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A study that was written.
+
+    Attributes:
+        hours: at most, all runs side by side as far as there are cores.
+        fits: whether that is within what was wanted.
+    """
+
+    path: Path
+    study: Study
+    hours: float
+    fits: bool
+
+
+def write(name: str, dataset: Dataset, look: Look, source: dict[str, str], hours: float) -> Draft:
+    """Write `studies/NAME.yml` for the images that were looked at.
+
+    Args:
+        source: what names the images: data_dir, labels and groups, as far as they are needed.
+        hours: how long the study may take here.
+
+    Raises:
+        InputError: some class is too small for any study.
+    """
+    base = _protocol(look, source)
+    rung, needed = _fitting(name, base, dataset, look, hours)
+    text = _yaml(name, dataset=dataset, look=look, base=base, rung=rung, hours=hours)
+    path = paths.STUDIES / f"{name}.yml"
+    files.write(path, text.encode())
+    return Draft(path, load_study(name), needed, needed <= hours)
+
+
+def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:
+    """What does not depend on the time there is."""
+    sizes = look.images[look.images["error"] == ""]
+    sides = sizes[["width", "height"]]
+    stretch = float((sides.max(axis=1) / sides.min(axis=1)).quantile(0.9))
+    protocol = {"dataset": "imagefolder", **source}
+    protocol["resize"] = "squash" if stretch <= NEARLY_SQUARE else "pad"
+    if sizes["transparent"].any():
+        protocol["background"] = "white"
+    return protocol
+
+
+def _fitting(
+    name: str, base: dict[str, Any], dataset: Dataset, look: Look, hours: float
+) -> tuple[tuple[int, ...], float]:
+    """The first rung of the ladder that fits, or else the quickest; and its hours."""
+    sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
+    largest = max(64, int(sides.median()))
+    possible = [
+        rung for rung in LADDER if rung[0] <= largest * 1.25 and _works(base, rung, dataset)
+    ]
+    if not possible:
+        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        smallest = int(counts.argmin())
+        raise InputError(
+            f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images. Training, "
+            f"validation, testing and a {FOLDS}-fold comparison need about "
+            f"{round(FOLDS / 0.75**2) + 1}: add images, or leave the class out."
+        )
+    probe = next((rung for rung in possible if rung == PROBE), possible[-1])
+    measured = plan(_study(name, base, probe))
+    jobs = automatic_jobs(_study(name, base, probe))
+    at_probe = sum(row.hours or 0 for row in measured.rows) * len(_seeds(probe)) / jobs
+    weight = _work(probe, dataset)
+    estimates = [(rung, at_probe * _work(rung, dataset) / weight) for rung in possible]
+    fitting = [(rung, needed) for rung, needed in estimates if needed <= hours]
+    return fitting[0] if fitting else min(estimates, key=lambda pair: pair[1])
+
+
+def _work(rung: tuple[int, ...], dataset: Dataset) -> float:
+    """Proportional to the time of a study: pixels times images times epochs times seeds."""
+    size, epochs, seeds, limit = rung
+    return float(size**2 * epochs * seeds * min(limit or len(dataset), len(dataset)))
+
+
+def _seeds(rung: tuple[int, ...]) -> list[int]:
+    return list(range(rung[2]))
+
+
+def _settings(base: dict[str, Any], rung: tuple[int, ...]) -> dict[str, Any]:
+    size, epochs, seeds, limit = rung
+    settings = {**base, "image_size": size, "epochs": epochs}
+    if limit:
+        settings["max_images"] = limit
+    if seeds > 1:
+        settings["folds"] = seeds
+    return settings
+
+
+def _study(name: str, base: dict[str, Any], rung: tuple[int, ...]) -> Study:
+    protocol = Protocol(**_settings(base, rung))
+    content = {"name": name, "title": name, "seeds": _seeds(rung), "protocol": protocol}
+    return Study.model_validate(content)
+
+
+def _works(base: dict[str, Any], rung: tuple[int, ...], dataset: Dataset) -> bool:
+    """Whether every class has enough images in every part, for every seed."""
+    return not any(warnings(_study("new", base, rung), dataset))
+
+
+def warnings(study: Study, dataset: Dataset) -> Iterator[str]:
+    """What of a study will fail for want of images, a sentence each."""
+    for seed in study.seeds:
+        try:
+            part = split_dataset(dataset, next(run for run in study.runs() if run.seed == seed))
+        except InputError as error:
+            yield str(error)
+            return
+        counts = np.bincount(dataset.labels[part.train], minlength=len(dataset.classes))
+        if counts.min() < FOLDS:
+            yield (
+                f"Class {dataset.classes[counts.argmin()]!r} has {counts.min()} training images; "
+                f"the classical comparison needs {FOLDS}. Add images, raise max_images, or leave "
+                "the class out."
+            )
+            return
+
+
+def _yaml(
+    name: str,
+    *,
+    dataset: Dataset,
+    look: Look,
+    base: dict[str, Any],
+    rung: tuple[int, ...],
+    hours: float,
+) -> str:
+    """The study's file, a reason beside each setting."""
+    _, _, seeds, limit = rung
+    used = min(limit or len(dataset), len(dataset))
+    steps = used * 0.75 * (1 - 1 / seeds if seeds > 1 else 0.75) / 4
+    sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
+    reasons = {
+        "dataset": "images of your own",
+        "data_dir": "relative to this file; a folder that moves needs no new training",
+        "labels": "paths and classes",
+        "groups": "images of one object stay in one part of a split",
+        "resize": "they are nearly square"
+        if base["resize"] == "squash"
+        else "they are not square: keep their shape, and fill up the short side",
+        "background": "some are transparent: what shows through",
+        "image_size": f"pixels of a side, of {sides.median():.0f} in the median image: what fits "
+        f"into {hours:g} h",
+        "max_images": f"of {len(dataset)}, as many of each class as its share: what fits into "
+        f"{hours:g} h",
+        "folds": "each seed holds out another part, so that together they test every image",
+        "backbone": "EfficientNet-Lite0, seven stages",
+        "weights": "its ImageNet weights, from an installed package: no download",
+        "learning_rate": "higher than the usual 1.0e-4: an epoch has few steps"
+        if steps < FEW_STEPS
+        else "of Adam, as in the committed studies",
+        "batch_size": "as in the source",
+        "epochs": f"at most: what fits into {hours:g} h",
+    }
+    settings = _settings(base, rung) | {
+        "backbone": "tf_efficientnet_lite0",
+        "weights": "packaged",
+        "learning_rate": "3.0e-4" if steps < FEW_STEPS else "1.0e-4",
+        "batch_size": 4,
+    }
+    lines = [
+        f"# By `effnet new {name}`: {len(dataset)} images of {len(dataset.classes)} classes.",
+        f"title: {json.dumps(name, ensure_ascii=False)}",
+        f"seeds: {_seeds(rung)} # "
+        + ("one: it is too small to decide much" if seeds == 1 else "trainings to compare"),
+        "protocol:",
+    ]
+    for key in (key for key in reasons if key in settings):
+        value = settings[key]
+        plain = isinstance(value, int) or key in ("learning_rate", "backbone", "weights")
+        shown = value if plain else json.dumps(str(value), ensure_ascii=False)
+        lines.append(f"  {key}: {shown} # {reasons[key]}")
+    return "\n".join(lines) + "\n"
+
+
+def relative(path: Path) -> str:
+    """A path as the study's file names it."""
+    place = path.expanduser().resolve()
+    inside = place.is_relative_to(paths.ROOT)
+    return os.path.relpath(place, paths.STUDIES) if inside else str(place)
+
+
+def images_of(source: dict[str, str]) -> Dataset:
+    """The data set that the study will name.
+
+    Raises:
+        InputError: see `folders`.
+    """
+    full = {
+        name: str(paths.STUDIES / value) if name in ("data_dir", "labels") else value
+        for name, value in source.items()
+    }
+    return load_dataset("imagefolder", **full)

@@ -1,0 +1,211 @@
+"""From a folder that nobody has prepared to a study: what is seen, and what is written."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from effnet_core import paths
+from effnet_core.data.datasets import imagefolder, load_dataset
+from effnet_core.errors import InputError
+from effnet_core.study.design import load_study
+from effnet_report.intake import layouts, study
+from effnet_report.intake.look import look
+from effnet_report.intake.new import new
+from effnet_report.sweep.plan import Plan, Row
+
+
+def photo(path, seed, size=(40, 30), mode="RGB"):
+    """Coloured blocks, different for each seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 4, 4), np.uint8)
+    blocks[..., 3] = np.where(blocks[..., 3] > 99, 255, 0)
+    image = Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
+    image.convert(mode).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of twelve photos; one is there twice, and one almost twice."""
+    root = tmp_path / "photos"
+    for seed in range(24):
+        photo(root / ("cat", "dog")[seed % 2] / f"{seed:02d}.png", seed)
+    Image.open(root / "cat" / "00.png").save(root / "dog" / "copy.bmp")
+    Image.open(root / "cat" / "02.png").save(root / "cat" / "almost.jpg", quality=95, subsampling=0)
+    return root
+
+
+@pytest.fixture
+def own_studies(own_folders, monkeypatch):
+    """Studies go to a temporary folder; timing is a given number of hours a configuration."""
+    monkeypatch.setattr(paths, "STUDIES", own_folders / "studies")
+    timed = []
+
+    def plan(design):
+        timed.append(design.protocol)
+        runs = [run for run in design.runs() if run.seed == 0]
+        return Plan([Row(run, None, 0.01) for run in runs], 1, 1, 1, "", "cpu")
+
+    monkeypatch.setattr(study, "plan", plan)
+    monkeypatch.setattr(study, "automatic_jobs", lambda _: 1)
+    return own_folders / "studies"
+
+
+def begin(images, capsys, name="mine", **options) -> str:
+    chosen = {"labels": None, "groups": None, "hours": 1.0} | options
+    new(name, images, **chosen, console=Console(width=300))
+    return capsys.readouterr().out
+
+
+def test_what_is_in_a_folder_is_seen(photos):
+    photo(photos / "dog" / "clear.png", 99, (60, 50), "RGBA")
+    (photos / "dog" / "broken.jpg").write_bytes(b"x")
+    (photos / "cat" / "empty.png").write_bytes(b"")
+    seen = look(imagefolder(str(photos)))
+    assert set(seen.unreadable["name"]) == {"dog/broken.jpg", "cat/empty.png"}
+    by_name = seen.images.set_index("name")
+    assert by_name["format"].value_counts().to_dict() == {"PNG": 25, "BMP": 1, "JPEG": 1, "": 2}
+    assert by_name[by_name["transparent"]].index.tolist() == ["dog/clear.png"]
+    assert by_name.loc["dog/clear.png", ["width", "height"]].tolist() == [60, 50]
+    pairs = {
+        (row.first, row.second): (row.identical, row.across) for row in seen.twins.itertuples()
+    }
+    assert pairs[("cat/00.png", "dog/copy.bmp")] == (True, True)
+    assert pairs[("cat/02.png", "cat/almost.jpg")] == (False, False)
+    assert len(pairs) == 2
+
+
+def test_a_study_is_written_that_can_be_trained(photos, own_studies, capsys):
+    (photos / "notes.txt").write_text("x")
+    told = begin(photos, capsys)
+    design = load_study("mine")
+    dataset = load_dataset("imagefolder", design.protocol.data_dir)
+    assert len(dataset) == 26
+    assert not list(study.warnings(design, dataset))
+    assert design.protocol.resize == "pad"  # 40 x 30 is no square
+    text = (own_studies / "mine.yml").read_text()
+    assert all("#" in line for line in text.splitlines() if line.startswith(("  ", "seeds")))
+    for word in ("cat", "13", "24 PNG", "notes.txt", "identical", "dog/copy.bmp", "min here"):
+        assert word in told
+    sheet = Image.open(paths.records("mine") / "contact-sheet.jpg")
+    assert sheet.size[0] > 8 * 100
+    with pytest.raises(InputError, match="a study 'mine' already"):
+        begin(photos, capsys)
+
+
+def test_a_study_is_as_large_as_the_hours_allow(photos, own_studies, capsys):
+    for seed in range(100, 400):
+        photo(photos / "dog" / f"{seed}.png", seed, (300, 300))
+        photo(photos / "cat" / f"{seed}.png", seed + 999, (300, 300))
+    small, large = (
+        (begin(photos, capsys, name=name, hours=hours), load_study(name))[1]
+        for name, hours in (("small", 0.1), ("large", 99.0))
+    )
+    assert large.protocol.image_size > small.protocol.image_size
+    assert (len(small.seeds), small.protocol.folds) == (1, 0)
+    assert len(large.seeds) == large.protocol.folds == 4
+    assert "more than 0.001 h" in begin(photos, capsys, name="none", hours=0.001)
+
+
+def test_all_unreadable_images_are_named_and_nothing_is_written(photos, own_studies, capsys):
+    for name in ("dog/broken.jpg", "cat/empty.png"):
+        (photos / name).write_bytes(b"")
+    with pytest.raises(InputError, match="2 images cannot be read"):
+        begin(photos, capsys)
+    told = capsys.readouterr().out
+    assert "dog/broken.jpg" in told
+    assert "cat/empty.png" in told
+    assert not (own_studies / "mine.yml").exists()
+
+
+def test_a_class_too_small_for_any_study_is_told_before_anything_trains(
+    photos, own_studies, capsys
+):
+    photo(photos / "bird" / "1.png", 7)
+    with pytest.raises(InputError, match=r"'bird' has 1 images.*add images, or leave the class"):
+        begin(photos, capsys)
+
+
+@pytest.mark.parametrize("name", ["../x", "published", "-x", "a b"])
+def test_a_name_that_cannot_be_a_study_is_told(photos, own_studies, capsys, name):
+    with pytest.raises(InputError, match=name):
+        begin(photos, capsys, name=name)
+
+
+def test_parts_are_put_together_never_trained_as_classes(photos, own_studies, capsys):
+    parts = photos.parent / "parts"
+    for part in ("train", "test"):
+        for file in photos.rglob("*.png"):
+            target = parts / part / file.parent.name / file.name
+            photo(target, hash((part, file.name)) % 2**32)
+    told = begin(parts, capsys)
+    assert "test, train are put together" in told
+    protocol = load_study("mine").protocol
+    dataset = imagefolder(protocol.data_dir, protocol.labels)
+    assert dataset.classes == ["cat", "dog"]
+    assert len(dataset) == 48
+
+
+def test_a_part_without_classes_is_refused(photos):
+    photo(photos.parent / "parts" / "train" / "cat" / "1.png", 1)
+    photo(photos.parent / "parts" / "test" / "1.png", 1)
+    with pytest.raises(InputError, match=r"test has no class folders.*--labels"):
+        layouts.tabulate("mine", photos.parent / "parts", None)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_of_labels(photos, own_studies, capsys, suffix):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    rows = {
+        "path": names,
+        "label": ["ab"[n % 2] for n in range(24)],
+        "who": [n // 4 for n in range(24)],
+    }
+    labels = photos.parent / f"labels.{suffix}"
+    if suffix == "csv":
+        pd.DataFrame(rows).to_csv(labels, index=False)
+    else:
+        pytest.importorskip("pyarrow")
+        pd.DataFrame(rows).to_parquet(labels)
+    told = begin(photos, capsys, labels=labels, groups="who")
+    assert "6 objects" in told
+    protocol = load_study("mine").protocol
+    dataset = imagefolder(protocol.data_dir, protocol.labels, protocol.groups)
+    assert dataset.classes == ["a", "b"]
+    assert len(set(dataset.groups)) == 6
+
+
+def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):
+    """As `DatasetDict.save_to_disk` writes it: Arrow streams and JSON files."""
+    pyarrow = pytest.importorskip("pyarrow")
+    root = photos.parent / "hub"
+    files = sorted(photos.rglob("*.png"))
+    for part, chosen in (("train", files[:16]), ("test", files[16:])):
+        folder = root / part
+        folder.mkdir(parents=True)
+        pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in chosen]
+        labels = [int(file.parent.name == "dog") for file in chosen]
+        table = pyarrow.table({"image": pictures, "label": labels})
+        with pyarrow.ipc.new_stream(str(folder / "data.arrow"), table.schema) as stream:
+            stream.write_table(table)
+        (folder / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+        (folder / "dataset_info.json").write_text(
+            '{"features": {"image": {"_type": "Image"},'
+            ' "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}'
+        )
+    (root / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    told = begin(root, capsys)
+    assert "unpacked" in told
+    protocol = load_study("mine").protocol
+    dataset = imagefolder(protocol.data_dir, protocol.labels)
+    assert dataset.classes == ["cat", "dog"]
+    found = {file.read_bytes() for file in dataset.images}
+    assert found == {file.read_bytes() for file in files}
+
+
+@pytest.mark.slow
+def test_the_time_of_a_study_is_measured_here(photos, own_folders, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "STUDIES", own_folders / "studies")
+    told = begin(photos, capsys, hours=0.5)
+    assert "28 runs" in told

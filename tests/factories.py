@@ -132,7 +132,8 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
     chance = np.random.default_rng(100 * settings.number + settings.seed)
     if accuracy is None:
         accuracy = 85 - 0.2 * settings.freeze**2 + chance.normal(0, 1)
-    table = predictions(accuracy, chance)
+    fold = settings.seed % settings.folds if settings.folds else 0
+    table = predictions(accuracy, chance, fold)
     tested = metrics(table, "test")
     history = [
         Epoch(
@@ -231,8 +232,11 @@ def write_notebook(settings: Settings) -> None:
     nbformat.write(notebook, path)
 
 
-def predictions(accuracy: float, chance: np.random.Generator) -> pd.DataFrame:
-    """Predictions that are right as often as wanted, three of ten images in the second class."""
+def predictions(accuracy: float, chance: np.random.Generator, fold: int = 0) -> pd.DataFrame:
+    """Predictions that are right as often as wanted, three of ten images in the second class.
+
+    Each fold has other test images.
+    """
     sizes = {"validation": VALIDATION_IMAGES, "test": TEST_IMAGES}
     tables = []
     for part, size in sizes.items():
@@ -242,7 +246,7 @@ def predictions(accuracy: float, chance: np.random.Generator) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "part": part,
-                    "image": [f"{part}-{n}" for n in range(size)],
+                    "image": [f"{part}-{fold * size + n}" for n in range(size)],
                     "label": label,
                     "predicted": np.where(wrong, 1 - label, label),
                     "confidence": 0.9,

@@ -46,7 +46,7 @@ def drawing(figure) -> tuple[str, str]:
 @pytest.fixture
 def known_images(monkeypatch):
     """A data set whose images are those of the synthetic predictions."""
-    sizes = {"test": TEST_IMAGES, "validation": VALIDATION_IMAGES}
+    sizes = {"test": 2 * TEST_IMAGES, "validation": 2 * VALIDATION_IMAGES}
     names = [f"{part}-{n}" for part, size in sizes.items() for n in range(size)]
     chance = np.random.default_rng(0)
     dataset = datasets.Dataset(
@@ -72,6 +72,53 @@ def test_images_are_shown_where_they_are(draw, known_images):
 def test_images_that_are_not_here_are_not_missed(draw):
     write_study("quick")  # its predictions are for images that elpv does not have
     assert "are not on the machine" in draw(evidence.load("quick")).data
+
+
+@pytest.fixture
+def two_folds(tmp_path, monkeypatch):
+    """A study of which each of two seeds tests another half of the images."""
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    (tmp_path / "halves.yml").write_text(
+        "{title: Halves, seeds: [0, 1], protocol: {dataset: digits, image_size: 32, folds: 2}}"
+    )
+    write_study("halves", classical=False)
+    return evidence.load("halves")
+
+
+def test_with_folds_the_images_are_all_images(two_folds, known_images):
+    images.hardest(two_folds)
+    data = pd.read_csv(html.site() / "data" / "hardest-images.csv")
+    assert len(data) == 2 * TEST_IMAGES
+    shown = images.confusion(two_folds).data
+    assert f"2 seeds, each image by one of them, {2 * TEST_IMAGES} images in all" in shown
+    confused = pd.read_csv(html.site() / "data" / "confusion.csv", index_col=0)
+    assert confused.to_numpy().sum() == 2 * TEST_IMAGES
+    _, alt = drawing(images.by_group(two_folds))
+    assert alt.count(f"on {TEST_IMAGES} images") == 2  # half of the images are of each kind
+
+
+def test_the_hardest_images_say_what_they_are_taken_for(two_folds, known_images):
+    _, alt = drawing(images.hardest(two_folds))
+    data = pd.read_csv(html.site() / "data" / "hardest-images.csv", keep_default_na=False)
+    wrong = data[data["wrong_percent"] > 0]
+    assert alt.count("taken for") == images.SHOWN
+    taken = {"functional": "<b>defective</b>", "$defective$": "functional"}
+    assert (wrong["taken_for"] == wrong["class"].map(taken)).all()
+    assert (data.loc[data["wrong_percent"] == 0, "taken_for"] == "").all()
+
+
+def test_above_twenty_classes_the_commonest_confusions_are_shown(monkeypatch):
+    write_study("quick")
+    found = evidence.load("quick")
+    classes = ["functional", "x" * 80, *(f"class {n}" for n in range(30))]
+    facts = found.best[0].facts.model_copy(update={"classes": classes})
+    monkeypatch.setitem(found.__dict__, "best", [r.model_copy(update={"facts": facts})
+                                                 for r in found.best])  # fmt: skip
+    name, alt = drawing(images.confusion(found))
+    drawn = (html.site() / "figures" / f"{name}.svg").read_text()
+    assert "functional → " + "x" * 23 + "…" in drawn
+    assert "class 7" not in drawn
+    assert alt.count("taken for") == 2  # of two classes that occur, each for the other
 
 
 def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):

@@ -3,6 +3,7 @@
 import pandas as pd
 from IPython.display import HTML
 
+from effnet_core.study.design import Protocol
 from effnet_report.evidence import comparison as compared
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
@@ -22,8 +23,21 @@ def experiment(evidence: Evidence) -> HTML:
     )
     return finding(
         f"{design.title}: {len(design.configurations())} configurations of one network, "
-        f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}."
+        f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}.",
+        _tested(design.protocol),
     )
+
+
+def _tested(protocol: Protocol) -> str:
+    """Which images are for testing."""
+    if protocol.folds:
+        return (
+            f"Seed after seed tests another of {protocol.folds} folds, so that as many seeds test "
+            "every image once."
+        )
+    if protocol.official_test:
+        return "All seeds are tested on the images that the data set's authors keep for it."
+    return "All seeds are tested on the same images."
 
 
 def source_table() -> HTML:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.figure import Figure
 
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
@@ -25,6 +26,7 @@ from effnet_report.render.html import number
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
+MOST_CLASSES, MOST_CONFUSIONS = 20, 15  # of a matrix that can be read, and of a list instead
 
 
 @needs_runs
@@ -35,8 +37,36 @@ def confusion(evidence: Evidence) -> HTML:
     counts = pd.crosstab(table["label"], table["predicted"])
     counts = counts.reindex(index=range(len(classes)), columns=range(len(classes)), fill_value=0)
     shares = 100 * counts.div(counts.sum(axis="columns"), axis="index")
-    side = min(2 + 0.7 * len(classes), 7.2)
-    figure = canvas(7.2, side)
+    named = counts.set_axis(classes, axis="index").set_axis(classes, axis="columns")
+    many = len(classes) > MOST_CLASSES
+    figure = _commonest(named) if many else _matrix(named, shares)
+    pairs = named.rename_axis("true").reset_index().melt("true", var_name="predicted")
+    if many:
+        pairs = pairs[pairs["true"] != pairs["predicted"]]
+    recall = pd.Series(np.diag(shares), index=classes)
+    return html.figure(
+        figure,
+        "confusion",
+        finding=(
+            f"Found most often: {recall.idxmax()} ({number(recall.max())} % of them); least often: "
+            f"{recall.idxmin()} ({number(recall.min())} %)."
+        ),
+        caption=f"Test images: {_best_words(evidence)}; "
+        + ("the commonest confusions." if many else "shares are of the true class."),
+        alt=sentences(
+            pairs[pairs["value"] > 0].nlargest(
+                MOST_CLASSES**2 if not many else MOST_CONFUSIONS, "value"
+            ),
+            "{true} taken for {predicted}: {value}",
+        ),
+        data=named.rename_axis("true class").reset_index(),
+    )
+
+
+def _matrix(counts: pd.DataFrame, shares: pd.DataFrame) -> Figure:
+    """Every true class against every predicted one."""
+    classes = list(counts.columns)
+    figure = canvas(7.2, min(2 + 0.7 * len(classes), 7.2))
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=130)
@@ -47,25 +77,24 @@ def confusion(evidence: Evidence) -> HTML:
             color="white" if share > 90 else INK, fontsize=9 if len(classes) < 6 else 6,
         )  # fmt: skip
     words = [plain(name) for name in classes]
-    axes.set_xticks(range(len(classes)), words, rotation=20, ha="right")
+    axes.set_xticks(range(len(classes)), words, rotation=20 if len(classes) < 6 else 60, ha="right")
     axes.set_yticks(range(len(classes)), words)
     axes.set(xlabel="predicted", ylabel="true class")
-    recall = pd.Series(np.diag(shares), index=classes)
-    data = counts.set_axis(classes, axis="index").set_axis(classes, axis="columns")
-    return html.figure(
-        figure,
-        "confusion",
-        finding=(
-            f"Found most often: {recall.idxmax()} ({number(recall.max())} % of them); least often: "
-            f"{recall.idxmin()} ({number(recall.min())} %)."
-        ),
-        caption=f"Test images: {_best_words(evidence)}; shares are of the true class.",
-        alt=sentences(
-            data.rename_axis("true").reset_index().melt("true", var_name="predicted"),
-            "{true} taken for {predicted}: {value}",
-        ),
-        data=data.rename_axis("true class").reset_index(),
-    )
+    return figure
+
+
+def _commonest(counts: pd.DataFrame) -> Figure:
+    """The confusions that happen most often: a matrix of so many classes cannot be read."""
+    pairs = counts.rename_axis(index="true", columns="predicted").stack()
+    wrong = pairs[pairs.index.get_level_values(0) != pairs.index.get_level_values(1)]
+    most = wrong[wrong > 0].nlargest(MOST_CONFUSIONS)[::-1]
+    figure = canvas(7.2, 1.2 + 0.3 * len(most))
+    axes = figure.subplots()
+    words = [f"{plain(true)} → {plain(predicted)}" for true, predicted in most.index]
+    axes.barh(range(len(most)), most, color=OURS)
+    axes.set_yticks(range(len(most)), words)
+    axes.set_xlabel("test images")
+    return figure
 
 
 @needs_runs
@@ -124,10 +153,11 @@ def hardest(evidence: Evidence) -> HTML:
             "image": wrong.index,
             "class": [dataset.classes[label] for label in labels],
             "wrong_percent": 100 * wrong.to_numpy(),
+            "taken_for": _taken_for(evidence).reindex(wrong.index, fill_value="").to_numpy(),
         }
     )
     rows = -(-max(len(worst), 1) // COLUMNS)
-    figure = canvas(7.2, 2.2 * rows)
+    figure = canvas(7.2, 2.4 * rows)
     panels = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
@@ -135,16 +165,18 @@ def hardest(evidence: Evidence) -> HTML:
     look = evidence.design.protocol
     for axes, row in zip(panels.flat, data.head(len(worst)).to_dict("records"), strict=False):
         axes.imshow(decode(files[row["image"]], SIDE, look.resize, look.background))
-        share = f"wrong in {row['wrong_percent']:.0f} % of runs"
-        axes.set_title(f"{plain(row['class'])}\n{share}", fontsize=9)
-    always, runs = int((wrong == 1).sum()), len(evidence.finished)
+        share = f"wrong in {row['wrong_percent']:.0f} %"
+        axes.set_title(f"{plain(row['class'])}\n→ {plain(row['taken_for'])}\n{share}", fontsize=9)
+    always = int((wrong == 1).sum())
     return html.figure(
         figure,
         "hardest-images",
-        finding=f"{always} of {len(wrong)} test images are wrong in all {runs} runs.",
-        caption="The test images that most runs get wrong, each with its true class.",
+        finding=f"{always:,} of {len(wrong):,} test images are wrong in every run that saw them.",
+        caption="The test images that most runs get wrong, each with its true class and, after the "
+        "arrow, with what it is most often taken for.",
         alt=sentences(
-            data.head(len(worst)), "{image}, {class}: wrong in {wrong_percent:.0f} % of runs"
+            data.head(len(worst)),
+            "{image}, {class}: wrong in {wrong_percent:.0f} % of runs, taken for {taken_for}",
         ),
         data=data,
     )
@@ -168,8 +200,10 @@ def by_group(evidence: Evidence) -> HTML:
             for group, mean, size in shares.itertuples()
         ]
     data = pd.DataFrame(rows)
-    means = data.groupby("group").agg(accuracy=("accuracy", "mean"), images=("images", "first"))
-    means = means.sort_values("accuracy").reset_index()
+    # With folds, no run has tested them all.
+    tested = evidence.correct(evidence.finished).index.map(groups).value_counts()
+    means = data.groupby("group").agg(accuracy=("accuracy", "mean"))
+    means = means.assign(images=tested).sort_values("accuracy").reset_index()
     figure = canvas(7.2, 1 + 0.7 * len(means))
     axes = figure.subplots()
     chance = np.random.default_rng(0)
@@ -204,7 +238,21 @@ def _best_predictions(evidence: Evidence) -> pd.DataFrame:
 def _best_words(evidence: Evidence) -> str:
     s, seeds = evidence.best_settings, len(evidence.best)
     words = f"the configuration with the best validation, {describe(s.freeze, s.head, s.scheduler)}"
-    return f"{words}, {seeds} seed{'s' if seeds > 1 else ''}"
+    if seeds == 1:
+        return f"{words}, one seed"
+    images = _best_predictions(evidence).index
+    which = "each image by one of them" if images.is_unique else "the same images by each"
+    return f"{words}, {seeds} seeds, {which}, {images.nunique():,} images in all"
+
+
+def _taken_for(evidence: Evidence) -> pd.Series:
+    """The class that a test image is most often taken for, where it is wrong, by image."""
+    classes = evidence.best[0].facts.classes
+    tables = [evidence.predictions(record) for record in evidence.finished]
+    wrong = pd.concat([table[table["label"] != table["predicted"]] for table in tables])
+    votes = wrong.groupby(["image", "predicted"]).size().sort_values(kind="stable").reset_index()
+    last = votes.drop_duplicates("image", keep="last").set_index("image")["predicted"]
+    return last.map(lambda label: classes[label])
 
 
 def _dataset(evidence: Evidence) -> Dataset | None:

@@ -17,6 +17,7 @@ from effnet_report.render.finding import nothing_yet
 COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
 MARKER = {"none": "o", "mlp": "s"}
 LINE = {"none": "-", "mlp": "--"}
+LONGEST_NAME = 24
 INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
 
 mpl.rcParams.update(
@@ -73,5 +74,6 @@ def sentences(table: pd.DataFrame, template: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A name for matplotlib, which would read $...$ as mathematics."""
-    return name.replace("$", r"\$")
+    """A name for matplotlib: short, and not read as mathematics, which it takes $...$ for."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return short.replace("$", r"\$")

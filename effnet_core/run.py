@@ -33,7 +33,13 @@ from effnet_core.model.prefix import (
 )
 from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, Settings, load_study, override_lines, read_settings
-from effnet_core.study.provenance import Clock, code_fingerprint, versions
+from effnet_core.study.provenance import (
+    EXECUTED,
+    VERSIONS,
+    Clock,
+    check_unchanged,
+    code_fingerprint,
+)
 from effnet_core.study.records import (
     BestOfCycle,
     Epoch,
@@ -115,7 +121,8 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
 
     Raises:
         InputError: an unknown or wrong setting, no such device, or the run is being trained
-            by another process.
+            by another process, or
+            its record was made with other settings.
     """
     clock = Clock()
     chosen = {n: v for n, v in parameters.items() if _is_parameter(n, v)}
@@ -123,7 +130,9 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     study = load_study(chosen.get("study", settings.study))
     _make_reproducible(settings)
     changed = override_lines(settings, study.protocol)
-    lock = records.claim(settings.study, run_id or settings.run_id)
+    name = run_id or settings.run_id
+    lock = records.claim(settings.study, name)
+    records.check_place(settings, name)
     return Run(settings, changed, clock, lock)
 
 
@@ -259,7 +268,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     origin = {
         **settings.model_dump(exclude=INCIDENTAL),
         **fingerprints(data, model.backbone.fingerprint).model_dump(),
-        "versions": versions(),
+        "versions": VERSIONS,
         "processor": computed_on(settings),
     }
     place = paths.checkpoint(settings.study, settings.run_id)
@@ -350,12 +359,20 @@ def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.D
 
 
 def fingerprints(data: Data, weights: str, *more_code: str) -> Fingerprints:
-    """What decided the outcome; `more_code` as in `code_fingerprint`."""
+    """What decided the outcome.
+
+    Args:
+        more_code: files of the package that count besides those of every run.
+
+    Raises:
+        InputError: the code on the disk is no longer the code that runs.
+    """
+    check_unchanged()
     return Fingerprints(
         data=data.dataset.fingerprint,
         split=data.split.fingerprint,
         weights=weights,
-        code=code_fingerprint(*more_code),
+        code=code_fingerprint(*EXECUTED, *more_code),
     )
 
 

@@ -18,6 +18,7 @@ from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import load_study, study_path
+from effnet_report.evidence import loader
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, Task
@@ -40,6 +41,7 @@ MARKS = {
     State.RUNNING: "[cyan]running[/]",
     State.FAILED: "[red]failed[/]",
     State.DAMAGED: "[red]damaged[/]",
+    State.ASIDE: "[red]set aside[/]",
     State.MISSING: "[dim]missing[/]",
 }
 
@@ -74,10 +76,15 @@ def sweep_command(
     design = load_study(study)
     everything = sweep.tasks(design, _reference(study))
     sweep.clear_leftovers(everything)
-    states = {task.run_id: sweep.state(task) for task in everything}
+    found = loader.load(design.name, design)
+    found.check_agreement()
+    sweep.check_images(design, found)
+    states = {task.run_id: sweep.state(task, found) for task in everything}
     for task in everything:
         if states[task.run_id] is State.DAMAGED:
-            console.print(f"Damaged, set aside as {sweep.set_aside(task).name}")
+            for name in found.damaged.keys() & set(task.leaves):
+                aside = records.set_aside(records.record_path(design.name, name))
+                console.print(f"Damaged, set aside as {aside.name}")
         elif states[task.run_id] is State.DONE:  # a kill between record and checkpoint
             with suppress(OSError):
                 paths.checkpoint(design.name, task.run_id).unlink()
@@ -94,7 +101,9 @@ def sweep_command(
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)
     # Looked up, not counted: whatever happened meanwhile, success means that all are there.
-    missing = [task for task in everything if sweep.state(task) is not State.DONE]
+    found = loader.load(design.name, design)
+    found.check_agreement()
+    missing = [task for task in everything if sweep.state(task, found) is not State.DONE]
     if missing or failures:
         console.print(f"[red]{len(missing)} runs are not done.[/] See `effnet status {study}`.")
         raise typer.Exit(1)
@@ -163,9 +172,10 @@ def status(study: StudyName) -> None:
     """Show each configuration: done, running, failed, damaged or missing."""
     design = load_study(study)
     everything = {task.run_id: task for task in sweep.tasks(design, _reference(study))}
-    states = {run_id: sweep.state(task) for run_id, task in everything.items()}
+    found = loader.load(design.name, design)
+    states = {run_id: sweep.state(task, found) for run_id, task in everything.items()}
     table = Table("#", "freeze", "head", "scheduler", *[f"seed {s}" for s in design.seeds])
-    table.title = f"{design.name}: {design.title}"
+    table.title = escape(f"{design.name}: {design.title}")
     for task in everything.values():
         settings = task.settings
         if settings.seed != design.seeds[0] or task.notebook == paths.CLASSICAL_NOTEBOOK:
@@ -173,25 +183,26 @@ def status(study: StudyName) -> None:
         cells = []
         for seed in design.seeds:
             twin = settings.model_copy(update={"seed": seed})
-            cells.append(_cell(everything[twin.run_id], states[twin.run_id]))
+            cells.append(_cell(twin.run_id, states, found))
         table.add_row(
             str(settings.number), str(settings.freeze), settings.head, settings.scheduler, *cells
         )
     classical = [records.classical_id(seed) for seed in design.seeds]
-    cells = [_cell(everything[name], states[name]) for name in classical]
+    cells = [_cell(name, states, found) for name in classical]
     table.add_row("", "", "classical", "", *cells)
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for run_id, error in records.load_failures(design.name).items():
         console.print(f"[red]{run_id}[/]: {escape(error)}")
+    for name, why in found.set_aside.items():
+        console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
 
 
-def _cell(task: Task, state: State) -> str:
-    if state is not State.DONE:
-        return MARKS[state]
-    record = records.load(records.record_path(task.settings.study, task.run_id))
-    return f"{MARKS[state]} {record.outcome.test.accuracy:.1f} %"
+def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
+    if states[run_id] is not State.DONE:
+        return MARKS[states[run_id]]
+    return f"{MARKS[State.DONE]} {found.believed[run_id].outcome.test.accuracy:.1f} %"
 
 
 @app.command()
@@ -205,7 +216,7 @@ def plan(study: StudyName) -> None:
     table = Table(
         "#", "freeze", "head", "scheduler", "trainable", "GFLOP a step", "memory", "hours"
     )
-    table.title = f"{design.name}: {design.title}"
+    table.title = escape(f"{design.name}: {design.title}")
     for row in result.rows:
         settings, cost = row.settings, row.cost
         table.add_row(
@@ -238,7 +249,7 @@ def publish(study: StudyName) -> None:
     from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
 
     design = load_study(study)
-    found, notebooks = publishing.publish(design.name, design.seeds[0], study_path(study))
+    found, notebooks = publishing.publish(design, study_path(study))
     claims.save(f"{publishing.PUBLISHED}/{design.name}")
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
 
@@ -248,6 +259,9 @@ def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     run: Annotated[str | None, typer.Option(help="the id of one run")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="fail unless all are equal to the bit")
+    ] = False,
 ) -> None:
     """Repeat finished runs, all if not told which, and compare with their records."""
     from effnet_report.sweep import verify as verification  # noqa: PLC0415  imports torch
@@ -265,7 +279,7 @@ def verify(
     counts = Counter(one.agreement for one in compared)
     summary = ", ".join(f"{count} {agreement}" for agreement, count in counts.items())
     console.print(f"{len(compared)} repeated: {summary}. See {paths.verification(study)}")
-    if counts["different"]:
+    if counts["different"] or (strict and counts["equal"] < len(compared)):
         raise typer.Exit(1)
 
 

@@ -51,7 +51,9 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
     epochs = len(whole.outcome.history)
     assert epochs == 3
     weights = paths.winner(whole.settings.study).read_bytes()
+    recorded = records.record_path(whole.settings.study, whole.run_id)
     for after in (1, 2, 3):
+        recorded.unlink()
         interrupted(monkeypatch, after, **case)
         place = paths.checkpoint(whole.settings.study, whole.run_id)
         spent = json.loads(safe_open(place, "pt").metadata()["content"])["spent"]
@@ -61,7 +63,7 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         assert f"Resumed after epoch {after}, from a checkpoint" in told
         assert told.count("validation") == epochs - after
         assert resumed.model_copy(update={"made": whole.made}) == whole
-        assert records.load(records.record_path(whole.settings.study, whole.run_id)) == resumed
+        assert records.load(recorded) == resumed
         assert paths.winner(whole.settings.study).read_bytes() == weights
         paths.winner(whole.settings.study).unlink()
         assert not list((paths.CACHE / "checkpoints").rglob("*.*"))

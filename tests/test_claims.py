@@ -202,7 +202,7 @@ def test_verdicts_are_data_too(tmp_path, monkeypatch):
         assert [row["claim"] for row in rows] == list(claims.CLAIMS)
         wanted = {"verdict", "effect", "low", "high", "p", "adjusted_p", "error", "seeds", "images"}
         assert wanted <= set(rows[0])
-    assert evidence.load("quick").damaged == []
+    assert evidence.load("quick").set_aside == {}
 
 
 def same(kept: bytes, judged) -> None:
@@ -224,5 +224,5 @@ def test_the_verdicts_kept_on_the_published_table_are_those_it_gives():
 def test_the_verdicts_kept_on_a_published_study_are_those_it_gives(study, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
     found = evidence.load(f"published/{study}")
-    assert (found.unfinished, found.damaged) == ([], [])
+    assert (found.unfinished, found.set_aside) == ([], {})
     same((paths.records(found.reference) / "claims.json").read_bytes(), claims.of_study(found))

@@ -94,7 +94,7 @@ def test_an_override_makes_a_study_of_another_name():
     other = read_settings(CONFIGURATION | {"epochs": 2})
     names = {run.study for run in (*given_twice, other)}
     assert len(names) == 2
-    assert all(re.fullmatch(r"quick-[0-9a-f]{6}", name) for name in names)
+    assert all(re.fullmatch(r"quick-[0-9a-f]{12}", name) for name in names)
     assert given_twice[0].epochs == 1
     assert override_lines(given_twice[0], load_study("quick").protocol) == ["epochs: 4 -> 1"]
 

@@ -1,13 +1,25 @@
-"""What is published says nothing about the machine it was made on."""
+"""What is published says nothing about the machine it was made on, and nothing false."""
+
+import json
+import shutil
 
 import nbformat
 import pytest
+from factories import save_run, write_notebook
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import load_design
+from effnet_core.study.design import load_design, load_study
+from effnet_report.evidence import loader
 from effnet_report.sweep.publish import publish
+
+YAML = """
+title: As it was
+seeds: [0, 1]
+factors: {freeze: [5], head: [none], scheduler: [plateau]}
+protocol: {dataset: imagefolder, data_dir: FOLDER/cells, weights: FOLDER/w.pth, image_size: 32}
+"""
 
 
 @pytest.fixture
@@ -17,33 +29,106 @@ def root(own_folders, monkeypatch):
     return own_folders
 
 
-def test_records_and_the_first_seeds_notebooks_are_copied(root, make_record):
-    design = root / "small.yml"
-    design.write_text("title: As it was\nseeds: [0, 1]\nprotocol: {image_size: 32}\n")
-    for seed in (0, 1):
-        record, predictions = make_record(seed=seed)
-        records.save(record, predictions)
-        metadata = {
-            "papermill": {"input_path": f"{root}/notebooks/train.ipynb", "output_path": "/x"}
-        }
-        notebook = nbformat.v4.new_notebook(metadata=metadata)
-        paths.executed("small").mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, paths.executed("small") / f"{record.run_id}.ipynb")
-    assert publish("small", first_seed=0, design=design) == (2, 1)
-    design.write_text("title: As it is now\nseeds: [0, 1]\nprotocol: {image_size: 64}\n")
-    assert load_design("published/small").title == "As it was"
-    (copied,) = paths.executed("published/small").glob("*.ipynb")
+@pytest.fixture
+def source(root):
+    """A trained study of images in a folder of this machine, its YAML outside `studies/`."""
+    path = root / "mine.yml"
+    path.write_text(YAML.replace("FOLDER", str(root.parent)))
+    for settings in load_study(str(path)).runs():
+        save_run(settings)
+        write_notebook(settings)
+    (notebook,) = paths.executed("mine").glob("*seed0.ipynb")
+    content = nbformat.read(notebook, as_version=4)
+    content.metadata.papermill.input_path = f"{root}/notebooks/train.ipynb"
+    content.metadata.papermill.parameters.study = str(path)
+    content.cells.append(nbformat.v4.new_code_cell(f"study = '{path}'"))
+    output = nbformat.v4.new_output("stream", text=f"{root}/results and {root.parent}/cells/a.png")
+    content.cells[-1].outputs = [output]
+    nbformat.write(content, notebook)
+    return path
+
+
+def published() -> set[str]:
+    folder = paths.records("published")
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_records_and_the_first_seeds_notebooks_are_copied(root, source):
+    assert publish(load_study(str(source)), source) == (2, 1)
+    source.write_text(source.read_text().replace("As it was", "As it is now"))
+    assert load_design("published/mine").title == "As it was"
+    (copied,) = paths.executed("published/mine").glob("*.ipynb")
     assert "seed0" in copied.name
-    assert str(root) not in copied.read_text()
-    for path in records.record_files("published/small"):
-        original = paths.records("small") / path.name
-        assert path.read_bytes() == original.read_bytes()
-        records.load(path)
+    found = loader.load("published/mine")
+    assert (len(found.believed), found.set_aside) == (2, {})
+    assert not list(paths.RESULTS.rglob(".*"))
 
 
-def test_nothing_is_published_beside_a_damaged_record(root, make_record):
-    path = records.save(*make_record())
-    path.write_text(path.read_text().replace("75.0", "95.0"))
-    with pytest.raises(InputError, match="was changed after it was written"):
-        publish("small", first_seed=0, design=paths.STUDIES / "quick.yml")
-    assert not paths.records("published/small").exists()
+def test_no_folder_of_this_machine_is_published(root, source):
+    publish(load_study(str(source)), source)
+    everything = [*paths.records("published").rglob("*"), *paths.executed("published").rglob("*")]
+    for path in (path for path in everything if path.is_file()):
+        assert str(root.parent) not in path.read_text(), path
+    record, _ = loader.load("published/mine").believed.values()
+    assert (record.settings.data_dir, record.settings.weights) == ("cells", "../w.pth")
+    assert load_design("published/mine").protocol.data_dir == str(root.parent / "cells")
+
+
+def test_a_record_that_names_no_folder_is_copied_byte_for_byte(root, source):
+    text = source.read_text().replace(str(root.parent / "w.pth"), "none")
+    shutil.rmtree(paths.records("mine"))
+    source.write_text(text)
+    for settings in load_study(str(source)).runs():
+        save_run(settings)
+    publish(load_study(str(source)), source)
+    for path in records.record_files("mine"):
+        assert (paths.records("published/mine") / path.name).read_bytes() == path.read_bytes()
+
+
+def damage(path) -> None:
+    path.write_text(path.read_text()[:-20])
+
+
+def other_weights(path) -> None:
+    content = json.loads(path.read_text())
+    content["fingerprints"]["weights"] = "e" * 64
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(damage, "is not a whole JSON record"), (other_weights, "has other weights than")],
+)
+@pytest.mark.parametrize("where", ["mine", "published/mine"])
+def test_nothing_is_published_beside_a_record_that_is_not_believed(root, source, where, spoil, why):
+    design = load_study(str(source))
+    publish(design, source)
+    spoilt = list(records.record_files(where))[-1]
+    spoil(spoilt)
+    if where == "published/mine":  # and it is not replaced by a sound one
+        records.record_path("mine", spoilt.stem).unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=why):
+        publish(design, source)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_full_disk_leaves_what_was_published(root, source, monkeypatch):
+    design = load_study(str(source))
+    publish(design, source)
+    before = published()
+
+    def full(*_):
+        raise InputError("No space left on device")
+
+    monkeypatch.setattr("effnet_core.files.write", full)
+    with pytest.raises(InputError, match="No space"):
+        publish(design, source)
+    assert published() == before
+    assert not list(paths.RESULTS.rglob(".new"))
+
+
+def test_without_records_nothing_is_published(root):
+    with pytest.raises(InputError, match="has no records"):
+        publish(load_study("quick"), paths.STUDIES / "quick.yml")
+    assert not (paths.RESULTS / "published").exists()

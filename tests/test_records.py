@@ -16,6 +16,7 @@ from effnet_core.study.records import checksum, load, load_predictions, load_stu
 # Each example writes over the files of the one before, so they may share a folder.
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 percentages = st.floats(0, 100)
+seeds = st.integers(0, 2**32 - 1)
 # Of what file names may hold, all but control characters, which CSV readers take for line ends.
 file_names = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\0"), min_size=1
@@ -23,9 +24,12 @@ file_names = st.text(
 
 
 @shared_folder
-@given(accuracy=percentages, freeze=st.integers(0, 6), seed=st.integers(0, 2**63), image=file_names)
+@given(
+    accuracy=percentages, freeze=st.integers(0, 6), seed=st.integers(0, 2**32 - 1), image=file_names
+)
 def test_a_record_comes_back_as_it_was(*, own_folders, make_record, accuracy, freeze, seed, image):
     record, predictions = make_record(accuracy, image, freeze=freeze, seed=seed)
+    records.record_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     path = save(record, predictions)
     assert load(path) == record
     rows = load_predictions(path)
@@ -169,3 +173,50 @@ def test_a_failure_is_noted_until_the_run_succeeds(own_folders, make_record):
     assert load_study_records("small") == ([], [])
     save(record, predictions)
     assert records.load_failures("small") == {}
+
+
+def test_a_record_is_written_once(own_folders, make_record):
+    path = save(*make_record())
+    before = path.read_bytes()
+    record, predictions = make_record()
+    later = record.made.model_copy(update={"finished": "2027-01-01T00:00:00+00:00"})
+    assert save(record.model_copy(update={"made": later}), predictions) == path
+    assert path.read_bytes() == before
+
+
+def test_a_run_that_comes_out_different_keeps_both(own_folders, make_record):
+    path = save(*make_record(75.0))
+    before = path.read_bytes()
+    record, predictions = make_record(80.0, image="a/other.png")
+    with pytest.raises(InputError, match=r"came out different from its record.*json\.differs"):
+        save(record, predictions)
+    assert path.read_bytes() == before
+    assert json.loads(path.with_name(f"{path.name}.differs").read_text())["outcome"] == (
+        record.outcome.model_dump()
+    )
+    beside = records.predictions_path(path)
+    assert beside.with_name(f"{beside.name}.differs").read_bytes() == predictions
+    assert load_study_records("small") == ([load(path)], [])
+
+
+def test_a_record_of_other_settings_is_never_overwritten(own_folders, make_record):
+    path = save(*make_record(epochs=2))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"other settings: epochs 2 -> 3.*another name"):
+        save(*make_record(epochs=3))
+    assert path.read_bytes() == before
+    assert save(*make_record(epochs=2, cache_gb=0.0)) == path  # decides how fast, not what
+
+
+def test_a_damaged_record_is_set_aside_before_the_run_is_recorded_again(own_folders, make_record):
+    path = save(*make_record())
+    path.write_text("{")
+    assert load(save(*make_record())).run_id == path.stem
+    assert path.with_name(f"{path.name}.damaged").read_text() == "{"
+
+
+@pytest.mark.parametrize("change", [{"run_id": "02-freeze0-none-cosine-seed0"}, {"number": 3}])
+def test_a_record_is_named_as_its_settings_say(make_record, change):
+    record, _ = make_record()
+    with pytest.raises(ValidationError, match="not what the settings say"):
+        records.Record.model_validate(record.model_dump() | change)

@@ -45,8 +45,8 @@ def test_several_seeds_are_averaged():
     found = evidence.load("elpv")
     row = found.configurations.query("number == 9").iloc[0]
     ours = [r.outcome.test.accuracy for r in found.finished if r.number == 9]
-    assert row["seeds"] == len(ours) == 3
-    assert row["accuracy"] == pytest.approx(sum(ours) / 3)
+    assert row["seeds"] == len(ours) == len(found.design.seeds) > 1
+    assert row["accuracy"] == pytest.approx(sum(ours) / len(ours))
 
 
 def test_missing_failed_and_damaged_runs_are_named():
@@ -59,13 +59,12 @@ def test_missing_failed_and_damaged_runs_are_named():
     why = shown(provenance.missing(found)).set_index("run")["why"]
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
-    assert why[runs[7]] == "damaged"
-    assert runs[7] in why["a damaged record"]
+    assert "is not a whole JSON record" in why[runs[7]]
     cells = shown(tables.results(found)).set_index("model")["runs"]
     assert cells[["5", "6", "7"]].tolist() == [
         "seed 0: missing",
         "seed 0: failed",
-        "seed 0: damaged",
+        "seed 0: set aside",
     ]
 
 
@@ -176,4 +175,4 @@ def test_protocol_counts_what_differs_from_the_source():
 
 def test_a_variant_of_a_study_is_read_by_its_own_name():
     assert evidence.load("published/quick").design.name == "quick"
-    assert evidence.load("quick-3fa9c1").design.name == "quick"
+    assert evidence.load("quick-3fa9c1d02b7e").design.name == "quick"

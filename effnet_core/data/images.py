@@ -12,9 +12,7 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.data.formats import open_image
 from effnet_core.errors import InputError
 from effnet_core.study.design import Background, Resize
-
-# Part of the cache key: change it whenever `decode` gives other pixels.
-TRANSFORM = "exif-flat-rgb-bicubic-2"
+from effnet_core.study.provenance import code_fingerprint
 
 # Pillow would clip their values at 255 and so turn most such images white.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
@@ -40,7 +38,7 @@ def load_images(
         InputError: an image can not be read: it is named, and nothing is trained on the rest;
             or the disk has no room for the decoded images.
     """
-    made_by = (TRANSFORM, resize, background, PIL.__version__)
+    made_by = (code_fingerprint("data/"), resize, background, PIL.__version__)
     path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:

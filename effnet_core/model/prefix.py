@@ -17,10 +17,10 @@ from torch import nn
 from effnet_core import cache, processor
 from effnet_core.cache import checksum, checksums_path, new_array
 from effnet_core.data.datasets import Dataset
-from effnet_core.data.images import TRANSFORM
 from effnet_core.model.backbones import Backbone
 from effnet_core.model.cost import worth_caching
 from effnet_core.study.design import Settings
+from effnet_core.study.provenance import code_fingerprint
 from effnet_core.study.records import Stage
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
@@ -211,8 +211,9 @@ def cached_depths(
     if not worth_caching(stages, depth):
         return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
     decides = (
+        code_fingerprint("data/", "model/", "run.py"),
         *(dataset.fingerprint, settings.image_size, settings.resize, settings.background),
-        *(TRANSFORM, version("pillow")),
+        version("pillow"),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),
         *(version("torch"), version("timm"), settings.device, settings.threads),
         *(settings.batch_size, "float32", "channels_last", computed_on(settings)),

@@ -13,12 +13,20 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.processor import Instructions
+from effnet_core.study.plain_yaml import read_yaml
 
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
@@ -33,9 +41,19 @@ Background = Literal["white", "black"]
 # A study's name becomes the name of folders, so it can not lead out of them, nor hide.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 PUBLISHED = "published"
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Settings that say where data lie or how fast a run goes, never what comes out of it.
 INCIDENTAL = {"data_dir", "labels", "cache_gb"}
+
+
+def _once(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("once", "each value may be there once only")
+    return values
+
+
+Once = AfterValidator(_once)
 
 
 class Strict(BaseModel):
@@ -119,7 +137,7 @@ class Settings(Protocol):
     )
     head: Head = "none"
     scheduler: Scheduler = "plateau"
-    seed: int = Field(0, ge=0, description="fixes split, head initialisation and data order")
+    seed: Seed = Field(0, description="fixes split, head initialisation and data order")
 
     @property
     def number(self) -> int:
@@ -155,11 +173,11 @@ def describe(freeze: int, head: str, scheduler: str) -> str:
 class Factors(Strict):
     """The levels of each factor; the full design is 7 x 2 x 2 = 28 configurations."""
 
-    freeze: list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]] = Field(
+    freeze: Annotated[list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]], Once] = Field(
         default=list(FREEZE), min_length=1
     )
-    head: list[Head] = Field(default=["none", "mlp"], min_length=1)
-    scheduler: list[Scheduler] = Field(default=["plateau", "cosine"], min_length=1)
+    head: Annotated[list[Head], Once] = Field(default=["none", "mlp"], min_length=1)
+    scheduler: Annotated[list[Scheduler], Once] = Field(default=["plateau", "cosine"], min_length=1)
 
 
 class Study(Strict):
@@ -167,7 +185,7 @@ class Study(Strict):
 
     name: StudyName
     title: str
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     smallest_effect: float = Field(
         0.5, gt=0, description="accuracy, percentage points; less would not change a choice"
     )
@@ -225,10 +243,7 @@ def load_study(name: str) -> Study:
 
 
 def _read_study(path: Path, name: str) -> Study:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
     if "name" in content:
@@ -253,7 +268,7 @@ def _beside(path: Path, place: str) -> Path:
 
 
 def load_design(reference: str) -> Study:
-    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1`.
+    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1d02b7e`.
 
     Committed records have their design beside them: the one in `studies/` may have moved on.
     """
@@ -289,16 +304,23 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
         settings = Settings.model_validate(protocol | chosen | {"study": study.name})
     except ValidationError as error:
         raise InputError(_explain(error, Settings)) from None
-    overrides = {n: v for n, v in settings if n in protocol and v != protocol[n]}
-    overrides.pop("cache_gb", None)  # decides how fast, not what
-    return settings.model_copy(update={"study": _variant(study.name, overrides)})
+    return settings.model_copy(update={"study": study_name(study, settings)})
 
 
-def _variant(study: str, overrides: Mapping[str, Any]) -> str:
-    if not overrides:
-        return study
-    text = json.dumps(overrides, sort_keys=True)
-    return f"{study}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+def overrides(study: Study, settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Protocol settings that are not as the study says: what they are, and what it says."""
+    given = settings.model_dump()
+    return {n: (given[n], v) for n, v in study.protocol if given[n] != v}
+
+
+def study_name(study: Study, settings: Settings) -> str:
+    """What a run belongs to: the study, or a variant of it, named by what is overridden."""
+    changed = {name: now for name, (now, _) in overrides(study, settings).items()}
+    changed.pop("cache_gb", None)  # decides how fast, not what
+    if not changed:
+        return study.name
+    text = json.dumps(changed, sort_keys=True)
+    return f"{study.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _nearest(name: str, valid: list[str]) -> str:
@@ -317,7 +339,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        given, message = problem["input"], problem["msg"]
+        given, message = _shown(problem["input"]), problem["msg"]
         if problem["type"] == "extra_forbidden":
             section, _, setting = name.rpartition(".")
             lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
@@ -325,13 +347,21 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             lines.append(f"{name} is missing.")
         elif problem["type"] == "literal_error":
             choices = problem["ctx"]["expected"]
-            hint = _nearest(str(given), choices.split("'")[1::2])
-            lines.append(f"{name} = {given!r}: must be {choices}{hint}")
+            hint = _nearest(given.strip("'"), choices.split("'")[1::2])
+            lines.append(f"{name} = {given}: must be {choices}{hint}")
         elif problem["type"] == "value_error":  # settings that do not go together
             lines.append(str(problem["ctx"]["error"]))
         else:
-            lines.append(f"{name} = {given!r}: {message[0].lower()}{message[1:]}.")
+            lines.append(f"{name} = {given}: {message[0].lower()}{message[1:]}.")
     return " ".join(lines)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return "a value too long to show"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def override_lines(settings: Settings, protocol: Protocol) -> list[str]:

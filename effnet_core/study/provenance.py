@@ -11,17 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
-from effnet_core import paths, processor
+from effnet_core import SOURCES, paths, processor, read_sources
+from effnet_core.errors import InputError
 from effnet_core.study.records import Made
 
 # What can change the last bits of a result, and what reads the images.
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "papermill")
-# The rooms whose code a run executes between its settings and its outcome.
-ROOMS = ("data", "model", "training")
+# What a run executes between its settings and its outcome.
+EXECUTED = ("data/", "model/", "processor.py", "run.py", "training/")
 
 
 class Clock:
@@ -62,8 +62,8 @@ class Clock:
             cpu_seconds={name: round(float(cpu), 2) for name, (_, cpu) in spent.items()},
             # Linux counts in kB, macOS in bytes.
             peak_memory_mb=round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
-            commit=commit(),
-            versions=versions(),
+            commit=COMMIT,
+            versions=VERSIONS,
             hardware=hardware(),
         )
 
@@ -78,18 +78,34 @@ def _now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def code_fingerprint(*more: str) -> str:
-    """sha256 over names and text of the source files that decide an outcome.
+def code_fingerprint(*parts: str) -> str:
+    """sha256 over names and text of source files, as they were when they were imported.
 
     Args:
-        more: files of the package that count too, besides those of every run.
+        parts: files and folders of the package, such as `run.py` and `model/`; by default the
+            ones that every run executes.
     """
-    package = Path(__file__).parents[1]
-    files = [path for room in ROOMS for path in (package / room).glob("*.py")]
     digest = hashlib.sha256()
-    for path in sorted([*files, package / "run.py", *(package / name for name in more)]):
-        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    for name, text in SOURCES.items():
+        if name.startswith(parts or EXECUTED):
+            digest.update(f"{name}\0".encode() + text)
     return digest.hexdigest()
+
+
+def check_unchanged() -> None:
+    """Make sure that what a record is about to name is what this process runs.
+
+    Raises:
+        InputError: a source file, or the version of a package, changed since it was imported.
+    """
+    now = read_sources()
+    changed = [n for n in sorted(now.keys() | SOURCES) if now.get(n) != SOURCES.get(n)]
+    changed += [name for name, version in versions().items() if VERSIONS[name] != version]
+    if changed:
+        raise InputError(
+            f"{', '.join(changed)} changed on the disk after this run had begun with what was "
+            "there before. Nothing was recorded. Start it again."
+        )
 
 
 def commit() -> str:
@@ -123,3 +139,8 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return result.stdout.strip()
+
+
+# As of the import, like the code: a run must not claim what is installed or checked out later.
+COMMIT = commit()
+VERSIONS = versions()

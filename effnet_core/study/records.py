@@ -9,29 +9,31 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import Settings, Strict
+from effnet_core.study.design import INCIDENTAL, Settings, Strict
 
 SCHEMA_VERSION: Final = 1
+Percent = Annotated[float, Field(ge=0, le=100)]
+Options = dict[str, int | float | str]  # of a classifier
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
 
 
 class Metrics(Strict):
     """Quality on one part of the data. All but `loss` and `images` are per cent, 0..100."""
 
-    images: int
+    images: int = Field(ge=0)
     loss: float
-    accuracy: float
-    precision: float = Field(description="macro average over the classes")
-    recall: float = Field(description="macro average over the classes")
-    f1: float = Field(description="macro average over the classes")
+    accuracy: Percent
+    precision: Percent = Field(description="macro average over the classes")
+    recall: Percent = Field(description="macro average over the classes")
+    f1: Percent = Field(description="macro average over the classes")
 
 
 class Epoch(Strict):
@@ -44,9 +46,9 @@ class Epoch(Strict):
 class BestOfCycle(Strict):
     """The source's reading: each metric's best over all epochs, on the validation set."""
 
-    accuracy: float
-    precision: float
-    recall: float
+    accuracy: Percent
+    precision: Percent
+    recall: Percent
 
 
 class Outcome(Strict):
@@ -65,8 +67,8 @@ class Candidate(Strict):
 
     features: str
     classifier: str
-    options: dict[str, Any]
-    cv_accuracy: float
+    options: Options
+    cv_accuracy: Percent
     cv_sd: float
     seconds: float
 
@@ -76,7 +78,7 @@ class ClassicalOutcome(Strict):
 
     features: str
     classifier: str
-    options: dict[str, Any]
+    options: Options
     candidates: list[Candidate]
     validation: Metrics
     test: Metrics
@@ -141,6 +143,12 @@ class Record(Strict):
     predictions: str = Field(description="sha256 of the predictions file beside the record")
     made: Made
 
+    @model_validator(mode="after")
+    def _is_named_as_its_settings_say(self) -> Self:
+        if (self.run_id, self.number) != (self.settings.run_id, self.settings.number):
+            raise ValueError("run_id or number is not what the settings say")
+        return self
+
 
 ClassicalKind = Literal["baseline", "classical"]
 
@@ -157,6 +165,12 @@ class ClassicalRecord(Strict):
     fingerprints: Fingerprints
     predictions: str
     made: Made
+
+    @model_validator(mode="after")
+    def _is_named_as_its_seed_says(self) -> Self:
+        if self.run_id != f"{self.kind}-seed{self.settings.seed}":
+            raise ValueError("run_id is not what kind and seed say")
+        return self
 
 
 AnyRecord = Record | ClassicalRecord
@@ -217,20 +231,79 @@ def predictions_csv(predictions: pd.DataFrame) -> bytes:
 def save(record: AnyRecord, predictions: bytes) -> Path:
     """Write predictions, then the record, each under its name only when it is whole.
 
+    A record is written once. If the run's record is there already, this one is compared with it
+    and not written; a damaged one is set aside.
+
     Raises:
-        InputError: the folder can not be written.
+        InputError: the folder can not be written; or the record that is there says something
+            else: both are kept, this one with `.differs` at the end of its name.
         ValueError: the record does not name these predictions.
     """
     if hashlib.sha256(predictions).hexdigest() != record.predictions:
         raise ValueError("The record names other predictions than the ones given.")
     path = record_path(record.settings.study, record.run_id)
-    content = record.model_dump(mode="json")
-    content["checksum"] = checksum(content)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    files.write(predictions_path(path), predictions)
-    files.write(path, text.encode())
+    there = check_place(record.settings, record.run_id)
+    if there and came_out(there) == came_out(record):
+        return path
+    kept = path.with_name(f"{path.name}.differs") if there else path
+    beside = predictions_path(path)
+    if path.exists() and not there:
+        set_aside(path)
+    files.write(beside.with_name(f"{beside.name}.differs") if there else beside, predictions)
+    files.write(kept, text(record))
+    if there:
+        raise InputError(
+            f"This run came out different from its record {path}, which stays as it is; what "
+            f"came out now is {kept}. `effnet verify` says what had changed in between."
+        )
     failure_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     return path
+
+
+def text(record: AnyRecord) -> bytes:
+    """What is written of a record."""
+    content = record.model_dump(mode="json")
+    content["checksum"] = checksum(content)
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def came_out(record: AnyRecord) -> dict[str, Any]:
+    """What equal runs have in common: all but origin, and how long a candidate took."""
+    untimed = {"outcome": {"candidates": {"__all__": {"seconds"}}}}
+    return record.model_dump(include={"facts", "outcome", "predictions"}, exclude=untimed)
+
+
+def check_place(settings: Settings, run_id: str) -> AnyRecord | None:
+    """The sound record that is there of a run which has these settings, if there is one.
+
+    Raises:
+        InputError: there is one, made with other settings.
+    """
+    path = record_path(settings.study, run_id)
+    try:
+        there = load(path)
+    except InputError:
+        return None
+    if changed := differences(there.settings, settings):
+        raise InputError(
+            f"{path} was made with other settings: {', '.join(changed)}. A record is never "
+            "overwritten: give the study another name, or move its results away."
+        )
+    return there
+
+
+def differences(recorded: Settings, wanted: Settings) -> list[str]:
+    """Settings that decide an outcome and are not the same, as `name was -> is`."""
+    was, now = (s.model_dump(exclude=INCIDENTAL) for s in (recorded, wanted))
+    return [f"{name} {was[name]} -> {now[name]}" for name in now if was[name] != now[name]]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged record and its predictions, so that they are neither counted nor lost."""
+    beside = predictions_path(path)
+    if beside.is_file():
+        beside.rename(beside.with_name(f"{beside.name}.damaged"))
+    return path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def checksum(content: dict[str, Any]) -> str:
@@ -240,34 +313,42 @@ def checksum(content: dict[str, Any]) -> str:
 
 
 def load(path: Path) -> AnyRecord:
-    """Read and check one record.
+    """Read and check one record; errors as in `load_whole`."""
+    return load_whole(path)[0]
+
+
+def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
+    """Read and check one record and its predictions file.
 
     Raises:
-        InputError: half-written, edited by hand, of another schema, or its predictions are
-            missing or changed.
+        InputError: no file, half-written, edited by hand, of another schema, or its predictions
+            are missing or changed.
     """
     remedy = "Delete it and repeat the run, or restore it from git."
+    if not path.is_file():
+        raise InputError(f"{path} is damaged: it is not a file. {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         stated = content.pop("checksum", None)
-        intact = stated == checksum(content)
+        whole = stated == checksum(content)
         # Records of before there was a choice.
         content["settings"].setdefault("instructions", "native")
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except OSError as error:
+        raise InputError(f"{path} can not be read: {error.strerror}. Make it readable.") from None
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
-    if not intact:
+    if not whole:
         raise InputError(f"{path} was changed after it was written: checksum differs. {remedy}")
     try:
         kind = Record if content.get("kind") == "fine-tuned" else ClassicalRecord
         record: AnyRecord = kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "run_id"
         raise InputError(f"{path} is not a valid record: {where}: {first['msg']}.") from None
     if path.stem != record.run_id:
         raise InputError(f"{path} holds the record of {record.run_id}: a copy would count twice.")
-    _checked_predictions(path, record.predictions)
-    return record
+    return record, _checked_predictions(path, record.predictions)
 
 
 def load_predictions(path: Path) -> pd.DataFrame:
@@ -327,7 +408,10 @@ def load_failures(study: str) -> dict[str, str]:
     failures = {}
     for path in sorted(paths.records(study).glob("*.failed.json")):
         try:
-            failures[path.name.removesuffix(".failed.json")] = json.loads(path.read_text())["error"]
-        except (ValueError, TypeError, KeyError):
-            failures[path.name.removesuffix(".failed.json")] = f"{path} is damaged."
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            error = json.loads(text)["error"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            error = None
+        told = error if isinstance(error, str) else f"{path} is damaged. Delete it."
+        failures[path.name.removesuffix(".failed.json")] = told
     return failures

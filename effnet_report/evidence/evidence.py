@@ -12,7 +12,8 @@ import pandas as pd
 
 from effnet_core import paths
 from effnet_core.study import records
-from effnet_core.study.design import FACTORS, Settings, Study, load_design
+from effnet_core.study.design import FACTORS, Settings, Study
+from effnet_report.evidence import loader
 
 
 def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:
@@ -31,7 +32,8 @@ class Evidence:
         finished: the records of the design's runs, in the order of the source's Table 1.
         without_training: the baselines and the best classical models of all seeds.
         failures: error message by run id.
-        damaged: one message for each record that could not be read.
+        set_aside: by file name, why a record is in no figure: damaged, of other settings or images
+            than the rest, or of a run that is not in the design.
     """
 
     reference: str
@@ -39,7 +41,7 @@ class Evidence:
     finished: list[records.Record]
     without_training: list[records.ClassicalRecord]
     failures: dict[str, str]
-    damaged: list[str]
+    set_aside: dict[str, str]
 
     @cached_property
     def planned(self) -> list[Settings]:
@@ -47,7 +49,7 @@ class Evidence:
 
     @property
     def unfinished(self) -> list[Settings]:
-        """Planned runs without a sound record: missing, failed or damaged."""
+        """Planned runs without a record that is believed: missing, failed or set aside."""
         done = {record.run_id for record in self.finished}
         return [settings for settings in self.planned if settings.run_id not in done]
 
@@ -57,11 +59,11 @@ class Evidence:
         return [*self.finished, *self.without_training]
 
     def status(self, run_id: str) -> str:
-        """What became of a planned run: done, damaged, failed or missing."""
+        """What became of a planned run: done, set aside, failed or missing."""
         if any(record.run_id == run_id for record in self.finished):
             return "done"
-        if records.record_path(self.reference, run_id).is_file():
-            return "damaged"
+        if run_id in self.set_aside:
+            return "set aside"
         return "failed" if run_id in self.failures else "missing"
 
     @cached_property
@@ -179,17 +181,15 @@ def load(reference: str | None = None) -> Evidence:
         InputError: there is no such study.
     """
     reference = reference or shown()[0]
-    found, damaged = records.load_study_records(reference)
-    design = load_design(reference)
-    order = {settings.run_id: place for place, settings in enumerate(design.runs())}
-    finished = [r for r in found if isinstance(r, records.Record) and r.run_id in order]
+    found = loader.load(reference)
+    believed = found.believed.values()
     return Evidence(
         reference=reference,
-        design=design,
-        finished=sorted(finished, key=lambda record: order[record.run_id]),
-        without_training=[r for r in found if isinstance(r, records.ClassicalRecord)],
+        design=found.design,
+        finished=[r for r in believed if isinstance(r, records.Record)],
+        without_training=[r for r in believed if isinstance(r, records.ClassicalRecord)],
         failures=records.load_failures(reference),
-        damaged=damaged,
+        set_aside=found.set_aside,
     )
 
 

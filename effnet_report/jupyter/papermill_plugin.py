@@ -21,7 +21,7 @@ from traitlets.config import Config
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, read_settings
-from effnet_core.study.records import classical_id
+from effnet_core.study.records import check_place, classical_id
 
 # What papermill registers under our name: its own engine, unchanged.
 ENGINE = NBClientEngine
@@ -29,12 +29,18 @@ ENGINE = NBClientEngine
 # Stands for the output path between reading the command line and knowing the run.
 ITS_PLACE = "its place under book/runs"
 
+# Parameters that papermill adds when it is asked to; any other name would become code unchecked.
+ITS_OWN = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}
+
 
 def executed_path(notebook: Path, settings: Settings) -> Path:
     """Where the executed notebook of a run belongs."""
+    return paths.executed(settings.study) / f"{_run_id(notebook, settings)}.ipynb"
+
+
+def _run_id(notebook: Path, settings: Settings) -> str:
     classical = notebook.resolve() == paths.CLASSICAL_NOTEBOOK
-    name = classical_id(settings.seed) if classical else settings.run_id
-    return paths.executed(settings.study) / f"{name}.ipynb"
+    return classical_id(settings.seed) if classical else settings.run_id
 
 
 def _is_ours(notebook: str | None) -> bool:
@@ -63,9 +69,8 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         input_path: str, output_path: str, parameters: dict[str, Any], **options: Any
     ) -> Any:
         try:
-            settings = read_settings(
-                {n: v for n, v in parameters.items() if not n.startswith("PAPERMILL_")}
-            )
+            settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
+            check_place(settings, _run_id(Path(input_path), settings))
         except InputError as error:
             raise click.ClickException(str(error)) from None
         if output_path == ITS_PLACE:

@@ -124,12 +124,11 @@ def verification(evidence: Evidence) -> HTML:
 
 
 def missing(evidence: Evidence) -> HTML:
-    """Runs that are not part of the report, and why."""
-    rows = [
-        {"run": s.run_id, "why": evidence.failures.get(s.run_id, evidence.status(s.run_id))}
-        for s in evidence.unfinished
-    ]
-    rows += [{"run": "a damaged record", "why": message} for message in evidence.damaged]
+    """Runs that are not part of the report, and why; records that no figure counts."""
+    told = evidence.failures | evidence.set_aside
+    unfinished = [s.run_id for s in evidence.unfinished]
+    runs = unfinished + [name for name in evidence.set_aside if name not in unfinished]
+    rows = [{"run": name, "why": told.get(name, "missing")} for name in runs]
     if not rows:
         return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
     frame = pd.DataFrame(rows, columns=["run", "why"])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings
+from effnet_core.study.records import baseline_id
 from effnet_report.jupyter import warm
 
 
@@ -24,6 +25,12 @@ class Task:
     notebook: Path
     study: str
     settings: Settings
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The records of a task: the classical comparison leaves two."""
+        trains = self.notebook == paths.TRAIN_NOTEBOOK
+        return (self.run_id,) if trains else (self.run_id, baseline_id(self.settings.seed))
 
     def parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}

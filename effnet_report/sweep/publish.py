@@ -1,50 +1,133 @@
-"""Copy a study's records and notebooks to where the repository keeps published ones."""
+"""Put a study's records and notebooks where the repository keeps what it shows."""
 
+import os
 import shutil
 from pathlib import Path
 
 import nbformat
+import yaml
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import PUBLISHED
+from effnet_core.study.design import PUBLISHED, Study
+from effnet_core.study.plain_yaml import read_yaml
+from effnet_report.evidence import loader
+
+STAGED = f"{PUBLISHED}/.new"
 
 
-def publish(study: str, first_seed: int, design: Path) -> tuple[int, int]:
-    """Copy all valid records, their design, and the first seed's executed notebooks.
+def publish(design: Study, source: Path) -> tuple[int, int]:
+    """Copy all records that are believed, their design, and the first seed's notebooks.
+
+    Everything is put together beside its place and checked there, with what was there before;
+    only then it takes the place.
+
+    Args:
+        source: the YAML file of the design.
 
     Returns:
         Number of records and of notebooks copied.
 
     Raises:
-        InputError: there are no records, or one of them is damaged.
+        InputError: there are no records, or one is damaged or disagrees with the others; what
+            was there is as it was.
     """
-    found, damaged = records.load_study_records(study)
-    if damaged:
-        raise InputError(damaged[0])
-    if not found:
-        raise InputError(f"Study {study} has no records. Run `effnet sweep {study}` first.")
-    target = f"{PUBLISHED}/{study}"
-    paths.records(target).mkdir(parents=True, exist_ok=True)
-    paths.executed(target).mkdir(parents=True, exist_ok=True)
-    shutil.copy2(design, paths.design(target))
+    found = _checked(design.name, design)
+    if not found.believed:
+        raise InputError(f"Study {design.name} has no records: `effnet sweep {source}` makes them.")
+    stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
+    folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
+    try:
+        for staged, there in folders:
+            shutil.rmtree(staged, ignore_errors=True)
+            if there.is_dir():
+                shutil.copytree(there, staged)
+            staged.mkdir(parents=True, exist_ok=True)
+        notebooks = _stage(found, stage, source)
+        _checked(stage, None)  # by the design as it is published
+        for staged, there in folders:
+            _take_place(staged, there)
+    finally:
+        for staged, _ in folders:
+            shutil.rmtree(staged.parent, ignore_errors=True)
+    return len(found.believed), notebooks
+
+
+def _checked(reference: str, design: Study | None) -> loader.Loaded:
+    found = loader.load(reference, design)
+    found.check_agreement()
+    if found.damaged:
+        raise InputError(next(iter(found.damaged.values())))
+    return found
+
+
+def _stage(found: loader.Loaded, stage: str, source: Path) -> int:
+    """Write everything, without the folders of this machine; how many notebooks there were."""
+    design = found.design
+    local = _local_folders(design, source)
+    files.write(paths.design(stage), _design(design, source, local).encode())
     notebooks = 0
-    for record in found:
-        path = records.record_path(study, record.run_id)
-        for file in (records.predictions_path(path), path):
-            shutil.copy2(file, paths.records(target))
-        notebook = paths.executed(study) / f"{record.run_id}.ipynb"
-        if record.settings.seed == first_seed and notebook.is_file():
-            _copy_notebook(notebook, paths.executed(target) / notebook.name)
+    for run_id, record in found.believed.items():
+        path = records.record_path(design.name, run_id)
+        copy = paths.records(stage) / path.name
+        shutil.copy2(records.predictions_path(path), records.predictions_path(copy))
+        settings = {n: local.get(v, v) for n, v in record.settings if isinstance(v, str)}
+        if settings.items() <= dict(record.settings).items():
+            shutil.copy2(path, copy)
+        else:  # names a folder of this machine
+            moved = record.settings.model_copy(update=settings)
+            files.write(copy, records.text(record.model_copy(update={"settings": moved})))
+        notebook = paths.executed(design.name) / f"{run_id}.ipynb"
+        if record.settings.seed == design.seeds[0] and notebook.is_file():
+            _copy_notebook(notebook, paths.executed(stage) / notebook.name, local)
             notebooks += 1
-    return len(found), notebooks
+    return notebooks
 
 
-def _copy_notebook(source: Path, target: Path) -> None:
-    """Copy, without the folders of this machine, which papermill notes in the metadata."""
-    notebook = nbformat.read(source, as_version=4)
-    papermill = notebook.metadata.papermill
-    papermill.input_path = f"{paths.NOTEBOOKS.name}/{Path(papermill.input_path).name}"
-    papermill.output_path = target.relative_to(paths.ROOT).as_posix()
+def _local_folders(design: Study, source: Path) -> dict[str, str]:
+    """What a path of this machine is from the repository's folder: other places may have that."""
+    protocol = design.protocol
+    given = [protocol.data_dir, protocol.labels, protocol.weights, str(source.absolute())]
+    absolute = [path for path in given if path and Path(path).is_absolute()]
+    return {path: os.path.relpath(path, paths.ROOT) for path in absolute}
+
+
+def _design(design: Study, source: Path, local: dict[str, str]) -> str:
+    """The study's YAML; where its data lie is told from the file's new place."""
+    protocol = design.protocol
+    there = paths.records(f"{PUBLISHED}/{design.name}")
+    places = {"data_dir": protocol.data_dir, "labels": protocol.labels}
+    moved = {name: os.path.relpath(path, there) for name, path in places.items() if path}
+    if protocol.weights in local:
+        moved["weights"] = local[protocol.weights]
+    if not moved:
+        return source.read_text(encoding="utf-8")
+    content = read_yaml(source)
+    content["protocol"] |= moved
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _without(local: dict[str, str], text: str) -> str:
+    for path, relative in (local | {f"{paths.ROOT}/": ""}).items():
+        text = text.replace(path, relative)
+    return text
+
+
+def _copy_notebook(source: Path, target: Path, local: dict[str, str]) -> None:
+    """Copy, without the folders of this machine, which papermill notes in the metadata too."""
+    notebook = nbformat.reads(_without(local, source.read_text(encoding="utf-8")), as_version=4)
+    papermill = notebook.metadata.setdefault("papermill", {})
+    if "input_path" in papermill:
+        papermill["input_path"] = f"{paths.NOTEBOOKS.name}/{Path(papermill['input_path']).name}"
+    place = paths.executed(f"{PUBLISHED}/{target.parent.name}") / target.name
+    papermill["output_path"] = place.relative_to(paths.ROOT).as_posix()
     nbformat.write(notebook, target)
+
+
+def _take_place(staged: Path, there: Path) -> None:
+    """Rename a folder to its place; the one that was there is gone last of all."""
+    before = staged.with_name(f"{staged.name}.before")
+    if there.is_dir():
+        there.rename(before)
+    staged.rename(there)

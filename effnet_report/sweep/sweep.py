@@ -22,10 +22,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from effnet_core import files, paths
+from effnet_core.data.datasets import load_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, INCIDENTAL, Settings, Study
+from effnet_core.study.design import FREEZE, Settings, Study
 from effnet_core.study.records import AnyRecord
+from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine, Task
 
 
@@ -34,6 +36,7 @@ class State(StrEnum):
     RUNNING = "running"
     FAILED = "failed"
     DAMAGED = "damaged"
+    ASIDE = "set aside"
     MISSING = "missing"
 
 
@@ -101,40 +104,46 @@ def tasks(study: Study, reference: str) -> list[Task]:
     return found
 
 
-def state(task: Task) -> State:
-    """How far a task is.
-
-    Raises:
-        InputError: its record was made with other settings than the study has now.
-    """
+def state(task: Task, found: Loaded) -> State:
+    """How far a task is, by what the study's folder holds."""
     study = task.settings.study
-    path = records.record_path(study, task.run_id)
-    if path.is_file():
-        try:
-            record = records.load(path)
-        except InputError:
-            return State.DAMAGED
-        _same_settings(path, record.settings, task.settings)
+    if any(name in found.disagreeing for name in task.leaves):
+        return State.ASIDE
+    if any(name in found.damaged for name in task.leaves):
+        return State.DAMAGED
+    if all(name in found.believed for name in task.leaves):
         return State.DONE
-    if any(_locked(records.lock_path(study, name)) for name in (task.run_id, _slot(task))):
+    if _is_running(task):
         return State.RUNNING
     failed = records.failure_path(study, task.run_id).is_file()
     return State.FAILED if failed else State.MISSING
 
 
+def check_images(design: Study, found: Loaded) -> None:
+    """Make sure that the images here are still those that the records were made from.
+
+    Raises:
+        InputError: they are not here, or others.
+    """
+    if not found.believed:
+        return
+    protocol = design.protocol
+    dataset = load_dataset(protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups)
+    if dataset.fingerprint != next(iter(found.believed.values())).fingerprints.data:
+        raise InputError(
+            f"The images of {design.name} are not those that its {len(found.believed)} records "
+            "were made from. Put the images back, or give the study another name."
+        )
+
+
+def _is_running(task: Task) -> bool:
+    study = task.settings.study
+    return any(_locked(records.lock_path(study, name)) for name in (task.run_id, _slot(task)))
+
+
 def _slot(task: Task) -> str:
     """The lock of a task among sweeps; the run's own is taken later, by its kernel."""
     return f"{task.run_id}.sweep"
-
-
-def _same_settings(path: Path, recorded: Settings, wanted: Settings) -> None:
-    was, now = recorded.model_dump(), wanted.model_dump(exclude=INCIDENTAL)
-    changed = [f"{name} {was[name]} -> {now[name]}" for name in now if was[name] != now[name]]
-    if changed:
-        raise InputError(
-            f"{path} was made with other settings than the study has now: {', '.join(changed)}. "
-            "Give the study another name, or move its results away."
-        )
 
 
 def _locked(path: Path) -> bool:
@@ -145,15 +154,6 @@ def _locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def set_aside(task: Task) -> Path:
-    """Rename a damaged record and its predictions, so that they are neither counted nor lost."""
-    path = records.record_path(task.settings.study, task.run_id)
-    beside = records.predictions_path(path)
-    if beside.is_file():
-        beside.rename(beside.with_name(f"{beside.name}.damaged"))
-    return path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def automatic_jobs(study: Study) -> int:
@@ -226,11 +226,13 @@ def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
 
 
 def _record(task: Task) -> AnyRecord | None:
-    """The task's record, if there is one that can be believed."""
+    """The task's first record, if all that it is to leave are there and whole."""
     try:
-        return records.load(records.record_path(task.settings.study, task.run_id))
-    except (InputError, FileNotFoundError):
+        study = task.settings.study
+        first, *_ = [records.load(records.record_path(study, name)) for name in task.leaves]
+    except InputError:
         return None
+    return first
 
 
 def _noted(task: Task, error: str) -> str:
@@ -282,7 +284,7 @@ def clear_leftovers(tasks: list[Task]) -> None:
             *paths.executed(study).glob(f".{task.run_id}.*"),
             *paths.checkpoint(study, task.run_id).parent.glob(f".{task.run_id}.*"),
         ]
-        if leftovers and state(task) is not State.RUNNING:
+        if leftovers and not _is_running(task):
             for leftover in leftovers:
                 with suppress(OSError):
                     leftover.unlink()

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from effnet_core import classical, files, paths, run
 from effnet_core.errors import InputError
@@ -14,6 +14,7 @@ from effnet_core.study.design import load_design
 from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.records import AnyRecord, ClassicalRecord, Record
 from effnet_core.training.winner import winner
+from effnet_report.evidence import loader
 from effnet_report.evidence.comparison import accuracy_interval
 
 TOLERANCE = (
@@ -98,10 +99,12 @@ def _chosen(study: str, run_id: str | None, sample: int | None) -> list[AnyRecor
     known = sorted({folder.relative_to(paths.RESULTS).as_posix() for folder in folders})
     if study not in known:
         raise InputError(f"No records of {study!r}. There are records of: {', '.join(known)}.")
-    found, damaged = records.load_study_records(study)
-    if damaged:
-        raise InputError(damaged[0])
-    by_id = {record.run_id: record for record in found}
+    loaded = loader.load(study)
+    loaded.check_agreement()
+    if loaded.damaged:
+        raise InputError(next(iter(loaded.damaged.values())))
+    by_id = loaded.believed
+    found = list(by_id.values())
     if run_id is not None:
         if run_id not in by_id:
             raise InputError(f"{study} has no run {run_id!r}: {', '.join(by_id)}.")
@@ -122,17 +125,11 @@ def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     again = repeated.outcome.test.accuracy
     low, high = accuracy_interval(test.accuracy, test.images)
     agreement: Literal["equal", "within tolerance", "different"] = "different"
-    if _came_out(recorded) == _came_out(repeated):
+    if records.came_out(recorded) == records.came_out(repeated):
         agreement = "equal"
     elif origin and not experiment and low <= again <= high:
         agreement = "within tolerance"
     return Comparison(recorded.run_id, origin, agreement, (test.accuracy, again))
-
-
-def _came_out(record: AnyRecord) -> tuple[dict[str, Any], str]:
-    """All but how long it took, which no classical model shares with its repetition."""
-    untimed = {"candidates": {"__all__": {"seconds"}}}
-    return record.outcome.model_dump(exclude=untimed), record.predictions
 
 
 def _different(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

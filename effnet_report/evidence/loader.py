@@ -1,0 +1,184 @@
+"""The one door to a study's records: what is believed, and what is set aside and why.
+
+A record alone is whole and says what follows from its predictions, or it is *damaged*. Together
+the records of a study were made with its settings, from one set of images and one set of
+weights; a record that was not is *disagreeing*, and nothing goes on before a person has decided.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.design import INCIDENTAL, Study, load_design, overrides, study_name
+from effnet_core.study.records import AnyRecord, Record
+from effnet_report.evidence import predictions
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What lies in a study's folder.
+
+    Attributes:
+        reference: folder of the records, such as `quick` or `published/quick`.
+        believed: by run id, in the order of the design, the classical models at the end.
+        damaged: by file name without its ending, why a record can not be believed by itself.
+        disagreeing: likewise, why a record does not belong to the others or to the design.
+        uncounted: likewise, records of runs that the design does not name.
+    """
+
+    reference: str
+    design: Study
+    believed: dict[str, AnyRecord]
+    damaged: dict[str, str]
+    disagreeing: dict[str, str]
+    uncounted: dict[str, str]
+
+    @property
+    def set_aside(self) -> dict[str, str]:
+        """Everything that is not believed, and why."""
+        return self.damaged | self.disagreeing | self.uncounted
+
+    def check_agreement(self) -> None:
+        """Make sure that no record disagrees with the design or with the others.
+
+        Raises:
+            InputError: one does.
+        """
+        if self.disagreeing:
+            name, why = next(iter(self.disagreeing.items()))
+            count = len(self.disagreeing)
+            others = f" ({count} records disagree: `effnet status`.)" if count > 1 else ""
+            raise InputError(
+                f"{records.record_path(self.reference, name)} {why}. Move it and its predictions "
+                f"out of the folder, or give the study another name.{others}"
+            )
+
+
+class _Sound(NamedTuple):
+    """A record that is whole, and the fingerprint of its images' names and labels."""
+
+    record: AnyRecord
+    images: str
+
+
+def load(reference: str, design: Study | None = None) -> Loaded:
+    """Read a study's folder once.
+
+    Args:
+        reference: a folder under `results/`.
+        design: what was to be run; by default the one that the reference names.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    design = design or load_design(reference)
+    loaded = Loaded(reference, design, {}, {}, {}, {})
+    planned = _planned(design)
+    found: dict[str, _Sound] = {}
+    for path in records.record_files(reference):
+        try:
+            sound = _sound(path)
+        except InputError as error:
+            loaded.damaged[path.stem] = str(error)
+            continue
+        if path.stem not in planned:
+            loaded.uncounted[path.stem] = "is of no run that the design names: not counted"
+        elif why := _of_another_design(sound.record, design, reference):
+            loaded.disagreeing[path.stem] = why
+        else:
+            found[path.stem] = sound
+    for what, of, share in SHARED:
+        loaded.disagreeing.update(_outvoted(found, what, of, share))
+    order = (name for name in planned if name in found and name not in loaded.disagreeing)
+    loaded.believed.update({name: found[name].record for name in order})
+    return loaded
+
+
+def _planned(design: Study) -> list[str]:
+    runs = [settings.run_id for settings in design.runs()]
+    names = (records.baseline_id, records.classical_id)
+    return runs + [name(seed) for name in names for seed in design.seeds]
+
+
+def _sound(path: Path) -> _Sound:
+    """A record that can be believed by itself.
+
+    Raises:
+        InputError: it is damaged, or it says something that its own content contradicts.
+    """
+    record, content = records.load_whole(path)
+    try:
+        found = predictions.parse(content)
+        predictions.check(record, found)
+        if isinstance(record, Record):
+            _check_history(record)
+    except (InputError, ValueError) as error:
+        raise InputError(
+            f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
+            "from git."
+        ) from None
+    return _Sound(record, found.images)
+
+
+def _check_history(record: Record) -> None:
+    outcome = record.outcome
+    history = outcome.history
+    if [epoch.epoch for epoch in history] != list(range(1, len(history) + 1)):
+        raise InputError("its epochs are not numbered 1, 2, 3")
+    if not 0 < outcome.best_epoch <= len(history) <= record.settings.epochs:
+        raise InputError("its best epoch was not trained, or more epochs than its settings allow")
+    if history[outcome.best_epoch - 1].validation != outcome.validation:
+        raise InputError("its validation metrics are not those of its best epoch")
+    for name, stated in outcome.best_of_cycle:
+        if stated != max(getattr(epoch.validation, name) for epoch in history):
+            raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
+    """Why a record was not made by the design; empty if it was."""
+    folder = reference.rsplit("/", 1)[-1]
+    if record.settings.study != folder:
+        return f"was made for study {record.settings.study}"
+    changes = overrides(design, record.settings)
+    changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
+    if study_name(design, record.settings) == folder or (folder == design.name and not changed):
+        return ""
+    return f"was made with other settings than the design has: {', '.join(changed)}"
+
+
+# What records have in common: its name, where it stands, and among which of them.
+SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]], ...] = (
+    ("images", lambda s: s.record.fingerprints.data, lambda _: "study"),
+    ("weights", lambda s: s.record.fingerprints.weights, lambda _: "study"),
+    ("split", lambda s: s.record.fingerprints.split, lambda s: s.record.settings.seed),
+    ("images or labels in its predictions", lambda s: s.images, lambda s: s.record.settings.seed),
+)
+
+
+def _outvoted(
+    found: dict[str, _Sound],
+    what: str,
+    of: Callable[[_Sound], str],
+    share: Callable[[_Sound], Hashable],
+) -> dict[str, str]:
+    """Records that have something else than most of those that they share it with.
+
+    Of as many on both sides, the ones that were made first are kept.
+    """
+    groups: dict[Hashable, list[str]] = {}
+    for name in sorted(found, key=lambda name: found[name].record.made.finished):
+        groups.setdefault(share(found[name]), []).append(name)
+    outvoted: dict[str, str] = {}
+    for names in groups.values():
+        (most, count), *others = Counter(of(found[name]) for name in names).most_common()
+        if others:
+            outvoted |= {
+                name: f"has other {what} than the {count} records it is to be compared with"
+                for name in names
+                if of(found[name]) != most
+            }
+    return outvoted

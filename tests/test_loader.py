@@ -1,0 +1,216 @@
+"""What lies in a study's folder is believed only if nothing contradicts it."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+from factories import save_run, use_folders, write_study
+
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.design import load_study
+from effnet_report.evidence import evidence, loader, predictions
+from effnet_report.pages import provenance
+
+FIRST = "01-freeze0-none-plateau-seed0"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A whole study, written once."""
+    root = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        use_folders(root, patch)
+        write_study("quick")
+    return root
+
+
+@pytest.fixture
+def study(template, tmp_path):
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+
+
+def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> records.AnyRecord:
+    """Save a record that says something else, with right checksums."""
+    path = records.record_path("quick", run_id)
+    record = records.load(path)
+    content = record.model_dump()
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        place = content
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    data = records.predictions_path(path).read_bytes()
+    if table is not None:
+        frame = pd.read_csv(io.BytesIO(data))
+        data = records.predictions_csv(table(frame))
+        content["predictions"] = hashlib.sha256(data).hexdigest()
+    forged = type(record).model_validate(content)
+    path.unlink()
+    records.save(forged, data)
+    return forged
+
+
+@pytest.mark.parametrize("reference", ["published/quick", "published/elpv"])
+def test_the_committed_records_are_all_believed(reference, monkeypatch):
+    monkeypatch.undo()
+    found = loader.load(reference)
+    assert found.set_aside == {}
+    assert len(found.believed) == len(list(records.record_files(reference)))
+
+
+def test_metrics_follow_from_predictions_as_scikit_learn_says(study):
+    for name in (FIRST, "baseline-seed0"):
+        record, content = records.load_whole(records.record_path("quick", name))
+        predictions.check(record, predictions.parse(content))
+
+
+def all_right(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(predicted=frame["label"])
+
+
+def other_labels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Labels turned round with the predictions, so that the metrics stay."""
+    return frame.assign(label=frame["label"].to_numpy()[::-1], predicted=frame["predicted"][::-1])
+
+
+FORGERIES = {
+    "test accuracy": ({"outcome__test__accuracy": 100.0}, "test accuracy is 100.00 %, and"),
+    "macro recall": ({"outcome__test__recall": 1.0}, "test recall is 1.00 %, and"),
+    "validation": ({"outcome__validation__f1": 1.0}, "validation f1 is 1.00 %, and"),
+    "predictions": ({"table": all_right}, r"accuracy is .* and 100.00 % by its predictions"),
+    "number of images": ({"facts__test_images": 201}, "names 201 test images, and predicts 200"),
+    "classes": ({"facts__classes": ["one"]}, "predicts classes that its 1"),
+    "best epoch": ({"outcome__best_epoch": 1}, "not those of its best epoch"),
+    "an epoch too many": ({"outcome__best_epoch": 9}, "best epoch was not trained"),
+    "best of cycle": ({"outcome__best_of_cycle__accuracy": 99.0}, "best accuracy is not"),
+    "a column less": (
+        {"table": lambda frame: frame.assign(part="train")},
+        "not a table of validation and test",
+    ),
+    "no number": ({"table": lambda f: f.assign(predicted="x")}, "a number is missing"),
+}
+
+
+@pytest.mark.parametrize(("changes", "why"), FORGERIES.values(), ids=FORGERIES.keys())
+def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
+    forge(FIRST, **changes)
+    found = loader.load("quick")
+    assert list(found.damaged) == [FIRST]
+    assert FIRST not in found.believed
+    with pytest.raises(InputError, match=why):
+        raise InputError(found.damaged[FIRST])
+
+
+@pytest.mark.parametrize("accuracy", [100.1, -0.1])
+def test_no_metric_is_below_0_or_above_100_per_cent(make_metrics, accuracy):
+    with pytest.raises(ValueError, match="accuracy"):
+        make_metrics(accuracy)
+
+
+DISAGREEMENTS = {
+    "other epochs": ({"settings__epochs": 9}, "epochs 9 -> 4"),
+    "another data set": ({"settings__dataset": "digits"}, "dataset digits -> elpv"),
+    "another study": ({"settings__study": "elpv"}, "was made for study elpv"),
+    "other images": ({"fingerprints__data": "d" * 64}, "has other images than the 29 records"),
+    "other weights": ({"fingerprints__weights": "d" * 64}, "has other weights than the 29"),
+    "another split": ({"fingerprints__split": "d" * 64}, "has other split than the 29"),
+    "other labels": ({"table": other_labels}, "has other images or labels in its predictions"),
+}
+
+
+@pytest.mark.parametrize(("changes", "why"), DISAGREEMENTS.values(), ids=DISAGREEMENTS.keys())
+@pytest.mark.parametrize("run_id", [FIRST, "classical-seed0"])
+def test_a_record_that_disagrees_is_named_and_kept_from_every_figure(study, run_id, changes, why):
+    path = records.record_path("quick", run_id)
+    before = path.read_bytes()
+    if changes == DISAGREEMENTS["other labels"][0]:
+        forged, data = mirrored(run_id)
+    else:
+        content = records.load(path).model_dump()
+        *sections, last = next(iter(changes)).split("__")
+        content[sections[0]][last] = next(iter(changes.values()))
+        forged = type(records.load(path)).model_validate(content)
+        data = records.predictions_path(path).read_bytes()
+    overwrite(path, forged, data)
+    assert path.read_bytes() != before
+    found = loader.load("quick")
+    assert list(found.disagreeing) == [run_id]
+    assert why in found.disagreeing[run_id]
+    assert run_id not in found.believed
+    with pytest.raises(InputError, match=f"{run_id}.*Move it and its predictions"):
+        found.check_agreement()
+    shown = evidence.load("quick")
+    assert run_id not in {record.run_id for record in shown.everything}
+    assert run_id in provenance.missing(shown).data
+
+
+def mirrored(run_id: str) -> tuple[records.AnyRecord, bytes]:
+    """The record, of predictions whose labels belong to other images and whose metrics fit."""
+    record, content = records.load_whole(records.record_path("quick", run_id))
+    frame = pd.read_csv(io.BytesIO(content))
+    for part in ("validation", "test"):
+        rows = frame["part"] == part
+        frame.loc[rows, ["label", "predicted"]] = frame.loc[rows, ["label", "predicted"]][
+            ::-1
+        ].to_numpy()
+    data = records.predictions_csv(frame)
+    return record.model_copy(update={"predictions": hashlib.sha256(data).hexdigest()}), data
+
+
+def overwrite(path, record: records.AnyRecord, data: bytes) -> None:
+    """Put a record with a right checksum at any place, as a copy or an attack would."""
+    content = record.model_dump(mode="json")
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    records.predictions_path(path).write_bytes(data)
+
+
+def test_images_that_changed_during_a_study_are_not_mixed(study):
+    runs = list(load_study("quick").runs())
+    for settings in runs[20:]:
+        forge(settings.run_id, fingerprints__data="d" * 64)
+    found = loader.load("quick")
+    assert set(found.disagreeing) == {settings.run_id for settings in runs[20:]}
+    shown = evidence.load("quick")
+    assert len(shown.finished) == 20
+    assert shown.status(runs[25].run_id) == "set aside"
+    with pytest.raises(InputError, match=r"8 records disagree"):
+        found.check_agreement()
+
+
+def test_a_seed_that_the_design_does_not_name_is_not_counted(study):
+    settings = next(load_study("quick").runs()).model_copy(update={"seed": 7})
+    save_run(settings)
+    found = loader.load("quick")
+    assert list(found.uncounted) == [settings.run_id]
+    assert "no run that the design names" in found.set_aside[settings.run_id]
+    found.check_agreement()
+    assert settings.run_id in provenance.missing(evidence.load("quick")).data
+
+
+def test_odd_files_in_place_of_a_record_are_named_and_hang_nothing(study):
+    folder = records.record_path("quick", FIRST).parent
+    (folder / "folder-seed0.json").mkdir()
+    os.mkfifo(folder / "pipe-seed0.json")
+    (folder / "link-seed0.json").symlink_to("nowhere")
+    (folder / "deep-seed0.json").write_text("[" * 100_000 + "]" * 100_000)
+    (folder / "long-seed0.json").write_text('{"checksum": 1' + "0" * 5000 + "}")
+    os.mkfifo(folder / "pipe.failed.json")
+    (folder / "deep.failed.json").write_text('{"error":' * 50_000)
+    (folder / "odd.failed.json").write_text('{"error": {"a": 1}}')
+    found = loader.load("quick")
+    assert set(found.damaged) == {f"{n}-seed0" for n in ("folder", "pipe", "link", "deep", "long")}
+    assert len(found.believed) == 30
+    failures = records.load_failures("quick")
+    assert set(failures) == {"pipe", "deep", "odd"}
+    assert all("is damaged. Delete it." in text for text in failures.values())

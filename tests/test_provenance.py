@@ -1,0 +1,74 @@
+"""A record names the code that ran, and what was computed by other code is computed again."""
+
+import pytest
+from test_run import SMALL, finish
+
+import effnet_core
+from effnet_core import paths, run
+from effnet_core.errors import InputError
+from effnet_core.study import provenance, records
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """Lets a test change the package's sources: a copy of them stands for the disk."""
+    monkeypatch.setattr(effnet_core, "PACKAGE", tmp_path / "package")
+    for name, text in effnet_core.SOURCES.items():
+        place = tmp_path / "package" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text)
+    return lambda name: tmp_path / "package" / name
+
+
+def begun():
+    this = run.begin(SMALL)
+    data = run.load_data(this)
+    model = run.build_model(this, data)
+    fitted = run.train(this, data, model)
+    return this, data, model, fitted, run.evaluate_parts(this, data, model)
+
+
+@pytest.mark.parametrize("name", ["model/freezing.py", "study/records.py", "model/new.py"])
+def test_code_that_changes_while_a_run_trains_leaves_no_record(own_folders, source, name):
+    steps = begun()
+    source(name).write_bytes(effnet_core.SOURCES.get(name, b"") + b"# another word\n")
+    with pytest.raises(InputError, match=f"{name} changed on the disk.*Nothing was recorded"):
+        run.record(*steps)
+    steps[0].lock.release()
+    assert not list(paths.RESULTS.rglob("*.json"))
+    with pytest.raises(InputError, match="changed on the disk"):  # nor is another one trained
+        finish(**SMALL | {"freeze": 5})
+    assert not list(paths.RESULTS.rglob("*.json"))
+
+
+def test_a_package_that_is_updated_meanwhile_leaves_no_record(own_folders, monkeypatch):
+    steps = begun()
+    newer = provenance.versions() | {"timm": "9"}
+    monkeypatch.setattr(provenance, "versions", lambda: newer)
+    with pytest.raises(InputError, match=r"^timm changed on the disk"):
+        run.record(*steps)
+    steps[0].lock.release()
+
+
+def test_the_fingerprint_is_of_the_code_that_was_imported(source):
+    before = provenance.code_fingerprint()
+    source("run.py").write_text("raise SystemExit")
+    assert provenance.code_fingerprint() == before
+    assert provenance.code_fingerprint("data/") != before
+
+
+def test_activations_of_other_code_are_not_used(own_folders, monkeypatch):
+    first = finish(**SMALL | {"freeze": 6})
+    kept = set((paths.CACHE / "prefix").glob("*.npy"))
+    assert kept
+    changed = effnet_core.SOURCES["model/freezing.py"] + b"# eps = 0.5\n"
+    monkeypatch.setitem(effnet_core.SOURCES, "model/freezing.py", changed)
+    monkeypatch.setattr(run, "check_unchanged", lambda: None)
+    records.record_path(first.settings.study, first.run_id).unlink()
+    finish(**SMALL | {"freeze": 6})
+    assert set((paths.CACHE / "prefix").glob("*.npy")) > kept
+    images = set((paths.CACHE / "images").glob("*.npy"))
+    changed = effnet_core.SOURCES["data/images.py"] + b"# bilinear\n"
+    monkeypatch.setitem(effnet_core.SOURCES, "data/images.py", changed)
+    finish(**SMALL | {"freeze": 5})
+    assert set((paths.CACHE / "images").glob("*.npy")) > images

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from effnet_core.study.records import AnyRecord
 from effnet_report.evidence.correctness import (
@@ -72,6 +72,9 @@ class OneTable:
 
 
 Compared = Analysis | OneTable
+# Where the integrals of Dunnett's distribution are evaluated.
+PLACES, SHARES = np.polynomial.hermite_e.hermegauss(32)
+QUANTILES = (np.arange(100) + 0.5) / 100
 
 
 @cache
@@ -167,7 +170,7 @@ def lead(compared: Compared, number: int = 1) -> Estimate:
     if not all(rival.known for rival in rivals):
         return replace(closest, method="one seed cannot say how much trainings differ")
     freedom = min(rival.freedom for rival in rivals)
-    reach = dunnett_reach(len(rivals), freedom)
+    reach = dunnett_reach(len(rivals), math.floor(freedom))
     steps = [rival.effect / rival.error if rival.error else math.inf for rival in rivals]
     p = dunnett_p(abs(min(steps)), len(rivals), freedom)
     return replace(
@@ -187,12 +190,10 @@ def dunnett_p(t: float, comparisons: int, freedom: float) -> float:
     """
     if math.isinf(t):
         return 0.0
-    places, shares = np.polynomial.hermite_e.hermegauss(48)
-    quantiles = (np.arange(200) + 0.5) / 200
-    scale = np.sqrt(stats.chi2.ppf(quantiles, freedom) / freedom)[:, None]
-    reach = math.sqrt(2) * t * scale
-    inside = stats.norm.cdf(places + reach) - stats.norm.cdf(places - reach)
-    return 1 - float((inside**comparisons @ shares).mean() / math.sqrt(2 * math.pi))
+    scale = np.sqrt(2 * special.gammaincinv(freedom / 2, QUANTILES) / freedom)[:, None]
+    reach = math.sqrt(2) * t * scale  # chi squared is twice a gamma variable
+    inside = special.ndtr(PLACES + reach) - special.ndtr(PLACES - reach)
+    return 1 - float((inside**comparisons @ SHARES).mean() / math.sqrt(2 * math.pi))
 
 
 @cache
@@ -301,12 +302,14 @@ def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> E
     images = spread(test, found.test_sets)
     noise = sum(v.var(ddof=1) / len(v) for v in validation) / seeds**2
     noise += images.images if found.folds else images.noise
-    between = max(float(np.var(means, ddof=1)) / seeds, noise) if seeds > 1 else math.nan
-    variance = between if found.folds else between + images.images
+    shown = float(np.var(means, ddof=1)) / seeds if seeds > 1 else math.nan
+    variance = max(shown, noise)
+    if not found.folds:
+        shown, variance = variance, variance + images.images
     return interval(
         float(np.mean(means)),
         variance,
-        (seeds - 1) * ((variance / between) ** 2 if between else 1),
+        (seeds - 1) * ((variance / shown) ** 2 if shown else 1),
         "runs of a seed averaged; variance between seeds, and of test images that seeds share",
         seeds=seeds,
         images=found.images,

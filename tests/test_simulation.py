@@ -1,0 +1,67 @@
+"""Coverage of the intervals on studies that are simulated from a generator fitted to real runs."""
+
+import numpy as np
+import pytest
+from factories import first_elpv
+
+from effnet_core.errors import InputError
+from effnet_report.evidence.correctness import Correctness
+from effnet_report.inference import simulation
+
+REPLICATES = 80
+# Two-sided, so that not one of the fifteen intervals of a case falls below by chance: binomial,
+# 95 % of 80 studies, 1 in 10,000.
+LEAST = 85.0
+
+
+@pytest.fixture(scope="module")
+def fitted() -> simulation.Generator:
+    return simulation.fit(first_elpv(), np.random.default_rng(0))
+
+
+def test_the_generator_resembles_the_runs_it_was_fitted_to(fitted):
+    rng = np.random.default_rng(1)
+    real = first_elpv()
+    runs = [simulation.study(fitted, 3, False, rng).analysis for _ in range(40)]
+    assert fitted.accuracies.mean() == pytest.approx(real.accuracies.mean(), abs=0.1)
+    made = np.mean([one.found.accuracies.mean() for one in runs])
+    assert made == pytest.approx(real.accuracies.mean(), abs=0.8)
+    wanted = simulation.Analysis(real)
+    for family in ("depths", "pairs"):
+        made = np.mean([getattr(one, family).mean_square for one in runs])
+        assert made == pytest.approx(getattr(wanted, family).mean_square, rel=0.25)
+    apart = np.std([one.found.accuracies.mean() for one in runs])
+    assert apart == pytest.approx(1.35, abs=0.5)  # 656 images, nearly the same for all runs
+
+
+@pytest.mark.parametrize(("seeds", "folds"), [(3, False), (4, True)])
+@pytest.mark.parametrize("effects", [True, False], ids=["effects", "none"])
+def test_intervals_cover_new_seeds_and_new_images(fitted, seeds, folds, effects):
+    generator = fitted if effects else fitted.without_effects()
+    rng = np.random.default_rng(2)
+    covered = simulation.coverage(generator, seeds, folds, REPLICATES, rng)
+    assert set(covered) == {
+        *(f"freeze {n}" for n in range(1, 7)), "trend", "head", "schedule", "configuration 1",
+        "classical", "optimism", "time or memory", "all choices",
+    }  # fmt: skip
+    assert {name: share for name, share in covered.items() if share < LEAST} == {}
+    assert np.mean(list(covered.values())) < 99.5  # nor wider than it need be
+
+
+def test_configurations_as_units_would_not_cover(fitted):
+    """The test above can fail: intervals from the scatter of configurations miss too often."""
+    rng, null = np.random.default_rng(3), fitted.without_effects()
+    inside = []
+    for _ in range(REPLICATES):
+        found = simulation.study(null, 3, False, rng).analysis.found
+        table = found.design.assign(accuracy=found.accuracies.mean(axis=0))
+        estimate = simulation.contrasts.depths(simulation.contrasts.OneTable(table))[5]
+        inside.append(estimate.low <= 0 <= estimate.high)
+    assert 100 * np.mean(inside) < LEAST
+
+
+def test_folds_alone_cannot_fit_a_generator(fitted):
+    found = first_elpv()
+    folds = Correctness(found.design, found.seeds, found.right, [0, 1, 2])
+    with pytest.raises(InputError, match="share a test set"):
+        simulation.fit(folds, np.random.default_rng(0))

@@ -78,6 +78,7 @@ def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     assert "too few" not in elsewhere.answer(found).data
     table = elsewhere.verdicts(found).data
     assert "of 2, contradicted on" in table
+    assert "Pictures of dogs, cosine instead of plateau" in elsewhere.forest(found).data
     assert "mean over these sets, cosine instead of plateau" in elsewhere.forest(found).data
     assert "Q = " in elsewhere.means(found).data
 

@@ -111,9 +111,9 @@ def forest(found: dict[str, Evidence]) -> HTML:
         colour = INK if mean else COLOURS[place % len(COLOURS)]
         marker = "D" if mean else MARKERS[place % len(MARKERS)]
         for label, estimate in effects.items():
-            height = -labels.index(label) - 0.7 * (place / len(shown) - 0.5)
+            height = -labels.index(label) - 0.7 * ((place + 0.5) / len(shown) - 0.5)
             axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.5)
-            axes.plot(estimate.effect, height, marker, color=colour, label=plain(title))
+            axes.plot(estimate.effect, height, marker, color=colour, label=plain(title, 80))
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks([-place for place in range(len(labels))], labels)
     axes.set_xlabel("change of accuracy, percentage points")

@@ -73,7 +73,7 @@ def sentences(table: pd.DataFrame, template: str) -> str:
     return "; ".join(template.format_map(row) for row in rows) + "."
 
 
-def plain(name: str) -> str:
+def plain(name: str, longest: int = LONGEST_NAME) -> str:
     """A name for matplotlib: short, and not read as mathematics, which it takes $...$ for."""
-    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    short = name if len(name) <= longest else f"{name[: longest - 1]}…"
     return short.replace("$", r"\$")

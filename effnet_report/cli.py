@@ -255,6 +255,31 @@ def publish(study: StudyName) -> None:
 
 
 @app.command()
+def recommend(
+    study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Say how many stages to freeze, as the report's first page does, and what that rests on."""
+    from effnet_report.deploy.recommend import tell_recommendation  # noqa: PLC0415  slow to import
+
+    tell_recommendation(study, as_json, console)
+
+
+@app.command()
+def predict(
+    study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
+    images: Annotated[list[str], typer.Argument(help="files, folders, patterns as in 'x/*.jpg'")],
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="as CSV")] = False,
+) -> None:
+    """Let the study's best model, chosen on validation, say what is on images."""
+    from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch
+
+    form = "json" if as_json else "csv" if as_csv else "table"
+    tell_predictions(study, images, form, console)
+
+
+@app.command()
 def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     run: Annotated[str | None, typer.Option(help="the id of one run")] = None,

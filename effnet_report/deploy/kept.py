@@ -1,0 +1,248 @@
+"""The kept model of a study: loaded, calibrated once on the study's own images, then asked."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save
+from safetensors.torch import load_file
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from effnet_core import files, paths, run
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import Backbone, build_network
+from effnet_core.model.convolutions import place
+from effnet_core.model.freezing import FrozenNetwork
+from effnet_core.model.heads import build_head
+from effnet_core.model.prefix import Pixels, frozen_boundary
+from effnet_core.study import records
+from effnet_core.study.design import Settings, load_design
+from effnet_core.training.winner import describe, kept_run, winner
+
+# Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
+# farther away than for 95 % of the validation images (Sun et al., ICML 2022).
+NEIGHBOUR, QUANTILE = 5, 0.95
+RULE = (
+    f"An image counts as unlike the training images when the {NEIGHBOUR}th nearest of them, by the "
+    f"angle between pooled features, is farther away than for {100 * QUANTILE:.0f} % of the "
+    "validation images."
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of some images.
+
+    Attributes:
+        logits: shape (N, classes), float32.
+        features: pooled, of length one, shape (N, width), float32.
+    """
+
+    logits: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learned from the study's own images after training.
+
+    Attributes:
+        temperature: logits are divided by it; fitted on the validation images.
+        threshold: distance from which an image is unlike the training images.
+        false_alarms: share of the test images that are called unlike, 0..1.
+        loss: mean log loss on the test images, before and after.
+        error: expected calibration error on them, likewise, points (15 bins of equal width).
+        features: of the training images, shape (N, width).
+    """
+
+    temperature: float
+    threshold: float
+    false_alarms: float
+    test_images: int
+    loss: tuple[float, float]
+    error: tuple[float, float]
+    features: np.ndarray
+
+    def probabilities(self, answers: Answers) -> np.ndarray:
+        """Calibrated, shape (N, classes)."""
+        return softmax(answers.logits.astype(np.float64) / self.temperature, axis=1)
+
+    def unlike(self, answers: Answers) -> np.ndarray:
+        return distances(answers.features, self.features) > self.threshold
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The best run's trained network."""
+
+    study: str
+    settings: Settings
+    about: dict[str, Any]
+    network: FrozenNetwork
+    backbone: Backbone
+
+    @property
+    def classes(self) -> list[str]:
+        return self.about["facts"]["classes"]
+
+    def ask(self, images: np.ndarray, indices: np.ndarray) -> Answers:
+        """Logits and features of images, in batches as training had them.
+
+        Args:
+            images: shape (N, side, side, 3), uint8.
+            indices: which of them.
+        """
+        size, features = self.settings.batch_size, []
+        pixels = Pixels(images, self.backbone, self.settings.device)
+        boundary = frozen_boundary(pixels, self.network.prefix, self.settings.freeze, size, {})
+        suffix = self.network.suffix.eval()
+        head = list(suffix)[-1]
+        hook = head.register_forward_pre_hook(lambda _, given: features.append(given[0]))
+        logits = []
+        with torch.no_grad():
+            for start in range(0, len(indices), size):
+                batch = indices[start : start + size]
+                # Always whole: algorithms are chosen by batch size, and with them the last bits.
+                filled = np.pad(batch, (0, size - len(batch)), mode="edge")
+                logits.append(suffix(boundary(filled))[: len(batch)].float().cpu())
+                features[-1] = features[-1][: len(batch)].float().cpu()
+        hook.remove()
+        pooled = torch.nn.functional.normalize(torch.cat(features)).numpy()
+        return Answers(torch.cat(logits).numpy(), pooled)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """As it was once computed for these weights, or computed now from the study's images.
+
+        Raises:
+            InputError: it has to be computed, and the images are not here.
+        """
+        path = paths.records(self.study) / "calibration.safetensors"
+        weights = self.about["outcome"]["final_weights"]
+        beside = path.with_suffix(".json")
+        try:
+            stated = json.loads(beside.read_text(encoding="utf-8"))
+            if stated.pop("final_weights") == weights:
+                return Calibration(**stated, features=load_arrays(path)["features"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            pass
+        made = self._calibrate()
+        files.write(path, save({"features": made.features}))
+        stated = {name: value for name, value in vars(made).items() if name != "features"}
+        text = json.dumps({"final_weights": weights, **stated}, indent=1) + "\n"
+        files.write(beside, text.encode())
+        return made
+
+    def _calibrate(self) -> Calibration:
+        data = run.load_data(run.begin_again(self.settings))
+        labels, split = data.dataset.labels, data.split
+        if data.dataset.fingerprint != self.about["fingerprints"]["data"]:
+            raise InputError(
+                f"The images of {self.study} are not those that its model was trained on. "
+                "Put them back, or train again."
+            )
+        train, validation, test = (
+            self.ask(data.images, part) for part in (split.train, split.validation, split.test)
+        )
+        temperature = fit_temperature(validation.logits, labels[split.validation])
+        own = distances(validation.features, train.features)
+        threshold = float(np.quantile(own, QUANTILE))
+        truth, raw = labels[split.test], test.logits.astype(np.float64)
+        return Calibration(
+            temperature=temperature,
+            threshold=threshold,
+            false_alarms=float((distances(test.features, train.features) > threshold).mean()),
+            test_images=len(truth),
+            loss=(log_loss(raw, truth), log_loss(raw / temperature, truth)),
+            error=(calibration_error(raw, truth), calibration_error(raw / temperature, truth)),
+            features=train.features,
+        )
+
+
+def load(study: str) -> Kept:
+    """The model of a study's best run on validation.
+
+    Args:
+        study: a folder of records, such as `quick` or `published/quick`.
+
+    Raises:
+        InputError: no run has finished, or the best one's weights are not here.
+    """
+    best = winner(study)
+    if best is None:
+        raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
+    kept = kept_run(study)
+    if kept is None or kept.run_id != best.run_id:
+        raise InputError(
+            f"The weights of {best.run_id}, the best run of {study} on validation, are not here. "
+            f"Train them again, to the same bits: effnet verify {study} --run {best.run_id}"
+        )
+    path = paths.winner(study)
+    settings = best.settings
+    if settings.data_dir or settings.labels:  # a record does not tell where they lie
+        here = load_design(study).protocol.model_dump(include={"data_dir", "labels"})
+        settings = settings.model_copy(update=here)
+    run.begin_again(settings)
+    about = describe(path)
+    network = build_network(settings.backbone)
+    head = build_head(settings, network.num_features, len(about["facts"]["classes"]))
+    frozen = FrozenNetwork(network, head, settings.freeze, getattr(torch, settings.precision))
+    network.classifier = head
+    network.load_state_dict(load_file(path))
+    place(frozen, settings.device)
+    backbone = Backbone(network, tuple(about["mean"]), tuple(about["std"]), "")
+    return Kept(study, settings, about, frozen.eval(), backbone)
+
+
+def predictions_agree(kept: Kept) -> Iterator[str]:
+    """Test images whose recorded prediction does not come out again, a line each."""
+    data = run.load_data(run.begin_again(kept.settings))
+    path = records.record_path(kept.study, kept.about["run_id"])
+    stated = records.load_predictions(path).query("part == 'test'").set_index("image")
+    test = data.split.test
+    chances = torch.from_numpy(kept.ask(data.images, test).logits).softmax(dim=1)
+    for index, row in zip(test, chances.numpy(), strict=True):
+        name = data.dataset.names[index]
+        was, now = stated.loc[name], (int(row.argmax()), round(float(row.max()), 6))
+        if (was["predicted"], was["confidence"]) != now:
+            yield f"{name}: {was['predicted']} ({was['confidence']}) -> {now[0]} ({now[1]})"
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What to divide logits by so that their log loss is least (Guo et al., ICML 2017)."""
+    raw = logits.astype(np.float64)
+    found = minimize_scalar(
+        lambda power: log_loss(raw / np.exp(power), labels), bounds=(-3, 3), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error, points: |confidence - accuracy| by bin, weighted by images."""
+    chances = softmax(logits, axis=1)
+    sure, right = chances.max(axis=1), chances.argmax(axis=1) == labels
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [(place == b).mean() * abs(sure[place == b].mean() - right[place == b].mean())
+            for b in np.unique(place)]  # fmt: skip
+    return 100 * float(np.sum(gaps))
+
+
+def distances(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """One minus the cosine to the fifth nearest training image, shape (N,)."""
+    nearest = min(NEIGHBOUR, len(train)) - 1
+    found = [
+        np.partition(1 - features[start : start + 500] @ train.T, nearest, axis=1)[:, nearest]
+        for start in range(0, len(features), 500)
+    ]
+    return np.concatenate(found) if found else np.zeros(0)

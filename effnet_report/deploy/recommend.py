@@ -1,0 +1,38 @@
+"""The command `effnet recommend`: the first page's answer, in the terminal."""
+
+import json
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from effnet_report.evidence import evidence
+from effnet_report.inference import recommendation
+
+
+def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
+    """Print the first page's sentence and table."""
+    found = evidence.load(study)
+    table = recommendation.table(found)
+    said = [recommendation.too_small(found), recommendation.sentence(found)]
+    if as_json:
+        content = {
+            "study": found.reference,
+            "sentences": [sentence for sentence in said if sentence],
+            "rule": recommendation.rule(found),
+            "depths": table.to_dict("records"),
+        }
+        print(json.dumps(content, indent=1, ensure_ascii=False))
+        return
+    for sentence in said:
+        if sentence:
+            console.print(escape(sentence))
+    shown = Table("freeze", "accuracy, points", "CPU time saved, %", "memory saved, %")
+    for row in table.to_dict("records"):
+        cells = [
+            f"{row[name]:+.1f} ({row[f'{name}_low']:+.1f} to {row[f'{name}_high']:+.1f})"
+            for name in ("change", "time", "memory")
+        ]
+        shown.add_row(f"{row['freeze']:.0f}", *cells)
+    console.print(shown)
+    console.print(escape(recommendation.rule(found)))

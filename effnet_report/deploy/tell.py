@@ -1,0 +1,59 @@
+"""The command `effnet predict`: what is printed, as a table, JSON or CSV."""
+
+import csv
+import json
+import sys
+from dataclasses import asdict, fields
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from effnet_core.errors import InputError
+from effnet_report.deploy import kept
+from effnet_report.deploy.predict import Prediction, predict
+
+
+def tell_predictions(study: str, places: list[str], form: str, console: Console) -> None:
+    """Print the class of each image; `form` is table, json or csv.
+
+    Raises:
+        InputError: see `kept.load` and `predict`; or images cannot be read, which is told after
+            the others.
+    """
+    model = kept.load(study)
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True) as progress:
+        bar = progress.add_task("Looking at the images", total=None)
+        found = predict(
+            model, places, lambda done, of: progress.update(bar, completed=done, total=of)
+        )
+    if form == "json":
+        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+    elif form == "csv":
+        table = csv.writer(sys.stdout, lineterminator="\n")
+        table.writerow(field.name for field in fields(Prediction))
+        table.writerows(vars(one).values() for one in found)
+    else:
+        _print(model, found, console)
+    bad = [one for one in found if one.error]
+    if bad:
+        raise InputError(f"{len(bad)} images cannot be read: {bad[0].error}")
+
+
+def _print(model: kept.Kept, found: list[Prediction], console: Console) -> None:
+    table = Table("image", "class", "probability", "")
+    for one in found:
+        word = "unlike the training images" if one.unlike else ""
+        chance = "" if one.error else f"{100 * one.probability:.1f} %"
+        table.add_row(
+            escape(one.image), escape(one.label), chance, "unreadable" if one.error else word
+        )
+    console.print(table)
+    known = model.calibration
+    console.print(
+        f"Run {model.about['run_id']} of {model.study}, best on validation. Probabilities are "
+        f"calibrated on its validation images (temperature {known.temperature:.2f}). {kept.RULE} "
+        f"{100 * known.false_alarms:.1f} % of its {known.test_images} test images are, falsely."
+    )

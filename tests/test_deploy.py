@@ -1,0 +1,174 @@
+"""The kept model on new images: what it says, how sure, and that it is the recorded one."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from scipy.special import softmax
+
+from effnet_core import paths, run
+from effnet_core.data.datasets import digits
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.training import winner
+from effnet_report.deploy import kept
+from effnet_report.deploy.predict import images_at, predict
+from effnet_report.deploy.recommend import tell_recommendation
+from effnet_report.deploy.tell import tell_predictions
+
+STUDY = """
+title: Three digits of your own
+seeds: [0]
+factors: {freeze: [4, 6], head: [none, mlp], scheduler: [plateau]}
+protocol:
+  {dataset: imagefolder, data_dir: ../photos, image_size: 32, epochs: 3, learning_rate: 1.0e-3}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A study of two runs on 150 digits as files: the folder, and the better run's record."""
+    root = tmp_path_factory.mktemp("own")
+    dataset = digits()
+    for index in np.flatnonzero(dataset.labels < 3)[:150]:
+        folder = root / "photos" / f"digit {dataset.labels[index]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(dataset.images[index]).save(folder / f"{index:03d}.png")
+    (root / "studies").mkdir()
+    (root / "studies" / "mine.yml").write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        use(root, patch)
+        for freeze, head in ((6, "none"), (4, "mlp")):
+            this = run.begin({"study": "mine", "freeze": freeze, "head": head})
+            data = run.load_data(this)
+            model = run.build_model(this, data)
+            fitted = run.train(this, data, model)
+            run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+        return root, winner.winner("mine")
+
+
+def use(root, patch) -> None:
+    for name in ("results", "studies", "cache"):
+        patch.setattr(paths, name.upper(), root / name)
+
+
+@pytest.fixture
+def study(trained, monkeypatch):
+    use(trained[0], monkeypatch)
+    return trained
+
+
+def test_predictions_of_the_record_come_out_again_to_the_bit(study):
+    model = kept.load("mine")
+    assert model.about["run_id"] == study[1].run_id
+    assert list(kept.predictions_agree(model)) == []
+
+
+def test_files_are_predicted_as_recorded(study):
+    root, best = study
+    stated = records.load_predictions(records.record_path("mine", best.run_id))
+    test = stated[stated["part"] == "test"]
+    model = kept.load("mine")
+    found = predict(model, [str(root / "photos" / name) for name in test["image"]])
+    assert [one.label for one in found] == [best.facts.classes[c] for c in test["predicted"]]
+    known = model.calibration
+    assert known.test_images == len(test)
+    assert np.mean([one.unlike for one in found]) == pytest.approx(known.false_alarms)
+    assert np.mean([one.probability for one in found]) != pytest.approx(test["confidence"].mean())
+
+
+def test_a_calibration_is_computed_once_and_belongs_to_its_weights(study, monkeypatch):
+    first = kept.load("mine").calibration
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.Kept, "_calibrate", None)
+        again = kept.load("mine").calibration
+        assert again.temperature == first.temperature
+        assert np.array_equal(again.features, first.features)
+    beside = paths.records("mine") / "calibration.json"
+    content = json.loads(beside.read_text())
+    beside.write_text(json.dumps(content | {"final_weights": "of another run"}))
+    assert kept.load("mine").calibration.temperature == first.temperature
+    assert json.loads(beside.read_text()) == content
+
+
+def test_images_that_are_not_those_of_the_training_do_not_calibrate(study):
+    root, _ = study
+    (paths.records("mine") / "calibration.json").unlink(missing_ok=True)
+    extra = root / "photos" / "digit 0" / "extra.png"
+    Image.new("L", (8, 8)).save(extra)
+    with pytest.raises(InputError, match="not those that its model was trained on"):
+        _ = kept.load("mine").calibration
+    extra.unlink()
+
+
+def test_weights_that_are_not_here_are_told_with_how_to_get_them(study):
+    path = paths.winner("mine")
+    moved = path.rename(path.with_name("away"))
+    with pytest.raises(InputError, match=f"effnet verify mine --run {study[1].run_id}"):
+        kept.load("mine")
+    moved.rename(path)
+    with pytest.raises(InputError, match="effnet sweep nothing"):
+        kept.load("nothing")
+
+
+def test_tables_json_and_csv_say_the_same(study, capsys):
+    root, _ = study
+    places = [str(root / "photos" / "digit 1")]
+    tell_predictions("mine", places, "table", Console(width=300))
+    table = capsys.readouterr().out
+    tell_predictions("mine", places, "json", Console())
+    as_json = json.loads(capsys.readouterr().out)
+    tell_predictions("mine", places, "csv", Console())
+    as_csv = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(as_json) == len(as_csv) == len(list((root / "photos" / "digit 1").iterdir()))
+    for one, row in zip(as_json, as_csv, strict=True):
+        assert one["image"] == row["image"]
+        assert one["label"] == row["label"]
+        assert f"{100 * one['probability']:.1f} %" in table
+    assert "temperature" in table
+    assert "falsely" in table
+
+
+def test_unreadable_images_are_told_and_the_rest_is_predicted(study, tmp_path, capsys):
+    good = next((study[0] / "photos").rglob("*.png"))
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"1 images cannot be read.*bad\.jpg"):
+        tell_predictions("mine", [str(good), str(tmp_path)], "json", Console())
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["label"].startswith("digit")
+    assert second["error"]
+
+
+def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
+    for name in ("a/1.png", "a/b/2.jpg", "a/notes.txt", "3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    found = images_at(["a/1.png", "a", "*.png", f"{tmp_path}/a/b/*"])
+    assert [path.name for path in found] == ["1.png", "2.jpg", "3.png", "2.jpg"]
+    assert len({path.resolve() for path in images_at(["a", "a/*.png"])}) == 2
+    with pytest.raises(InputError, match=r"nowhere/\*\.png names no image"):
+        images_at(["nowhere/*.png"])
+
+
+def test_a_temperature_undoes_what_made_a_model_too_sure():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 5)) * 2
+    labels = np.array([rng.choice(5, p=row) for row in softmax(logits, axis=1)])
+    assert kept.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
+    calm, sure = (kept.calibration_error(f * logits, labels) for f in (1, 3))
+    assert calm < 3 < sure
+
+
+def test_the_first_pages_answer_is_in_the_terminal(capsys):
+    tell_recommendation("published/elpv", True, Console())
+    content = json.loads(capsys.readouterr().out)
+    tell_recommendation("published/elpv", False, Console(width=500))
+    text = capsys.readouterr().out
+    for sentence in (*content["sentences"], content["rule"]):
+        assert sentence in text
+    assert [row["freeze"] for row in content["depths"]] == [1, 2, 3, 4, 5, 6]

@@ -45,11 +45,6 @@ def verification(study: str) -> Path:
     return records(study) / "verification.json"
 
 
-def simulation() -> Path:
-    """How often the report's intervals cover what they promise."""
-    return RESULTS / "simulation.json"
-
-
 def bench() -> Path:
     """What the benchmark measured."""
     return RESULTS / "bench.json"

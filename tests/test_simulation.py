@@ -1,12 +1,17 @@
 """Coverage of the intervals on studies that are simulated from a generator fitted to real runs."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from factories import first_elpv
 
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import simulation
+from effnet_report.pages import tables
 
 REPLICATES = 80
 # Two-sided, so that not one of the fifteen intervals of a case falls below by chance: binomial,
@@ -65,3 +70,22 @@ def test_folds_alone_cannot_fit_a_generator(fitted):
     folds = Correctness(found.design, found.seeds, found.right, [0, 1, 2])
     with pytest.raises(InputError, match="share a test set"):
         simulation.fit(folds, np.random.default_rng(0))
+
+
+def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path)
+    monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
+    assert "python -m effnet_report.inference.simulation" in tables.simulation().data
+    monkeypatch.setattr(simulation, "CASES", [(3, False), (4, True)])
+    monkeypatch.setattr(simulation, "REPLICATES", 4)
+    monkeypatch.setattr(simulation, "correctness", lambda _: first_elpv())
+    monkeypatch.setattr(simulation, "load", lambda _: None)
+    simulation.main("published/elpv")
+    shown = tables.simulation().data
+    assert "Per cent of 4 studies, lowest and highest over 3 seeds, 4 folds" in shown
+    kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv", index_col="claim")
+    written = json.loads((tmp_path / "simulation.json").read_text())
+    for case in written["cases"]:
+        effects = "measured effects" if case["effects"] else "no effects"
+        column = f"{effects}, {case['seeds']} {'folds' if case['folds'] else 'seeds'}"
+        assert kept[column].to_dict() == pytest.approx(case["covered"])

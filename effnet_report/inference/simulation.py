@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -273,6 +274,11 @@ def cases(fitted: Generator, rng: np.random.Generator) -> Iterator[dict[str, obj
             yield {"effects": effects, "seeds": seeds, "folds": folds, "covered": covered}
 
 
+def result() -> Path:
+    """What was simulated last."""
+    return paths.RESULTS / "simulation.json"
+
+
 def main(reference: str) -> None:
     """Simulate, and write what came out."""
     rng = np.random.default_rng(0)
@@ -283,7 +289,7 @@ def main(reference: str) -> None:
         rows.append(row)
         print(f"{len(rows)} of {2 * len(CASES)} cases: {json.dumps(row)}", flush=True)
     content = {"study": reference, "replicates": REPLICATES, "generator": shares, "cases": rows}
-    files.write(paths.simulation(), (json.dumps(content, indent=1) + "\n").encode())
+    files.write(result(), (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

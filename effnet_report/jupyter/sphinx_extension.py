@@ -116,6 +116,7 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         paths.design(study),
+        paths.RESULTS / "simulation.json",
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
         *REPORT.rglob("*.py"),

@@ -10,12 +10,14 @@ from effnet_core.study.design import FACTORS, HEAD_WORDS, Protocol, load_study
 from effnet_report.evidence import comparison, source
 from effnet_report.evidence.evidence import Evidence, configuration_means
 from effnet_report.inference import claims, contrasts
+from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.wording import interval
 from effnet_report.pages import findings
 from effnet_report.render.finding import nothing_yet
-from effnet_report.render.html import DASH, link, number, publish, table
+from effnet_report.render.html import DASH, link, number, paragraph, publish, table
 
+SIMULATE = "Again: <code>python -m effnet_report.inference.simulation published/elpv</code>."
 FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
@@ -328,6 +330,50 @@ def methods(evidence: Evidence) -> HTML:
             "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
             f"the interval. {claims.by_chance(judged)}"
         ),
+    )
+
+
+def simulation() -> HTML:
+    """How often the intervals cover the truth in simulated studies."""
+    path = simulated.result()
+    if not path.is_file():
+        return paragraph(["The simulation has not been run yet: ", Markup(SIMULATE)])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = {
+        (
+            "measured effects" if case["effects"] else "no effects",
+            f"{case['seeds']} {'folds' if case['folds'] else 'seeds'}",
+        ): case["covered"]
+        for case in found["cases"]
+    }
+    data = pd.DataFrame(rows).rename_axis("claim")
+    ranges = {
+        effects: data[effects].agg(["min", "max"], axis="columns").apply(
+            lambda row: f"{number(row['min'])} to {number(row['max'])}", axis="columns"
+        )
+        for effects in data.columns.levels[0]
+    }  # fmt: skip
+    null = data["no effects"].loc["all choices"]
+    alone = data.drop(index="all choices")
+    return table(
+        pd.DataFrame(ranges).reset_index(),
+        "simulation",
+        finding=(
+            f"95 % intervals cover the truth in {number(alone.min().min())} to "
+            f"{number(alone.max().max())} % of simulated studies; without any effect, at most "
+            f"{number(100 - null.min())} % of them show a clear choice."
+        ),
+        caption=Markup(
+            "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
+            "model of who is right on what, fitted to {}. All choices: the eight intervals of the "
+            "first page, all of them at once. {}"
+        ).format(
+            f"{found['replicates']:,}",
+            ", ".join(data["no effects"].columns),
+            found["study"],
+            Markup(SIMULATE),
+        ),
+        data=data.set_axis([", ".join(c) for c in data.columns], axis="columns").reset_index(),
     )
 
 

@@ -4,6 +4,7 @@ What was measured already, with this code and machine, is not measured again: th
 takes long, and goes on where it was interrupted.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from rich.console import Console
 from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
 from effnet_core import files, paths
 from effnet_core.study.design import FREEZE
-from effnet_core.study.provenance import code_fingerprint, commit, hardware, versions
+from effnet_core.study.provenance import commit, hardware, versions
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
 ARMS = [
@@ -38,6 +39,15 @@ ARMS = [
     "typed",
     "book",
 ]
+MEASURED = (
+    "bench/",
+    "book/",
+    "effnet_core/",
+    "effnet_report/",
+    "notebooks/",
+    "studies/",
+    "_config",
+)
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)
 
@@ -47,7 +57,7 @@ def main(
     only: Annotated[str, typer.Option(help="Arms whose name starts so.")] = "",
 ) -> None:
     """Measure speed and memory against the way people do it, into results/bench.json."""
-    origin = {"code": code_fingerprint(), "versions": versions(), "machine": hardware()}
+    origin = {"code": measured_code(), "versions": versions(), "machine": hardware()}
     measured = _measured(origin)
     todo = [
         (turn, arm)
@@ -65,6 +75,24 @@ def main(
         seconds = time.perf_counter() - start
         console.print(f"[{place}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
     console.print(f"Written: {paths.bench().relative_to(paths.ROOT)}")
+
+
+def measured_code() -> str:
+    """sha256 over names and contents of all that the arms run: sweep, hooks and book included."""
+    digest = hashlib.sha256()
+    for name in tracked():
+        path = paths.ROOT / name
+        if name.startswith(MEASURED) and path.is_file() and not name.startswith(LEFT_OUT):
+            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def tracked() -> list[str]:
+    """The files in git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    )
+    return sorted(filter(None, listed.stdout.split("\0")))
 
 
 def _measured(origin: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,10 +124,7 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
 
 def copy_repository(folder: Path, *, published: bool) -> None:
     """Everything that is in git, as it is now; records and run pages only where asked for."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in tracked():
         source, target = paths.ROOT / name, folder / name
         if source.is_file() and (published or not name.startswith(LEFT_OUT)):
             target.parent.mkdir(parents=True, exist_ok=True)

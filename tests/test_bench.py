@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from factories import use_folders
 
+import bench.__main__ as command
 from bench import arms, peers, speed, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
@@ -151,3 +152,19 @@ def test_the_committed_numbers_follow_from_the_measurements():
     if not bench:
         pytest.skip("the benchmark did not run yet")
     assert summary(bench["measurements"]).items() <= bench.items()
+
+
+@pytest.mark.parametrize(
+    "name", ["effnet_report/sweep/sweep.py", "effnet_report/jupyter/warm.py", "book/index.md"]
+)
+def test_what_is_measured_is_measured_again_when_it_changed(tmp_path, monkeypatch, name):
+    for part in (name, "README.md"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).write_text("before")
+    monkeypatch.setattr(command.paths, "ROOT", tmp_path)
+    monkeypatch.setattr(command, "tracked", lambda: [name, "README.md"])
+    before = command.measured_code()
+    (tmp_path / "README.md").write_text("after")
+    assert command.measured_code() == before
+    (tmp_path / name).write_text("after")
+    assert command.measured_code() != before

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
-import nbformat
 import pytest
 from factories import build_book, built_book, save_run, use_folders, write_study
 from sphinx.config import Config
@@ -157,8 +156,10 @@ def test_the_setting_is_overridden_by_the_environment(monkeypatch, tmp_path):
     assert config.effnet_studies == ["published/quick"]
 
 
-def test_a_notebook_without_a_configuration_keeps_its_heading():
-    assert sphinx_extension.title(nbformat.v4.new_notebook()) == ""
+def test_a_run_page_is_headed_by_the_design_and_not_by_its_notebook():
+    heading = sphinx_extension.title("quick", "08-freeze1-mlp-cosine-seed0")
+    assert heading == "# Run 8: freeze 1, two linear layers with dropout, cosine, seed 0"
+    assert sphinx_extension.title("quick", "classical-seed0") == ""
 
 
 def test_interactive_pages_fall_back_to_the_readers_own_study(monkeypatch):

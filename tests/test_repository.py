@@ -213,3 +213,19 @@ def test_installing_runs_no_code_of_a_package(own_project, tmp_path):
     assert result.returncode != 0
     assert "No matching distribution found for x==1" in result.stderr
     assert not ran.exists()
+
+
+def test_workflows_may_read_only_and_their_actions_can_not_be_exchanged():
+    for path in (paths.ROOT / ".github/workflows").glob("*.yml"):
+        text = path.read_text()
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}, path
+        for job in workflow["jobs"].values():
+            steps = job["steps"]
+            used = [step["uses"] for step in steps if "uses" in step]
+            assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in used), path
+            checkouts = [s for s in steps if s.get("uses", "").startswith("actions/checkout@")]
+            assert all(s["with"]["persist-credentials"] is False for s in checkouts), path
+            if "permissions" in job:  # what may write runs no code of ours
+                assert not checkouts
+                assert not any("run" in step for step in steps)

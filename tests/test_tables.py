@@ -153,6 +153,14 @@ def test_runs_trained_again_are_listed(tmp_path):
     assert shown(table)["what had changed"].tolist() == ["nothing", "nothing", "torch, processor"]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"verified": 1}', "[" * 100_000])
+def test_a_damaged_verification_is_told_on_its_page(text):
+    write_study("quick")
+    paths.verification("quick").write_text(text)
+    told = provenance.verification(evidence.load("quick")).data
+    assert "verification.json is damaged. Delete it" in told
+
+
 def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):
     monkeypatch.setenv("EFFNET_STUDY", "published/elpv")
     table = html.table(pd.DataFrame({"a": [1]}), "any", finding="", caption="")

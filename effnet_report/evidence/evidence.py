@@ -1,16 +1,16 @@
 """What a study left behind, as tables: the only door between records and report."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from effnet_core import paths
+from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FACTORS, Settings, Study
 from effnet_report.evidence import loader
@@ -20,6 +20,26 @@ def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a configuration: the means of all other columns over its seeds."""
     rest = runs.drop(columns=["run_id", "seed"], errors="ignore")
     return rest.groupby(["number", *FACTORS]).mean().reset_index()
+
+
+class Machine(BaseModel):
+    """Where runs were repeated."""
+
+    processor: str
+    cores: str
+
+
+class Verification(BaseModel):
+    """What `effnet verify` leaves, as far as the book shows it."""
+
+    verified: list[str]
+    within_tolerance: list[str]
+    different: list[str]
+    equal: int
+    origin: dict[str, list[str]]
+    tolerance: str
+    finished: str
+    machine: Machine
 
 
 @dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once
@@ -149,10 +169,21 @@ class Evidence:
         return {}
 
     @property
-    def verification(self) -> dict[str, Any] | None:
-        """What `effnet verify` left: which runs it repeated, and which came out different."""
-        path = paths.records(self.reference) / "verification.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def verification(self) -> Verification | None:
+        """What `effnet verify` left: which runs it repeated, and which came out different.
+
+        Raises:
+            InputError: its file is damaged.
+        """
+        path = paths.verification(self.reference)
+        if not path.exists():
+            return None
+        try:
+            return Verification.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            raise InputError(
+                f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
+            ) from None
 
     def correct(self, runs: Sequence[records.AnyRecord], part: str = "test") -> pd.Series:
         """How often each image was classified rightly, 0..1: the mean over runs, by image."""

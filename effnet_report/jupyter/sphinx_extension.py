@@ -21,7 +21,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import describe, load_design, number
+from effnet_core.study.design import describe, load_design
 from effnet_report.jupyter import warm
 
 REPORT = Path(__file__).parents[1]
@@ -148,7 +148,7 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     _only_show(notebook)
     top = notebook.cells[0]
     heading, _, text = top.source.partition("\n")
-    heading = title(notebook) or heading
+    heading = title(study, run) or heading
     top.source = "\n\n".join([heading, " · ".join(links(study, run, page)), text])
     # Nothing else: a notebook's metadata can change how Sphinx reads it.
     python = {"name": "python", "pygments_lexer": "ipython3"}
@@ -180,14 +180,14 @@ def _only_show(notebook: nbformat.NotebookNode) -> None:
                 output.data = nbformat.from_dict(shown)
 
 
-def title(notebook: nbformat.NotebookNode) -> str:
-    """Heading of a run page, from the parameters that papermill executed it with, if any."""
-    parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
-    if not {"freeze", "head", "scheduler", "seed"} <= set(parameters):
+def title(study: str, run: str) -> str:
+    """Heading of a run page: by the design, as what a notebook says of itself may be another's."""
+    runs = {settings.run_id: settings for settings in load_design(study).runs()}
+    if run not in runs:
         return ""
-    configuration = [parameters[name] for name in ("freeze", "head", "scheduler")]
-    words = describe(*configuration)
-    return f"# Run {number(*configuration)}: {words}, seed {parameters['seed']}"
+    settings = runs[run]
+    words = describe(settings.freeze, settings.head, settings.scheduler)
+    return f"# Run {settings.number}: {words}, seed {settings.seed}"
 
 
 def links(study: str, run: str, page: str) -> Iterator[str]:

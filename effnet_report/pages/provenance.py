@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
+from effnet_core.errors import InputError
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.render.html import number, paragraph, table
 
@@ -84,7 +85,10 @@ def _command(settings: object) -> Markup:
 
 def verification(evidence: Evidence) -> HTML:
     """What `effnet verify` found: whether runs trained again gave the same record."""
-    found = evidence.verification
+    try:
+        found = evidence.verification
+    except InputError as damaged:
+        return paragraph([str(damaged)])
     if found is None:
         return paragraph(
             [
@@ -93,32 +97,30 @@ def verification(evidence: Evidence) -> HTML:
             ]
         )
     agreement = (
-        dict.fromkeys(found["verified"], "equal to the bit")
-        | dict.fromkeys(found["within_tolerance"], "within tolerance")
-        | dict.fromkeys(found["different"], "different")
+        dict.fromkeys(found.verified, "equal to the bit")
+        | dict.fromkeys(found.within_tolerance, "within tolerance")
+        | dict.fromkeys(found.different, "different")
     )
     frame = pd.DataFrame(
         {
             "run": run,
             "made again": agreed,
-            "what had changed": ", ".join(
-                line.split(":")[0] for line in found["origin"].get(run, [])
-            )
+            "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
             or "nothing",
         }
         for run, agreed in agreement.items()
     )
-    machine = found["machine"]
+    machine = found.machine
     return table(
         frame,
         "verification",
         finding=(
-            f"{found['equal']} of {len(frame)} results that were made again are equal to the bit."
+            f"{found.equal} of {len(frame)} results that were made again are equal to the bit."
         ),
         caption=(
-            f"Made from nothing, kept activations left aside, on {machine['processor']} with "
-            f"{machine['cores']} cores; finished {found['finished']}. Code counts as changed when "
-            f"any character of it did. Within tolerance: {found['tolerance']}."
+            f"Made from nothing, kept activations left aside, on {machine.processor} with "
+            f"{machine.cores} cores; finished {found.finished}. Code counts as changed when "
+            f"any character of it did. Within tolerance: {found.tolerance}."
         ),
     )
 

@@ -6,7 +6,7 @@ STUDY ?= quick
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book pdf bench test campaign lint clean
+.PHONY: help report book pdf verify bench test campaign lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -33,6 +33,10 @@ pdf: $(ENVIRONMENT) ## print the whole report, run pages too, to _build/report.p
 		--user-data-dir=$$(mktemp -d) --print-to-pdf=_build/report.pdf \
 		file://$(CURDIR)/_build/pdf/_build/singlehtml/index.html
 	@echo "The report is $(CURDIR)/_build/report.pdf"
+
+verify: $(ENVIRONMENT) ## repeat two short and one long published run here, and say whether they are the same
+	$(BIN)/effnet verify published/quick --run 25-freeze6-none-plateau-seed0 \
+		--run 28-freeze6-mlp-cosine-seed0 --run 01-freeze0-none-plateau-seed0
 
 bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped
 	$(BIN)/python -m bench

@@ -282,7 +282,7 @@ def predict(
 @app.command()
 def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
-    run: Annotated[str | None, typer.Option(help="the id of one run")] = None,
+    run: Annotated[list[str] | None, typer.Option(help="the id of a run; may be repeated")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="fail unless all are equal to the bit")
@@ -292,18 +292,17 @@ def verify(
     from effnet_report.sweep import verify as verification  # noqa: PLC0415  imports torch
 
     def line(compared: verification.Comparison) -> None:
-        recorded, again = compared.accuracy
-        console.print(
-            f"{compared.run_id}: {compared.agreement}, test accuracy {recorded:.2f} % recorded, "
-            f"{again:.2f} % again"
-        )
+        console.print(f"{compared.run_id}: {compared.verdict}")
         for difference in compared.origin:
             console.print(f"  not the same before it began: {escape(difference)}")
 
-    compared = verification.verify(study, run, sample, line)
+    compared = verification.verify(study, run or [], sample, line, console.print)
     counts = Counter(one.agreement for one in compared)
-    summary = ", ".join(f"{count} {agreement}" for agreement, count in counts.items())
-    console.print(f"{len(compared)} repeated: {summary}. See {paths.verification(study)}")
+    console.print(
+        f"Of {len(compared)} repeated, {counts['equal']} are equal to the bit, "
+        f"{counts['within tolerance']} different as expected and {counts['different']} different "
+        f"against expectation. See {paths.verification(study)}"
+    )
     if counts["different"] or (strict and counts["equal"] < len(compared)):
         raise typer.Exit(1)
 

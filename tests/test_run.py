@@ -4,6 +4,7 @@ import pytest
 
 from effnet_core import run
 from effnet_core.errors import InputError
+from effnet_core.model import prefix
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
 
@@ -109,3 +110,11 @@ def test_gpu_that_is_not_there(own_folders, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="-p device cpu"):
         run.begin(SMALL | {"device": "cuda"})
+
+
+def test_other_code_does_not_read_what_was_cached(own_folders, monkeypatch):
+    finish()
+    kept = set(own_folders.glob("cache/prefix/*.npy"))
+    monkeypatch.setattr(prefix, "code_fingerprint", lambda *_: "other code")
+    finish(scheduler="cosine")
+    assert len(set(own_folders.glob("cache/prefix/*.npy")) - kept) == len(kept) > 0

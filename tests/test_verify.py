@@ -32,7 +32,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
     study = finished.settings.study
     weights = paths.winner(study).read_bytes()
     paths.winner(study).unlink()
-    (compared,) = verify.verify(study, finished.run_id, None, lambda _: None)
+    (compared,) = verify.verify(study, [finished.run_id], None, lambda _: None)
     assert compared.agreement == "equal"
     assert paths.winner(study).read_bytes() == weights  # of the best run: kept once more
     written = json.loads(paths.verification(study).read_text())
@@ -45,7 +45,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
 def test_a_forged_record_is_found_out(finished):
     path = records.record_path(finished.settings.study, finished.run_id)
     forged(finished, path, accuracy=99.0)
-    (compared,) = verify.verify(finished.settings.study, None, 1, lambda _: None)
+    (compared,) = verify.verify(finished.settings.study, [], 1, lambda _: None)
     assert compared.agreement == "different"
     written = json.loads(paths.verification(finished.settings.study).read_text())
     assert written["different"] == [finished.run_id]
@@ -57,7 +57,7 @@ def test_kept_activations_are_not_believed(finished):
         checksums = np.load(cache.checksums_path(path), mmap_mode="r+")
         rows[:] += 1
         checksums[:] = [cache.checksum(row) for row in rows]
-    (compared,) = verify.verify(finished.settings.study, finished.run_id, None, lambda _: None)
+    (compared,) = verify.verify(finished.settings.study, [finished.run_id], None, lambda _: None)
     assert compared.agreement == "equal"
     with pytest.raises(InputError, match="came out different"):  # it would have been believed
         finish(**SMALL)
@@ -67,14 +67,14 @@ def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     monkeypatch.setattr(classical, "grid", lambda: test_classical.QUICK_GRID)
     _, best = test_classical.finish()
     study = best.settings.study
-    compared = verify.verify(study, None, None, lambda _: None)
+    compared = verify.verify(study, [], None, lambda _: None)
     assert {one.run_id: one.agreement for one in compared} == {
         "baseline-seed0": "equal",
         "classical-seed0": "equal",
     }
     path = records.record_path(study, best.run_id)
     forged(best, path, accuracy=99.0)
-    (found,) = verify.verify(study, best.run_id, None, lambda _: None)
+    (found,) = verify.verify(study, [best.run_id], None, lambda _: None)
     assert found.agreement == "different"
 
 
@@ -98,4 +98,35 @@ def test_tolerance_is_for_other_machines_and_versions_only(finished):
 @pytest.mark.parametrize(("study", "run_id"), [("../x", None), ("quick-none", None), (None, "x")])
 def test_an_unknown_study_or_run_is_told(finished, study, run_id):
     with pytest.raises(InputError, match=r"No records of|no run"):
-        verify.verify(study or finished.settings.study, run_id, None, lambda _: None)
+        verify.verify(
+            study or finished.settings.study, [run_id] if run_id else [], None, lambda _: None
+        )
+
+
+def test_what_can_be_expected_is_said_before(finished):
+    assert verify.expectation(finished) == "it has to come out equal to the bit."
+    elsewhere = {"made": finished.made.model_copy(update={"hardware": {"processor": "a PDP-11"}})}
+    assert "because of other: processor" in verify.expectation(
+        finished.model_copy(update=elsewhere)
+    )
+    other = finished.fingerprints.model_copy(update={"code": "0" * 64})
+    changed = finished.model_copy(update={"fingerprints": other})
+    assert "because of other: code" in verify.expectation(changed)
+
+
+def test_with_portable_instructions_another_processor_is_no_excuse(finished):
+    machine = finished.made.hardware | {"processor": "Another", "model": "1"}
+    portable = finished.settings
+    native = portable.model_copy(update={"instructions": "native"})
+    here = finished.made.hardware
+    assert verify.computed_by(portable, machine) == verify.computed_by(portable, here)
+    assert verify.computed_by(native, machine) != verify.computed_by(native, here)
+
+
+def test_verdicts_name_the_distance():
+    def verdict(agreement):
+        return verify.Comparison("x", [], agreement, (80.0, 81.25)).verdict
+
+    assert verdict("equal") == "equal to the bit"
+    assert verdict("within tolerance").startswith("different as expected, by +1.25 points")
+    assert verdict("different").startswith("different against expectation, by +1.25 points")

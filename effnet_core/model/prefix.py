@@ -211,7 +211,7 @@ def cached_depths(
     if not worth_caching(stages, depth):
         return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
     decides = (
-        code_fingerprint("data/", "model/", "run.py"),
+        code_fingerprint("data/", "model/", "processor.py", "run.py"),
         *(dataset.fingerprint, settings.image_size, settings.resize, settings.background),
         version("pillow"),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),

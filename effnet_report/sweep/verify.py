@@ -2,16 +2,16 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from effnet_core import classical, files, paths, run
+from effnet_core import classical, files, paths, processor, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import load_design
-from effnet_core.study.provenance import hardware, versions
+from effnet_core.study.design import Settings, load_design
+from effnet_core.study.provenance import EXECUTED, code_fingerprint, hardware, versions
 from effnet_core.study.records import AnyRecord, ClassicalRecord, Record
 from effnet_core.training.winner import winner
 from effnet_report.evidence import loader
@@ -36,24 +36,42 @@ class Comparison:
     agreement: Literal["equal", "within tolerance", "different"]
     accuracy: tuple[float, float]
 
+    @property
+    def verdict(self) -> str:
+        """What came out, against what could be expected."""
+        recorded, again = self.accuracy
+        if self.agreement == "equal":
+            return "equal to the bit"
+        expected = "as" if self.agreement == "within tolerance" else "against"
+        return (
+            f"different {expected} expect{'ed' if expected == 'as' else 'ation'}, by "
+            f"{again - recorded:+.2f} points of test accuracy ({recorded:.2f} % recorded)"
+        )
+
 
 def verify(
-    study: str, run_id: str | None, sample: int | None, report: Callable[[Comparison], None]
+    study: str,
+    run_ids: Sequence[str],
+    sample: int | None,
+    report: Callable[[Comparison], None],
+    tell: Callable[[str], None] = print,
 ) -> list[Comparison]:
     """Repeat runs of a study, and leave what came out beside its records.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
-        run_id: repeat this one alone.
+        run_ids: repeat these alone.
         sample: repeat so many, drawn by chance; all if neither is given.
         report: called after each run.
+        tell: called before each run with what can be expected of it.
 
     Raises:
         InputError: no such study or run, a damaged record, or its data are not here.
     """
     compared: list[Comparison] = []
-    chosen, best = _chosen(study, run_id, sample), winner(study)
+    chosen, best = _chosen(study, run_ids, sample), winner(study)
     for record in chosen:
+        tell(f"{record.run_id}: {expectation(record)}")
         compared.append(compare(record, _repeat(study, record, best)))
         _write(study, compared)  # at once: repetitions take hours, and may be interrupted
         report(compared[-1])
@@ -94,7 +112,7 @@ def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:
     return repeated
 
 
-def _chosen(study: str, run_id: str | None, sample: int | None) -> list[AnyRecord]:
+def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyRecord]:
     folders = [path.parent for path in paths.RESULTS.glob("**/*-seed*.json")]
     known = sorted({folder.relative_to(paths.RESULTS).as_posix() for folder in folders})
     if study not in known:
@@ -105,11 +123,35 @@ def _chosen(study: str, run_id: str | None, sample: int | None) -> list[AnyRecor
         raise InputError(next(iter(loaded.damaged.values())))
     by_id = loaded.believed
     found = list(by_id.values())
-    if run_id is not None:
-        if run_id not in by_id:
-            raise InputError(f"{study} has no run {run_id!r}: {', '.join(by_id)}.")
-        return [by_id[run_id]]
+    if unknown := [name for name in run_ids if name not in by_id]:
+        raise InputError(f"{study} has no run {unknown[0]!r}: {', '.join(by_id)}.")
+    if run_ids:
+        return [by_id[name] for name in run_ids]
     return found if sample is None else random.sample(found, min(sample, len(found)))
+
+
+def expectation(record: AnyRecord) -> str:
+    """What can be expected of a repetition on this machine, before it starts."""
+    own = ["classical.py"] if isinstance(record, ClassicalRecord) else []
+    origin = _different({"code": record.fingerprints.code}, {"code": code_fingerprint(*EXECUTED, *own)})
+    origin += _different(record.made.versions, versions())
+    origin += _different(
+        {"processor": computed_by(record.settings, record.made.hardware)},
+        {"processor": computed_by(record.settings, hardware())},
+    )
+    if not origin:
+        return "it has to come out equal to the bit."
+    other = ", ".join(line.split(":")[0] for line in origin)
+    return f"it may come out different in its last bits, because of other: {other}."
+
+
+def computed_by(settings: Settings, hardware: Mapping[str, str]) -> str:
+    """What processors give the same bits as one that is described like this."""
+    if settings.instructions == "portable" and settings.device == "cpu":
+        sets = set(hardware.get("instruction_sets", "").split())
+        if sets >= processor.NEEDED:
+            return "any with AVX2"
+    return " ".join(hardware[name] for name in processor.IDENTITY if name in hardware)
 
 
 def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
@@ -118,8 +160,8 @@ def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     experiment = {line.split(":")[0] for line in origin} & {"data", "split", "weights"}
     origin += _different(recorded.made.versions, repeated.made.versions)
     origin += _different(
-        {"processor": recorded.made.hardware.get("processor", "unknown")},
-        {"processor": repeated.made.hardware["processor"]},
+        {"processor": computed_by(recorded.settings, recorded.made.hardware)},
+        {"processor": computed_by(repeated.settings, repeated.made.hardware)},
     )
     test = recorded.outcome.test
     again = repeated.outcome.test.accuracy

@@ -12,6 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 from bench.summary import STUDY, Found
+from effnet_core import processor
 from effnet_core.study.design import FREEZE, load_study
 
 
@@ -70,6 +71,7 @@ def _steps(work: Step, together: Barrier) -> Found:
 
     from effnet_core.model.cost import step_cost  # noqa: PLC0415
 
+    processor.use("native")  # the product to compare with is the processor's best
     torch.set_num_threads(work.threads)
     model, train = _training_step(work)
     flop = step_cost(model, work.image_size, 4).flop
@@ -101,13 +103,14 @@ def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[],
     from torch.nn.functional import cross_entropy  # noqa: PLC0415
 
     from effnet_core.model.backbones import build_network  # noqa: PLC0415
+    from effnet_core.model.convolutions import place  # noqa: PLC0415
     from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
 
     network = build_network(work.backbone)
     model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
     images = torch.randn(4, 3, work.image_size, work.image_size)
     if work.ours:
-        model.to(memory_format=torch.channels_last)
+        place(model, "cpu")
         images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.tensor([0, 1, 0, 1])
     adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)

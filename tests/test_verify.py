@@ -44,7 +44,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
 
 def test_a_forged_record_is_found_out(finished):
     path = records.record_path(finished.settings.study, finished.run_id)
-    forged(finished, path, accuracy=99.0)
+    forged(finished, path, loss=0.001)  # predictions do not tell the loss
     (compared,) = verify.verify(finished.settings.study, [], 1, lambda _: None)
     assert compared.agreement == "different"
     written = json.loads(paths.verification(finished.settings.study).read_text())
@@ -73,7 +73,7 @@ def test_classical_results_are_repeated_too(own_folders, monkeypatch):
         "classical-seed0": "equal",
     }
     path = records.record_path(study, best.run_id)
-    forged(best, path, accuracy=99.0)
+    forged(best, path, loss=0.001)
     (found,) = verify.verify(study, [best.run_id], None, lambda _: None)
     assert found.agreement == "different"
 

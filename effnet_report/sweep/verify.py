@@ -133,7 +133,9 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
 def expectation(record: AnyRecord) -> str:
     """What can be expected of a repetition on this machine, before it starts."""
     own = ["classical.py"] if isinstance(record, ClassicalRecord) else []
-    origin = _different({"code": record.fingerprints.code}, {"code": code_fingerprint(*EXECUTED, *own)})
+    origin = _different(
+        {"code": record.fingerprints.code}, {"code": code_fingerprint(*EXECUTED, *own)}
+    )
     origin += _different(record.made.versions, versions())
     origin += _different(
         {"processor": computed_by(record.settings, record.made.hardware)},

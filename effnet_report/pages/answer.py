@@ -82,7 +82,10 @@ def trade_off(evidence: Evidence) -> HTML:
     return html.figure(
         figure,
         "trade-off",
-        finding=recommendation.sentence(evidence),
+        finding=(
+            f"{(data['change_low'] > -margin).sum()} of {len(data)} depths are shown to lose less "
+            f"than {number(margin)} points of accuracy."
+        ),
         caption=(
             "One point a number of frozen stages, against none. The lines hold for all depths at "
             "once, in 19 of 20 studies, for other trainings and other images of this kind. Grey: "
@@ -106,11 +109,11 @@ def risks(evidence: Evidence) -> HTML:
         }
         for depth in depths
     )
-    gained = sum(depth.change.effect > 0 for depth in depths)
+    clear = sum(depth.change.low > 0 or depth.change.high < 0 for depth in depths)
     return html.table(
         frame,
         "saves-and-risks",
-        finding=f"{gained} of {len(depths)} depths come out above no freeze at all.",
+        finding=f"At {clear} of {len(depths)} depths the change of accuracy is clear of zero.",
         caption=(
             "Best estimate and 95 % interval. Accuracy: all depths at once, for other trainings "
             "and other images of this kind. CPU time and peak memory: one by one, for other "

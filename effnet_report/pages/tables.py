@@ -109,7 +109,7 @@ def results(evidence: Evidence) -> HTML:
     frame["runs"] = [_seeds(evidence, n) for n in frame["number"]]
     # What most come for stands before what a narrow screen cuts off.
     accuracies, others = list(scores)[:2], list(scores)[2:]
-    order = ["number", *accuracies, "freeze", "scheduler", "head", "runs", *others]
+    order = ["number", *accuracies, "runs", "freeze", "scheduler", "head", *others]
     finding = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
     if evidence.finished:
         chosen, best = (f"{part}_accuracy" for part in ("validation", "test"))

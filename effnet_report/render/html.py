@@ -28,7 +28,7 @@ LIBRARY = """{
   document.head.prepend(style);
 }
 """
-WRAP = 30  # characters; longer cells may take several lines
+WRAP = 20  # characters; longer cells may take several lines
 
 
 def site() -> Path:

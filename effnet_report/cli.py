@@ -230,6 +230,9 @@ def plan(study: StudyName) -> None:
             "does not fit" if row.hours is None else _duration(3600 * row.hours),
         )
     console.print(table)
+    if result.classes:
+        shown = [f"{name} {count}" for name, count in result.classes.items()]
+        console.print(f"{len(shown)} classes, with images: {escape(', '.join(shown))}.")
     runs = len(result.rows) * len(design.seeds)
     hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
     console.print(
@@ -240,7 +243,7 @@ def plan(study: StudyName) -> None:
         "Python and its libraries add about 1 GB."
     )
     if result.note:
-        console.print(result.note)
+        console.print(escape(result.note))
 
 
 @app.command()

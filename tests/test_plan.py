@@ -1,3 +1,8 @@
+import pytest
+from PIL import Image
+
+from effnet_core.study.design import Study
+from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
 
 GB = 10**9
@@ -8,3 +13,34 @@ def test_runs_are_packed_into_the_memory_that_is_free():
     assert fitting(80 * GB, run) == 18  # a tenth stays free
     assert fitting(8 * GB, run) == 1
     assert fitting(1 * GB, run) == 1  # it may yet fit, and says so itself if not
+
+
+@pytest.fixture
+def folder_study(tmp_path, monkeypatch):
+    """A study of class folders with 40 and some more images, nothing of which is timed."""
+    monkeypatch.setattr(planning, "_cost", lambda *_: planning.StepCost(1, 1.0, 1.0, 10**15))
+
+    def make(few: int) -> Study:
+        for name, count in {"[red]cat": 40, "dog": few}.items():
+            (tmp_path / name).mkdir()
+            for place in range(count):
+                Image.new("RGB", (4, 4), (place, 0, 0)).save(tmp_path / name / f"{place}.png")
+        (tmp_path / "film.mp4").write_text("x")
+        protocol = {"dataset": "imagefolder", "data_dir": str(tmp_path), "image_size": 32}
+        content = {"name": "mine", "title": "Mine", "seeds": [0], "protocol": protocol}
+        return Study.model_validate(content)
+
+    return make
+
+
+def test_a_plan_counts_classes_and_names_what_is_left_out(folder_study):
+    made = planning.plan(folder_study(few=20))
+    assert made.classes == {"[red]cat": 40, "dog": 20}
+    assert "1 files are left out, no images of a class: film.mp4." in made.note
+    assert "fail" not in made.note
+
+
+def test_a_plan_warns_of_a_class_that_is_too_small_once(folder_study):
+    made = planning.plan(folder_study(few=6))
+    assert made.note.count("'dog' has") == 1
+    assert "classical comparison needs 5 and will fail" in made.note

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import numpy as np
 from effnet_core import files, paths
 from effnet_core.classical import FOLDS
 from effnet_core.data.datasets import Dataset, load_dataset
-from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.design import Protocol, Study, load_study
 from effnet_report.intake.look import Look
-from effnet_report.sweep.plan import plan
+from effnet_report.sweep.plan import plan, too_few
 from effnet_report.sweep.sweep import automatic_jobs
 
 # Image size, epochs, seeds (each holds out another fold; one seed a quarter), images at most:
@@ -131,25 +129,7 @@ def _study(name: str, base: dict[str, Any], rung: tuple[int, ...]) -> Study:
 
 def _works(base: dict[str, Any], rung: tuple[int, ...], dataset: Dataset) -> bool:
     """Whether every class has enough images in every part, for every seed."""
-    return not any(warnings(_study("new", base, rung), dataset))
-
-
-def warnings(study: Study, dataset: Dataset) -> Iterator[str]:
-    """What of a study will fail for want of images, a sentence each."""
-    for seed in study.seeds:
-        try:
-            part = split_dataset(dataset, next(run for run in study.runs() if run.seed == seed))
-        except InputError as error:
-            yield str(error)
-            return
-        counts = np.bincount(dataset.labels[part.train], minlength=len(dataset.classes))
-        if counts.min() < FOLDS:
-            yield (
-                f"Class {dataset.classes[counts.argmin()]!r} has {counts.min()} training images; "
-                f"the classical comparison needs {FOLDS}. Add images, raise max_images, or leave "
-                "the class out."
-            )
-            return
+    return not too_few(_study("new", base, rung), dataset)
 
 
 def _yaml(

@@ -9,7 +9,8 @@ import psutil
 import torch
 from torch.nn.functional import cross_entropy
 
-from effnet_core.data.datasets import load_dataset
+from effnet_core.classical import FOLDS
+from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
@@ -19,6 +20,7 @@ from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
 
+SHOWN = 10  # files that are named
 # Hours are stated for this many images when the study's own can not be counted.
 NOMINAL_IMAGES = 1000
 
@@ -42,7 +44,8 @@ class Plan:
 
     Attributes:
         train_images, validation_images, test_images: of one run.
-        note: why these are nominal, or empty.
+        classes: images of each class, by name; empty if they are not here.
+        note: why the numbers are nominal, what is left out and what will fail; or empty.
         device: where the hours were measured.
     """
 
@@ -50,14 +53,16 @@ class Plan:
     train_images: int
     validation_images: int
     test_images: int
+    classes: dict[str, int]
     note: str
     device: str
 
 
 def plan(study: Study) -> Plan:
     """Count every configuration's work, time a few steps, and put the two together."""
-    counts, classes, note = _images(study)
+    counts, by_class, note = _images(study)
     train, validation, test = counts
+    classes = len(by_class) or 2
     runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
     costs = [_cost(settings, classes) for settings in runs]
     device = study.protocol.device
@@ -78,10 +83,11 @@ def plan(study: Study) -> Plan:
         )
         for index, (settings, cost) in enumerate(zip(runs, costs, strict=True))
     ]
-    return Plan(rows, train, validation, test, note, device)
+    return Plan(rows, train, validation, test, by_class, note, device)
 
 
-def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
+def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
+    """Images in each part of a run, images of each class, and what to know about them."""
     protocol = study.protocol
     try:
         dataset = load_dataset(
@@ -92,10 +98,32 @@ def _images(study: Study) -> tuple[tuple[int, int, int], int, str]:
         test = round(images * (1 / protocol.folds if protocol.folds else protocol.test_share))
         validation = round((images - test) * protocol.validation_share)
         counts = (images - test - validation, validation, test)
-        return counts, 2, f"Hours are for {images} images of 2 classes, as a guess: {error}"
+        return counts, {}, f"Hours are for {images} images of 2 classes, as a guess: {error}"
     parts = split_dataset(dataset, next(study.runs()))
     counts = (len(parts.train), len(parts.validation), len(parts.test))
-    return counts, len(dataset.classes), ""
+    by_class = dict(zip(dataset.classes, np.bincount(dataset.labels).tolist(), strict=True))
+    notes = too_few(study, dataset)
+    if dataset.left_out:
+        some = ", ".join(dataset.left_out[:SHOWN])
+        notes.append(f"{len(dataset.left_out)} files are left out, no images of a class: {some}.")
+    return counts, by_class, " ".join(notes)
+
+
+def too_few(study: Study, dataset: Dataset) -> list[str]:
+    """What of a study will fail for want of images, a sentence each."""
+    for seed in study.seeds:
+        try:
+            part = split_dataset(dataset, next(run for run in study.runs() if run.seed == seed))
+        except InputError as error:
+            return [str(error)]
+        counts = np.bincount(dataset.labels[part.train], minlength=len(dataset.classes))
+        if counts.min() < FOLDS:
+            return [
+                f"Class {dataset.classes[counts.argmin()]!r} has {counts.min()} training images; "
+                f"the classical comparison needs {FOLDS} and will fail. Add images, raise "
+                "max_images, or leave the class out."
+            ]
+    return []
 
 
 def _model(settings: Settings, classes: int) -> FrozenNetwork:
@@ -162,9 +190,9 @@ def runs_that_fit(study: Study) -> int:
     """
     if not torch.cuda.is_available():
         return 1
-    (_, classes, _), costliest = _images(study), min(study.runs(), key=lambda run: run.freeze)
+    (_, by_class, _), costliest = _images(study), min(study.runs(), key=lambda run: run.freeze)
     free, _ = torch.cuda.mem_get_info()
-    model, images, targets = _batch(costliest, classes, "cuda")
+    model, images, targets = _batch(costliest, len(by_class) or 2, "cuda")
     adam = torch.optim.Adam(model.trainable_parameters(), fused=True)
     for _ in range(2):  # the second with Adam's moments
         cross_entropy(model(images), targets).backward()

@@ -54,7 +54,7 @@ lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean: ## remove the built report and the caches; records, checkpoints and .venv stay
-	rm -rf _build .cache/images .cache/prefix .cache/running
+	rm -rf _build .cache/images .cache/prefix .cache/epochs .cache/running
 
 # The scripts in .venv name the folder that they were made in.
 MADE_IN := $(shell sed -n '1s|^\#!\(.*\)/\.venv/bin/.*|\1|p' $(BIN)/pip 2>/dev/null)

@@ -1,4 +1,4 @@
-"""What is kept on disk between runs: decoded images and boundary activations.
+"""What is kept on disk between runs: decoded images, boundary activations, first epochs.
 
 Nothing here decides an outcome, and all of it can be deleted at any time: it is made again.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from effnet_core import paths
 
+KINDS = {"images": "*.npy", "prefix": "*.npy", "epochs": "*/*.pt"}
 # Of the disk space that is free, or taken by the cache already; a setting can say otherwise.
 SHARE_OF_DISK = 0.25
 
@@ -26,7 +27,7 @@ class Entry:
     """One file of the cache.
 
     Attributes:
-        kind: `images` or `prefix`.
+        kind: `images`, `prefix` or `epochs`.
         used: when a run last opened it.
     """
 
@@ -95,8 +96,8 @@ def reserve(path: Path, array: np.ndarray, indices: np.ndarray) -> None:
 def entries() -> list[Entry]:
     """All files of the cache, the least recently used first."""
     found = []
-    for kind in ("images", "prefix"):
-        for path in (paths.CACHE / kind).glob("*.npy"):
+    for kind, names in KINDS.items():
+        for path in (paths.CACHE / kind).glob(names):
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime, UTC)
             found.append(Entry(path, kind, status.st_blocks * 512, used))
@@ -110,7 +111,7 @@ def clear() -> int:
         Bytes freed.
     """
     freed = sum(entry.size for entry in entries())
-    for kind in ("images", "prefix"):
+    for kind in KINDS:
         shutil.rmtree(paths.CACHE / kind, ignore_errors=True)
     return freed
 

@@ -32,7 +32,12 @@ def executed(study: str) -> Path:
 
 def checkpoint(study: str, run_id: str) -> Path:
     """What a run that was killed goes on from."""
-    return CACHE / "checkpoints" / study / f"{run_id}.safetensors"
+    return CACHE / "checkpoints" / study / f"{run_id}.pt"
+
+
+def first_epoch(study: str, freeze: int, head: str, seed: int) -> Path:
+    """What runs that differ only in their schedule go on from."""
+    return CACHE / "epochs" / study / f"freeze{freeze}-{head}-seed{seed}.pt"
 
 
 def winner(study: str) -> Path:

@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -62,11 +61,13 @@ class Run:
 
     Attributes:
         changed: what differs from the study, as `name: was -> is`.
+        schedulers: that the study compares, each in runs that begin with the same epoch.
         lock: the claim on the run; not held if it is only repeated, and then it writes nothing.
     """
 
     settings: Settings
     changed: list[str]
+    schedulers: Sequence[str]
     clock: Clock
     lock: FileLock
 
@@ -133,7 +134,7 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     name = run_id or settings.run_id
     lock = records.claim(settings.study, name)
     records.check_place(settings, name)
-    return Run(settings, changed, clock, lock)
+    return Run(settings, changed, study.factors.scheduler, clock, lock)
 
 
 def repeat(settings: Settings, keep_for: str | None = None) -> tuple[Record, bytes]:
@@ -163,7 +164,9 @@ def begin_again(settings: Settings) -> Run:
     """A run that claims nothing, because nothing of it will be written."""
     clock = Clock()
     _make_reproducible(settings)
-    return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
+    return Run(
+        settings, [], [], clock, FileLock(records.lock_path(settings.study, settings.run_id))
+    )
 
 
 def _make_reproducible(settings: Settings) -> None:
@@ -266,13 +269,15 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     """Where this run's training goes on after a kill: on what decides its outcome to the bit."""
     settings = run.settings
     origin = {
-        **settings.model_dump(exclude=INCIDENTAL),
+        **settings.model_dump(exclude={*INCIDENTAL, "scheduler"}),
         **fingerprints(data, model.backbone.fingerprint).model_dump(),
         "versions": VERSIONS,
         "processor": computed_on(settings),
     }
     place = paths.checkpoint(settings.study, settings.run_id)
-    return checkpoints.Checkpoint(place, origin, run.clock)
+    first = paths.first_epoch(settings.study, settings.freeze, settings.head, settings.seed)
+    shared = first if len(run.schedulers) > 1 else None
+    return checkpoints.Checkpoint(place, origin, run.clock, shared)
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
@@ -300,8 +305,7 @@ def record(
     made, predictions = result(run, data, model, fitted, evaluations)
     records.save(made, predictions)
     winner.keep(made.settings.study, made, model.backbone)
-    with suppress(OSError):  # the record is complete, so nobody needs it
-        paths.checkpoint(run.settings.study, run.settings.run_id).unlink()
+    records.drop_checkpoints(run.settings, run.schedulers)
     run.lock.release()
     return made
 

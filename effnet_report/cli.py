@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -85,9 +84,9 @@ def sweep_command(
             for name in found.damaged.keys() & set(task.leaves):
                 aside = records.set_aside(records.record_path(design.name, name))
                 console.print(f"Damaged, set aside as {aside.name}")
-        elif states[task.run_id] is State.DONE:  # a kill between record and checkpoint
-            with suppress(OSError):
-                paths.checkpoint(design.name, task.run_id).unlink()
+        elif states[task.run_id] is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
+            # A kill between record and checkpoint.
+            records.drop_checkpoints(task.settings, design.factors.scheduler)
     wanted = {State.MISSING, State.DAMAGED} | ({State.FAILED} if retry_failed else set())
     pending = [task for task in everything if states[task.run_id] in wanted]
     _print_what_is_left_out(design.name, states, retry_failed)
@@ -314,7 +313,7 @@ def verify(
 def cache_command(
     clear: Annotated[bool, typer.Option("--clear", help="delete everything that is kept")] = False,
 ) -> None:
-    """Show what is kept on disk between runs: decoded images and activations."""
+    """Show what is kept on disk between runs: decoded images, activations, first epochs."""
     if clear:
         console.print(f"Deleted {cache.clear() / 1e9:.2f} GB from {paths.CACHE}.")
         return

@@ -1,18 +1,21 @@
 """A run that was interrupted ends as if it had not been."""
 
-import json
+import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from test_run import SMALL, finish
 from torch import nn
 
 from effnet_core import paths, run
 from effnet_core.study import records
+from effnet_core.study.design import SCHEDULERS
 from effnet_core.study.provenance import Clock
 from effnet_core.study.records import Epoch
+from effnet_core.training import checkpoints
 from effnet_core.training.checkpoints import Checkpoint, TrainingState
 from effnet_core.training.schedules import Schedule
 
@@ -20,6 +23,9 @@ from effnet_core.training.schedules import Schedule
 # several channels, which lie in memory in another order than their indices say.
 RICH = SMALL | {"head": "mlp", "drop_path": 0.2, "dropout": 0.4, "epochs": 3, "max_images": 50}
 CASES = [{"freeze": 0, "scheduler": "plateau"}, {"freeze": 5, "scheduler": "cosine"}]
+
+
+pytestmark = pytest.mark.usefixtures("every_epoch_saved")
 
 
 class KilledError(Exception):
@@ -52,15 +58,15 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
     assert epochs == 3
     weights = paths.winner(whole.settings.study).read_bytes()
     recorded = records.record_path(whole.settings.study, whole.run_id)
+    saved(1, whole.settings).unlink()
     for after in (1, 2, 3):
         recorded.unlink()
         interrupted(monkeypatch, after, **case)
-        place = paths.checkpoint(whole.settings.study, whole.run_id)
-        spent = json.loads(safe_open(place, "pt").metadata()["content"])["spent"]
+        spent = torch.load(io.BytesIO(saved(after, whole.settings).read_bytes()[32:]))["spent"]
         capsys.readouterr()
         resumed = finish(**RICH | case)
         told = capsys.readouterr().out
-        assert f"Resumed after epoch {after}, from a checkpoint" in told
+        assert f"Resumed after epoch {after}, from" in told
         assert told.count("validation") == epochs - after
         assert resumed.model_copy(update={"made": whole.made}) == whole
         assert records.load(recorded) == resumed
@@ -70,15 +76,78 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         sittings = (resumed.made.seconds, resumed.made.cpu_seconds)
         for times, earlier in zip(sittings, spent, strict=True):
             assert times["total"] >= times["train"] >= round(earlier, 2) > 0
+        saved(1, whole.settings).unlink()
+
+
+def saved(epoch: int, settings) -> Path:
+    """Where the state after an epoch is."""
+    if epoch == 1:
+        return paths.first_epoch(settings.study, settings.freeze, settings.head, settings.seed)
+    return paths.checkpoint(settings.study, settings.run_id)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("freeze", "schedulers"), [(0, SCHEDULERS[::-1]), (5, SCHEDULERS)])
+def test_the_schedules_share_their_first_epoch(
+    own_folders, monkeypatch, capsys, freeze, schedulers
+):
+    """Each record is that of the run alone, whichever is first, killed or without a cache."""
+    alone = {}
+    for scheduler in SCHEDULERS:
+        settings = run.begin(RICH | {"freeze": freeze, "scheduler": scheduler}).settings
+        alone[scheduler], _ = run.repeat(settings)
+    assert alone["plateau"].outcome != alone["cosine"].outcome
+    first, second = schedulers
+    shared = saved(1, settings)
+    for killed_after in (None, 1, 2):
+        if killed_after:
+            interrupted(monkeypatch, killed_after, freeze=freeze, scheduler=first)
+            assert shared.is_file()
+        else:
+            assert_same(finish(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
+        spent = torch.load(io.BytesIO(shared.read_bytes()[32:]))["spent"]
+        capsys.readouterr()
+        found = finish(**RICH | {"freeze": freeze, "scheduler": second, "cache_gb": 0.0})
+        told = capsys.readouterr().out
+        assert "Resumed after epoch 1, from the first epoch of all schedules" in told
+        assert told.count("validation") == len(found.outcome.history) - 1
+        assert_same(found, alone[second])
+        assert found.made.seconds["train"] >= round(spent[0], 2) > 0
+        assert found.made.cpu_seconds["train"] >= round(spent[1], 2) > 0
+        if killed_after:
+            assert_same(finish(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
+        assert not list(paths.CACHE.rglob("*.pt"))  # both are recorded: nobody needs it
+        shutil.rmtree(paths.RESULTS)
+
+
+def assert_same(found, expected) -> None:
+    """In all but where and when, and the disk that it might use."""
+    aside = {"made": expected.made, "settings": expected.settings}
+    assert found.model_copy(update=aside) == expected
+
+
+def test_another_study_shares_nothing(own_folders, capsys):
+    finish(freeze=6, epochs=1)
+    finish(freeze=6, epochs=1, scheduler="cosine", learning_rate=1e-3)
+    finish(freeze=6, epochs=1, scheduler="cosine", seed=1)
+    finish(freeze=6, epochs=1, scheduler="cosine", head="mlp")
+    finish(freeze=5, epochs=1, scheduler="cosine")
+    assert "Resumed" not in capsys.readouterr().out
+
+
+def test_no_checkpoint_where_training_again_is_as_fast(own_folders, monkeypatch):
+    monkeypatch.setattr(checkpoints, "WORTH_SAVING", 3600.0)
+    interrupted(monkeypatch, 3, freeze=6)
+    assert [path.parent.parent.name for path in paths.CACHE.rglob("*.pt")] == ["epochs"]
 
 
 def test_a_repeated_run_neither_takes_up_nor_leaves_a_checkpoint(own_folders, monkeypatch, capsys):
     interrupted(monkeypatch, 1, freeze=6)
-    before = {path: path.read_bytes() for path in own_folders.rglob("*.safetensors")}
+    before = {path: path.read_bytes() for path in own_folders.rglob("*.pt")}
     settings = run.begin(RICH | {"freeze": 6}).settings
     repeated, _ = run.repeat(settings)
     assert "Resumed" not in capsys.readouterr().out
-    assert {path: path.read_bytes() for path in own_folders.rglob("*.safetensors")} == before
+    assert {path: path.read_bytes() for path in own_folders.rglob("*.pt")} == before
     assert not list(own_folders.glob("results/**/*.json"))
     assert finish(**RICH | {"freeze": 6}).outcome == repeated.outcome
 
@@ -101,7 +170,7 @@ def small_state(make_settings, make_metrics):
 def checkpoint(tmp_path):
     clock = Clock()
     with clock.phase("train"):
-        yield Checkpoint(tmp_path / "run.safetensors", {"seed": 0, "code": "abc"}, clock)
+        yield Checkpoint(tmp_path / "run.pt", {"seed": 0, "code": "abc"}, clock)
 
 
 def new_state(make_settings) -> TrainingState:
@@ -112,7 +181,7 @@ def new_state(make_settings) -> TrainingState:
 
 
 def content(state: TrainingState) -> str:
-    return repr((sorted(state.tensors().items(), key=lambda item: item[0]), state.numbers()))
+    return repr((state.content(), state.optimizer.param_groups[0]["lr"]))
 
 
 def test_a_state_comes_back_as_it_was(small_state, checkpoint, make_settings, capsys):
@@ -144,7 +213,7 @@ def test_every_damage_is_told_and_nothing_of_it_is_used(
     for damaged in damages:
         checkpoint.path.write_bytes(damaged)
         checkpoint.resume(fresh)
-        assert "run.safetensors is not used, training starts anew" in capsys.readouterr().out
+        assert "run.pt is not used, training starts anew" in capsys.readouterr().out
         assert content(fresh) == before
 
 

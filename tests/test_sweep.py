@@ -2,10 +2,12 @@
 
 import json
 import os
+from itertools import pairwise
 
+import pytest
 from filelock import FileLock
 
-from effnet_core.study.design import load_study
+from effnet_core.study.design import load_study, run_id
 from effnet_report.sweep import sweep
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
@@ -89,3 +91,16 @@ def test_time_left_counts_what_a_run_trains():
     least = sweep.relative_time(tasks["25-freeze6-none-plateau-seed0"])
     assert (whole, least) == (7, 1)
     assert least < sweep.relative_time(tasks["classical-seed0"]) < whole
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 6])
+def test_order_of_a_sweep(jobs):
+    tasks = sweep.tasks(load_study("quick"), "quick")
+    order = sweep.in_order(tasks, jobs)
+    assert sorted(task.run_id for task in order) == sorted(task.run_id for task in tasks)
+    times = [sweep.relative_time(task) for task in order]
+    assert all(later <= first + (jobs + 1) // 2 for first, later in pairwise(times))
+    place = {task.run_id: index for index, task in enumerate(order)}
+    for freeze in range(3):  # so many others begin between two that share their first epoch
+        plateau = place[run_id(freeze, "mlp", "plateau", 0)]
+        assert place[run_id(freeze, "mlp", "cosine", 0)] == plateau + jobs

@@ -7,7 +7,8 @@ carries a checksum of itself and of its predictions, and nothing ever edits it.
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -121,7 +122,9 @@ class Made(Strict):
     finished: str
     seconds: dict[str, float] = Field(description="wall time by phase, and `total`; all sittings")
     cpu_seconds: dict[str, float] = Field(
-        default={}, description="processor time likewise: whatever else the machine did"
+        default={},
+        description="processor time likewise: whatever else the machine did; an epoch that runs "
+        "share counts in each",
     )
     peak_memory_mb: float = Field(description="largest resident size of the process")
     commit: str = Field(description="git commit, with + when the tree had changes")
@@ -310,6 +313,22 @@ def checksum(content: dict[str, Any]) -> str:
     """sha256 over the record's content in canonical JSON, the checksum itself aside."""
     rest = {name: value for name, value in content.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def drop_checkpoints(settings: Settings, schedulers: Sequence[str]) -> None:
+    """Delete what a recorded run went on from, and its first epoch when nobody waits for it.
+
+    Args:
+        schedulers: of the runs that share the first epoch.
+    """
+    study = settings.study
+    unneeded = [paths.checkpoint(study, settings.run_id)]
+    sharing = [settings.model_copy(update={"scheduler": name}) for name in schedulers]
+    if all(record_path(study, one.run_id).is_file() for one in sharing):
+        unneeded.append(paths.first_epoch(study, settings.freeze, settings.head, settings.seed))
+    for path in unneeded:
+        with suppress(OSError):
+            path.unlink()
 
 
 def load(path: Path) -> AnyRecord:

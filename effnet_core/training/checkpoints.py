@@ -1,32 +1,31 @@
-"""What a run that was killed goes on from: everything its next epoch depends on, one file.
+"""What training goes on from: everything that its next epoch depends on, in one file.
 
-Tensors are stored as safetensors, everything else as JSON in the same file's header, so that
-one rename replaces all of it. Nothing in the file is code, and nothing in it is believed
-before its checksum and its origin are found right.
+PyTorch's own file behind a checksum. It is read with `weights_only`, so nothing in it is code,
+and nothing in it is believed before its checksum and its origin are found right.
 """
 
-import json
+import hashlib
+import io
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from effnet_core import files
 from effnet_core.errors import InputError
-from effnet_core.model.backbones import weights_hash
 from effnet_core.study.design import Settings
 from effnet_core.study.provenance import Clock
-from effnet_core.study.records import Epoch, checksum
+from effnet_core.study.records import Epoch
 from effnet_core.training.schedules import Schedule
 
-Tensors = dict[str, torch.Tensor]
+# A kill loses so many seconds of training and an epoch at most; writing more often costs more.
+WORTH_SAVING = 10.0
 
 
 @dataclass
@@ -44,7 +43,7 @@ class TrainingState:
     schedule: Schedule
     order: np.random.Generator
     history: list[Epoch] = field(default_factory=list)
-    best_weights: Tensors = field(default_factory=dict)
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def best(self) -> Epoch:
@@ -58,125 +57,110 @@ class TrainingState:
             done > 0 and done - self.best.epoch >= settings.early_stop_patience
         )
 
-    def tensors(self) -> Tensors:
-        """All tensors by name, the random state of PyTorch included."""
-        momenta = self.optimizer.state_dict()["state"]
+    def content(self) -> dict[str, Any]:
+        """All of it but the schedule, which follows from the history; tensors are not copied."""
         device = next(self.suffix.parameters()).device
-        named = {
+        on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return {
             "suffix": self.suffix.state_dict(),
             "best": self.best_weights,
-            **{f"optimizer.{index}": values for index, values in momenta.items()},
-            "random": {"cpu": torch.get_rng_state()},
-        }
-        if device.type == "cuda":
-            named["random"]["cuda"] = torch.cuda.get_rng_state(device)
-        return {
-            f"{group}/{name}": tensor.contiguous()
-            for group, values in named.items()
-            for name, tensor in values.items()
-        }
-
-    def numbers(self) -> dict[str, Any]:
-        """Everything that is not a tensor, as JSON can hold it."""
-        return {
-            "history": [epoch.model_dump() for epoch in self.history],
-            "schedule": self.schedule.scheduler.state_dict(),
-            "rates": [group["lr"] for group in self.optimizer.param_groups],
+            "optimizer": self.optimizer.state_dict()["state"],
+            "random": (torch.get_rng_state(), on_gpu),
             "order": self.order.bit_generator.state,
+            "history": [epoch.model_dump() for epoch in self.history],
         }
 
-    def restore(self, tensors: Tensors, numbers: Mapping[str, Any]) -> None:
-        """Become the state that `tensors` and `numbers` were taken from."""
-        groups: dict[str, Tensors] = {}
-        for path, tensor in tensors.items():
-            kind, name = path.split("/", 1)
-            groups.setdefault(kind, {})[name] = tensor
-        self.suffix.load_state_dict(groups["suffix"])
-        self.best_weights = groups["best"]
-        (parameters,) = (group["params"] for group in self.optimizer.param_groups)
-        momenta = {
-            index: {name: _laid_out_as(parameter, value) for name, value in moments.items()}
-            for index, parameter in enumerate(parameters)
-            if (moments := groups.get(f"optimizer.{index}"))
-        }
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": momenta})
-        self.schedule.scheduler.load_state_dict(numbers["schedule"])
-        for group, rate in zip(self.optimizer.param_groups, numbers["rates"], strict=True):
-            group["lr"] = rate
-        self.order.bit_generator.state = numbers["order"]
-        self.history = [Epoch.model_validate(epoch) for epoch in numbers["history"]]
-        torch.set_rng_state(groups["random"]["cpu"])
-        if "cuda" in groups["random"]:
-            torch.cuda.set_rng_state(groups["random"]["cuda"])
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Become the state that `content` came from, at the rate that this schedule then sets."""
+        self.suffix.load_state_dict(content["suffix"])
+        self.best_weights = content["best"]
+        self.optimizer.load_state_dict(
+            self.optimizer.state_dict() | {"state": content["optimizer"]}
+        )
+        self.order.bit_generator.state = content["order"]
+        self.history = [Epoch.model_validate(epoch) for epoch in content["history"]]
+        self.schedule.replay([epoch.validation.loss for epoch in self.history])
+        on_cpu, on_gpu = content["random"]
+        torch.set_rng_state(on_cpu)
+        if on_gpu is not None:
+            torch.cuda.set_rng_state(on_gpu)
 
 
-def _laid_out_as(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """`value` in the memory order of its parameter; fused Adam walks both as plain memory."""
-    if value.shape != parameter.shape:  # the number of steps
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-@dataclass(frozen=True)
+@dataclass
 class Checkpoint:
     """The place of one run's checkpoint, and what a checkpoint has to match to be believed.
 
     Attributes:
-        origin: whatever decides the outcome: settings, fingerprints, versions, processor.
-        clock: of the run; the time that earlier sittings trained is added to it.
+        origin: whatever decides the outcome but the schedule, which is in the name of `path`:
+            settings, fingerprints, versions, processor.
+        clock: of the run; the time that was trained before is added to it.
+        first: the state after the first epoch, in which no schedule has acted: runs that differ
+            in nothing else share it. None if there are no such runs.
+        saved: seconds of training that were saved already.
     """
 
     path: Path
     origin: Mapping[str, Any]
     clock: Clock
+    first: Path | None = None
+    saved: float = 0.0
 
     def save(self, state: TrainingState) -> None:
         """Replace the checkpoint. On a full disk training goes on, and this is told."""
-        tensors = state.tensors()
-        content = {
-            "origin": self.origin,
-            "numbers": state.numbers(),
-            "spent": self.clock.spent("train").tolist(),
-            "tensors": weights_hash(tensors),
-        }
-        content["checksum"] = checksum(content)
+        spent = self.clock.spent("train")
+        shared = self.first if len(state.history) == 1 else None
+        if not shared and spent[0] - self.saved < WORTH_SAVING:
+            return
+        path = shared or self.path
+        content = {"origin": self._origin(path), "spent": spent.tolist(), **state.content()}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        data = buffer.getbuffer()
         try:
-            with files.replaced(self.path) as partial:
-                save_file(tensors, partial, {"content": json.dumps(content)})
-        except (InputError, SafetensorError) as error:
+            with files.replaced(path) as partial, partial.open("wb") as file:
+                file.write(hashlib.sha256(data).digest())
+                file.write(data)
+        except InputError as error:
             print(f"No checkpoint of this epoch, training goes on. {error}", flush=True)
+        self.saved = float(spent[0])
 
     def resume(self, state: TrainingState) -> None:
         """Let `state` go on from the checkpoint, if there is one that can be believed."""
-        for leftover in self.path.parent.glob(f".{self.path.name}.*"):  # of a killed process
-            with suppress(OSError):
-                leftover.unlink()
-        if not self.path.is_file():
+        for path in filter(None, (self.path, self.first)):
+            for leftover in path.parent.glob(f".{path.name}.*"):  # of a killed process
+                with suppress(OSError):
+                    leftover.unlink()
+            try:
+                content = self._read(path)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, UnpicklingError) as error:
+                print(f"{path.name} is not used, training starts anew: {error}", flush=True)
+                continue
+            state.restore(content)
+            self.clock.resume("train", np.array(content["spent"]))
+            self.saved = content["spent"][0]
+            whose = "the first epoch of all schedules" if path == self.first else "a checkpoint"
+            print(f"Resumed after epoch {len(state.history)}, from {whose}.", flush=True)
             return
-        try:
-            tensors, content = self._read()
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            print(f"{self.path.name} is not used, training starts anew: {error}", flush=True)
-            return
-        state.restore(tensors, content["numbers"])
-        self.clock.resume("train", np.array(content["spent"]))
-        print(f"Resumed after epoch {len(state.history)}, from a checkpoint.", flush=True)
 
-    def _read(self) -> tuple[Tensors, dict[str, Any]]:
-        """Tensors and the rest.
+    def _origin(self, path: Path) -> dict[str, Any]:
+        return {**self.origin, "name": path.name}
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """What was saved.
 
         Raises:
             ValueError: not as it was written, or written by another run than this one.
-            SafetensorError, OSError, KeyError, TypeError: not a checkpoint at all.
+            OSError, UnpicklingError: not a checkpoint at all.
         """
-        with safe_open(self.path, framework="pt") as file:
-            content = json.loads(file.metadata()["content"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        damaged = content.pop("checksum") != checksum(content)
-        if damaged or content["tensors"] != weights_hash(tensors):
+        with path.open("rb") as file:
+            checksum, data = file.read(hashlib.sha256().digest_size), file.read()
+        if hashlib.sha256(data).digest() != checksum:
             raise ValueError("it is damaged.")
-        now = json.loads(json.dumps(self.origin))
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        now = self._origin(path)
         different = [name for name in now if content["origin"].get(name) != now[name]]
         if different:
             raise ValueError(f"it was made with other {', '.join(different)}.")
-        return tensors, content
+        return content

@@ -1,5 +1,8 @@
 """The two learning-rate schedules of the source, stepped once an epoch."""
 
+import warnings
+from collections.abc import Iterable
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
@@ -24,3 +27,11 @@ class Schedule:
             self.scheduler.step(validation_loss)
         else:
             self.scheduler.step()
+
+    def replay(self, validation_losses: Iterable[float]) -> None:
+        """Get to where epochs with these losses have led, as if they had been trained here."""
+        with warnings.catch_warnings():
+            # It is missing the steps of the optimizer, whose state is restored instead.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for loss in validation_losses:
+                self.step(loss)

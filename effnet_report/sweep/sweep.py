@@ -16,6 +16,7 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
 
 
 def tasks(study: Study, reference: str) -> list[Task]:
-    """The fine-tuning runs, seed by seed, and after each seed its classical comparison."""
+    """The fine-tuning runs and the classical comparison of one seed after the other."""
     found: list[Task] = []
     for seed in study.seeds:
         runs = [settings for settings in study.runs() if settings.seed == seed]
@@ -178,13 +179,28 @@ def relative_time(task: Task) -> int:
     return len(FREEZE) - (task.settings.freeze if trains else len(FREEZE) // 2)
 
 
+def in_order(pending: list[Task], jobs: int) -> list[Task]:
+    """The order to start tasks in, `jobs` of which are executed side by side.
+
+    Seed by seed, the longest first, so that the last ones end together. Runs that differ only
+    in their schedule share their first epoch: so many others stand between them as begin with
+    the first, and the second finds it done.
+    """
+    alike: dict[object, list[Task]] = {}
+    for task in sorted(pending, key=lambda task: (task.settings.seed, -relative_time(task))):
+        run = task.settings
+        alike.setdefault((task.notebook, run.seed, run.freeze, run.head), []).append(task)
+    groups = list(alike.values())
+    rounds = (zip_longest(*groups[i : i + jobs]) for i in range(0, len(groups), jobs))
+    return [task for group in rounds for turn in group for task in turn if task]
+
+
 def execute_all(pending: list[Task], engine: Engine, stop: Stop) -> Iterator[Finished]:
     """Execute tasks, as many side by side as the engine has room for; yields each as it ends.
 
     A thread a task: it waits for what the engine does elsewhere.
     """
-    # Costly runs come first in a study (nothing frozen), so the last ones end together.
-    waiting = deque(pending)
+    waiting = deque(in_order(pending, engine.places()))
     running: set[Future[Finished]] = set()
     with ThreadPoolExecutor(len(pending) or 1) as pool:
         while running or (waiting and not stop.soon):

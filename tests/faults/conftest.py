@@ -74,7 +74,7 @@ class Trainer:
 
 
 @pytest.fixture
-def trainer(own_folders) -> Trainer:
+def trainer(own_folders, every_epoch_saved) -> Trainer:
     return Trainer(own_folders)
 
 

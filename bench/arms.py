@@ -46,7 +46,7 @@ def runs(which: str, seed: str) -> list[Settings]:
 
 def ours(which: str, seed: str) -> Found:
     """A sweep of our own, caches filled on the way."""
-    from effnet_report.cli import PRELOAD  # noqa: PLC0415  an arm imports what it measures
+    from effnet_report.jupyter import warm  # noqa: PLC0415  an arm imports what it measures
     from effnet_report.sweep import sweep  # noqa: PLC0415
     from effnet_report.sweep.engines import Here  # noqa: PLC0415
 
@@ -54,7 +54,7 @@ def ours(which: str, seed: str) -> Found:
     wanted = {settings.run_id for settings in runs(which, seed)}
     tasks = [task for task in sweep.tasks(study, STUDY) if task.run_id in wanted]
     start = time.perf_counter()
-    engine = Here(sweep.automatic_jobs(study), PRELOAD)
+    engine = Here(sweep.automatic_jobs(study), warm.NOTEBOOKS)
     ended = list(sweep.execute_all(tasks, engine, sweep.Stop()))
     seconds = time.perf_counter() - start
     done = {end.task.run_id: end.record for end in ended}

@@ -18,6 +18,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import load_study, study_path
 from effnet_report.evidence import loader
+from effnet_report.jupyter import warm
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, Task
@@ -33,8 +34,6 @@ app = typer.Typer(
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
-# What the notebooks import: their kernels start with it.
-PRELOAD = ("effnet_core.run", "effnet_report.pages.run_page")
 MARKS = {
     State.DONE: "[green]done[/]",
     State.RUNNING: "[cyan]running[/]",
@@ -95,7 +94,7 @@ def sweep_command(
         workers = min(jobs or sweep.automatic_jobs(design), len(pending))
         console.print(f"{len(pending)} of {len(everything)} runs to do, {workers} side by side.")
         with sweep.ctrl_c(console.print) as stop:
-            failures = _run(pending, Here(workers, PRELOAD), stop)
+            failures = _run(pending, Here(workers, warm.NOTEBOOKS), stop)
         if stop.soon:
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)

@@ -22,6 +22,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, read_settings
 from effnet_core.study.records import check_place, classical_id
+from effnet_report.jupyter import warm
 
 # What papermill registers under our name: its own engine, unchanged.
 ENGINE = NBClientEngine
@@ -79,7 +80,10 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             output_path = str(place)
         # One line an epoch as it happens, which says more than a bar of cells.
         options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
-        options["config"] = Config({"KernelManager": {"transport_encryption": "auto"}})
+        options["config"] = Config(
+            {"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": warm.AT_ONCE}
+        )
+        warm.start_with(*warm.NOTEBOOKS)  # imports while papermill prepares the notebook
         try:
             result = execute_notebook(
                 input_path=input_path, output_path=output_path, parameters=parameters, **options

@@ -6,6 +6,7 @@ which imports once and computes nothing, so a forked kernel is like a fresh one;
 kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
+import asyncio
 import functools
 import gc
 import logging
@@ -19,15 +20,21 @@ from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize, get_temp_dir
 from pathlib import Path
+from queue import Empty
 from threading import Thread
 from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "effnet-warm"
+# What the notebooks import: their kernels start with it.
+NOTEBOOKS = ("effnet_core.run", "effnet_report.pages.run_page")
+# A notebook that has ended has left its record: its kernel needs no time to tidy up.
+AT_ONCE = {"shutdown_kernel": "immediate"}
 # The running kernels of this process, and how others ended that ended badly, by connection file.
 KERNELS: dict[str, BaseProcess] = {}
 STATUS: dict[str, int] = {}
@@ -91,6 +98,7 @@ class WarmProvisioner(LocalProvisioner):
         manager: Any = self.parent
         manager.transport = "ipc"
         manager.ip = f"{get_temp_dir()}/{self.kernel_id[:8]}"  # a socket's path is short
+        manager.client_class = f"{__name__}.{WarmClient.__name__}"
         return await super().pre_launch(**options)
 
     async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
@@ -126,6 +134,28 @@ class WarmProvisioner(LocalProvisioner):
         process.close()
 
 
+class WarmClient(AsyncKernelClient):
+    """Talks to a kernel from the moment that it answers."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait for an answer, and for what is published about it: then both ways are open.
+
+        Jupyter's own listens for a fifth of a second more, to what no new kernel says.
+
+        Raises:
+            RuntimeError: the kernel died before it answered.
+            TimeoutError: it did not answer in so many seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while await self.is_alive():
+                self.kernel_info()
+                with suppress(Empty):
+                    await self.get_shell_msg(timeout=1)
+                    await self.get_iopub_msg(timeout=0.2)
+                    return
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+
 class _Process:
     """A multiprocessing process in the words of `subprocess.Popen`, which Jupyter speaks."""
 
@@ -150,6 +180,7 @@ class _Process:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+        self._process.join()  # at once; asked whether it is alive, Jupyter would ask again later
 
 
 class OrphanedError(Exception):

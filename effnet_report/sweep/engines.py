@@ -91,7 +91,12 @@ def _execute_notebook(task: Task, output: Path) -> str:
                 output,
                 task.parameters(),
                 progress_bar=False,
-                config=Config({"KernelManager": {"connection_file": connection}}),
+                config=Config(
+                    {
+                        "KernelManager": {"connection_file": connection},
+                        "NotebookClient": warm.AT_ONCE,
+                    }
+                ),
             )
         except PapermillExecutionError as error:
             known = error.ename == InputError.__name__

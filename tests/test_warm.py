@@ -1,11 +1,14 @@
 import asyncio
 import stat
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from jupyter_client import KernelManager
 
-from effnet_report.jupyter.warm import WarmProvisioner
+from effnet_report.jupyter.warm import WarmClient, WarmProvisioner
 
 
 @pytest.fixture
@@ -32,3 +35,35 @@ def test_no_two_kernels_can_choose_the_same_sockets(prepare):
 def test_nobody_else_can_reach_the_sockets(prepare):
     folder = Path(prepare("only").ip).parent
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IRWXU
+
+
+def test_a_kernel_that_died_before_it_answered_is_told(monkeypatch):
+    async def dead(_):
+        return False
+
+    monkeypatch.setattr(WarmClient, "is_alive", dead)
+    with pytest.raises(RuntimeError, match="died before"):
+        asyncio.run(WarmClient().wait_for_ready(timeout=5))
+
+
+def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
+    """In a process of its own: what starts kernels warm stays for a process's life."""
+    script = """
+        import nbformat, psutil
+        from nbclient import NotebookClient
+        from effnet_report.jupyter import warm
+
+        if __name__ == "__main__":
+            warm.start_with()
+            for _ in range(3):
+                code = "import os; print({}, os.getpid())"
+                cells = [nbformat.v4.new_code_cell(code.format(n)) for n in range(2)]
+                client = NotebookClient(nbformat.v4.new_notebook(cells=cells), **warm.AT_ONCE)
+                client.execute()
+                (first, process), (second, _) = (cell.outputs[0].text.split() for cell in cells)
+                print(first, second, psutil.pid_exists(int(process)))
+        """
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert found.stdout.splitlines() == ["0 1 False"] * 3, found.stderr

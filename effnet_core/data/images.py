@@ -1,5 +1,7 @@
 """Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +77,13 @@ def _fill(
     with (
         cache.new_array(path, np.uint8, shape) as images,
         cache.new_array(cache.checksums_path(path), np.uint32, shape[:1]) as checksums,
+        ThreadPoolExecutor() as pool,
     ):
-        for index, image in enumerate(dataset.images):
-            images[index] = decode(image, shape[1], resize, background)
-            checksums[index] = cache.checksum(images[index])
+        # Pillow lets other threads compute meanwhile; no run can begin before this is done.
+        how = (repeat(shape[1]), repeat(resize), repeat(background))
+        for index, image in enumerate(pool.map(decode, dataset.images, *how)):
+            images[index] = image
+            checksums[index] = cache.checksum(image)
 
 
 def decode(

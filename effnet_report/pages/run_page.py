@@ -80,7 +80,9 @@ def stage_table(stages: Sequence[Stage], freeze: int, trainable: int, total: int
 def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
     """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
     epochs = [epoch.epoch for epoch in history]
-    figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
+    # Margins by hand: to find them, matplotlib would draw everything twice.
+    figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(9, 2.8))
+    figure.subplots_adjust(left=0.05, right=0.985, top=0.86, bottom=0.17, wspace=0.22)
     loss.plot(epochs, [e.train_loss for e in history], "o-", color=GREY, label="training")
     loss.plot(epochs, [e.validation.loss for e in history], "s-", color=BLUE, label="validation")
     loss.legend(frameon=False)

@@ -38,8 +38,8 @@ verify: $(ENVIRONMENT) ## repeat two short and one long published run here, and 
 	$(BIN)/effnet verify published/quick --run 25-freeze6-none-plateau-seed0 \
 		--run 28-freeze6-mlp-cosine-seed0 --run 01-freeze0-none-plateau-seed0
 
-bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped
-	$(BIN)/python -m bench
+bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped; only=expert: some
+	$(BIN)/python -m bench --only "$(only)"
 
 test: lint ## check the style and run all tests
 	$(BIN)/pytest

@@ -1,9 +1,10 @@
 """Let all arms take turns, several times over, and keep what each found.
 
-What was measured already, with this code and machine, is not measured again: the benchmark
-takes long, and goes on where it was interrupted.
+What was measured already on this machine, and has not changed since, is not measured again: the
+benchmark takes long, and goes on where it was interrupted.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -25,11 +26,15 @@ from effnet_core.study.provenance import commit, hardware, versions
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
 ARMS = [
+    "complete",
+    "expert",
+    *(f"elpv {n} {form}" for n in FREEZE for form in ("ours", "expert")),
     "ours all",
     "peer plain all",
     "ours slice",
     *(f"peer {name} slice" for name in PEERS),
     *(f"depth {n}" for n in FREEZE),
+    *(f"limit {n}" for n in FREEZE),
     *(f"step {which} {form}" for which in STEPS for form in ("ours", "plain")),
     *(f"step {which} threads" for which in STEPS if which.startswith("lite0")),
     "profile",
@@ -39,15 +44,23 @@ ARMS = [
     "typed",
     "book",
 ]
-MEASURED = (
-    "bench/",
-    "book/",
-    "effnet_core/",
-    "effnet_report/",
-    "notebooks/",
-    "studies/",
-    "_config",
-)
+# What an arm measures: when a file of it changes, what was found before counts no more.
+SWEEP = ("effnet_core", "effnet_report", "notebooks", "studies")
+PEER = ("effnet_core", "bench/peers.py", "bench/peer.ipynb", "studies")
+EXPERT = ("effnet_core", "bench/expert.py", "studies")
+STEP = ("effnet_core/model", "effnet_core/study/design.py", "bench/steps.py", "studies")
+MEASURES = {
+    "complete": SWEEP,
+    "ours": SWEEP,
+    "typed": SWEEP,
+    "book": ("effnet_core", "effnet_report", "bench", "book", "_config.yml", "results/published"),
+    "peer": PEER,
+    "expert": EXPERT,
+    "elpv": EXPERT,
+    "depth": ("effnet_core", "studies"),
+    "growth": ("effnet_core", "studies"),
+    **dict.fromkeys(("step", "limit", "profile", "shares", "evaluation"), STEP),
+}
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)
 
@@ -57,7 +70,7 @@ def main(
     only: Annotated[str, typer.Option(help="Arms whose name starts so.")] = "",
 ) -> None:
     """Measure speed and memory against the way people do it, into results/bench.json."""
-    origin = {"code": measured_code(), "versions": versions(), "machine": hardware()}
+    origin = {"versions": versions(), "machine": hardware()}
     measured = _measured(origin)
     todo = [
         (turn, arm)
@@ -68,8 +81,9 @@ def main(
     console.print(f"{len(todo)} measurements to do, {len(measured)} are there.")
     for place, (turn, arm) in enumerate(todo, start=1):
         start = time.perf_counter()
+        of = fingerprint(arm)
         found = measure(arm, turn)
-        measured.append({"turn": turn, "arm": arm, "commit": commit(), "found": found})
+        measured.append({"turn": turn, "arm": arm, "of": of, "commit": commit(), "found": found})
         report = origin | summary(measured) | {"measurements": measured}
         files.write(paths.bench(), (json.dumps(report, indent=1) + "\n").encode())
         seconds = time.perf_counter() - start
@@ -77,30 +91,36 @@ def main(
     console.print(f"Written: {paths.bench().relative_to(paths.ROOT)}")
 
 
-def measured_code() -> str:
-    """sha256 over names and contents of all that the arms run: sweep, hooks and book included."""
-    digest = hashlib.sha256()
-    for name in tracked():
-        path = paths.ROOT / name
-        if name.startswith(MEASURED) and path.is_file() and not name.startswith(LEFT_OUT):
-            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def tracked() -> list[str]:
-    """The files in git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, text=True, check=True
-    )
-    return sorted(filter(None, listed.stdout.split("\0")))
-
-
 def _measured(origin: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is there of the same code, versions and machine."""
+    """What is there of the same versions and machine, of what has not changed since."""
     if not paths.bench().is_file():
         return []
     before = json.loads(paths.bench().read_text())
-    return before["measurements"] if origin.items() <= before.items() else []
+    if not origin.items() <= before.items():
+        return []
+    return [one for one in before["measurements"] if one.get("of") == fingerprint(one["arm"])]
+
+
+def fingerprint(arm: str) -> str:
+    """sha256 over everything in git that an arm measures, and over how it does so."""
+    places = (*MEASURES[arm.split(maxsplit=1)[0]], "bench/arms.py")
+    digest = hashlib.sha256()
+    for name in _in_git(*places):
+        digest.update(f"{name}\0".encode() + (paths.ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _in_git(*places: str) -> list[str]:
+    """Files in git that are there, by name from the top, sorted; all if no places are given."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *places],
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for name in sorted(listed.stdout.split("\0")) if (paths.ROOT / name).is_file()]
 
 
 def measure(arm: str, turn: int) -> dict[str, Any]:
@@ -124,11 +144,11 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
 
 def copy_repository(folder: Path, *, published: bool) -> None:
     """Everything that is in git, as it is now; records and run pages only where asked for."""
-    for name in tracked():
-        source, target = paths.ROOT / name, folder / name
-        if source.is_file() and (published or not name.startswith(LEFT_OUT)):
+    for name in _in_git():
+        target = folder / name
+        if published or not name.startswith(LEFT_OUT):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
+            shutil.copy2(paths.ROOT / name, target)
 
 
 if __name__ == "__main__":

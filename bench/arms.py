@@ -19,8 +19,10 @@ from pathlib import Path
 from statistics import fmean, median
 from urllib.parse import unquote
 
-from bench.steps import evaluation, profile, shares, step
-from bench.summary import STUDY, Found
+import yaml
+
+from bench.steps import evaluation, limit, profile, shares, step
+from bench.summary import LARGE, STUDY, Found
 from effnet_core import paths
 from effnet_core.study.design import (
     SCHEDULERS,
@@ -31,6 +33,9 @@ from effnet_core.study.design import (
     run_id,
 )
 from effnet_core.study.records import Record
+
+# Epochs of a run on all images: the first computes what the others read.
+LARGE_EPOCHS = 4
 
 
 def reseeded(seed: str) -> Study:
@@ -83,6 +88,64 @@ def peer(name: str, which: str, seed: str) -> Found:
         seconds[settings.run_id] = time.perf_counter() - start
         accuracy[settings.run_id] = float(result.read_text())
     return {"seconds": sum(seconds.values()), "runs": seconds, "accuracy": accuracy}
+
+
+def complete(seed: str) -> Found:
+    """`effnet sweep` of the whole study, all epochs trained: notebooks, records, classical models.
+
+    Everything counts from the command on, as somebody waits for it.
+    """
+    from effnet_core.study import records  # noqa: PLC0415  an arm imports what it measures
+
+    study = _whole_epochs(STUDY, int(seed))
+    seconds, _ = _timed(Path(sys.executable).with_name("effnet"), "sweep", str(study))
+    found, _ = records.load_study_records(study.stem)
+    tuned = {r.run_id: r.outcome.test.accuracy for r in found if r.kind == "fine-tuned"}
+    return {"seconds": seconds, "accuracy": tuned}
+
+
+def expert(seed: str) -> Found:
+    """The same trainings in the script of somebody who knows the machine, from its start on."""
+    study = _whole_epochs(STUDY, int(seed))
+    seconds, printed = _timed(sys.executable, "-m", "bench.expert", str(study))
+    return {"seconds": seconds, "accuracy": json.loads(printed.splitlines()[-1])}
+
+
+def elpv(freeze: str, form: str) -> Found:
+    """Training and evaluation of one configuration on all images, alone, caches empty.
+
+    Args:
+        freeze: number of frozen stages.
+        form: `ours` or `expert`; both train the same number of epochs.
+    """
+    from bench.expert import train_one  # noqa: PLC0415  an arm imports what it measures
+
+    epochs = {"epochs": LARGE_EPOCHS, "early_stop_patience": LARGE_EPOCHS}
+    settings = read_settings({"study": LARGE, "freeze": int(freeze)} | epochs)
+    train = train_one if form == "expert" else _train_seconds
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        return {"seconds": fresh.submit(train, settings).result()}
+
+
+def _train_seconds(settings: Settings) -> float:
+    return _seconds(_train(settings))
+
+
+def _timed(*command: str | Path) -> tuple[float, str]:
+    """Wall seconds that a command takes, and what it prints."""
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return time.perf_counter() - start, done.stdout
+
+
+def _whole_epochs(study: str, seed: int) -> Path:
+    """A study of one seed in which no training stops early, as a file of the working folder."""
+    content = yaml.safe_load((paths.STUDIES / f"{study}.yml").read_text(encoding="utf-8"))
+    content["seeds"] = [seed]
+    content["protocol"]["early_stop_patience"] = content["protocol"]["epochs"]
+    place = Path("whole.yml").resolve()
+    place.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return place
 
 
 def depth(freeze: str) -> Found:
@@ -213,7 +276,10 @@ def _weight(page: Path) -> float:
 
 ARMS: dict[str, Callable[..., Found]] = {
     arm.__name__: arm
-    for arm in (ours, peer, depth, step, profile, shares, evaluation, growth, typed, book)
+    for arm in (
+        *(complete, expert, elpv, ours, peer, depth),
+        *(step, limit, profile, shares, evaluation, growth, typed, book),
+    )
 }
 
 

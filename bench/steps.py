@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Barrier
 from statistics import fmean, median
 from typing import Any
 
-from bench.summary import STUDY, Found
+from bench.summary import LARGE, STUDY, Found
 from effnet_core import processor
 from effnet_core.study.design import FREEZE, load_study
 
@@ -125,6 +125,38 @@ def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[],
         adam.step()
 
     return model, train
+
+
+def limit(freeze: str) -> Found:
+    """A step of the large study beside what the machine allows, seconds, on one thread.
+
+    `arithmetic` is the time of its floating-point operations at the speed of a large matrix
+    product; `memory` the time to move, at the speed of copying, what has to be moved: each kept
+    activation is written and read once, and of each weight that trains eight numbers are read or
+    written: itself twice forward and backward, its gradient and both of Adam's moments. What
+    leaves the frozen stages is kept.
+    """
+    import torch  # noqa: PLC0415
+
+    from effnet_core.model.cost import step_cost  # noqa: PLC0415
+    from effnet_core.model.freezing import count  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    protocol = load_study(LARGE).protocol
+    work = Step(protocol.backbone, protocol.image_size, int(freeze), True, 1, 0, 0.0)
+    model, train = _training_step(work, kept=work.freeze > 0)
+    cost = step_cost(model, work.image_size, 4)
+    weights = 4 * count(list(model.parameters())) + 3 * 4 * cost.trainable
+    moved = 2 * (cost.memory - weights) + 8 * 4 * cost.trainable
+    square, long = torch.randn(2048, 2048), torch.randn(2**26)
+    copy = torch.empty_like(long)
+    product = _time(lambda: torch.mm(square, square), 5, 2.0) / (2 * 2048**3)
+    copying = _time(lambda: copy.copy_(long), 5, 1.0) / (2 * long.nbytes)
+    return {
+        "measured": _time(train, 20, 5.0),
+        "arithmetic": 3 * cost.suffix_flop * product,
+        "memory": moved * copying,
+    }
 
 
 def profile() -> Found:

@@ -9,11 +9,12 @@ from effnet_core.study.design import FREEZE
 Found = dict[str, Any]
 Turn = dict[str, Found]  # what each arm found
 STUDY = "quick"  # whose trainings are timed
+LARGE = "elpv"  # whose images are many enough that only training counts
 PEERS = ("channels_last", "torchcache", "lightning")
 STEPS = [*(f"lite0 {n}" for n in (0, 5)), *(f"v2l {n}" for n in (0, 3, 6))]
 IMAGES = (320, 640, 1280)
 # Arms that train whole studies. Their seed is the turn, so that accuracies are no single draw.
-SEEDED = ("ours", "peer")
+SEEDED = ("complete", "expert", "ours", "peer")
 SMALL = 0.03  # an operator's share of a step
 
 
@@ -32,6 +33,8 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
     return {
         "turns": len(turns),
         "sweep": _sweep(turns),
+        **_against_expert(turns),
+        **_limits(turns),
         "prefix": {str(n): _depth(turns, n) for n in FREEZE},
         "step": _steps(turns),
         "profile": _profile(turns),
@@ -73,6 +76,12 @@ def _sweep(turns: list[Turn]) -> Found:
     """The design: our time over that of the plain loop, and of each peer on some of its runs."""
     ours, plain = "ours all", "peer plain all"
     found = _median(turns, "ratio", lambda t: t[ours]["seconds"] / t[plain]["seconds"])
+    found |= _median(
+        turns, "expert_ratio", lambda t: t["complete"]["seconds"] / t["expert"]["seconds"]
+    )
+    for name in ("complete", "expert"):
+        found |= _median(turns, f"{name}_seconds", lambda t, name=name: t[name]["seconds"])
+    found |= _median(turns, "expert_lead", lambda t: _lead(t["complete"], t["expert"]))
     for name, arm in (("ours", ours), ("plain", plain)):
         found |= _median(turns, f"{name}_seconds", lambda t, arm=arm: t[arm]["seconds"])
         found |= _median(
@@ -92,6 +101,35 @@ def _sweep(turns: list[Turn]) -> Found:
             lambda t, arm=arm: _lead(t["ours slice"], t[arm]),
         )
     return found
+
+
+def _against_expert(turns: list[Turn]) -> Found:
+    """One run a depth on many images: our time over the expert's, by depth and of all depths."""
+    each = {
+        str(n): _median(turns, "ratio", lambda t, n=n: _elpv(t, n, "ours") / _elpv(t, n, "expert"))
+        for n in FREEZE
+    }
+    whole = _median(
+        turns,
+        "expert_ratio",
+        lambda t: (
+            sum(_elpv(t, n, "ours") for n in FREEZE) / sum(_elpv(t, n, "expert") for n in FREEZE)
+        ),
+    )
+    depths = {depth: found for depth, found in each.items() if found}
+    return {LARGE: whole | {"depths": depths}} if depths else {}
+
+
+def _elpv(turn: Turn, freeze: int, form: str) -> float:
+    return turn[f"elpv {freeze} {form}"]["seconds"]
+
+
+def _limits(turns: list[Turn]) -> Found:
+    """By depth: a step, and what arithmetic and memory alone would take, seconds."""
+    keys = ("measured", "arithmetic", "memory")
+    found = {str(n): _medians(turns, f"limit {n}", keys) for n in FREEZE}
+    found = {depth: one for depth, one in found.items() if one}
+    return {"limits": found} if found else {}
 
 
 def _lead(ours: Found, theirs: Found) -> float:

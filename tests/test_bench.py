@@ -2,19 +2,23 @@
 
 import inspect
 import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from factories import use_folders
 
-import bench.__main__ as command
-from bench import arms, peers, speed, targets
+from bench import __main__ as bench_main
+from bench import arms, expert, peers, speed, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
-from effnet_core import paths
-from effnet_core.study.design import read_settings
+from effnet_core import paths, run
+from effnet_core.study.design import load_study, read_settings
 
 FOUND = {
+    "complete": {"seconds": 90.0, "accuracy": {"a": 80.0, "b": 82.0}},
+    "expert": {"seconds": 100.0, "accuracy": {"a": 80.0, "b": 80.0}},
+    "limit": {"measured": 0.1, "arithmetic": 0.04, "memory": 0.02},
     "ours": {"seconds": 100.0, "fixed_seconds": 3.0, "accuracy": {"a": 80.0, "b": 82.0}},
     "peer": {"seconds": 400.0, "accuracy": {"a": 79.0, "b": 81.0}},
     "depth": {
@@ -47,9 +51,12 @@ def measurements(turns: int = 3) -> Iterator[dict]:
     """As the benchmark leaves them; each turn of the machine is slower than the one before."""
     for turn in range(turns):
         for arm in ARMS:
-            found = dict(FOUND[arm.split()[0]])
+            found = dict(FOUND.get(arm.split()[0], {}))
             if arm.startswith(SEEDED):
                 found["seconds"] *= 1 + turn
+            if arm.startswith("elpv"):
+                depth, form = int(arm.split()[1]), arm.split()[2]
+                found = {"seconds": {"ours": 6.0 + depth / 2, "expert": 10.0}[form]}
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
             yield {"turn": turn, "arm": arm, "commit": "abc", "found": found}
@@ -93,7 +100,7 @@ def test_every_arm_can_be_called(arm):
     inspect.signature(arms.ARMS[name]).bind(*arguments, *(["0"] if seeded else []))
     if name == "peer":
         assert arguments[0] in peers.PEERS
-    if seeded:
+    if seeded and arguments:
         chosen = arms.runs(arguments[-1], "1")
         assert len(chosen) == (28 if arguments[-1] == "all" else 4)
         assert {settings.seed for settings in chosen} == {1}
@@ -111,11 +118,51 @@ def test_peers_train(peer, tmp_path, monkeypatch):
         assert any(kept.is_file() for kept in (tmp_path / "torchcache").rglob("*"))
 
 
+def test_the_expert_trains_what_we_train(own_folders, tmp_path):
+    """In memory and in one loop, and to the same test accuracy: the images come in our order."""
+    study = tmp_path / "tiny.yml"
+    study.write_text(
+        "{title: Tiny, seeds: [3], factors: {freeze: [5, 0], head: [none], scheduler: [cosine]},"
+        " protocol: {dataset: digits, max_images: 90, image_size: 32, weights: none, epochs: 2,"
+        " learning_rate: 1.0e-3, early_stop_patience: 2}}"
+    )
+    found = expert.train_all(str(study))
+    ours = {one.run_id: run.repeat(one)[0] for one in load_study(str(study)).runs()}
+    assert found == {name: record.outcome.test.accuracy for name, record in ours.items()}
+    assert expert.train_one(next(load_study(str(study)).runs())) > 0
+
+
+def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
+    def touched(name: str) -> set[str]:
+        root = tmp_path / name.replace("/", "-")
+        subprocess.run(["git", "init", "-q", root], check=True)
+        for path in ("effnet_core/run.py", "effnet_report/sweep/sweep.py", "bench/peers.py"):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text("")
+        subprocess.run(["git", "-C", root, "add", "."], check=True)
+        monkeypatch.setattr(paths, "ROOT", root)
+        bench_main._in_git.cache_clear()
+        before = {arm: bench_main.fingerprint(arm) for arm in ARMS}
+        (root / name).write_text("x = 1")
+        return {arm.split()[0] for arm in ARMS if bench_main.fingerprint(arm) != before[arm]}
+
+    assert touched("bench/peers.py") == {"peer", "book"}
+    assert touched("effnet_report/sweep/sweep.py") == {"complete", "ours", "typed", "book"}
+    trains = {"complete", "ours", "typed", "book", "peer", "expert", "elpv", "depth", "growth"}
+    assert touched("effnet_core/run.py") == trains
+    bench_main._in_git.cache_clear()
+
+
 def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, list(measurements()))
     shown = targets.met(bench).data
-    assert "5 of the 8 targets that were measured are met" in shown
-    assert "at most 0.40" in shown
+    assert "8 of the 12 targets that were measured are met" in shown
+    assert "at most 0.33" in shown
+    said = speed.answer(bench).data
+    assert "all included, takes 90 % of the time" in said
+    assert "and 75 % where there are many images" in said
+    assert "elpv, 6 frozen" in speed.expert(bench).data
+    assert "A step reaches 40 to 40 %" in speed.limits(bench).data
     drawn = speed.design(bench).data
     assert "The usual loop takes 4.0 times as long" in drawn
     assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
@@ -132,6 +179,8 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
     assert "2 of the 3 targets that were measured are met" in targets.met(bench).data
+    for draw in (speed.expert, speed.limits):
+        assert "<code>make bench</code>" in draw(bench).data
     for draw in (speed.design, speed.depths, speed.shares, speed.steps, speed.profile):
         assert "<code>make bench</code>" in draw(bench).data
     assert "<code>make bench</code>" in speed.evaluation(bench).data
@@ -141,9 +190,11 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
     everything = list(measurements(turns=1))
     for done in range(len(everything) + 1):
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
-        for draw in (targets.met, speed.design, speed.depths, speed.steps, speed.profile):
+        for draw in (targets.met, speed.answer, speed.expert, speed.limits, speed.design):
             assert draw(bench).data
-        for draw in (speed.shares, speed.evaluation, speed.growth, speed.answer):
+        for draw in (speed.depths, speed.shares, speed.steps, speed.profile):
+            assert draw(bench).data
+        for draw in (speed.evaluation, speed.growth):
             assert draw(bench).data
 
 
@@ -152,19 +203,3 @@ def test_the_committed_numbers_follow_from_the_measurements():
     if not bench:
         pytest.skip("the benchmark did not run yet")
     assert summary(bench["measurements"]).items() <= bench.items()
-
-
-@pytest.mark.parametrize(
-    "name", ["effnet_report/sweep/sweep.py", "effnet_report/jupyter/warm.py", "book/index.md"]
-)
-def test_what_is_measured_is_measured_again_when_it_changed(tmp_path, monkeypatch, name):
-    for part in (name, "README.md"):
-        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / part).write_text("before")
-    monkeypatch.setattr(command.paths, "ROOT", tmp_path)
-    monkeypatch.setattr(command, "tracked", lambda: [name, "README.md"])
-    before = command.measured_code()
-    (tmp_path / "README.md").write_text("after")
-    assert command.measured_code() == before
-    (tmp_path / name).write_text("after")
-    assert command.measured_code() != before

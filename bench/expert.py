@@ -1,0 +1,136 @@
+"""The script of somebody who knows the machine: what `make bench` holds our sweep against.
+
+One process a core with one thread each, channels last, fused Adam, images decoded once into
+memory, all settings in one loop, the longest first; no notebooks, no records, no classical
+comparison. Frozen stages are computed in every step, without gradients. Same images, split,
+weights, head, schedule and stopping rule as ours; PyTorch with all instructions that it knows.
+"""
+
+import copy
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.images import decode
+from effnet_core.data.splits import Split, split_dataset
+from effnet_core.model.backbones import load_backbone
+from effnet_core.model.freezing import FrozenNetwork
+from effnet_core.model.heads import build_head
+from effnet_core.study.design import Settings, load_study
+from effnet_core.training.schedules import Schedule
+
+
+class Trained(NamedTuple):
+    """Test accuracy of the best epoch, per cent; wall seconds of training and evaluation."""
+
+    accuracy: float
+    seconds: float
+
+
+class Memory(NamedTuple):
+    """What all processes share, being forked: images, shape (N, side, side, 3), uint8."""
+
+    dataset: Dataset
+    split: Split
+    images: np.ndarray
+
+
+SHARED: list[Memory] = []
+
+
+def train_all(study: str) -> dict[str, float]:
+    """All runs of a study of one seed, a core each: test accuracy, per cent, by run id."""
+    runs = sorted(load_study(study).runs(), key=lambda run: run.freeze)
+    _decode(runs[0])
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
+        made = pool.map(train, runs)
+        return {run.run_id: one.accuracy for run, one in zip(runs, made, strict=True)}
+
+
+def train_one(settings: Settings) -> float:
+    """Wall seconds of training and evaluation of one run, alone."""
+    _decode(settings)
+    return train(settings).seconds
+
+
+def _decode(settings: Settings) -> None:
+    """Read the images that the runs use, with all cores; the others stay zero."""
+    dataset = load_dataset(settings.dataset, settings.data_dir)
+    parts = split_dataset(dataset, settings)
+    used = np.concatenate([parts.train, parts.validation, parts.test])
+    side = settings.image_size
+    images = np.zeros((len(dataset), side, side, 3), dtype=np.uint8)
+    with ThreadPoolExecutor() as pool:
+        decoded = pool.map(decode, (dataset.images[index] for index in used), repeat(side))
+        for index, image in zip(used, decoded, strict=True):
+            images[index] = image
+    SHARED[:] = [Memory(dataset, parts, images)]
+
+
+def train(settings: Settings) -> Trained:
+    """Fine-tune on the decoded images."""
+    torch.set_num_threads(1)
+    dataset, parts, images = SHARED[0]
+    backbone = load_backbone(settings.backbone, settings.weights)
+    head = build_head(settings, backbone.features, len(dataset.classes))
+    model = FrozenNetwork(backbone.network, head, settings.freeze)
+    model.to(memory_format=torch.channels_last)
+    mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std))
+    labels = torch.from_numpy(dataset.labels)
+    optimizer = torch.optim.Adam(
+        model.trainable_parameters(), lr=settings.learning_rate, fused=True
+    )
+    schedule = Schedule(optimizer, settings)
+    best, best_epoch, weights = -1.0, 0, model.state_dict()
+
+    def logits(batch: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(images[batch]).permute(0, 3, 1, 2)
+        return model((pixels.float() - mean) / std)
+
+    @torch.no_grad()
+    def evaluate(indices: np.ndarray) -> tuple[float, float]:
+        """Accuracy, per cent, and mean loss."""
+        model.eval()
+        found = torch.cat([logits(batch) for batch in _batches(indices, settings.batch_size)])
+        accuracy = 100 * float((found.argmax(1) == labels[indices]).double().mean())
+        return accuracy, float(cross_entropy(found, labels[indices]))
+
+    start = time.perf_counter()
+    order = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    for epoch in range(1, settings.epochs + 1):
+        model.train()
+        for batch in _batches(order.permutation(parts.train), settings.batch_size):
+            loss = cross_entropy(logits(batch), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        accuracy, validation_loss = evaluate(parts.validation)
+        if accuracy > best:
+            best, best_epoch, weights = accuracy, epoch, copy.deepcopy(model.state_dict())
+        schedule.step(validation_loss)
+        if epoch - best_epoch >= settings.early_stop_patience:
+            break
+    model.load_state_dict(weights)
+    accuracy, _ = evaluate(parts.test)
+    return Trained(accuracy, time.perf_counter() - start)
+
+
+def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """An order in pieces; a single image left over, which batch norm refuses, joins the last."""
+    cuts = list(range(size, len(order), size))
+    return np.split(order, cuts[:-1] if len(order) % size == 1 else cuts)
+
+
+if __name__ == "__main__":
+    print(json.dumps(train_all(sys.argv[1])))

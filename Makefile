@@ -6,7 +6,7 @@ STUDY ?= quick
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book pdf verify bench test campaign lint clean
+.PHONY: help report book pdf verify bench test check campaign lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -42,7 +42,10 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 	$(BIN)/python -m bench --only "$(only)"
 
 test: lint ## check the style and run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+check: lint ## check the style and run the tests that are quick, in a minute
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal -m "not slow"
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, about an hour
 	$(BIN)/pytest -m fault --endurance 300 --tally

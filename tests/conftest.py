@@ -1,11 +1,8 @@
 """Small real things that many tests need: settings, a few images, a record, own folders."""
 
-import hashlib
-import os
 import shutil
-import subprocess
-import sys
-import textwrap
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
@@ -13,14 +10,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from factories import (
+    Clone,
+    build_book,
+    even_metrics,
+    once,
+    run_record,
+    train,
+    use_folders,
+    write_notebook,
+    write_study,
+)
 from hypothesis import settings as hypothesis_settings
+from selenium import webdriver
 
 from effnet_core import paths
 from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.study import records
-from effnet_core.study.design import Settings
-from effnet_core.study.records import Metrics, Record
+from effnet_core.study.design import Settings, load_study
+from effnet_core.study.records import Epoch, Record
 from effnet_core.training import checkpoints
 
 pytest_plugins = ["campaign"]
@@ -28,6 +37,11 @@ pytest_plugins = ["campaign"]
 torch.set_num_threads(1)
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("steady")
+
+CHROMIUM_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
 
 
 @pytest.fixture
@@ -76,122 +90,100 @@ def small_images() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def make_metrics():
-    """Metrics with one accuracy, a loss, and everything else equal to the accuracy."""
+def make_record(make_settings):
+    """A small record with its predictions file's bytes; all its scores are the accuracy."""
 
-    def make(accuracy: float, loss: float = 1.0) -> Metrics:
-        return Metrics(
-            images=4,
-            loss=loss,
-            accuracy=accuracy,
-            precision=accuracy,
-            recall=accuracy,
-            f1=accuracy,
-        )
+    def make(accuracy: float = 75.0, image: str = "a/1.png", **changes) -> tuple[Record, bytes]:
+        rows = [("validation", image, 0, 0, 0.9), ("test", "b/2.png", 1, 0, 0.6)]
+        table = pd.DataFrame(rows, columns=records.PREDICTION_COLUMNS)
+        scores = even_metrics(accuracy)
+        epoch = Epoch(epoch=1, learning_rate=1e-3, train_loss=0.7, validation=scores)
+        return run_record(make_settings(**changes), [epoch], scores, table)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory) -> tuple[Path, Record]:
+    """What the small run leaves, trained once: the folder of its results and caches."""
+
+    def small_run(folder: Path) -> tuple[Path, Record]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paths, "RESULTS", folder / "results")
+            patch.setattr(paths, "CACHE", folder / "cache")
+            return folder, train()
+
+    return once(tmp_path_factory, small_run)
 
 
 @pytest.fixture
-def make_record(make_settings, make_metrics):
-    """A whole record with its predictions file's bytes."""
-
-    def make(accuracy: float = 75.0, image: str = "a/1.png", **changes) -> tuple[Record, bytes]:
-        settings = make_settings(**changes)
-        rows = [("validation", image, 0, 0, 0.9), ("test", "b/2.png", 1, 0, 0.6)]
-        predictions = records.predictions_csv(
-            pd.DataFrame(rows, columns=records.PREDICTION_COLUMNS)
-        )
-        scores = make_metrics(accuracy).model_dump()
-        content = {
-            "run_id": settings.run_id,
-            "number": settings.number,
-            "settings": settings.model_dump(),
-            "facts": {
-                "classes": ["a", "b"],
-                "train_images": 9,
-                "validation_images": 3,
-                "test_images": 4,
-                "trainable_parameters": 10,
-                "total_parameters": 20,
-                "stages": [],
-            },
-            "outcome": {
-                "history": [
-                    {"epoch": 1, "learning_rate": 1e-3, "train_loss": 0.7, "validation": scores}
-                ],
-                "best_epoch": 1,
-                "validation": scores,
-                "test": scores,
-                "best_of_cycle": {"accuracy": accuracy, "precision": accuracy, "recall": accuracy},
-                "final_weights": "f" * 64,
-            },
-            "fingerprints": dict.fromkeys(("data", "split", "weights", "code"), "0" * 64),
-            "predictions": hashlib.sha256(predictions).hexdigest(),
-            "made": {
-                "started": "2026-01-01T00:00:00+00:00",
-                "finished": "2026-01-01T00:01:00+00:00",
-                "seconds": {"total": 60.0},
-                "cpu_seconds": {"total": 50.0},
-                "peak_memory_mb": 500.0,
-                "commit": "unknown",
-                "versions": {"torch": torch.__version__},
-                "hardware": {"cores": "2"},
-            },
-        }
-        return Record.model_validate(content), predictions
-
-    return make
-
-
-class Clone:
-    """A copy of the project's code in a temporary folder, and commands run in it.
-
-    Commands are the installed ones; PYTHONPATH makes them import the copy, whose folders for
-    results, caches and executed notebooks are then its own.
-    """
-
-    TINY = """
-        title: Two configurations of a few digits
-        seeds: [0]
-        factors: {freeze: [5, 6], head: [none], scheduler: [plateau]}
-        protocol: {dataset: digits, max_images: 120, image_size: 32, weights: none, epochs: 2}
-        """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for folder in ("bench", "effnet_core", "effnet_report", "notebooks", "studies"):
-            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-            shutil.copytree(paths.ROOT / folder, root / folder, ignore=ignored)
-        (root / "studies" / "tiny.yml").write_text(textwrap.dedent(self.TINY))
-        saving = root / "effnet_core" / "training" / "checkpoints.py"
-        every = saving.read_text().replace("WORTH_SAVING = 10.0", "WORTH_SAVING = 0.0")
-        saving.write_text(every)  # its epochs take no time, and can be gone on from
-
-    @property
-    def environment(self) -> dict[str, str]:
-        # Rich and papermill word things by the width of the terminal.
-        return os.environ | {"PYTHONPATH": str(self.root), "COLUMNS": "200"}
-
-    def run(self, *command: str, **options) -> subprocess.CompletedProcess:
-        """Run a command of this environment in the copy, its streams piped."""
-        program = Path(sys.executable).with_name(command[0])
-        return subprocess.run(
-            [program, *command[1:]],
-            cwd=self.root,
-            env=self.environment,
-            text=True,
-            check=False,
-            **({"capture_output": True, "stdin": subprocess.DEVNULL} | options),
-        )
-
-    def files(self) -> set[str]:
-        """Everything that runs have left, hidden files aside."""
-        left = [*self.root.glob("results/**/*"), *self.root.glob("book/runs/**/*")]
-        names = [path.relative_to(self.root) for path in left if path.is_file()]
-        return {n.as_posix() for n in names if not any(p.startswith(".") for p in n.parts)}
+def trained(own_folders, trained_run) -> Record:
+    """The record of the small run; in the test's own folders lies what it left."""
+    folder, record = trained_run
+    shutil.copytree(folder, own_folders, dirs_exist_ok=True)
+    return record
 
 
 @pytest.fixture
 def clone(tmp_path) -> Clone:
     return Clone(tmp_path / "clone")
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Path:
+    """A copy of the repository with the built book, of a study in trouble.
+
+    Configuration 5 is missing, 6 failed, 7 is damaged, 11's notebook is half-written; a study
+    that is not shown has a run page too. The site is in `_build/html`.
+    """
+    root = tmp_path_factory.mktemp("book")
+    for part in ("bench", "effnet_core", "effnet_report", "studies", "book", "_config.yml"):
+        source = paths.ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, root / part)
+    shutil.rmtree(root / "book" / "runs", ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        use_folders(root, patch)
+        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
+        write_study("quick", skip=(5, 6))
+        pages = paths.executed("quick")
+        for notebook in sorted(pages.iterdir())[8:]:
+            notebook.unlink()
+        runs = {settings.number: settings for settings in load_study("quick").runs()}
+        records.save_failure("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
+        records.record_path("quick", runs[7].run_id).write_text("{")
+        (pages / f"{runs[11].run_id}.ipynb").write_text('{"cells": [')
+        write_notebook(runs[8].model_copy(update={"study": "other"}))
+    build_book(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Debian's chromium, steered by selenium; a test that needs it is skipped where it is not."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in CHROMIUM_FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    steered = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    steered.get("about:blank")
+    yield steered
+    steered.quit()
+
+
+# After the first hook of pytest-xdist would be too late: it reads the groups.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The built book and the browser take long; the book is one, and one test changes it."""
+    for item in items:
+        if {"book", "browser"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+        if "browser" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
+        if "book" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("book"))

@@ -1,22 +1,24 @@
-"""A synthetic study: records that no training made, through the schema that training uses."""
+"""Small real runs, and synthetic studies: records that no training made, in the true schema."""
 
-import atexit
-import functools
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
-from effnet_core import paths
+from effnet_core import classical, paths, run
+from effnet_core.classical import BASELINE, Trial
 from effnet_core.data.datasets import Dataset
 from effnet_core.study import records
 from effnet_core.study.design import FACTORS, Settings, load_study, number
@@ -41,6 +43,103 @@ NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, ne
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
 CLASSES = ["functional", "<b>defective</b>"]
 
+# A real run of about a second.
+SMALL = {
+    "study": "quick",
+    "freeze": 6,
+    "dataset": "digits",
+    "max_images": 80,
+    "image_size": 32,
+    "weights": "none",
+    "epochs": 2,
+}
+# The same with a fold of every class for the classical comparison, and a part of its grid.
+SMALL_CLASSICAL = {name: SMALL[name] for name in SMALL if name not in ("freeze", "epochs")}
+SMALL_CLASSICAL |= {"max_images": 160}
+SMALL_GRID = [
+    Trial("HOG", "k-NN", {"n_neighbors": 3}),
+    Trial("HOG", "logistic regression", {"C": 0.1}),
+    Trial("pixels + PCA", "random forest", {"min_samples_leaf": 1}),
+]
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Any]) -> Any:
+    """What `make` gives for a new folder, made by one of the processes that test, for all."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, made = shared / make.__name__, shared / f"{make.__name__}.pickle"
+    with FileLock(shared / f"{make.__name__}.lock"):
+        if not made.is_file():
+            made.write_bytes(pickle.dumps(make(folder)))
+        return pickle.loads(made.read_bytes())
+
+
+def train(**changes) -> Record:
+    """Run the notebook's steps; any of the small run's settings can be changed."""
+    this = run.begin(SMALL | changes)
+    data = run.load_data(this)
+    model = run.build_model(this, data)
+    fitted = run.train(this, data, model)
+    return run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+
+
+def train_classical(**changes) -> list[ClassicalRecord]:
+    """The steps of the classical notebook on small data."""
+    this = run.begin(SMALL_CLASSICAL | changes, records.classical_id(0))
+    data = run.load_data(this)
+    return classical.record(
+        this,
+        data,
+        baseline=classical.compare(this, data, "baseline", [BASELINE]),
+        classical=classical.compare(this, data, "grid", SMALL_GRID),
+    )
+
+
+class Clone:
+    """A copy of the project's code in a temporary folder, and commands run in it.
+
+    Commands are the installed ones; PYTHONPATH makes them import the copy, whose folders for
+    results, caches and executed notebooks are then its own.
+    """
+
+    TINY = """
+        title: Two configurations of a few digits
+        seeds: [0]
+        factors: {freeze: [5, 6], head: [none], scheduler: [plateau]}
+        protocol: {dataset: digits, max_images: 120, image_size: 32, weights: none, epochs: 2}
+        """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in ("bench", "effnet_core", "effnet_report", "notebooks", "studies"):
+            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+            shutil.copytree(paths.ROOT / folder, root / folder, ignore=ignored)
+        (root / "studies" / "tiny.yml").write_text(textwrap.dedent(self.TINY))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # Rich and papermill word things by the width of the terminal.
+        return os.environ | {"PYTHONPATH": str(self.root), "COLUMNS": "200"}
+
+    def run(self, *command: str, **options) -> subprocess.CompletedProcess:
+        """Run a command of this environment in the copy, its streams piped."""
+        program = Path(sys.executable).with_name(command[0])
+        return subprocess.run(
+            [program, *command[1:]],
+            cwd=self.root,
+            env=self.environment,
+            text=True,
+            check=False,
+            **({"capture_output": True, "stdin": subprocess.DEVNULL} | options),
+        )
+
+    def files(self) -> set[str]:
+        """Everything that runs have left, hidden files aside."""
+        left = [*self.root.glob("results/**/*"), *self.root.glob("book/runs/**/*")]
+        names = [path.relative_to(self.root) for path in left if path.is_file()]
+        return {n.as_posix() for n in names if not any(p.startswith(".") for p in n.parts)}
+
 
 def first_elpv() -> Correctness:
     """Who was right on which image in the first 84 committed runs of `elpv`, kept for the tests.
@@ -60,39 +159,6 @@ def use_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "RESULTS", root / "results")
     monkeypatch.setattr(paths, "EXECUTED", root / "runs")
     monkeypatch.setenv("EFFNET_SITE", str(root / "site"))
-
-
-@functools.cache
-def built_book() -> Path:
-    """Build the book once for all tests, in a copy of the repository, with a troubled study.
-
-    Configuration 5 is missing, 6 failed, 7 is damaged, 11's notebook is half-written; a study
-    that is not shown has a run page too.
-
-    Returns:
-        The copy; the site is in `_build/html`.
-    """
-    root = Path(tempfile.mkdtemp(prefix="effnet-book-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
-    for part in ("bench", "effnet_core", "effnet_report", "studies", "book", "_config.yml"):
-        source = paths.ROOT / part
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, root / part)
-    shutil.rmtree(root / "book" / "runs", ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch:
-        use_folders(root, patch)
-        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
-        write_study("quick", skip=(5, 6))
-        pages = paths.executed("quick")
-        for notebook in sorted(pages.iterdir())[8:]:
-            notebook.unlink()
-        runs = {settings.number: settings for settings in load_study("quick").runs()}
-        records.save_failure("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
-        records.record_path("quick", runs[7].run_id).write_text("{")
-        (pages / f"{runs[11].run_id}.ipynb").write_text('{"cells": [')
-        write_notebook(runs[8].model_copy(update={"study": "other"}))
-    build_book(root)
-    return root
 
 
 def build_book(root: Path) -> str:
@@ -130,13 +196,12 @@ def write_study(name: str = "quick", *, skip: tuple[int, ...] = (), classical: b
 
 def save_run(settings: Settings, accuracy: float | None = None) -> Record:
     """A finished run; accuracy in per cent, by default plausible for its configuration."""
-    chance = np.random.default_rng(100 * settings.number + settings.seed)
+    rng = np.random.default_rng(100 * settings.number + settings.seed)
     if accuracy is None:
-        accuracy = 85 - 0.2 * settings.freeze**2 + chance.normal(0, 1)
+        accuracy = 85 - 0.2 * settings.freeze**2 + rng.normal(0, 1)
     fold = settings.seed % settings.folds if settings.folds else 0
-    table = predictions(accuracy, chance, fold)
-    tested = metrics(table, "test")
-    looks = [predictions(accuracy - 4 / epoch, chance) for epoch in range(1, 5)]
+    table = predictions(accuracy, rng, fold)
+    looks = [predictions(accuracy - 4 / epoch, rng) for epoch in range(1, 5)]
     history = [
         Epoch(
             epoch=epoch,
@@ -146,21 +211,34 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
         )
         for epoch, look in enumerate(looks, start=1)
     ]
-    best = max(history, key=lambda epoch: epoch.validation.accuracy)
-    seen = looks[best.epoch - 1]
-    table = pd.concat([seen[seen["part"] == "validation"], table[table["part"] == "test"]])
-    scores = [epoch.validation for epoch in history]
+    seen = looks[_best(history).epoch - 1]
+    shown = pd.concat([seen[seen["part"] == "validation"], table[table["part"] == "test"]])
+    record, data = run_record(settings, history, metrics(table, "test"), shown)
+    records.record_path(settings.study, record.run_id).unlink(missing_ok=True)
+    records.save(record, data)
+    return record
+
+
+def _best(history: list[Epoch]) -> Epoch:
+    return max(history, key=lambda epoch: epoch.validation.accuracy)
+
+
+def run_record(
+    settings: Settings, history: list[Epoch], test: Metrics, table: pd.DataFrame
+) -> tuple[Record, bytes]:
+    """A run's record and its predictions file's bytes."""
+    best, scores = _best(history), [epoch.validation for epoch in history]
     data = records.predictions_csv(table)
     record = Record(
         run_id=settings.run_id,
         number=settings.number,
-        settings=settings.recorded(),
+        settings=settings,
         facts=facts(trainable=4_000_000 - 500_000 * settings.freeze),
         outcome=Outcome(
             history=history,
             best_epoch=best.epoch,
             validation=best.validation,
-            test=tested,
+            test=test,
             best_of_cycle=BestOfCycle(
                 accuracy=max(score.accuracy for score in scores),
                 precision=max(score.precision for score in scores),
@@ -172,9 +250,7 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
         predictions=hashlib.sha256(data).hexdigest(),
         made=made(train=20.0 - 2 * settings.freeze),
     )
-    records.record_path(settings.study, record.run_id).unlink(missing_ok=True)
-    records.save(record, data)
-    return record
+    return record, data
 
 
 def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalRecord:
@@ -243,7 +319,7 @@ def write_notebook(settings: Settings) -> None:
     nbformat.write(notebook, path)
 
 
-def predictions(accuracy: float, chance: np.random.Generator, fold: int = 0) -> pd.DataFrame:
+def predictions(accuracy: float, rng: np.random.Generator, fold: int = 0) -> pd.DataFrame:
     """Predictions that are right as often as wanted, three of ten images in the second class.
 
     Each fold has other test images.
@@ -252,7 +328,7 @@ def predictions(accuracy: float, chance: np.random.Generator, fold: int = 0) -> 
     tables = []
     for part, size in sizes.items():
         label = (np.arange(size) % 10 < 3).astype(int)
-        wrong = chance.permutation(size) >= round(size * accuracy / 100)
+        wrong = rng.permutation(size) >= round(size * accuracy / 100)
         tables.append(
             pd.DataFrame(
                 {
@@ -270,6 +346,12 @@ def predictions(accuracy: float, chance: np.random.Generator, fold: int = 0) -> 
 def metrics(table: pd.DataFrame, part: str) -> Metrics:
     shown = table[table["part"] == part]
     return evaluate.metrics(shown["label"].to_numpy(), shown["predicted"].to_numpy(), loss=0.4)
+
+
+def even_metrics(accuracy: float, loss: float = 1.0) -> Metrics:
+    """One accuracy, a loss, and everything else equal to the accuracy."""
+    scores = dict.fromkeys(("accuracy", "precision", "recall", "f1"), accuracy)
+    return Metrics(images=4, loss=loss, **scores)
 
 
 def facts(trainable: int) -> Facts:

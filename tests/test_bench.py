@@ -106,6 +106,7 @@ def test_every_arm_can_be_called(arm):
         assert {settings.seed for settings in chosen} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", peers.PEERS)
 def test_peers_train(peer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -186,6 +187,7 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     assert "<code>make bench</code>" in speed.evaluation(bench).data
 
 
+@pytest.mark.slow
 def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypatch, tmp_path):
     everything = list(measurements(turns=1))
     for done in range(len(everything) + 1):

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from factories import build_book, built_book, save_run, use_folders, write_study
+from factories import build_book, save_run, use_folders, write_study
 from sphinx.config import Config
 from sphinx.errors import ConfigError
 
@@ -15,11 +15,6 @@ from effnet_core.study.design import load_study
 from effnet_report.jupyter import sphinx_extension
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
-
-
-@pytest.fixture(scope="module")
-def book() -> Path:
-    return built_book()
 
 
 def cells(page: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -12,18 +11,11 @@ from threading import Thread
 from urllib.parse import urlparse
 
 import pytest
-from factories import built_book
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from effnet_core import paths
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 PAGES = [page.stem for page in sorted(paths.BOOK.glob("*.md"))]
 PAGES.append("runs/quick/08-freeze1-mlp-cosine-seed0")
 # Not imported: the package would want playwright, and only carries the script for us.
@@ -35,31 +27,10 @@ axe.run({resultTypes: ["violations"], preload: false}).then(({violations}) => do
     .map(v => [v.id, ...v.nodes.map(node => node.html)])));
 """
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"
-    ),
-]
-
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.get("about:blank")
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    return built_book() / "_build" / "html"
+def site(book) -> Path:
+    return book / "_build" / "html"
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_run import SMALL, finish
+from factories import SMALL, even_metrics, train
 from torch import nn
 
 from effnet_core import paths, run
@@ -53,7 +53,7 @@ def interrupted(monkeypatch, after: int, **changes) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["scheduler"])
 def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatch, capsys, case):
-    whole = finish(**RICH | case)
+    whole = train(**RICH | case)
     epochs = len(whole.outcome.history)
     assert epochs == 3
     weights = paths.winner(whole.settings.study).read_bytes()
@@ -64,7 +64,7 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         interrupted(monkeypatch, after, **case)
         spent = torch.load(io.BytesIO(saved(after, whole.settings).read_bytes()[32:]))["spent"]
         capsys.readouterr()
-        resumed = finish(**RICH | case)
+        resumed = train(**RICH | case)
         told = capsys.readouterr().out
         assert f"Resumed after epoch {after}, from" in told
         assert told.count("validation") == epochs - after
@@ -149,11 +149,11 @@ def test_a_repeated_run_neither_takes_up_nor_leaves_a_checkpoint(own_folders, mo
     assert "Resumed" not in capsys.readouterr().out
     assert {path: path.read_bytes() for path in own_folders.rglob("*.pt")} == before
     assert not list(own_folders.glob("results/**/*.json"))
-    assert finish(**RICH | {"freeze": 6}).outcome == repeated.outcome
+    assert train(**RICH | {"freeze": 6}).outcome == repeated.outcome
 
 
 @pytest.fixture
-def small_state(make_settings, make_metrics):
+def small_state(make_settings):
     """One linear layer after one step and one epoch."""
     layer = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
@@ -161,7 +161,7 @@ def small_state(make_settings, make_metrics):
     layer(torch.ones(4, 3)).sum().backward()
     optimizer.step()
     schedule.step(1.0)
-    epoch = Epoch(epoch=1, learning_rate=1e-3, train_loss=0.5, validation=make_metrics(50.0))
+    epoch = Epoch(epoch=1, learning_rate=1e-3, train_loss=0.5, validation=even_metrics(50.0))
     best = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
     return TrainingState(layer, optimizer, schedule, np.random.default_rng(0), [epoch], best)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from factories import SMALL_CLASSICAL, SMALL_GRID, train_classical
 from sklearn.svm import SVC
 
 from effnet_core import classical, run
@@ -14,37 +15,14 @@ from effnet_core.model.backbones import load_backbone
 from effnet_core.model.prefix import Pixels
 from effnet_core.study import records
 
-SMALL = {
-    "study": "quick",
-    "dataset": "digits",
-    "max_images": 160,
-    "image_size": 32,
-    "weights": "none",
-}
 CLASSICAL = records.classical_id(0)
-QUICK_GRID = [
-    Trial("HOG", "k-NN", {"n_neighbors": 3}),
-    Trial("HOG", "logistic regression", {"C": 0.1}),
-    Trial("pixels + PCA", "random forest", {"min_samples_leaf": 1}),
-]
 
 
 @pytest.fixture
 def begun(own_folders):
-    this = run.begin(SMALL, CLASSICAL)
+    this = run.begin(SMALL_CLASSICAL, CLASSICAL)
     yield this, run.load_data(this)
     this.lock.release()
-
-
-def finish(**changes) -> list[records.ClassicalRecord]:
-    this = run.begin(SMALL | changes, CLASSICAL)
-    data = run.load_data(this)
-    return classical.record(
-        this,
-        data,
-        baseline=classical.compare(this, data, "baseline", [BASELINE]),
-        classical=classical.compare(this, data, "grid", QUICK_GRID),
-    )
 
 
 def with_labels(data: run.Data, labels: np.ndarray) -> run.Data:
@@ -52,7 +30,7 @@ def with_labels(data: run.Data, labels: np.ndarray) -> run.Data:
 
 
 def test_records_are_true_and_repeatable(own_folders):
-    first = finish()
+    first = train_classical()
     assert [(r.kind, r.run_id) for r in first] == [
         ("baseline", "baseline-seed0"),
         ("classical", "classical-seed0"),
@@ -68,7 +46,7 @@ def test_records_are_true_and_repeatable(own_folders):
             rows = table[table.part == part]
             assert len(rows) == stated.images
             assert 100 * (rows.label == rows.predicted).mean() == pytest.approx(stated.accuracy)
-    for record, again in zip(first, finish(), strict=True):
+    for record, again in zip(first, train_classical(), strict=True):
         assert again.predictions == record.predictions
         assert again.outcome.test == record.outcome.test
         assert again.fingerprints == record.fingerprints
@@ -76,7 +54,7 @@ def test_records_are_true_and_repeatable(own_folders):
 
 def test_same_split_as_the_fine_tuned_runs(begun):
     this, data = begun
-    tuned = run.begin(SMALL | {"freeze": 6})
+    tuned = run.begin(SMALL_CLASSICAL | {"freeze": 6})
     assert tuned.settings.study == this.settings.study
     assert run.load_data(tuned).split.fingerprint == data.split.fingerprint
     tuned.lock.release()
@@ -104,20 +82,20 @@ def test_nothing_is_learnt_from_labels_that_were_shuffled(begun):
     labels = data.dataset.labels.copy()
     labels[data.split.train] = np.random.default_rng(0).permutation(labels[data.split.train])
     (candidate,) = classical.compare(
-        this, with_labels(data, labels), "grid", QUICK_GRID[:1]
+        this, with_labels(data, labels), "grid", SMALL_GRID[:1]
     ).candidates
     assert candidate.cv_accuracy < 25  # ten classes
 
 
 def test_validation_and_test_images_decide_nothing(begun):
     this, data = begun
-    found = classical.compare(this, data, "grid", QUICK_GRID)
+    found = classical.compare(this, data, "grid", SMALL_GRID)
     labels, images = data.dataset.labels.copy(), np.array(data.images)
     for part in (data.split.validation, data.split.test):
         labels[part] = np.roll(labels[part], 1)
         images[part] = 255 - images[part]
     other = classical.compare(
-        this, replace(with_labels(data, labels), images=images), "grid", QUICK_GRID
+        this, replace(with_labels(data, labels), images=images), "grid", SMALL_GRID
     )
     assert [c.cv_accuracy for c in other.candidates] == [c.cv_accuracy for c in found.candidates]
     assert other.best.model_copy(update={"seconds": found.best.seconds}) == found.best
@@ -125,7 +103,7 @@ def test_validation_and_test_images_decide_nothing(begun):
 
 
 def test_best_is_the_first_of_equals(begun):
-    found = classical.compare(*begun, "grid", [QUICK_GRID[0], BASELINE, QUICK_GRID[0]])
+    found = classical.compare(*begun, "grid", [SMALL_GRID[0], BASELINE, SMALL_GRID[0]])
     accuracies = [candidate.cv_accuracy for candidate in found.candidates]
     assert accuracies[0] == accuracies[2]
     assert found.best is found.candidates[int(np.argmax(accuracies))]
@@ -156,7 +134,7 @@ def test_calibration_leaves_the_svms_decisions_alone(begun):
 
 
 def test_class_too_small_for_the_folds(own_folders):
-    this = run.begin(SMALL | {"max_images": 60}, CLASSICAL)
+    this = run.begin(SMALL_CLASSICAL | {"max_images": 60}, CLASSICAL)
     with pytest.raises(InputError, match=r"Class '\d' has \d training images; 5-fold"):
         classical.compare(this, run.load_data(this), "baseline", [BASELINE])
     this.lock.release()

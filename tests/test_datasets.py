@@ -79,7 +79,11 @@ def test_fashion_mnist_is_read_from_debians_files(debian):
     assert len(set(dataset.names)) == 10
 
 
-@pytest.mark.parametrize("damage", [None, b"no gzip", idx(np.zeros((6, 28, 28)))[:-9]])
+@pytest.mark.parametrize(
+    "damage",
+    [None, b"no gzip", idx(np.zeros((6, 28, 28)))[:-9]],
+    ids=["missing", "no gzip", "cut short"],
+)
 def test_damaged_fashion_mnist_is_told(debian, damage):
     file = debian[0] / "train-images-idx3-ubyte.gz"
     file.unlink() if damage is None else file.write_bytes(damage)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from factories import even_metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -127,7 +128,7 @@ class Line(nn.Module):
 
 
 @pytest.fixture
-def scripted(monkeypatch, make_settings, make_metrics):
+def scripted(monkeypatch, make_settings):
     """Fit with validation results as written in a script, epoch by epoch.
 
     Returns the model, the fit, and the weights that each epoch was evaluated with.
@@ -139,7 +140,7 @@ def scripted(monkeypatch, make_settings, make_metrics):
 
         def evaluate_as_written(suffix, *_):
             seen.append(state(suffix))
-            return SimpleNamespace(metrics=make_metrics(*next(script)))
+            return SimpleNamespace(metrics=even_metrics(*next(script)))
 
         monkeypatch.setattr(training, "evaluate", evaluate_as_written)
         table = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))

@@ -39,6 +39,7 @@ def in_terminal(clone, *command: str) -> tuple[int, str]:
     return process.wait(), output.decode()
 
 
+@pytest.mark.slow
 def test_terminal_then_piped_then_explicit_path(clone):
     template = (clone.root / "notebooks/train.ipynb").read_bytes()
 
@@ -115,6 +116,7 @@ RUNTIME = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pairs", "words"), RUNTIME.values(), ids=RUNTIME.keys())
 def test_bad_input_found_by_the_run_is_one_message_too(clone, pairs, words):
     options = [word for i in range(0, len(pairs), 2) for word in ("-p", *pairs[i : i + 2])]

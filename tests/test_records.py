@@ -4,6 +4,7 @@ import os
 
 import pandas as pd
 import pytest
+from factories import even_metrics
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -51,9 +52,9 @@ def test_equal_records_are_equal_files(own_folders, make_record):
     assert save(*make_record()).read_bytes() == first
 
 
-def test_no_number_of_a_record_is_infinite(make_metrics):
+def test_no_number_of_a_record_is_infinite():
     with pytest.raises(ValidationError, match="finite"):
-        make_metrics(75.0, loss=float("nan"))
+        even_metrics(75.0, loss=float("nan"))
 
 
 def test_a_record_of_other_predictions_is_not_written(own_folders, make_record):

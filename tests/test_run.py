@@ -1,6 +1,9 @@
 """One run in this process: from settings to a record, the same one each time."""
 
+from itertools import product
+
 import pytest
+from factories import SMALL, train
 
 from effnet_core import run
 from effnet_core.errors import InputError
@@ -8,27 +11,9 @@ from effnet_core.model import prefix
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
 
-SMALL = {
-    "study": "quick",
-    "freeze": 6,
-    "dataset": "digits",
-    "max_images": 80,
-    "image_size": 32,
-    "weights": "none",
-    "epochs": 2,
-}
 
-
-def finish(**changes) -> records.Record:
-    this = run.begin(SMALL | changes)
-    data = run.load_data(this)
-    model = run.build_model(this, data)
-    fitted = run.train(this, data, model)
-    return run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
-
-
-def test_record_is_true_and_repeatable(own_folders):
-    first = finish()
+def test_record_is_true_and_repeatable(trained):
+    first = trained
     path = records.record_path(first.settings.study, first.run_id)
     assert records.load(path) == first
 
@@ -41,31 +26,37 @@ def test_record_is_true_and_repeatable(own_folders):
     assert best.validation == first.outcome.validation
     assert first.outcome.best_of_cycle.accuracy == best.validation.accuracy
 
-    again = finish()
+    again = train()
     assert again.model_copy(update={"made": first.made}) == first
-    other = finish(seed=1)
+    other = train(seed=1)
     assert other.outcome.final_weights != first.outcome.final_weights
     assert other.fingerprints.split != first.fingerprints.split
     assert other.fingerprints.data == first.fingerprints.data
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("freeze", FREEZE)
+QUICK = [(1, "none", "plateau"), (2, "mlp", "cosine"), (6, "none", "cosine")]
+CONFIGURATIONS = [
+    pytest.param(*one, marks=() if one in QUICK else pytest.mark.slow)
+    for one in product(FREEZE, HEADS, SCHEDULERS)
+]
+
+
+@pytest.mark.parametrize(("freeze", "head", "scheduler"), CONFIGURATIONS)
 def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
     configuration = {"freeze": freeze, "head": head, "scheduler": scheduler}
-    computed = finish(**configuration, max_images=60, cache_gb=0.0)
+    computed = train(**configuration, max_images=60, cache_gb=0.0)
     assert not list(own_folders.glob("cache/prefix/*"))
     for _ in range(2):  # filled by the first, read by the second
-        kept = finish(**configuration, max_images=60)
+        kept = train(**configuration, max_images=60)
         assert kept.outcome == computed.outcome  # losses, rates, epochs, weights: to the bit
         assert kept.predictions == computed.predictions
     assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 1)
 
 
+@pytest.mark.slow
 def test_settings_that_change_bits_are_in_the_record(own_folders):
-    plain, mixed = finish(), finish(precision="bfloat16")
-    compiled = finish(compiled=True, epochs=1)
+    plain, mixed = train(), train(precision="bfloat16")
+    compiled = train(compiled=True, epochs=1)
     assert (plain.settings.precision, plain.settings.compiled) == ("float32", False)
     assert mixed.settings.precision == "bfloat16"
     assert compiled.settings.compiled

@@ -14,6 +14,7 @@ FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
 SECOND = "results/tiny/25-freeze6-none-plateau-seed0.json"
 
 
+@pytest.mark.slow
 def test_sweep_trains_once_and_heals(clone):
     result = clone.run("effnet", "sweep", "tiny", "--jobs", "2")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -47,6 +48,7 @@ def test_sweep_trains_once_and_heals(clone):
     assert "epochs 2 -> 3" in changed.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_and_taken_up_again(clone):
     notebook = clone.root / "notebooks/classical.ipynb"
     kept = notebook.read_text()

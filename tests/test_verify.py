@@ -4,18 +4,12 @@ import json
 
 import numpy as np
 import pytest
-import test_classical
-from test_run import SMALL, finish
+from factories import SMALL_GRID, train, train_classical
 
 from effnet_core import cache, classical, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_report.sweep import verify
-
-
-@pytest.fixture
-def finished(own_folders):
-    return finish(**SMALL)
 
 
 def forged(record, predictions_of, **changes):
@@ -28,44 +22,44 @@ def forged(record, predictions_of, **changes):
     return other
 
 
-def test_a_repeated_run_is_equal_and_this_is_written_down(finished):
-    study = finished.settings.study
+def test_a_repeated_run_is_equal_and_this_is_written_down(trained):
+    study = trained.settings.study
     weights = paths.winner(study).read_bytes()
     paths.winner(study).unlink()
-    (compared,) = verify.verify(study, [finished.run_id], None, lambda _: None)
+    (compared,) = verify.verify(study, [trained.run_id], None, lambda _: None)
     assert compared.agreement == "equal"
     assert paths.winner(study).read_bytes() == weights  # of the best run: kept once more
     written = json.loads(paths.verification(study).read_text())
-    assert written["verified"] == [finished.run_id]
+    assert written["verified"] == [trained.run_id]
     assert (written["equal"], written["different"]) == (1, [])
-    assert written["versions"] == finished.made.versions
-    assert records.load_study_records(study) == ([finished], [])  # it is no record itself
+    assert written["versions"] == trained.made.versions
+    assert records.load_study_records(study) == ([trained], [])  # it is no record itself
 
 
-def test_a_forged_record_is_found_out(finished):
-    path = records.record_path(finished.settings.study, finished.run_id)
-    forged(finished, path, loss=0.001)  # predictions do not tell the loss
-    (compared,) = verify.verify(finished.settings.study, [], 1, lambda _: None)
+def test_a_forged_record_is_found_out(trained):
+    path = records.record_path(trained.settings.study, trained.run_id)
+    forged(trained, path, loss=0.001)  # predictions do not tell the loss
+    (compared,) = verify.verify(trained.settings.study, [], 1, lambda _: None)
     assert compared.agreement == "different"
-    written = json.loads(paths.verification(finished.settings.study).read_text())
-    assert written["different"] == [finished.run_id]
+    written = json.loads(paths.verification(trained.settings.study).read_text())
+    assert written["different"] == [trained.run_id]
 
 
-def test_kept_activations_are_not_believed(finished):
+def test_kept_activations_are_not_believed(trained):
     for path in (paths.CACHE / "prefix").glob("*.npy"):
         rows = np.load(path, mmap_mode="r+")
         checksums = np.load(cache.checksums_path(path), mmap_mode="r+")
         rows[:] += 1
         checksums[:] = [cache.checksum(row) for row in rows]
-    (compared,) = verify.verify(finished.settings.study, [finished.run_id], None, lambda _: None)
+    (compared,) = verify.verify(trained.settings.study, [trained.run_id], None, lambda _: None)
     assert compared.agreement == "equal"
     with pytest.raises(InputError, match="came out different"):  # it would have been believed
-        finish(**SMALL)
+        train()
 
 
 def test_classical_results_are_repeated_too(own_folders, monkeypatch):
-    monkeypatch.setattr(classical, "grid", lambda: test_classical.QUICK_GRID)
-    _, best = test_classical.finish()
+    monkeypatch.setattr(classical, "grid", lambda: SMALL_GRID)
+    _, best = train_classical()
     study = best.settings.study
     compared = verify.verify(study, [], None, lambda _: None)
     assert {one.run_id: one.agreement for one in compared} == {
@@ -78,47 +72,47 @@ def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     assert found.agreement == "different"
 
 
-def test_tolerance_is_for_other_machines_and_versions_only(finished):
-    accuracy = finished.outcome.test.accuracy
-    near = finished.outcome.test.model_copy(update={"loss": finished.outcome.test.loss + 1e-6})
-    again = finished.model_copy(
-        update={"outcome": finished.outcome.model_copy(update={"test": near})}
+def test_tolerance_is_for_other_machines_and_versions_only(trained):
+    accuracy = trained.outcome.test.accuracy
+    near = trained.outcome.test.model_copy(update={"loss": trained.outcome.test.loss + 1e-6})
+    again = trained.model_copy(
+        update={"outcome": trained.outcome.model_copy(update={"test": near})}
     )
-    assert verify.compare(finished, again).agreement == "different"
-    newer = finished.made.model_copy(update={"versions": finished.made.versions | {"torch": "9"}})
-    compared = verify.compare(finished, again.model_copy(update={"made": newer}))
+    assert verify.compare(trained, again).agreement == "different"
+    newer = trained.made.model_copy(update={"versions": trained.made.versions | {"torch": "9"}})
+    compared = verify.compare(trained, again.model_copy(update={"made": newer}))
     assert compared.agreement == "within tolerance"
-    assert compared.origin == [f"torch: {finished.made.versions['torch']} -> 9"]
+    assert compared.origin == [f"torch: {trained.made.versions['torch']} -> 9"]
     assert compared.accuracy == (accuracy, accuracy)
-    other_data = finished.fingerprints.model_copy(update={"data": "0" * 64})
+    other_data = trained.fingerprints.model_copy(update={"data": "0" * 64})
     moved = again.model_copy(update={"made": newer, "fingerprints": other_data})
-    assert verify.compare(finished, moved).agreement == "different"
+    assert verify.compare(trained, moved).agreement == "different"
 
 
 @pytest.mark.parametrize(("study", "run_id"), [("../x", None), ("quick-none", None), (None, "x")])
-def test_an_unknown_study_or_run_is_told(finished, study, run_id):
+def test_an_unknown_study_or_run_is_told(trained, study, run_id):
     with pytest.raises(InputError, match=r"No records of|no run"):
         verify.verify(
-            study or finished.settings.study, [run_id] if run_id else [], None, lambda _: None
+            study or trained.settings.study, [run_id] if run_id else [], None, lambda _: None
         )
 
 
-def test_what_can_be_expected_is_said_before(finished):
-    assert verify.expectation(finished) == "it has to come out equal to the bit."
-    elsewhere = {"made": finished.made.model_copy(update={"hardware": {"processor": "a PDP-11"}})}
+def test_what_can_be_expected_is_said_before(trained):
+    assert verify.expectation(trained) == "it has to come out equal to the bit."
+    elsewhere = {"made": trained.made.model_copy(update={"hardware": {"processor": "a PDP-11"}})}
     assert "because of other: processor" in verify.expectation(
-        finished.model_copy(update=elsewhere)
+        trained.model_copy(update=elsewhere)
     )
-    other = finished.fingerprints.model_copy(update={"code": "0" * 64})
-    changed = finished.model_copy(update={"fingerprints": other})
+    other = trained.fingerprints.model_copy(update={"code": "0" * 64})
+    changed = trained.model_copy(update={"fingerprints": other})
     assert "because of other: code" in verify.expectation(changed)
 
 
-def test_with_portable_instructions_another_processor_is_no_excuse(finished):
-    machine = finished.made.hardware | {"processor": "Another", "model": "1"}
-    portable = finished.settings
+def test_with_portable_instructions_another_processor_is_no_excuse(trained):
+    machine = trained.made.hardware | {"processor": "Another", "model": "1"}
+    portable = trained.settings
     native = portable.model_copy(update={"instructions": "native"})
-    here = finished.made.hardware
+    here = trained.made.hardware
     assert verify.computed_by(portable, machine) == verify.computed_by(portable, here)
     assert verify.computed_by(native, machine) != verify.computed_by(native, here)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from campaign import TALLY
-from test_run import SMALL, finish
+from factories import SMALL, once, train
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
@@ -50,7 +50,7 @@ class Trainer:
             try:
                 if before:
                     before()
-                finish(**TINY)
+                train(**TINY)
             except InputError as error:
                 print(f"InputError: {error}")
                 sys.exit(1)
@@ -81,17 +81,21 @@ def trainer(own_folders, every_epoch_saved) -> Trainer:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> tuple[records.Record, float]:
     """What the tiny run leaves when nothing happens to it, and the seconds it takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("undisturbed")
-        patch.setattr(records.paths, "RESULTS", root / "results")
-        patch.setattr(records.paths, "CACHE", root / "cache")
-        trainer = Trainer(root)
-        start = time.perf_counter()
-        assert trainer.finish() == 0, trainer.output
-        seconds = time.perf_counter() - start
-        (record,) = trainer.recorded()
-    assert len(record.outcome.history) == TINY["epochs"]
-    return record, seconds
+
+    def undisturbed_run(folder: Path) -> tuple[records.Record, float]:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(records.paths, "RESULTS", folder / "results")
+            patch.setattr(records.paths, "CACHE", folder / "cache")
+            trainer = Trainer(folder)
+            start = time.perf_counter()
+            assert trainer.finish() == 0, trainer.output
+            seconds = time.perf_counter() - start
+            (record,) = trainer.recorded()
+        assert len(record.outcome.history) == TINY["epochs"]
+        return record, seconds
+
+    return once(tmp_path_factory, undisturbed_run)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from effnet_core.study import records
 from effnet_core.study.design import load_study
 from effnet_report.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_room_for_the_record(trainer, truth, tally, small_disk):
     results = small_disk(paths.RESULTS, "size=4k,nr_inodes=20")

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from effnet_core import paths
 from effnet_core.study import provenance
+
+pytestmark = pytest.mark.slow
 
 KILLS = 14
 

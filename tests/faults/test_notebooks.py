@@ -8,14 +8,13 @@ import nbformat
 import pytest
 from docutils.core import publish_string
 from myst_nb.docutils_ import Parser
-from test_browser import browser as browser  # noqa: PLC0414  a fixture
-from test_browser import pytestmark as needs_a_browser
 
 from effnet_core import paths
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import run_page
 
 
+@pytest.mark.slow
 def test_no_room_for_the_executed_notebook(clone, tally, small_disk):
     place = small_disk(clone.root / "book/runs/tiny", "size=8k,nr_inodes=20")
     command = ("papermill", "notebooks/train.ipynb", "-p", "study", "tiny", "-p", "freeze", "6")
@@ -93,8 +92,6 @@ def test_unguarded_such_a_page_would_take_it(tmp_path):
 EVIL = "<img src=x onerror=\"document.title='broken into'\">"
 
 
-@pytest.mark.browser
-@needs_a_browser[1]
 def test_a_class_named_like_markup_stays_text(browser, small_images, tmp_path, tally):
     images, labels = small_images
     classes = [EVIL, "$\\frac{1}{0}$ & 'quotes'"]

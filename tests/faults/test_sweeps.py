@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from factories import Clone, once
+
+pytestmark = pytest.mark.slow
 
 FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 # The study without its classical comparison, which takes longest and is nothing new here.
@@ -70,18 +73,17 @@ def outcomes(clone) -> dict[str, str]:
     return {name: text[: text.index('"made"')] for name, text in texts.items()}
 
 
-TRUTH: dict[str, str] = {}
-
-
-@pytest.fixture
-def truth(clone) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def truth(tmp_path_factory) -> dict[str, str]:
     """What the two runs leave when nothing happens to them, found out once."""
-    if not TRUTH:
-        undisturbed = type(clone)(clone.root.with_name("undisturbed"))
-        status, output = Sweep(undisturbed).end()
+
+    def undisturbed_sweep(folder: Path) -> dict[str, str]:
+        clone = Clone(folder)
+        status, output = Sweep(clone).end()
         assert status == 0, output
-        TRUTH.update(outcomes(undisturbed))
-    return TRUTH
+        return outcomes(clone)
+
+    return once(tmp_path_factory, undisturbed_sweep)
 
 
 def check(clone, truth, tally, *, complete: bool) -> None:

@@ -1,8 +1,6 @@
 """Small real things that many tests need: settings, a few images, a record, own folders."""
 
 import shutil
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
@@ -10,17 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from factories import (
-    Clone,
-    build_book,
-    even_metrics,
-    once,
-    run_record,
-    train,
-    use_folders,
-    write_notebook,
-    write_study,
-)
+from copies import Book, Clone, troubled_book
+from factories import even_metrics, once, run_record, train
 from hypothesis import settings as hypothesis_settings
 from selenium import webdriver
 
@@ -28,7 +17,7 @@ from effnet_core import paths
 from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.study import records
-from effnet_core.study.design import Settings, load_study
+from effnet_core.study.design import Settings
 from effnet_core.study.records import Epoch, Record
 from effnet_core.training import checkpoints
 
@@ -130,32 +119,9 @@ def clone(tmp_path) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def book(tmp_path_factory) -> Path:
-    """A copy of the repository with the built book, of a study in trouble.
-
-    Configuration 5 is missing, 6 failed, 7 is damaged, 11's notebook is half-written; a study
-    that is not shown has a run page too. The site is in `_build/html`.
-    """
-    root = tmp_path_factory.mktemp("book")
-    for part in ("bench", "effnet_core", "effnet_report", "studies", "book", "_config.yml"):
-        source = paths.ROOT / part
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, root / part)
-    shutil.rmtree(root / "book" / "runs", ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch:
-        use_folders(root, patch)
-        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
-        write_study("quick", skip=(5, 6))
-        pages = paths.executed("quick")
-        for notebook in sorted(pages.iterdir())[8:]:
-            notebook.unlink()
-        runs = {settings.number: settings for settings in load_study("quick").runs()}
-        records.save_failure("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
-        records.record_path("quick", runs[7].run_id).write_text("{")
-        (pages / f"{runs[11].run_id}.ipynb").write_text('{"cells": [')
-        write_notebook(runs[8].model_copy(update={"study": "other"}))
-    build_book(root)
-    return root
+def book(tmp_path_factory) -> Book:
+    """The built book of a study in trouble, built once."""
+    return once(tmp_path_factory, troubled_book)
 
 
 @pytest.fixture(scope="session")
@@ -176,14 +142,9 @@ def browser(tmp_path_factory):
     steered.quit()
 
 
-# After the first hook of pytest-xdist would be too late: it reads the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """The built book and the browser take long; the book is one, and one test changes it."""
-    for item in items:
-        if {"book", "browser"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
-        if "browser" in item.fixturenames:
-            item.add_marker(pytest.mark.browser)
-        if "book" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("book"))
+def pytest_itemcollected(item):
+    """The built book and the browser take long."""
+    if {"book", "browser"} & set(item.fixturenames):
+        item.add_marker(pytest.mark.slow)
+    if "browser" in item.fixturenames:
+        item.add_marker(pytest.mark.browser)

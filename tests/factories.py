@@ -3,10 +3,6 @@
 import hashlib
 import os
 import pickle
-import shutil
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,51 +92,6 @@ def train_classical(**changes) -> list[ClassicalRecord]:
     )
 
 
-class Clone:
-    """A copy of the project's code in a temporary folder, and commands run in it.
-
-    Commands are the installed ones; PYTHONPATH makes them import the copy, whose folders for
-    results, caches and executed notebooks are then its own.
-    """
-
-    TINY = """
-        title: Two configurations of a few digits
-        seeds: [0]
-        factors: {freeze: [5, 6], head: [none], scheduler: [plateau]}
-        protocol: {dataset: digits, max_images: 120, image_size: 32, weights: none, epochs: 2}
-        """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        for folder in ("bench", "effnet_core", "effnet_report", "notebooks", "studies"):
-            ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-            shutil.copytree(paths.ROOT / folder, root / folder, ignore=ignored)
-        (root / "studies" / "tiny.yml").write_text(textwrap.dedent(self.TINY))
-
-    @property
-    def environment(self) -> dict[str, str]:
-        # Rich and papermill word things by the width of the terminal.
-        return os.environ | {"PYTHONPATH": str(self.root), "COLUMNS": "200"}
-
-    def run(self, *command: str, **options) -> subprocess.CompletedProcess:
-        """Run a command of this environment in the copy, its streams piped."""
-        program = Path(sys.executable).with_name(command[0])
-        return subprocess.run(
-            [program, *command[1:]],
-            cwd=self.root,
-            env=self.environment,
-            text=True,
-            check=False,
-            **({"capture_output": True, "stdin": subprocess.DEVNULL} | options),
-        )
-
-    def files(self) -> set[str]:
-        """Everything that runs have left, hidden files aside."""
-        left = [*self.root.glob("results/**/*"), *self.root.glob("book/runs/**/*")]
-        names = [path.relative_to(self.root) for path in left if path.is_file()]
-        return {n.as_posix() for n in names if not any(p.startswith(".") for p in n.parts)}
-
-
 def first_elpv() -> Correctness:
     """Who was right on which image in the first 84 committed runs of `elpv`, kept for the tests.
 
@@ -159,21 +110,6 @@ def use_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "RESULTS", root / "results")
     monkeypatch.setattr(paths, "EXECUTED", root / "runs")
     monkeypatch.setenv("EFFNET_SITE", str(root / "site"))
-
-
-def build_book(root: Path) -> str:
-    """Build the book of a copy of the repository, warnings being errors; returns the log."""
-    command = Path(sys.executable).with_name("jupyter-book")
-    done = subprocess.run(
-        [command, "build", "book", "-W", "-n", "--keep-going"],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "EFFNET_STUDY": "quick"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def write_study(name: str = "quick", *, skip: tuple[int, ...] = (), classical: bool = True) -> None:

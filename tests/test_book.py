@@ -6,12 +6,11 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from factories import build_book, save_run, use_folders, write_study
+from factories import use_folders, write_study
 from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
-from effnet_core.study.design import load_study
 from effnet_report.jupyter import sphinx_extension
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
@@ -81,7 +80,7 @@ def test_the_book_imports_no_torch():
 
 
 def test_a_troubled_study_builds_and_says_what_is_missing(book):
-    site = book / "_build" / "html"
+    site = book.site
     for page in PAGES:
         assert 'class="report-finding"' in (site / f"{page.stem}.html").read_text()
     assert "3 of 28 runs are not part of this" in (site / "index.html").read_text()
@@ -90,7 +89,7 @@ def test_a_troubled_study_builds_and_says_what_is_missing(book):
 
 
 def test_run_pages_have_titles_links_and_records(book):
-    site = book / "_build" / "html"
+    site = book.site
     page = (site / "runs" / "quick" / "08-freeze1-mlp-cosine-seed0.html").read_text()
     assert "Run 8: freeze 1, two linear layers with dropout, cosine, seed 0" in page
     assert "One run" not in page
@@ -103,11 +102,11 @@ def test_run_pages_have_titles_links_and_records(book):
 
 
 def test_run_pages_of_other_studies_are_left_out(book):
-    assert not (book / "_build" / "html" / "runs" / "other").exists()
+    assert not (book.site / "runs" / "other").exists()
 
 
 def test_all_internal_links_resolve(book):
-    site = book / "_build" / "html"
+    site = book.site
     pages = {p: p.read_text() for p in site.rglob("*.html") if "_static" not in p.parts}
     broken = []
     for path, text in pages.items():
@@ -120,17 +119,14 @@ def test_all_internal_links_resolve(book):
     assert broken == []
 
 
-def test_pages_follow_the_records(book, monkeypatch):
-    page = book / "_build" / "html" / "results.html"
-    before = page.stat().st_mtime_ns
-    assert "Executed notebook" not in build_book(book)
-    assert page.stat().st_mtime_ns == before
-    monkeypatch.setattr(paths, "RESULTS", book / "results")
-    save_run(next(iter(load_study("quick").runs())), accuracy=99.0)
-    built = build_book(book)
-    assert f"0 added, {len(PAGES) - 1} changed" in built  # not the speed page, and no run page
-    assert "Executed notebook" in built
-    assert "99.0" in page.read_text()
+def test_pages_follow_the_records(book):
+    log, rewritten = book.unchanged
+    assert "Executed notebook" not in log
+    assert not rewritten
+    # Not the speed page, and no run page.
+    assert f"0 added, {len(PAGES) - 1} changed" in book.changed
+    assert "Executed notebook" in book.changed
+    assert "99.0" in (book.site / "results.html").read_text()
 
 
 def test_an_unknown_study_stops_the_build(monkeypatch):

@@ -30,7 +30,7 @@ axe.run({resultTypes: ["violations"], preload: false}).then(({violations}) => do
 
 @pytest.fixture(scope="module")
 def site(book) -> Path:
-    return book / "_build" / "html"
+    return book.site
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factories import Clone, once
+from copies import Clone
+from factories import once
 
 pytestmark = pytest.mark.slow
 

@@ -104,10 +104,10 @@ def test_the_schedules_share_their_first_epoch(
             interrupted(monkeypatch, killed_after, freeze=freeze, scheduler=first)
             assert shared.is_file()
         else:
-            assert_same(finish(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
+            assert_same(train(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
         spent = torch.load(io.BytesIO(shared.read_bytes()[32:]))["spent"]
         capsys.readouterr()
-        found = finish(**RICH | {"freeze": freeze, "scheduler": second, "cache_gb": 0.0})
+        found = train(**RICH | {"freeze": freeze, "scheduler": second, "cache_gb": 0.0})
         told = capsys.readouterr().out
         assert "Resumed after epoch 1, from the first epoch of all schedules" in told
         assert told.count("validation") == len(found.outcome.history) - 1
@@ -115,7 +115,7 @@ def test_the_schedules_share_their_first_epoch(
         assert found.made.seconds["train"] >= round(spent[0], 2) > 0
         assert found.made.cpu_seconds["train"] >= round(spent[1], 2) > 0
         if killed_after:
-            assert_same(finish(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
+            assert_same(train(**RICH | {"freeze": freeze, "scheduler": first}), alone[first])
         assert not list(paths.CACHE.rglob("*.pt"))  # both are recorded: nobody needs it
         shutil.rmtree(paths.RESULTS)
 
@@ -127,11 +127,11 @@ def assert_same(found, expected) -> None:
 
 
 def test_another_study_shares_nothing(own_folders, capsys):
-    finish(freeze=6, epochs=1)
-    finish(freeze=6, epochs=1, scheduler="cosine", learning_rate=1e-3)
-    finish(freeze=6, epochs=1, scheduler="cosine", seed=1)
-    finish(freeze=6, epochs=1, scheduler="cosine", head="mlp")
-    finish(freeze=5, epochs=1, scheduler="cosine")
+    train(freeze=6, epochs=1)
+    train(freeze=6, epochs=1, scheduler="cosine", learning_rate=1e-3)
+    train(freeze=6, epochs=1, scheduler="cosine", seed=1)
+    train(freeze=6, epochs=1, scheduler="cosine", head="mlp")
+    train(freeze=5, epochs=1, scheduler="cosine")
     assert "Resumed" not in capsys.readouterr().out
 
 

@@ -104,8 +104,8 @@ def test_gpu_that_is_not_there(own_folders, monkeypatch):
 
 
 def test_other_code_does_not_read_what_was_cached(own_folders, monkeypatch):
-    finish()
+    train()
     kept = set(own_folders.glob("cache/prefix/*.npy"))
     monkeypatch.setattr(prefix, "code_fingerprint", lambda *_: "other code")
-    finish(scheduler="cosine")
+    train(scheduler="cosine")
     assert len(set(own_folders.glob("cache/prefix/*.npy")) - kept) == len(kept) > 0

@@ -100,9 +100,7 @@ def test_an_unknown_study_or_run_is_told(trained, study, run_id):
 def test_what_can_be_expected_is_said_before(trained):
     assert verify.expectation(trained) == "it has to come out equal to the bit."
     elsewhere = {"made": trained.made.model_copy(update={"hardware": {"processor": "a PDP-11"}})}
-    assert "because of other: processor" in verify.expectation(
-        trained.model_copy(update=elsewhere)
-    )
+    assert "because of other: processor" in verify.expectation(trained.model_copy(update=elsewhere))
     other = trained.fingerprints.model_copy(update={"code": "0" * 64})
     changed = trained.model_copy(update={"fingerprints": other})
     assert "because of other: code" in verify.expectation(changed)

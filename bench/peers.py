@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Subset
 
-from effnet_core import processor
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
 from effnet_core.data.splits import split_dataset
@@ -45,7 +44,6 @@ class Decoded(torch.utils.data.Dataset):
 
 def prepare(settings: Settings) -> tuple[FrozenNetwork, dict[str, DataLoader]]:
     """The model, and a loader for each part of the data."""
-    processor.use("native")  # nobody else holds PyTorch back
     dataset = load_dataset(settings.dataset, settings.data_dir, settings.labels, settings.groups)
     parts = split_dataset(dataset, settings)
     backbone = load_backbone(settings.backbone, settings.weights)

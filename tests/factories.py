@@ -137,7 +137,7 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
         accuracy = 85 - 0.2 * settings.freeze**2 + rng.normal(0, 1)
     fold = settings.seed % settings.folds if settings.folds else 0
     table = predictions(accuracy, rng, fold)
-    looks = [predictions(accuracy - 4 / epoch, rng) for epoch in range(1, 5)]
+    looks = [predictions(accuracy - 4 / epoch, rng, fold) for epoch in range(1, 5)]
     history = [
         Epoch(
             epoch=epoch,
@@ -168,7 +168,7 @@ def run_record(
     record = Record(
         run_id=settings.run_id,
         number=settings.number,
-        settings=settings,
+        settings=settings.recorded(),
         facts=facts(trainable=4_000_000 - 500_000 * settings.freeze),
         outcome=Outcome(
             history=history,
@@ -191,7 +191,8 @@ def run_record(
 
 def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalRecord:
     """The baseline or the best classical model."""
-    table = predictions(accuracy, np.random.default_rng(0))
+    fold = settings.seed % settings.folds if settings.folds else 0
+    table = predictions(accuracy, np.random.default_rng(0), fold)
     data = records.predictions_csv(table)
     candidates = [
         Candidate(

@@ -8,7 +8,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from factories import save_run, use_folders, write_study
+from factories import even_metrics, save_run, use_folders, write_study
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
@@ -113,9 +113,9 @@ def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
 
 
 @pytest.mark.parametrize("accuracy", [100.1, -0.1])
-def test_no_metric_is_below_0_or_above_100_per_cent(make_metrics, accuracy):
+def test_no_metric_is_below_0_or_above_100_per_cent(accuracy):
     with pytest.raises(ValueError, match="accuracy"):
-        make_metrics(accuracy)
+        even_metrics(accuracy)
 
 
 DISAGREEMENTS = {

@@ -12,6 +12,7 @@ import pytest
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
+WEIGHTS = "results/tiny/winner.safetensors"
 NOTEBOOK = "book/runs/tiny/21-freeze5-none-plateau-seed0.ipynb"
 TINY = ("papermill", "notebooks/train.ipynb", "-p", "study", "tiny", "-p", "freeze", "5")
 
@@ -45,14 +46,14 @@ def test_terminal_then_piped_then_explicit_path(clone):
 
     status, output = in_terminal(clone, *TINY)
     assert status == 0, output
-    assert clone.files() == {RECORD, PREDICTIONS, NOTEBOOK}
+    assert clone.files() == {RECORD, PREDICTIONS, WEIGHTS, NOTEBOOK}
     first = json.loads((clone.root / RECORD).read_text())
 
     (clone.root / NOTEBOOK).unlink()
     piped = clone.run(*TINY, stdin=subprocess.PIPE)  # standard input is a FIFO, too
     assert piped.returncode == 0, piped.stderr
     assert piped.stdout == ""  # papermill alone prints the notebook as JSON
-    assert clone.files() == {RECORD, PREDICTIONS, NOTEBOOK}
+    assert clone.files() == {RECORD, PREDICTIONS, WEIGHTS, NOTEBOOK}
     assert (clone.root / "notebooks/train.ipynb").read_bytes() == template
     executed = nbformat.read(clone.root / NOTEBOOK, as_version=4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
@@ -63,7 +64,7 @@ def test_terminal_then_piped_then_explicit_path(clone):
     explicit = clone.run(TINY[0], TINY[1], str(chosen), *TINY[2:])
     assert explicit.returncode == 0, explicit.stderr
     assert chosen.is_file()
-    assert clone.files() == {RECORD, PREDICTIONS}
+    assert clone.files() == {RECORD, PREDICTIONS, WEIGHTS}
 
     again = json.loads((clone.root / RECORD).read_text())
     for record in (first, again):

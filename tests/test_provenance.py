@@ -1,7 +1,7 @@
 """A record names the code that ran, and what was computed by other code is computed again."""
 
 import pytest
-from test_run import SMALL, finish
+from factories import SMALL, train
 
 import effnet_core
 from effnet_core import paths, run
@@ -37,7 +37,7 @@ def test_code_that_changes_while_a_run_trains_leaves_no_record(own_folders, sour
     steps[0].lock.release()
     assert not list(paths.RESULTS.rglob("*.json"))
     with pytest.raises(InputError, match="changed on the disk"):  # nor is another one trained
-        finish(**SMALL | {"freeze": 5})
+        train(**SMALL | {"freeze": 5})
     assert not list(paths.RESULTS.rglob("*.json"))
 
 
@@ -58,17 +58,17 @@ def test_the_fingerprint_is_of_the_code_that_was_imported(source):
 
 
 def test_activations_of_other_code_are_not_used(own_folders, monkeypatch):
-    first = finish(**SMALL | {"freeze": 6})
+    first = train(**SMALL | {"freeze": 6})
     kept = set((paths.CACHE / "prefix").glob("*.npy"))
     assert kept
     changed = effnet_core.SOURCES["model/freezing.py"] + b"# eps = 0.5\n"
     monkeypatch.setitem(effnet_core.SOURCES, "model/freezing.py", changed)
     monkeypatch.setattr(run, "check_unchanged", lambda: None)
     records.record_path(first.settings.study, first.run_id).unlink()
-    finish(**SMALL | {"freeze": 6})
+    train(**SMALL | {"freeze": 6})
     assert set((paths.CACHE / "prefix").glob("*.npy")) > kept
     images = set((paths.CACHE / "images").glob("*.npy"))
     changed = effnet_core.SOURCES["data/images.py"] + b"# bilinear\n"
     monkeypatch.setitem(effnet_core.SOURCES, "data/images.py", changed)
-    finish(**SMALL | {"freeze": 5})
+    train(**SMALL | {"freeze": 5})
     assert set((paths.CACHE / "images").glob("*.npy")) > images

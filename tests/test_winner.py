@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from factories import CLASSES
 from torch import nn
 
 from effnet_core import paths
@@ -46,7 +47,7 @@ def test_the_best_on_validation_is_kept_in_whatever_order_runs_end(finish, order
     assert winner.kept_run("small") == winner.winner("small") == left["best"]
     about = winner.describe(paths.winner("small"))
     assert about["settings"]["freeze"] == 2
-    assert about["facts"]["classes"] == ["a", "b"]
+    assert about["facts"]["classes"] == CLASSES
     assert about["std"] == [0.25] * 3
     assert "made" not in about
 

@@ -22,11 +22,13 @@ FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 SWEEP = """
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
+    from effnet_report.evidence import loader
     from effnet_core.study.design import load_study
 
     tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]
     sweep.clear_leftovers(tasks)
-    pending = [task for task in tasks if sweep.state(task) is not sweep.State.DONE]
+    found = loader.load("tiny")
+    pending = [task for task in tasks if sweep.state(task, found) is not sweep.State.DONE]
     with sweep.ctrl_c(print) as stop:
         for ended in sweep.execute_all(pending, Here(1), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)

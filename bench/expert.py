@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from effnet_core import processor
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
 from effnet_core.data.splits import Split, split_dataset
@@ -65,6 +66,7 @@ def train_one(settings: Settings) -> float:
 
 def _decode(settings: Settings) -> None:
     """Read the images that the runs use, with all cores; the others stay zero."""
+    processor.use("native")  # before PyTorch computes, here and in what is forked
     dataset = load_dataset(settings.dataset, settings.data_dir)
     parts = split_dataset(dataset, settings)
     used = np.concatenate([parts.train, parts.validation, parts.test])

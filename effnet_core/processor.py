@@ -55,7 +55,7 @@ def use(instructions: Instructions) -> str:
     """
     if _used and _used[0] != instructions:
         raise InputError(
-            f"This process computes with {_used[0]} instructions already, and PyTorch can not "
+            f"This process computes with {_used[0]} instructions already, and PyTorch cannot "
             f"change them: start another one for {instructions} instructions."
         )
     if not _used:
@@ -67,8 +67,8 @@ def use(instructions: Instructions) -> str:
     if instructions == "native" or portable_here():
         return ""
     return (
-        f"This processor ({platform.machine()}) has no AVX2, so the portable instructions can "
-        "not be used: on other machines the last bits, and with them accuracies, will differ."
+        f"This processor ({platform.machine()}) has no AVX2, so the portable instructions "
+        "cannot be used: on other machines the last bits, and with them accuracies, will differ."
     )
 
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,8 +50,6 @@ from effnet_core.study.records import (
 from effnet_core.training import checkpoints, winner
 from effnet_core.training import fit as training
 from effnet_core.training.evaluate import Evaluation, evaluate
-
-IPYTHON_NAMES = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
 @dataclass(frozen=True)
@@ -116,17 +113,16 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     """Check the parameters, make the run reproducible, and claim it.
 
     Args:
-        parameters: settings by name; a notebook passes its `globals()`, from which modules,
-            functions and names that start with an underscore are left out.
+        parameters: settings by name; a notebook passes its `globals()`, of which the names of
+            settings are taken.
         run_id: what is claimed; the configuration's own if not given.
 
     Raises:
-        InputError: an unknown or wrong setting, no such device, or the run is being trained
-            by another process, or
-            its record was made with other settings.
+        InputError: a wrong setting, no such device, the run is being trained by another
+            process, or its record was made with other settings.
     """
     clock = Clock()
-    chosen = {n: v for n, v in parameters.items() if _is_parameter(n, v)}
+    chosen = {name: parameters[name] for name in Settings.model_fields if name in parameters}
     settings = read_settings(chosen)
     study = load_study(chosen.get("study", settings.study))
     _make_reproducible(settings)
@@ -378,9 +374,3 @@ def fingerprints(data: Data, weights: str, *more_code: str) -> Fingerprints:
         weights=weights,
         code=code_fingerprint(*EXECUTED, *more_code),
     )
-
-
-def _is_parameter(name: str, value: Any) -> bool:
-    """Whether a name in a notebook's namespace was set there as a parameter."""
-    hidden = name.startswith("_") or name in IPYTHON_NAMES or name.startswith("PAPERMILL_")
-    return not (hidden or isinstance(value, ModuleType) or callable(value))

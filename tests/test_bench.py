@@ -3,6 +3,7 @@
 import inspect
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from bench import __main__ as bench_main
 from bench import arms, expert, peers, speed, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
-from effnet_core import paths, run
+from effnet_core import paths, processor, run
 from effnet_core.study.design import load_study, read_settings
 
 FOUND = {
@@ -209,3 +210,17 @@ def test_the_committed_numbers_follow_from_the_measurements():
     if not bench:
         pytest.skip("the benchmark did not run yet")
     assert summary(bench["measurements"]).items() <= bench.items()
+
+
+def test_the_expert_computes_with_all_that_the_processor_has():
+    trained = (
+        "from bench import expert; from effnet_core import processor; "
+        "from effnet_core.study.design import read_settings; "
+        "settings = {'study': 'quick', 'freeze': 6, 'max_images': 40, 'epochs': 1}; "
+        "expert.train_one(read_settings(settings)); print(processor.in_force())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", trained], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    )
+    assert "torch" in done.stdout
+    assert not any(name in done.stdout for name in processor.TORCH)

@@ -87,7 +87,7 @@ def test_fashion_mnist_is_read_from_debians_files(debian):
 def test_damaged_fashion_mnist_is_told(debian, damage):
     file = debian[0] / "train-images-idx3-ubyte.gz"
     file.unlink() if damage is None else file.write_bytes(damage)
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz can not be read.*Reinstall"):
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be read.*Reinstall"):
         load_dataset("fashion_mnist")
 
 

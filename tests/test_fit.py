@@ -102,7 +102,7 @@ def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images)
 
 
 def test_the_model_has_the_weights_of_the_best_epoch(make_settings, small_images):
-    # Eight images can not get better ten times, so the last epoch is not the best.
+    # Eight images cannot get better ten times, so the last epoch is not the best.
     settings = make_settings(freeze=5, epochs=10, learning_rate=1e-2, early_stop_patience=1)
     model, boundary, fitted = fit_digits(settings, small_images)
     assert fitted.best_epoch < len(fitted.history)

@@ -97,7 +97,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_kept(own_folders, kind):
         "sixteen bits": png(Image.fromarray(np.full((9, 9), 999, np.uint16)), own_folders / "b"),
     }[kind]
     dataset = one_bad_image(own_folders / "photos", "dog/1.png", data)
-    with pytest.raises(InputError, match=r"dog/1\.png can not be read as an image.*Replace it"):
+    with pytest.raises(InputError, match=r"dog/1\.png cannot be read as an image.*Replace it"):
         load_images(dataset, 16)
     kept = {path.suffix for path in (paths.CACHE / "images").iterdir()}
     assert kept <= {".lock"}
@@ -111,7 +111,7 @@ def test_a_postscript_file_that_says_jpg_starts_no_other_program(tmp_path, monke
     path = tmp_path / "x.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     assert Image.open(path).format == "EPS"  # as Pillow would by itself
-    with pytest.raises(InputError, match=r"x\.jpg can not be read as an image"):
+    with pytest.raises(InputError, match=r"x\.jpg cannot be read as an image"):
         decode(path, 8)
     assert not started.exists()
 
@@ -163,5 +163,5 @@ def test_a_heic_photo_is_read_where_its_plugin_is_installed(tmp_path):
 def test_an_image_of_suspicious_size_is_named(tmp_path, monkeypatch):
     Image.new("L", (100, 100)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(InputError, match=r"bomb\.png can not be read"):
+    with pytest.raises(InputError, match=r"bomb\.png cannot be read"):
         decode(tmp_path / "bomb.png", 16)

@@ -9,7 +9,7 @@ from effnet_core import run
 from effnet_core.errors import InputError
 from effnet_core.model import prefix
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
+from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS, read_settings
 
 
 def test_record_is_true_and_repeatable(trained):
@@ -86,9 +86,12 @@ def test_a_run_is_trained_by_one_process_at_a_time(own_folders):
 
 
 def test_begin_reads_a_notebooks_names():
-    names = {"_i1": "code", "In": [], "run": run, "PAPERMILL_INPUT_PATH": "x", "freze": 2}
-    with pytest.raises(InputError, match="no setting 'freze'"):
-        run.begin(names)
+    names = {"_i1": "code", "In": [], "run": run, "PAPERMILL_INPUT_PATH": "x", "data": object()}
+    begun = run.begin(SMALL | names)
+    begun.lock.release()
+    assert begun.settings == read_settings(SMALL)
+    with pytest.raises(InputError, match="freeze"):
+        run.begin(names | {"freeze": "two"})
 
 
 def test_results_folder_that_can_not_be_written(own_folders):

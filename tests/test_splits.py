@@ -140,7 +140,7 @@ def test_a_group_is_never_in_two_parts(sizes, seed, how):
     if "train_images" not in how:
         assert len(used) == len(dataset)
         wanted = 1 / 3 if "folds" in how else how.get("test_share", 0.25)
-        # Groups of up to four images, two classes: the folds can not be quite even.
+        # Groups of up to four images, two classes: the folds cannot be quite even.
         assert abs(len(found.test) - wanted * len(dataset)) <= 16
 
 

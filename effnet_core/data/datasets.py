@@ -197,7 +197,7 @@ def _bytes(image: Path | np.ndarray) -> bytes:
         return image.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{image} can not be read ({error.strerror}). Make it readable, or move it away."
+            f"{image} cannot be read ({error.strerror}). Make it readable, or move it away."
         ) from None
 
 
@@ -206,4 +206,4 @@ def _idx(path: Path, header: int) -> np.ndarray:
     try:
         return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} can not be read ({error}). Reinstall the data set.") from None
+        raise InputError(f"{path} cannot be read ({error}). Reinstall the data set.") from None

@@ -37,7 +37,7 @@ def load_images(
         Shape (N, size, size, 3), uint8, read-only and memory-mapped.
 
     Raises:
-        InputError: an image can not be read: it is named, and nothing is trained on the rest;
+        InputError: an image cannot be read: it is named, and nothing is trained on the rest;
             or the disk has no room for the decoded images.
     """
     made_by = (code_fingerprint("data/"), resize, background, PIL.__version__)
@@ -51,7 +51,7 @@ def load_images(
                     _fill(path, shape, dataset, resize, background)
     except OSError as error:
         raise InputError(
-            f"Can not keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
+            f"Cannot keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
             f"{error.strerror}. Make the folder writable, or free some space."
         ) from None
     return np.load(path, mmap_mode="r")
@@ -117,7 +117,7 @@ def decode(
             flat = _flat(ImageOps.exif_transpose(opened), background)
     except Exception as error:  # damaged files make Pillow raise almost anything
         raise InputError(
-            f"{image} can not be read as an image ({error}). "
+            f"{image} cannot be read as an image ({error}). "
             "Replace it, or move it out of the data folder; nothing was trained."
         ) from None
     square, bicubic = (size, size), Image.Resampling.BICUBIC

@@ -121,7 +121,7 @@ def train_epoch(
 def batches(order: np.ndarray, size: int) -> list[np.ndarray]:
     """Cut an order into batches. A single image left over joins the last batch.
 
-    Batch norm can not be computed from one image whose last feature map is 1 x 1.
+    Batch norm cannot be computed from one image whose last feature map is 1 x 1.
     """
     cuts = list(range(size, len(order), size))
     if len(order) % size == 1 and cuts:

@@ -6,7 +6,7 @@ STUDY ?= quick
 PAGE := _build/html/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help report book pdf verify bench test check campaign lint clean
+.PHONY: help report book pdf verify processors bench test check campaign lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -37,6 +37,9 @@ pdf: $(ENVIRONMENT) ## print the whole report, run pages too, to _build/report.p
 verify: $(ENVIRONMENT) ## repeat two short and one long published run here, and say whether they are the same
 	$(BIN)/effnet verify published/quick --run 25-freeze6-none-plateau-seed0 \
 		--run 28-freeze6-mlp-cosine-seed0 --run 01-freeze0-none-plateau-seed0
+
+processors: $(ENVIRONMENT) ## compare bits with processors that qemu emulates (needs qemu-user), twenty minutes
+	$(BIN)/python -m bench.processors
 
 bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped; only=expert: some
 	$(BIN)/python -m bench --only "$(only)"

@@ -53,3 +53,8 @@ def verification(study: str) -> Path:
 def bench() -> Path:
     """What the benchmark measured."""
     return RESULTS / "bench.json"
+
+
+def processors() -> Path:
+    """Whether other processors give the same bits."""
+    return RESULTS / "processors.json"

@@ -1,0 +1,214 @@
+"""The same bits on processors that are not here: `make processors`.
+
+A few steps of every freeze depth with both heads are trained on real images, on this machine, on
+models that qemu emulates (Debian: `apt-get install qemu-user`), and here with other things
+changed that no result may depend on. The page Reproducibility shows what came out.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any, NamedTuple
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+from rich.console import Console
+
+from effnet_core import files, paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import FREEZE, HEADS
+from effnet_core.study.provenance import hardware, versions
+from effnet_report.render.html import paragraph, table
+
+
+class Place(NamedTuple):
+    """Where the steps are trained.
+
+    Attributes:
+        what: as the page names it.
+        model: that qemu emulates; this processor itself if empty.
+        variables: of the environment, changed.
+    """
+
+    what: str
+    model: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+HERE = Place("this machine")
+EMULATED = [
+    Place("AMD, Zen (2017)", "EPYC"),
+    Place("AMD, Zen 2 (2019)", "EPYC-Rome"),
+    Place("AMD, Zen 3 (2021)", "EPYC-Milan"),
+    Place("Intel, Haswell (2013)", "Haswell"),
+    Place("Intel, Broadwell (2014)", "Broadwell"),
+    Place("Intel, Skylake (2015)", "Skylake-Client"),
+]
+CHANGED = [
+    Place("here, other hash seed", variables=(("PYTHONHASHSEED", "7"),)),
+    Place("here, no language", variables=(("LC_ALL", "C"), ("PYTHONUTF8", "0"))),
+    Place("here, other time zone", variables=(("TZ", "Asia/Kathmandu"),)),
+    # Arrays begin elsewhere, and what nobody wrote yet is not zero.
+    Place(
+        "here, other memory",
+        variables=(("MALLOC_ARENA_MAX", "1"), ("MALLOC_PERTURB_", "85"), ("MALLOC_TOP_PAD_", "64")),
+    ),
+    Place("here, four threads offered", variables=(("OMP_NUM_THREADS", "4"),)),
+    Place("here, no fast image decoder", variables=(("JSIMD_FORCENONE", "1"),)),
+]
+STEPS = 2
+# Every depth and head at the small size; a map's size decides the route through a convolution.
+CASES = [
+    *(("quick", freeze, head) for freeze, head in product(FREEZE, HEADS)),
+    *(("elpv", freeze, "none") for freeze in (0, 4)),
+]
+
+Hashes = dict[str, str]
+
+
+def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
+    """sha256 of what leaves the frozen stages, and of the trained weights, by configuration."""
+    import numpy as np  # noqa: PLC0415  only the process that computes needs them
+    import torch  # noqa: PLC0415
+    from torch.nn.functional import cross_entropy  # noqa: PLC0415
+
+    from effnet_core import run  # noqa: PLC0415
+    from effnet_core.data.datasets import load_dataset  # noqa: PLC0415
+    from effnet_core.data.images import decode  # noqa: PLC0415
+    from effnet_core.model.backbones import load_backbone, weights_hash  # noqa: PLC0415
+    from effnet_core.model.convolutions import place  # noqa: PLC0415
+    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
+    from effnet_core.model.heads import build_head  # noqa: PLC0415
+    from effnet_core.model.prefix import Pixels, frozen_boundary  # noqa: PLC0415
+    from effnet_core.study.design import read_settings  # noqa: PLC0415
+
+    found = {}
+    for study, freeze, head in cases:
+        settings = read_settings({"study": study, "freeze": freeze, "head": head})
+        run.begin_again(settings)
+        dataset = load_dataset(settings.dataset)
+        chosen = range(0, len(dataset), len(dataset) // (STEPS * settings.batch_size) + 1)
+        images = np.stack([decode(dataset.images[i], settings.image_size) for i in chosen])
+        backbone = load_backbone(settings.backbone, settings.weights)
+        classifier = build_head(settings, backbone.features, len(dataset.classes))
+        model = FrozenNetwork(backbone.network, classifier, freeze)
+        place(model, settings.device)
+        pixels = Pixels(images, backbone, settings.device)
+        boundary = frozen_boundary(pixels, model.prefix, freeze, settings.batch_size, {})
+        adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-3, fused=True)
+        torch.manual_seed(settings.seed)
+        model.train()
+        leaves = boundary(np.arange(len(images)))
+        labels = torch.from_numpy(dataset.labels[list(chosen)])
+        for batch, truth in zip(
+            leaves.split(settings.batch_size), labels.split(settings.batch_size), strict=True
+        ):
+            adam.zero_grad()
+            cross_entropy(model.suffix(batch), truth).backward()
+            adam.step()
+        case = f"{settings.image_size} px, freeze {freeze}"
+        found[f"{case}, activations"] = hashlib.sha256(leaves.numpy().tobytes()).hexdigest()
+        found[f"{case}, {head}, weights"] = weights_hash(model.suffix.state_dict())
+    return found
+
+
+def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
+    """`train` in a process of its own.
+
+    Raises:
+        InputError: there is no qemu, or the process failed.
+    """
+    emulator = shutil.which("qemu-x86_64")
+    if where.model and not emulator:
+        raise InputError("qemu-x86_64 is missing. Install it: apt-get install qemu-user")
+    prefix = [str(emulator), "-cpu", where.model] if where.model else []
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "bench.processors", json.dumps(list(cases))],
+        cwd=paths.ROOT,
+        env=os.environ | dict(where.variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise InputError(f"Training on {where.what} failed: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(places: Sequence[Place], tell: Callable[[str], None]) -> dict[str, Any]:
+    """What `processors.json` holds: this machine's hashes, and which others differ where.
+
+    Args:
+        places: as many at a time as there are cores.
+        tell: called after each.
+    """
+    here = on(HERE)
+    found = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for where, hashes in zip(places, pool.map(on, places), strict=True):
+            different = [name for name in here if hashes[name] != here[name]]
+            tell(f"{where.what}: {len(here) - len(different)} of {len(here)} equal to the bit")
+            model = {"emulated": where.model, "variables": dict(where.variables)}
+            found.append({"what": where.what} | model | {"different": different})
+    made = {"machine": hardware(), "versions": versions(), "steps": STEPS}
+    return made | {"hashes": here, "places": found}
+
+
+def show() -> HTML:
+    """The table of the page Reproducibility."""
+    path = paths.processors()
+    if not path.is_file():
+        command = Markup("Not measured yet. <code>make processors</code> does it.")
+        return paragraph([command], "report-gap")
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    compared = len(measured["hashes"])
+    frame = pd.DataFrame(
+        {
+            "trained on": place["what"],
+            "how": f"emulated: {place['emulated']}"
+            if place["emulated"]
+            else ", ".join(f"{name}={value}" for name, value in place["variables"].items()),
+            "equal to the bit": f"{compared - len(place['different'])} of {compared}",
+            "different": ", ".join(place["different"]) or "nothing",
+        }
+        for place in measured["places"]
+    )
+    same = sum(not place["different"] for place in measured["places"])
+    return table(
+        frame,
+        "processors",
+        finding=f"{same} of {len(frame)} other processors and surroundings gave the same bits.",
+        caption=(
+            f"Frozen activations and weights after {measured['steps']} steps of batch 4 on real "
+            "images, every freeze depth with both heads at the small image size and two depths "
+            f"at the large one, against {measured['machine']['processor']}. Emulated processors "
+            "offer what the real ones do, so that libraries choose as they would there; "
+            "arithmetic of an emulator follows the same standard, and its errors would show as "
+            "differences."
+        ),
+    )
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(train(json.loads(sys.argv[1]))))
+        return
+    console = Console(stderr=True)
+    console.print(f"{len(EMULATED)} emulated processors take five minutes each, on a core each.")
+    try:
+        content = measure([*EMULATED, *CHANGED], console.print)
+    except InputError as error:
+        sys.exit(str(error))
+    files.write(paths.processors(), (json.dumps(content, indent=1) + "\n").encode())
+    console.print(f"Written: {paths.processors().relative_to(paths.ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The same bits on a processor of AMD and one of Intel, emulated; and that a difference is seen."""
+
+import json
+import shutil
+
+import pytest
+from factories import use_folders
+
+from bench import processors
+from effnet_core import paths
+
+# One with kept activations and one with all stages training; `make processors` does all.
+CASES = [("quick", 0, "none"), ("quick", 5, "mlp")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-user")
+@pytest.mark.parametrize("model", ["EPYC-Rome", "Haswell"])
+def test_another_processor_gives_the_same_bits(model):
+    (emulated,) = (place for place in processors.EMULATED if place.model == model)
+    assert processors.on(emulated, CASES) == processors.on(processors.HERE, CASES)
+
+
+def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    assert "make processors" in processors.show().data
+    hashes = {"HERE": {"weights": "a", "activations": "b"}, "EPYC": {"weights": "c"}}
+    monkeypatch.setattr(
+        processors, "on", lambda place: hashes["HERE"] | hashes.get(place.model, {})
+    )
+    told: list[str] = []
+    found = processors.measure(processors.EMULATED[:2], told.append)
+    assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
+    paths.RESULTS.mkdir(parents=True, exist_ok=True)
+    paths.processors().write_text(json.dumps(found))
+    page = processors.show().data
+    assert "1 of 2 other processors" in page
+    assert ">weights<" in page

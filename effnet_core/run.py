@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import paths, processor
+from effnet_core import paths, processor, winner
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
@@ -47,7 +47,7 @@ from effnet_core.study.records import (
     Record,
     Stage,
 )
-from effnet_core.training import checkpoints, winner
+from effnet_core.training import checkpoints
 from effnet_core.training import fit as training
 from effnet_core.training.evaluate import Evaluation, evaluate
 

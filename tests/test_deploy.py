@@ -10,11 +10,10 @@ from PIL import Image
 from rich.console import Console
 from scipy.special import softmax
 
-from effnet_core import paths, run
+from effnet_core import paths, run, winner
 from effnet_core.data.datasets import digits
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.training import winner
 from effnet_report.deploy import kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation

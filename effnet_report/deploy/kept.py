@@ -24,7 +24,7 @@ from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
 from effnet_core.study import records
 from effnet_core.study.design import Settings, load_design
-from effnet_core.training.winner import describe, kept_run, winner
+from effnet_core.winner import describe, kept_run, winner
 
 # Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
 # farther away than for 95 % of the validation images (Sun et al., ICML 2022).

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from effnet_core.study.choice import DIGITS
 from effnet_core.study.design import FACTORS
 from effnet_core.study.records import AnyRecord
 from effnet_report.evidence.evidence import Evidence
@@ -103,5 +104,5 @@ def chosen_on_validation(evidence: Evidence, *, each_seed: bool = True) -> np.nd
     table = evidence.runs.pivot(index="seed", columns="number", values="validation_accuracy")
     accuracy = table.loc[found.seeds, found.design["number"]].to_numpy()
     if not each_seed:
-        accuracy = np.broadcast_to(accuracy.mean(axis=0), accuracy.shape)
+        accuracy = np.broadcast_to(accuracy.mean(axis=0).round(DIGITS), accuracy.shape)
     return accuracy.argmax(axis=1)

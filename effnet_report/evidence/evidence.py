@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.choice import best_configuration
 from effnet_core.study.design import FACTORS, Settings, Study
 from effnet_report.evidence import loader
 
@@ -123,15 +124,8 @@ class Evidence:
 
     @cached_property
     def best(self) -> list[records.Record]:
-        """The runs of the configuration with the highest validation accuracy.
-
-        That is its mean over the seeds, among the configurations with the most finished seeds;
-        of equals the first in Table 1.
-        """
-        table = self.configurations
-        table = table[table["seeds"] == table["seeds"].max()]
-        number = table.loc[table["validation_accuracy"].idxmax(), "number"]
-        return [record for record in self.finished if record.number == number]
+        """The runs of the best configuration on validation, see `choice`."""
+        return best_configuration(self.finished)
 
     @property
     def best_settings(self) -> Settings:

@@ -1,7 +1,7 @@
 """The trained weights of a study's winner: one file beside the records, outside of git.
 
-The winner is the run with the highest validation accuracy, of equals the first in Table 1, then
-the lowest seed. So it is known after each run whether its weights are worth keeping.
+Which run wins is said in `study.choice`. Each run may change it: weights of a run that had lost
+before it won are gone, and training it again gives them to the bit.
 """
 
 import json
@@ -15,18 +15,14 @@ from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
 from effnet_core.study import records
+from effnet_core.study.choice import best_run
 from effnet_core.study.records import Record
 
 ENTRY = "effnet"
 
 
-def rank(record: Record) -> tuple[float, int, int]:
-    """The winner's is the largest of a study."""
-    return record.outcome.validation.accuracy, -record.number, -record.settings.seed
-
-
 def keep(study: str, record: Record, backbone: Backbone) -> None:
-    """Keep a finished run's weights, unless those that are kept are better on validation.
+    """Keep a finished run's weights, if it is the winner of all that are recorded now.
 
     The same run leaves the same file to the bit. On a full disk the record stays, and this is
     told.
@@ -41,9 +37,8 @@ def keep(study: str, record: Record, backbone: Backbone) -> None:
     tensors = {name: value.contiguous() for name, value in backbone.network.state_dict().items()}
     try:
         with records.claim(study, "winner"):
-            kept = kept_run(study)
-            mine = _recorded(study, record.run_id, record.outcome.final_weights)
-            if mine is None or (kept and rank(kept) > rank(record)):
+            best = winner(study)
+            if best is None or not _same(best, record):
                 return
             with files.replaced(path) as partial:
                 # One entry: with several, their order in the file would change.
@@ -56,25 +51,24 @@ def kept_run(study: str) -> Record | None:
     """The record of the run whose weights are kept, if it is still recorded as it was."""
     try:
         about = describe(paths.winner(study))
-    except InputError:
-        return None
-    return _recorded(study, about["run_id"], about["outcome"]["final_weights"])
-
-
-def _recorded(study: str, run_id: str, weights: str) -> Record | None:
-    """A run's record, if it tells of these trained weights."""
-    try:
-        record = records.load(records.record_path(study, run_id))
+        found = records.load(records.record_path(study, about["run_id"]))
     except (InputError, OSError):
         return None
-    same = isinstance(record, Record) and record.outcome.final_weights == weights
-    return record if same else None  # type: ignore[return-value]
+    same = isinstance(found, Record) and (
+        found.outcome.final_weights == about["outcome"]["final_weights"]
+    )
+    return found if same else None  # type: ignore[return-value]
 
 
 def winner(study: str) -> Record | None:
-    """The record of the run that did best on validation, if there is any."""
+    """The record of the study's best run so far, if there is any."""
     found, _ = records.load_study_records(study)
-    return max((r for r in found if isinstance(r, Record)), key=rank, default=None)
+    return best_run(record for record in found if isinstance(record, Record))
+
+
+def _same(one: Record, other: Record) -> bool:
+    """Whether two records tell of the same run and the same trained weights."""
+    return (one.run_id, one.outcome.final_weights) == (other.run_id, other.outcome.final_weights)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -179,6 +179,7 @@ def _batch(
     place(model, device)
     side = settings.image_size
     images = torch.randn(settings.batch_size, 3, side, side, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
     return model, images, torch.zeros(settings.batch_size, dtype=torch.int64, device=device)
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from rich.table import Table
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import load_study, study_path
+from effnet_core.study.design import Study, load_study, study_path
 from effnet_report.evidence import loader
 from effnet_report.jupyter import warm
 from effnet_report.sweep import publish as publishing
@@ -60,17 +61,32 @@ def new(
     begin(name, images, labels=labels, groups=groups, hours=hours, console=console)
 
 
+class EngineName(StrEnum):
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @app.command("sweep")
 def sweep_command(
     study: StudyName,
+    *,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="runs side by side; one a core if not given")
     ] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="also repeat runs that have failed")
     ] = False,
+    engine: Annotated[EngineName, typer.Option(help="where runs are executed")] = EngineName.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="of a Ray cluster: auto, HOST:PORT; one here if not given")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(min=0, help="on Ray, as 0.5; 1 if the study wants a GPU")
+    ] = None,
 ) -> None:
     """Train what is missing of a study; finished runs are kept and not trained again."""
+    if engine is EngineName.LOCAL and (address or gpus_per_run is not None):
+        raise InputError("--address and --gpus-per-run are for Ray: add --engine ray.")
     design = load_study(study)
     everything = sweep.tasks(design, _reference(study))
     sweep.clear_leftovers(everything)
@@ -88,13 +104,18 @@ def sweep_command(
             records.drop_checkpoints(task.settings, design.factors.scheduler)
     wanted = {State.MISSING, State.DAMAGED} | ({State.FAILED} if retry_failed else set())
     pending = [task for task in everything if states[task.run_id] in wanted]
+    chosen: Engine
     _print_what_is_left_out(design.name, states, retry_failed)
     failures = 0
     if pending:
-        workers = min(jobs or sweep.automatic_jobs(design), len(pending))
-        console.print(f"{len(pending)} of {len(everything)} runs to do, {workers} side by side.")
+        if engine is EngineName.RAY:
+            chosen = _on_ray(design, address, gpus_per_run, jobs)
+        else:
+            workers = jobs or sweep.automatic_jobs(design)
+            chosen = Here(min(workers, len(pending)), warm.NOTEBOOKS)
+        console.print(f"{len(pending)} of {len(everything)} runs to do, {chosen}.")
         with sweep.ctrl_c(console.print) as stop:
-            failures = _run(pending, Here(workers, warm.NOTEBOOKS), stop)
+            failures = _run(pending, chosen, stop)
         if stop.soon:
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)
@@ -107,6 +128,12 @@ def sweep_command(
         raise typer.Exit(1)
     if not pending:
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
+
+
+def _on_ray(design: Study, address: str | None, gpus: float | None, jobs: int | None) -> Engine:
+    from effnet_report.sweep.on_ray import OnRay  # noqa: PLC0415  an optional extra
+
+    return OnRay(design, address, gpus, jobs, console.print)
 
 
 def _reference(study: str) -> str:

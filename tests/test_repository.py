@@ -116,7 +116,8 @@ def test_environment_and_pyproject_agree():
 
 
 def test_lock_holds_every_dependency_with_hashes():
-    extras = PROJECT["optional-dependencies"]["dev"]
+    known = PROJECT["optional-dependencies"]
+    extras = known["dev"] + known["bench"] + known["ray"]
     wanted = pins("\n".join([*PROJECT["dependencies"], *extras]))
     assert len(wanted) == len(PROJECT["dependencies"]) + len(extras), "something is not pinned"
     locked = pins(LOCK)

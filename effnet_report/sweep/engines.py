@@ -42,8 +42,11 @@ class Task:
 class Engine(Protocol):
     """Runs this somewhere. All its methods are called from several threads."""
 
+    def __str__(self) -> str:
+        """How many runs there is room for, and where."""
+
     def places(self) -> int:
-        """How many runs there is room for now, side by side."""
+        """How many runs to begin now, side by side."""
 
     def run(self, task: Task, output: Path) -> str:
         """Execute a notebook to `output`; its record is in its folder afterwards.
@@ -65,6 +68,9 @@ class Here:
 
     def __post_init__(self) -> None:
         warm.start_with(*self.preload)
+
+    def __str__(self) -> str:
+        return f"{self.jobs} side by side"
 
     def places(self) -> int:
         return self.jobs

@@ -23,6 +23,8 @@ from effnet_core.study.design import Settings, Study
 SHOWN = 10  # files that are named
 # Hours are stated for this many images when the study's own can not be counted.
 NOMINAL_IMAGES = 1000
+# Of Python and its libraries, bytes.
+PROCESS = 10**9
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,13 @@ def _cost(settings: Settings, classes: int) -> StepCost:
     with torch.device("meta"):
         model = _model(settings, classes)
     return step_cost(model, settings.image_size, settings.batch_size)
+
+
+def memory(study: Study) -> int:
+    """Bytes that the largest run of a study takes at least, its process too."""
+    runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
+    costliest = min(runs, key=lambda run: (run.freeze, run.head == "none"))
+    return _cost(costliest, 2).memory + PROCESS
 
 
 @dataclass(frozen=True)

@@ -308,7 +308,7 @@ def _write(task: Task, left: Left, output: Path) -> None:
         output.write_bytes(left.notebook.replace(left.root.encode(), str(paths.ROOT).encode()))
     if left.error:
         return
-    from effnet_core.training import winner  # noqa: PLC0415  torch
+    from effnet_core import winner  # noqa: PLC0415  torch
 
     study = task.settings.study
     with tempfile.TemporaryDirectory() as folder:

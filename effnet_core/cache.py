@@ -66,7 +66,7 @@ def new_array(
         sparse: take no blocks yet; then `reserve` each row before it is written.
 
     Raises:
-        OSError: the disk is full, or the folder can not be written.
+        OSError: the disk is full, or the folder cannot be written.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -85,7 +85,7 @@ def reserve(path: Path, array: np.ndarray, indices: np.ndarray) -> None:
     """Give rows of a sparse array file their blocks on the disk; those of others stay holes.
 
     Raises:
-        OSError: the disk is full, or the file can not be written.
+        OSError: the disk is full, or the file cannot be written.
     """
     header, row = path.stat().st_size - array.nbytes, array.strides[0]
     with path.open("r+b") as file:

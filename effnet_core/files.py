@@ -16,7 +16,7 @@ def replaced(path: Path) -> Iterator[Path]:
     Contents are on the disk before the name is, and the name is before this returns.
 
     Raises:
-        InputError: the folder can not be written, or the disk is full; `path` is as it was.
+        InputError: the folder cannot be written, or the disk is full; `path` is as it was.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -3,6 +3,14 @@
 import re
 
 import pytest
+from factories import save_run
+from PIL import Image
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import load_study
+from effnet_report.evidence import loader
+from effnet_report.sweep.sweep import check_images
 
 
 def test_help_names_every_command(clone):
@@ -43,3 +51,42 @@ def test_publish_needs_records(clone):
     result = clone.run("effnet", "publish", "quick")
     assert result.returncode == 1
     assert "no records" in result.stderr
+
+
+def own_images(clone, bad=()):
+    """A study of two classes of 30 images each, some of which are none."""
+    for place in range(60):
+        folder = clone.root / "photos" / ("bright" if place % 2 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.new("RGB", (16, 16), (place, 200 * (place % 2), place))
+        image.save(folder / f"{place}.png")
+    for name in bad:
+        (clone.root / "photos" / name).write_bytes(b"no image")
+    study = (clone.root / "studies/tiny.yml").read_text()
+    own = "dataset: imagefolder, data_dir: ../photos"
+    (clone.root / "studies/own.yml").write_text(
+        study.replace("dataset: digits, max_images: 120", own)
+    )
+
+
+def test_bad_images_are_all_told_before_anything_runs_and_nothing_is_remembered(clone):
+    bad = ["dark/0.png", "bright/7.png", "dark/58.png"]
+    own_images(clone, bad)
+    result = clone.run("effnet", "sweep", "own")
+    assert result.returncode == 1
+    told = "".join(result.stderr.splitlines())
+    assert all(name in told for name in bad), told
+    assert told.count("Replace it, or move it out of the data folder") == 3
+    assert "3 of 60 images are unreadable" in told
+    assert clone.files() == set()
+    own_images(clone)
+    assert "3 missing" in clone.run("effnet", "status", "own").stdout
+
+
+def test_a_study_goes_on_only_with_the_images_it_began_with(own_folders, monkeypatch):
+    monkeypatch.setattr(paths, "EXECUTED", own_folders / "runs")
+    save_run(next(load_study("quick").runs()))  # from images that nobody has
+    design = load_study("quick")
+    with pytest.raises(InputError, match=r"not those that its 1 records were made from. Put"):
+        check_images(design, loader.load("quick"))
+    check_images(design, loader.load("quick", design.model_copy(update={"name": "another"})))

@@ -38,7 +38,7 @@ Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
 Resize = Literal["squash", "pad", "crop"]
 Background = Literal["white", "black"]
-# A study's name becomes the name of folders, so it can not lead out of them, nor hide.
+# A study's name becomes the name of folders, so it cannot lead out of them, nor hide.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 PUBLISHED = "published"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
@@ -284,7 +284,7 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
     """The settings of one run from notebook parameters.
 
     A protocol setting that is None is as the study says. One that differs makes another
-    study, with a name of its own: its record can not be mistaken for one of the study's.
+    study, with a name of its own: its record cannot be mistaken for one of the study's.
 
     Raises:
         InputError: an unknown name (with the nearest valid one), a wrong type, a value out

@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> Any:
             raise ValueError(f"longer than {LARGEST:,} characters")
         return yaml.load(text, _PlainLoader)
     except OSError as error:
-        raise InputError(f"{path} can not be read: {error.strerror}. Make it readable.") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable.") from None
     except RecursionError:
         raise InputError(f"{path} is nested too deeply for settings.") from None
     except (yaml.YAMLError, ValueError) as error:

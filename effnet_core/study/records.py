@@ -205,7 +205,7 @@ def claim(study: str, run_id: str) -> FileLock:
 
     Raises:
         TakenError: another process has it.
-        InputError: the folder can not be written.
+        InputError: the folder cannot be written.
     """
     path = lock_path(study, run_id)
     lock = FileLock(path)
@@ -238,7 +238,7 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     and not written; a damaged one is set aside.
 
     Raises:
-        InputError: the folder can not be written; or the record that is there says something
+        InputError: the folder cannot be written; or the record that is there says something
             else: both are kept, this one with `.differs` at the end of its name.
         ValueError: the record does not name these predictions.
     """
@@ -353,7 +353,7 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
         # Records of before there was a choice.
         content["settings"].setdefault("instructions", "native")
     except OSError as error:
-        raise InputError(f"{path} can not be read: {error.strerror}. Make it readable.") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable.") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
     if not whole:

@@ -25,7 +25,7 @@ class Loaded:
     Attributes:
         reference: folder of the records, such as `quick` or `published/quick`.
         believed: by run id, in the order of the design, the classical models at the end.
-        damaged: by file name without its ending, why a record can not be believed by itself.
+        damaged: by file name without its ending, why a record cannot be believed by itself.
         disagreeing: likewise, why a record does not belong to the others or to the design.
         uncounted: likewise, records of runs that the design does not name.
     """

@@ -48,7 +48,7 @@ JUST_MADE = 60  # seconds
 def start_with(*modules: str) -> None:
     """Let all kernels that this process starts from now on have these modules imported."""
     _use_own_folder()
-    # Of a kernel's start, half is importing a debugger, which would warn of what it can not see.
+    # Of a kernel's start, half is importing a debugger, which would warn of what it cannot see.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     get_context("forkserver").set_forkserver_preload([*kernel, *modules])

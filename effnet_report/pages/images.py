@@ -272,6 +272,6 @@ def _no_images(evidence: Evidence) -> HTML:
     return html.paragraph(
         [
             f"The images of data set {evidence.design.protocol.dataset} are not on the machine "
-            "that built this page, so they can not be shown."
+            "that built this page, so they cannot be shown."
         ]
     )

@@ -1,4 +1,4 @@
-"""What all drawings share: colours, canvas, legend, and words for those who can not see them."""
+"""What all drawings share: colours, canvas, legend, and words for those who cannot see them."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps

@@ -68,7 +68,7 @@ def figure(
         name: of its files on the site, without suffix.
         finding: the title: what the reader should see.
         caption: how to read it.
-        alt: the same content in words and numbers, for those who can not see it.
+        alt: the same content in words and numbers, for those who cannot see it.
         data: what is drawn.
     """
     buffer = io.BytesIO()

@@ -21,7 +21,7 @@ from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
 
 SHOWN = 10  # files that are named
-# Hours are stated for this many images when the study's own can not be counted.
+# Hours are stated for this many images when the study's own cannot be counted.
 NOMINAL_IMAGES = 1000
 # Of Python and its libraries, bytes.
 PROCESS = 10**9

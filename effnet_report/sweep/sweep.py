@@ -20,10 +20,12 @@ from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from effnet_core import files, paths
-from effnet_core.data.datasets import load_dataset
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, Settings, Study
@@ -121,20 +123,40 @@ def state(task: Task, found: Loaded) -> State:
 
 
 def check_images(design: Study, found: Loaded) -> None:
-    """Make sure that the images here are still those that the records were made from.
+    """Make sure that all images can be read, and are those that the records were made from.
+
+    Every image is decoded here, once for all runs: none begins that would end at a bad file.
 
     Raises:
-        InputError: they are not here, or others.
+        InputError: they are not here, or others, or some cannot be read: all of these are named.
     """
-    if not found.believed:
-        return
-    protocol = design.protocol
-    dataset = load_dataset(protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups)
-    if dataset.fingerprint != next(iter(found.believed.values())).fingerprints.data:
+    look = design.protocol
+    dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
+    try:
+        load_images(dataset, look.image_size, look.resize, look.background)
+    except InputError:  # it names the first
+        _check_readable(dataset)
+        raise
+    made_from = {record.fingerprints.data for record in found.believed.values()}
+    if made_from - {dataset.fingerprint}:
         raise InputError(
             f"The images of {design.name} are not those that its {len(found.believed)} records "
             "were made from. Put the images back, or give the study another name."
         )
+
+
+def _check_readable(dataset: Dataset) -> None:
+    def error(image: Path | np.ndarray) -> str:
+        try:
+            decode(image, size=1)
+        except InputError as unreadable:
+            return str(unreadable)
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        bad = [told for told in pool.map(error, dataset.images) if told]
+    if bad:
+        raise InputError("\n".join([*bad, f"{len(bad)} of {len(dataset)} images are unreadable."]))
 
 
 def _is_running(task: Task) -> bool:
@@ -278,7 +300,7 @@ def _executed(task: Task, engine: Engine, stop: Stop) -> str:
                 _put(working, place)
             working.unlink()
     except (OSError, InputError) as problem:
-        return f"The executed notebook can not be written: {problem}."
+        return f"The executed notebook cannot be written: {problem}."
     return error
 
 

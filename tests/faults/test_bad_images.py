@@ -91,7 +91,7 @@ def test_a_link_to_an_image_is_an_image_and_a_pipe_is_not(photos, tally):
 def test_an_image_that_went_away_is_named(own_folders, photos):
     dataset = imagefolder(str(photos))
     (photos / "dog" / "2.png").unlink()
-    with pytest.raises(InputError, match=r"dog/2\.png can not be read"):
+    with pytest.raises(InputError, match=r"dog/2\.png cannot be read"):
         load_images(dataset, 16)
 
 
@@ -109,7 +109,7 @@ def png(width: int, height: int) -> bytes:
 
 def test_a_decompression_bomb_is_refused_by_name(tmp_path, tally):
     (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
-    with pytest.raises(InputError, match=r"bomb\.png can not be read.*decompression bomb"):
+    with pytest.raises(InputError, match=r"bomb\.png cannot be read.*decompression bomb"):
         decode(tmp_path / "bomb.png", 16)
     tally["bad images"] += 1
 
@@ -132,7 +132,7 @@ def test_damaged_images_are_named_or_read_never_worse(tmp_path, tally, suffix):
         try:
             assert decode(path, 8).shape == (8, 8, 3)
         except InputError as error:
-            assert f"x.{suffix} can not be read" in str(error)  # noqa: PT017
+            assert f"x.{suffix} cannot be read" in str(error)  # noqa: PT017
         tally["bad images"] += 1
 
 
@@ -145,7 +145,7 @@ def test_a_picture_never_starts_a_program(tmp_path, tally, monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # it is looked for again
     picture = tmp_path / "x.jpg"
     Image.new("RGB", (9, 9)).save(picture, format="EPS")
-    with pytest.raises(InputError, match=r"x\.jpg can not be read as an image"):
+    with pytest.raises(InputError, match=r"x\.jpg cannot be read as an image"):
         decode(picture, 8)
     assert not started.exists()
     with suppress(Exception), Image.open(picture) as opened:  # as it would have been

@@ -94,6 +94,13 @@ def test_a_table_of_paths_and_labels(photos, labels):
     assert dataset.groups.tolist() == [0, 1, 1]
 
 
+def test_a_table_may_say_which_images_are_for_testing(photos, labels):
+    assert imagefolder(str(photos), str(labels)).official_test is None
+    table = pd.read_csv(labels, keep_default_na=False)
+    table.assign(part=["train", "val", "Test"]).to_csv(labels, index=False)
+    assert imagefolder(str(photos), str(labels)).official_test.tolist() == [False, False, True]
+
+
 def test_paths_are_relative_to_the_table_where_no_folder_is_given(photos, labels):
     labels.rename(photos / "labels.csv")
     assert len(imagefolder(None, str(photos / "labels.csv"))) == 3

@@ -141,8 +141,11 @@ def test_parts_are_put_together_never_trained_as_classes(photos, own_studies, ca
             photo(target, hash((part, file.name)) % 2**32)
     told = begin(parts, capsys)
     assert "test, train are put together" in told
+    assert "official_test: true" in told
     protocol = load_study("mine").protocol
     dataset = imagefolder(protocol.data_dir, protocol.labels)
+    given = {name for name, kept in zip(dataset.names, dataset.official_test, strict=True) if kept}
+    assert given == {name for name in dataset.names if name.startswith("test/")}
     assert dataset.classes == ["cat", "dog"]
     assert len(dataset) == 48
 

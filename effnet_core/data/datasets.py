@@ -159,6 +159,7 @@ def imagefolder(
     else:
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
     classes, numbers = np.unique(found.kinds, return_inverse=True)
+    tests = folders.for_testing(found)
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),
@@ -167,6 +168,7 @@ def imagefolder(
         subgroups=[],
         images=found.files,
         groups=folders.objects(found, groups),
+        official_test=tests if tests.any() else None,
         left_out=found.left_out,
     )
 

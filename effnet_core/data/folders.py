@@ -15,6 +15,7 @@ from effnet_core.errors import InputError
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 # Folders with these names are parts of a data set, not classes of it.
 PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+TESTS = {"test", "testing"}
 # Columns of a table: of these the first that is there.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
@@ -145,6 +146,13 @@ def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.S
         f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but "
         f"{', '.join(columns)}."
     )
+
+
+def for_testing(listing: Listing) -> np.ndarray:
+    """Which images a table's column `part` keeps for testing, shape (N,), bool."""
+    if "part" not in listing.columns:
+        return np.zeros(len(listing.names), dtype=bool)
+    return listing.columns["part"].str.lower().isin(TESTS).to_numpy()
 
 
 def objects(listing: Listing, rule: str | None) -> np.ndarray | None:

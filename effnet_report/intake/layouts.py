@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.data.folders import LABEL_COLUMNS, PARTS
+from effnet_core.data.folders import LABEL_COLUMNS, PARTS, TESTS
 from effnet_core.data.formats import is_image
 from effnet_core.errors import InputError
 
@@ -40,9 +40,15 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
 
 
 def _pooled(parts: list[str]) -> str:
+    own = (
+        " To test on the given test images alone, write `official_test: true` into the study "
+        "instead of folds."
+        if any(part.lower() in TESTS for part in parts)
+        else ""
+    )
     return (
         f"The parts {', '.join(parts)} are put together: every seed of a study draws its own "
-        "training, validation and test images."
+        f"training, validation and test images.{own}"
     )
 
 

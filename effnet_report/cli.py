@@ -92,7 +92,8 @@ def sweep_command(
     sweep.clear_leftovers(everything)
     found = loader.load(design.name, design)
     found.check_agreement()
-    sweep.check_images(design, found)
+    with console.status("Reading all images ..."):
+        sweep.check_images(design, found)
     states = {task.run_id: sweep.state(task, found) for task in everything}
     for task in everything:
         if states[task.run_id] is State.DAMAGED:

@@ -28,6 +28,16 @@ def test_status_of_nothing_is_a_grid_of_28(clone):
     assert "29 missing" in result.stdout
 
 
+@pytest.mark.fault("names that are markup")
+def test_a_title_with_markup_of_the_terminal_is_shown_as_it_is(clone):
+    study = clone.root / "studies/tiny.yml"
+    study.write_text(study.read_text().replace("Two configurations", "'Two [/red] [bold]'"))
+    study.write_text(study.read_text().replace("' of a few digits", " of a few digits'"))
+    result = clone.run("effnet", "status", "tiny")
+    assert result.returncode == 0, result.stderr
+    assert "Two [/red] [bold] of a few digits" in result.stdout
+
+
 def test_plan_counts_and_starts_nothing(clone):
     result = clone.run("effnet", "plan", "quick")
     assert result.returncode == 0, result.stderr
@@ -69,12 +79,13 @@ def own_images(clone, bad=()):
     )
 
 
-def test_bad_images_are_all_told_before_anything_runs_and_nothing_is_remembered(clone):
+@pytest.mark.fault("studies of bad images")
+def test_bad_images_are_all_told_before_anything_runs_and_nothing_is_remembered(clone, clear):
     bad = ["dark/0.png", "bright/7.png", "dark/58.png"]
     own_images(clone, bad)
     result = clone.run("effnet", "sweep", "own")
     assert result.returncode == 1
-    told = "".join(result.stderr.splitlines())
+    told = clear("".join(result.stderr.splitlines()))
     assert all(name in told for name in bad), told
     assert told.count("Replace it, or move it out of the data folder") == 3
     assert "3 of 60 images are unreadable" in told
@@ -83,10 +94,13 @@ def test_bad_images_are_all_told_before_anything_runs_and_nothing_is_remembered(
     assert "3 missing" in clone.run("effnet", "status", "own").stdout
 
 
+@pytest.mark.fault("images changed during a study")
 def test_a_study_goes_on_only_with_the_images_it_began_with(own_folders, monkeypatch):
     monkeypatch.setattr(paths, "EXECUTED", own_folders / "runs")
-    save_run(next(load_study("quick").runs()))  # from images that nobody has
-    design = load_study("quick")
+    quick = load_study("quick")
+    protocol = quick.protocol.model_copy(update={"dataset": "digits", "image_size": 32})
+    design = quick.model_copy(update={"protocol": protocol})
+    save_run(next(design.runs()))  # from images that nobody has
     with pytest.raises(InputError, match=r"not those that its 1 records were made from. Put"):
-        check_images(design, loader.load("quick"))
+        check_images(design, loader.load("quick", design))
     check_images(design, loader.load("quick", design.model_copy(update={"name": "another"})))

@@ -102,6 +102,7 @@ FORGERIES = {
 }
 
 
+@pytest.mark.fault("forged records")
 @pytest.mark.parametrize(("changes", "why"), FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
     forge(FIRST, **changes)
@@ -129,6 +130,7 @@ DISAGREEMENTS = {
 }
 
 
+@pytest.mark.fault("records of something else")
 @pytest.mark.parametrize(("changes", "why"), DISAGREEMENTS.values(), ids=DISAGREEMENTS.keys())
 @pytest.mark.parametrize("run_id", [FIRST, "classical-seed0"])
 def test_a_record_that_disagrees_is_named_and_kept_from_every_figure(study, run_id, changes, why):
@@ -175,6 +177,7 @@ def overwrite(path, record: records.AnyRecord, data: bytes) -> None:
     records.predictions_path(path).write_bytes(data)
 
 
+@pytest.mark.fault("records of something else")
 def test_images_that_changed_during_a_study_are_not_mixed(study):
     runs = list(load_study("quick").runs())
     for settings in runs[20:]:
@@ -188,6 +191,7 @@ def test_images_that_changed_during_a_study_are_not_mixed(study):
         found.check_agreement()
 
 
+@pytest.mark.fault("records of something else")
 def test_a_seed_that_the_design_does_not_name_is_not_counted(study):
     settings = next(load_study("quick").runs()).model_copy(update={"seed": 7})
     save_run(settings)

@@ -106,6 +106,15 @@ def test_bad_parameter_is_refused_before_anything_starts(clone, arguments, words
     assert clone.files() == set()
 
 
+@pytest.mark.fault("names that are code")
+def test_a_name_that_begins_like_papermills_own_is_no_way_to_run_code(clone, clear):
+    name = "PAPERMILL_X=1;open('owned','w').write('');y"
+    result = clone.run("papermill", "notebooks/train.ipynb", "-p", name, "1")
+    assert_one_message(result, ["no setting", "PAPERMILL_X"])
+    clear(result.stderr)
+    assert not list(clone.root.rglob("owned"))
+
+
 def test_parameters_of_every_kind_of_option_are_checked(clone):
     result = clone.run("papermill", "notebooks/train.ipynb", "-y", "{epoch: 3}")
     assert_one_message(result, ["no setting 'epoch'", "did you mean 'epochs'"])

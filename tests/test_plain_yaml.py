@@ -28,6 +28,7 @@ BAD = {
 }
 
 
+@pytest.mark.fault("hostile studies")
 @pytest.mark.parametrize(("text", "why"), BAD.values(), ids=BAD.keys())
 def test_what_is_not_plain_is_refused_in_one_message(tmp_path, text, why):
     path = tmp_path / "odd.yml"

@@ -82,6 +82,7 @@ def test_a_file_that_is_no_record_is_refused(own_folders, make_record, text):
         load(path)
 
 
+@pytest.mark.fault("forged records")
 def test_every_number_edited_by_hand_is_noticed(own_folders, make_record):
     path = save(*make_record(accuracy=61.5))
     text = path.read_text()
@@ -94,6 +95,7 @@ def test_every_number_edited_by_hand_is_noticed(own_folders, make_record):
         start = text.find("61.5", start + 1)
 
 
+@pytest.mark.fault("forged records")
 @pytest.mark.parametrize("change", [{"number": 29}, {"schema_version": 2}, {"extra": 1}])
 def test_a_record_of_another_form_is_refused_even_with_a_right_checksum(
     own_folders, make_record, change
@@ -105,6 +107,7 @@ def test_a_record_of_another_form_is_refused_even_with_a_right_checksum(
         load(path)
 
 
+@pytest.mark.fault("forged records")
 def test_a_copy_under_another_name_does_not_count_twice(own_folders, make_record):
     path = save(*make_record())
     path.with_name("copy-seed0.json").write_bytes(path.read_bytes())
@@ -114,6 +117,7 @@ def test_a_copy_under_another_name_does_not_count_twice(own_folders, make_record
     assert "copy-seed0.json" in damaged[0]
 
 
+@pytest.mark.fault("forged records")
 @pytest.mark.parametrize("changed", [None, b"part,image,label,predicted,confidence\n"])
 def test_changed_or_missing_predictions_are_noticed(own_folders, make_record, changed):
     path = save(*make_record())
@@ -185,6 +189,7 @@ def test_a_record_is_written_once(own_folders, make_record):
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault("records to be overwritten")
 def test_a_run_that_comes_out_different_keeps_both(own_folders, make_record):
     path = save(*make_record(75.0))
     before = path.read_bytes()
@@ -200,6 +205,7 @@ def test_a_run_that_comes_out_different_keeps_both(own_folders, make_record):
     assert load_study_records("small") == ([load(path)], [])
 
 
+@pytest.mark.fault("records to be overwritten")
 def test_a_record_of_other_settings_is_never_overwritten(own_folders, make_record):
     path = save(*make_record(epochs=2))
     before = path.read_bytes()

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 from factories import SMALL_GRID, train, train_classical
+from typer.testing import CliRunner
 
 from effnet_core import cache, classical, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_report import cli
 from effnet_report.sweep import verify
 
 
@@ -36,6 +38,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(trained):
     assert records.load_study_records(study) == ([trained], [])  # it is no record itself
 
 
+@pytest.mark.fault("forged records")
 def test_a_forged_record_is_found_out(trained):
     path = records.record_path(trained.settings.study, trained.run_id)
     forged(trained, path, loss=0.001)  # predictions do not tell the loss
@@ -70,6 +73,20 @@ def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     forged(best, path, loss=0.001)
     (found,) = verify.verify(study, [best.run_id], None, lambda _: None)
     assert found.agreement == "different"
+
+
+@pytest.mark.fault("forged records")
+def test_strict_fails_unless_all_are_equal_whatever_excuses_a_difference(trained):
+    study = trained.settings.study
+
+    def status(*options: str) -> int:
+        return CliRunner().invoke(cli.app, ["verify", study, *options]).exit_code
+
+    assert status("--strict") == 0
+    newer = trained.made.model_copy(update={"versions": trained.made.versions | {"torch": "9"}})
+    path = records.record_path(study, trained.run_id)
+    forged(trained.model_copy(update={"made": newer}), path, loss=0.001)
+    assert (status(), status("--strict")) == (0, 1)
 
 
 def test_tolerance_is_for_other_machines_and_versions_only(trained):

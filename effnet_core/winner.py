@@ -5,20 +5,16 @@ before it won are gone, and training it again gives them to the bit.
 """
 
 import json
-from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
 from effnet_core.study import records
-from effnet_core.study.choice import best_run
+from effnet_core.study.choice import ENTRY, same, winner
 from effnet_core.study.records import Record
-
-ENTRY = "effnet"
 
 
 def keep(study: str, record: Record, backbone: Backbone) -> None:
@@ -38,47 +34,10 @@ def keep(study: str, record: Record, backbone: Backbone) -> None:
     try:
         with records.claim(study, "winner"):
             best = winner(study)
-            if best is None or not _same(best, record):
+            if best is None or not same(best, record):
                 return
             with files.replaced(path) as partial:
                 # One entry: with several, their order in the file would change.
                 save_file(tensors, partial, {ENTRY: json.dumps(about, sort_keys=True)})
     except (InputError, SafetensorError) as error:
         print(f"The trained weights are not kept; the record is. {error}", flush=True)
-
-
-def kept_run(study: str) -> Record | None:
-    """The record of the run whose weights are kept, if it is still recorded as it was."""
-    try:
-        about = describe(paths.winner(study))
-        found = records.load(records.record_path(study, about["run_id"]))
-    except (InputError, OSError):
-        return None
-    same = isinstance(found, Record) and (
-        found.outcome.final_weights == about["outcome"]["final_weights"]
-    )
-    return found if same else None  # type: ignore[return-value]
-
-
-def winner(study: str) -> Record | None:
-    """The record of the study's best run so far, if there is any."""
-    found, _ = records.load_study_records(study)
-    return best_run(record for record in found if isinstance(record, Record))
-
-
-def _same(one: Record, other: Record) -> bool:
-    """Whether two records tell of the same run and the same trained weights."""
-    return (one.run_id, one.outcome.final_weights) == (other.run_id, other.outcome.final_weights)
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """What a file of weights says of itself: its run's record, `mean` and `std`.
-
-    Raises:
-        InputError: not such a file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()[ENTRY])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} does not hold the weights of a winner. Delete it.") from None

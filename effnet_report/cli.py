@@ -16,8 +16,8 @@ from rich.table import Table
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
-from effnet_core.study.design import Study, load_study, study_path
+from effnet_core.study import choice, records
+from effnet_core.study.design import Study, load_study, located, study_path
 from effnet_report.evidence import loader
 from effnet_report.jupyter import warm
 from effnet_report.sweep import publish as publishing
@@ -94,6 +94,7 @@ def sweep_command(
     found.check_agreement()
     with console.status("Reading all images ..."):
         sweep.check_images(design, found)
+    sweep.leave_design(design, study_path(study))
     states = {task.run_id: sweep.state(task, found) for task in everything}
     for task in everything:
         if states[task.run_id] is State.DAMAGED:
@@ -129,6 +130,24 @@ def sweep_command(
         raise typer.Exit(1)
     if not pending:
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
+    _keep_winner(design)
+
+
+def _keep_winner(design: Study) -> None:
+    """Train the best run once more, if others led when it ended and its weights were not kept."""
+    best = choice.lost(design.name)
+    if best is None:
+        return
+    from effnet_core import run  # noqa: PLC0415  torch
+
+    about = _duration(best.made.seconds["total"])
+    console.print(
+        f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
+    )
+    try:
+        run.repeat(located(best.settings, design.name), keep_for=design.name)
+    except InputError as error:
+        console.print(f"Not possible here, and the records are whole: {escape(str(error))}")
 
 
 def _on_ray(design: Study, address: str | None, gpus: float | None, jobs: int | None) -> Engine:

@@ -10,10 +10,12 @@ from PIL import Image
 from rich.console import Console
 from scipy.special import softmax
 
-from effnet_core import paths, run, winner
+from effnet_core import paths, run
 from effnet_core.data.datasets import digits
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import choice, records
+from effnet_core.study.design import load_study
+from effnet_report import cli
 from effnet_report.deploy import kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
@@ -47,7 +49,7 @@ def trained(tmp_path_factory):
             model = run.build_model(this, data)
             fitted = run.train(this, data, model)
             run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
-        return root, winner.winner("mine")
+        return root, choice.winner("mine")
 
 
 def use(root, patch) -> None:
@@ -112,6 +114,17 @@ def test_weights_that_are_not_here_are_told_with_how_to_get_them(study):
     moved.rename(path)
     with pytest.raises(InputError, match="effnet sweep nothing"):
         kept.load("nothing")
+
+
+def test_a_sweep_ends_with_the_weights_of_the_run_that_has_won(study, capsys):
+    path = paths.winner("mine")
+    kept_before = path.read_bytes()
+    path.unlink()
+    cli._keep_winner(load_study("mine"))
+    assert f"{study[1].run_id} has won, and its weights were not kept" in capsys.readouterr().out
+    assert path.read_bytes() == kept_before
+    cli._keep_winner(load_study("mine"))
+    assert capsys.readouterr().out == ""
 
 
 def test_tables_json_and_csv_say_the_same(study, capsys):

@@ -6,8 +6,12 @@ from itertools import pairwise
 
 import pytest
 from filelock import FileLock
+from sphinx.config import Config
 
-from effnet_core.study.design import load_study, run_id
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import load_design, load_study, run_id
+from effnet_report.jupyter import sphinx_extension
 from effnet_report.sweep import sweep
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
@@ -77,6 +81,26 @@ def test_a_sweep_with_runs_missing_does_not_succeed(clone):
     assert result.returncode == 1
     assert "is being trained by another process: left to it" in result.stdout
     assert "1 runs are not done" in result.stdout
+
+
+def test_a_study_elsewhere_is_known_by_its_name_once_it_is_swept(own_folders, monkeypatch):
+    source = own_folders / "elsewhere" / "birds.yml"
+    source.parent.mkdir()
+    text = (paths.STUDIES / "quick.yml").read_text()
+    source.write_text(text.replace("dataset: elpv", "dataset: imagefolder\n  data_dir: ../photos"))
+    design = load_study(str(source))
+    with pytest.raises(InputError, match="no study 'birds'"):
+        load_design("birds")
+    sweep.leave_design(design, source)
+    assert load_design("birds") == design
+    assert load_design("birds").protocol.data_dir == str(own_folders / "photos")
+    config = Config()
+    config.add("effnet_studies", ["quick"], "env", list)
+    monkeypatch.setenv("EFFNET_STUDY", str(source))
+    sphinx_extension.choose_study(None, config)
+    assert config.effnet_studies == ["birds"]
+    sweep.leave_design(design, paths.STUDIES / "birds.yml")  # it has moved there
+    assert not paths.design("birds").exists()
 
 
 def test_jobs_follow_the_cores_and_the_threads():

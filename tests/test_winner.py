@@ -7,7 +7,7 @@ from torch import nn
 from effnet_core import paths, winner
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
-from effnet_core.study import records
+from effnet_core.study import choice, records
 from effnet_core.study.choice import best_configuration
 
 
@@ -45,7 +45,7 @@ RUNS = {
 @pytest.mark.parametrize("order", [list(RUNS), list(RUNS)[::-1], sorted(RUNS)])
 def test_one_rule_names_the_winner_in_whatever_order_runs_end(finish, order):
     left = {name: finish(RUNS[name][0], **RUNS[name][1]) for name in order}
-    assert winner.winner("small") == left["best"]
+    assert choice.winner("small") == left["best"]
     assert {r.run_id for r in best_configuration(left.values())} == {
         left[name].run_id for name in ("best", "its worse seed")
     }
@@ -54,8 +54,8 @@ def test_one_rule_names_the_winner_in_whatever_order_runs_end(finish, order):
 def test_the_winners_weights_are_kept_and_replaced_when_another_wins(finish):
     seeds = [finish(80.0, freeze=2, seed=1), finish(80.0, freeze=2, seed=0)]
     finish(75.0, freeze=0), finish(75.0, freeze=0, seed=1)
-    assert winner.kept_run("small") == winner.winner("small") == seeds[1]  # of equals the lowest
-    about = winner.describe(paths.winner("small"))
+    assert choice.kept_run("small") == choice.winner("small") == seeds[1]  # of equals the lowest
+    about = choice.describe(paths.winner("small"))
     assert about["settings"]["freeze"] == 2
     assert about["facts"]["classes"] == CLASSES
     assert about["std"] == [0.25] * 3
@@ -67,17 +67,17 @@ def test_a_run_that_wins_only_later_is_told_from_the_one_that_is_kept(finish):
     finish(90.0, freeze=1)
     finish(50.0, freeze=1, seed=1)
     late = finish(70.0, freeze=2, seed=1)
-    assert winner.winner("small") == good
-    assert winner.kept_run("small") not in (good, late)
+    assert choice.winner("small") == good
+    assert choice.kept_run("small") not in (good, late)
     winner.keep("small", good, backbone(1.0))  # trained once more
-    assert winner.kept_run("small") == good
+    assert choice.kept_run("small") == good
 
 
 def test_weights_whose_record_is_gone_make_room(finish):
     best = finish(90.0, freeze=5)
     records.record_path("small", best.run_id).unlink()
     worse = finish(60.0, freeze=4)
-    assert winner.kept_run("small") == worse
+    assert choice.kept_run("small") == worse
 
 
 def test_a_run_that_came_out_otherwise_than_recorded_replaces_nothing(finish, make_record):
@@ -92,10 +92,10 @@ def test_a_file_of_something_else_is_told_and_replaced(finish):
     paths.winner("small").parent.mkdir(parents=True)
     paths.winner("small").write_bytes(b"x")
     with pytest.raises(InputError, match="does not hold the weights of a winner"):
-        winner.describe(paths.winner("small"))
-    assert winner.kept_run("small") is None
+        choice.describe(paths.winner("small"))
+    assert choice.kept_run("small") is None
     record = finish(60.0)
-    assert winner.kept_run("small") == record
+    assert choice.kept_run("small") == record
 
 
 def test_weights_that_cannot_be_kept_cost_no_record(finish, capsys, monkeypatch):

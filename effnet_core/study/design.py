@@ -280,6 +280,14 @@ def load_design(reference: str) -> Study:
     return load_study(variant_of if variant_of in study_names() else name)
 
 
+def located(settings: Settings, reference: str) -> Settings:
+    """Settings of a record, with the places that it does not tell as its design has them."""
+    if not (settings.data_dir or settings.labels):
+        return settings
+    here = load_design(reference).protocol.model_dump(include={"data_dir", "labels"})
+    return settings.model_copy(update=here)
+
+
 def read_settings(parameters: Mapping[str, Any]) -> Settings:
     """The settings of one run from notebook parameters.
 

@@ -23,8 +23,8 @@ from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
 from effnet_core.study import records
-from effnet_core.study.design import Settings, load_design
-from effnet_core.winner import describe, kept_run, winner
+from effnet_core.study.choice import describe, lost, winner
+from effnet_core.study.design import Settings, located
 
 # Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
 # farther away than for 95 % of the validation images (Sun et al., ICML 2022).
@@ -178,17 +178,13 @@ def load(study: str) -> Kept:
     best = winner(study)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    kept = kept_run(study)
-    if kept is None or kept.run_id != best.run_id:
+    if lost(study):
         raise InputError(
             f"The weights of {best.run_id}, the best run of {study} on validation, are not here. "
             f"Train them again, to the same bits: effnet verify {study} --run {best.run_id}"
         )
     path = paths.winner(study)
-    settings = best.settings
-    if settings.data_dir or settings.labels:  # a record does not tell where they lie
-        here = load_design(study).protocol.model_dump(include={"data_dir", "labels"})
-        settings = settings.model_copy(update=here)
+    settings = located(best.settings, study)
     run.begin_again(settings)
     about = describe(path)
     network = build_network(settings.backbone)

@@ -49,7 +49,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def choose_study(_: Sphinx, config: Config) -> None:
     """Settle which study is shown first and leave out the run pages of all others."""
     if named := os.environ.get("EFFNET_STUDY"):
-        config.effnet_studies = named.split(",")
+        # A file stands for its study: a sweep has left its design beside the records.
+        yaml = (".yml", ".yaml")
+        config.effnet_studies = [
+            Path(one).stem if one.endswith(yaml) else one for one in named.split(",")
+        ]
     try:
         for study in config.effnet_studies:
             load_design(study)

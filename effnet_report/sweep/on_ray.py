@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from effnet_core import files, paths, processor
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import choice, records
 from effnet_core.study.design import Settings, Study
 from effnet_core.study.provenance import COMMIT, VERSIONS, code_fingerprint
 from effnet_report.jupyter import warm
@@ -308,8 +308,6 @@ def _write(task: Task, left: Left, output: Path) -> None:
         output.write_bytes(left.notebook.replace(left.root.encode(), str(paths.ROOT).encode()))
     if left.error:
         return
-    from effnet_core import winner  # noqa: PLC0415  torch
-
     study = task.settings.study
     with tempfile.TemporaryDirectory() as folder:
         for name, data in left.written.items():
@@ -323,9 +321,9 @@ def _write(task: Task, left: Left, output: Path) -> None:
             records.save(record.model_copy(update={"made": made}), predictions)
         weights = Path(folder) / paths.winner(study).name
         if weights.is_file():
-            about = winner.describe(weights)
+            about = choice.describe(weights)
             with FileLock(records.lock_path(study, "winner")):
-                best = winner.winner(study)
+                best = choice.winner(study)
                 said = about["run_id"], about["outcome"]["final_weights"]
                 if best and said == (best.run_id, best.outcome.final_weights):
                     files.write(paths.winner(study), weights.read_bytes())

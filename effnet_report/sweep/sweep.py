@@ -21,6 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import yaml
 from filelock import FileLock, Timeout
 
 from effnet_core import files, paths
@@ -308,6 +309,16 @@ def _put(working: Path, place: Path) -> None:
     """Copy, then rename: the book never meets half a notebook, and disks may be several."""
     with files.replaced(place) as partial:
         shutil.copyfile(working, partial)
+
+
+def leave_design(design: Study, source: Path) -> None:
+    """Beside the records, for a study that is not in `studies/`: so its name is enough later."""
+    place = paths.design(design.name)
+    if source.resolve().parent == paths.STUDIES.resolve():
+        place.unlink(missing_ok=True)
+        return
+    content = design.model_dump(exclude={"name"})
+    files.write(place, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def clear_leftovers(tasks: list[Task]) -> None:

@@ -10,10 +10,10 @@ from typing import Literal
 from effnet_core import classical, files, paths, processor, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import Settings, load_design
+from effnet_core.study.choice import winner
+from effnet_core.study.design import Settings, located
 from effnet_core.study.provenance import EXECUTED, code_fingerprint, hardware, versions
 from effnet_core.study.records import AnyRecord, ClassicalRecord, Record
-from effnet_core.winner import winner
 from effnet_report.evidence import loader
 from effnet_report.evidence.comparison import accuracy_interval
 
@@ -101,10 +101,7 @@ def _write(study: str, compared: list[Comparison]) -> None:
 def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:
     """Train again; of the study's best run the weights are kept, if it comes out as recorded."""
     # Computed, not read: what is kept on disk is part of what is in question.
-    settings = record.settings.model_copy(update={"cache_gb": 0.0})
-    if settings.data_dir or settings.labels:  # a record does not tell where they lie
-        here = load_design(study).protocol.model_dump(include={"data_dir", "labels"})
-        settings = settings.model_copy(update=here)
+    settings = located(record.settings, study).model_copy(update={"cache_gb": 0.0})
     if isinstance(record, ClassicalRecord):
         return classical.repeat(settings, record.kind)
     wins = best is not None and record.run_id == best.run_id

@@ -1,5 +1,7 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from rich.console import Console
 
 from effnet_core import paths
 from effnet_core.data.datasets import imagefolder, load_dataset
+from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.design import load_study
 from effnet_report.intake import layouts, study
@@ -133,21 +136,49 @@ def test_a_name_that_cannot_be_a_study_is_told(photos, own_studies, capsys, name
         begin(photos, capsys, name=name)
 
 
-def test_parts_are_put_together_never_trained_as_classes(photos, own_studies, capsys):
-    parts = photos.parent / "parts"
-    for part in ("train", "test"):
-        for file in photos.rglob("*.png"):
-            target = parts / part / file.parent.name / file.name
-            photo(target, hash((part, file.name)) % 2**32)
-    told = begin(parts, capsys)
-    assert "test, train are put together" in told
-    assert "official_test: true" in told
+@pytest.fixture
+def parts(photos):
+    """Gives a folder of parts, each with the photos' classes."""
+
+    def make(*names):
+        for place, part in enumerate(names):
+            for file in photos.rglob("*.png"):
+                seed = 100 * place + int(file.stem)
+                photo(
+                    photos.parent / "parts" / part / file.parent.name / file.name, seed, (140, 130)
+                )
+        return photos.parent / "parts"
+
+    return make
+
+
+def test_a_test_folder_stays_the_test_set_of_every_seed(parts, own_studies, capsys):
+    told = begin(parts("train", "val", "Test"), capsys, hours=99.0)
+    assert "Their own test set, 24 images, stays the test set" in told
+    design = load_study("mine")
+    assert len(design.seeds) > 1
+    dataset = imagefolder(design.protocol.data_dir, design.protocol.labels)
+    assert (dataset.classes, len(dataset)) == (["cat", "dog"], 72)
+    for settings in design.runs():
+        split = split_dataset(dataset, settings)
+        assert {dataset.names[index].split("/")[0] for index in split.test} == {"Test"}
+        assert len(split.test) == 24
+        assert len(split.train) + len(split.validation) == 48
+
+
+def test_parts_without_a_test_set_are_put_together(parts, own_studies, capsys):
+    assert "The parts train, val are put together" in begin(parts("train", "val"), capsys)
     protocol = load_study("mine").protocol
     dataset = imagefolder(protocol.data_dir, protocol.labels)
-    given = {name for name, kept in zip(dataset.names, dataset.official_test, strict=True) if kept}
-    assert given == {name for name in dataset.names if name.startswith("test/")}
-    assert dataset.classes == ["cat", "dog"]
-    assert len(dataset) == 48
+    assert (dataset.classes, len(dataset)) == (["cat", "dog"], 48)
+    assert not protocol.official_test
+
+
+def test_a_test_folder_without_some_class_cannot_be_kept(parts, own_studies, capsys):
+    root = parts("train", "test")
+    shutil.rmtree(root / "test" / "dog")
+    assert "test set cannot be kept: a class has no image in it" in begin(root, capsys)
+    assert not load_study("mine").protocol.official_test
 
 
 def test_a_part_without_classes_is_refused(photos):

@@ -40,15 +40,12 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
 
 
 def _pooled(parts: list[str]) -> str:
-    own = (
-        " To test on the given test images alone, write `official_test: true` into the study "
-        "instead of folds."
-        if any(part.lower() in TESTS for part in parts)
-        else ""
-    )
+    """What becomes of parts, where none of them is a test set: that is told with the images."""
+    if len(parts) < 2 or any(part.lower() in TESTS for part in parts):
+        return ""
     return (
         f"The parts {', '.join(parts)} are put together: every seed of a study draws its own "
-        f"training, validation and test images.{own}"
+        "training, validation and test images."
     )
 
 
@@ -114,7 +111,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
             ]
             unpacked = True
         tables.append(frame.assign(part=part) if len(found) > 1 else frame)
-    told = _pooled(list(found)) if len(found) > 1 else ""
+    told = _pooled(list(found))
     if unpacked:
         told = f"The pictures were unpacked to {target}. {told}".strip()
     return pd.concat(tables, ignore_index=True).astype(str), target if unpacked else images, told

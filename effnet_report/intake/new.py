@@ -106,11 +106,26 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
         console.print(escape(told))
     if dataset.left_out:
         console.print(f"Left out, no images of a class: {_some(dataset.left_out)}.")
+    if dataset.official_test is not None:
+        console.print(_test_set(dataset, int(dataset.official_test.sum())))
     if dataset.groups is not None:
         console.print(f"Groups: {len(set(dataset.groups.tolist()))} objects, each on one side.")
     _tell_twins(seen.twins, len(dataset), console)
     for row in seen.unreadable.itertuples():
         console.print(f"[red]Cannot be read:[/] {escape(row.name)}: {escape(row.error)}")
+
+
+def _test_set(dataset: Dataset, images: int) -> str:
+    """What becomes of images that are kept for testing."""
+    if studies.tests_officially(dataset):
+        return (
+            f"Their own test set, {images} images, stays the test set; from the "
+            "others every seed of a study draws its own training and validation images."
+        )
+    return (
+        "Their own test set cannot be kept: a class has no image in it, or no other. All parts "
+        "are put together, and every seed draws its own training, validation and test images."
+    )
 
 
 def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:

@@ -55,6 +55,8 @@ def write(name: str, dataset: Dataset, look: Look, source: dict[str, str], hours
         InputError: some class is too small for any study.
     """
     base = _protocol(look, source)
+    if tests_officially(dataset):
+        base["official_test"] = True
     rung, needed = _fitting(name, base, dataset, look, hours)
     text = _yaml(name, dataset=dataset, look=look, base=base, rung=rung, hours=hours)
     path = paths.STUDIES / f"{name}.yml"
@@ -116,9 +118,18 @@ def _settings(base: dict[str, Any], rung: tuple[int, ...]) -> dict[str, Any]:
     settings = {**base, "image_size": size, "epochs": epochs}
     if limit:
         settings["max_images"] = limit
-    if seeds > 1:
+    if seeds > 1 and "official_test" not in base:
         settings["folds"] = seeds
     return settings
+
+
+def tests_officially(dataset: Dataset) -> bool:
+    """Whether the images name a test set, and it and the rest have images of every class."""
+    official = dataset.official_test
+    return official is not None and all(
+        len(np.unique(dataset.labels[part])) == len(dataset.classes)
+        for part in (official, ~official)
+    )
 
 
 def _study(name: str, base: dict[str, Any], rung: tuple[int, ...]) -> Study:
@@ -144,7 +155,10 @@ def _yaml(
     """The study's file, a reason beside each setting."""
     _, _, seeds, limit = rung
     used = min(limit or len(dataset), len(dataset))
-    steps = used * 0.75 * (1 - 1 / seeds if seeds > 1 else 0.75) / 4
+    rest = 1 - 1 / seeds if seeds > 1 else 0.75
+    if "official_test" in base and dataset.official_test is not None:
+        rest = 1 - dataset.official_test.mean()
+    steps = used * 0.75 * rest / 4
     sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
     reasons = {
         "dataset": "images of your own",
@@ -159,6 +173,7 @@ def _yaml(
         f"into {hours:g} h",
         "max_images": f"of {len(dataset)}, as many of each class as its share: what fits into "
         f"{hours:g} h",
+        "official_test": "their own test set is kept: the same for all seeds, never trained on",
         "folds": "each seed holds out another part, so that together they test every image",
         "backbone": "EfficientNet-Lite0, seven stages",
         "weights": "its ImageNet weights, from an installed package: no download",
@@ -183,8 +198,8 @@ def _yaml(
     ]
     for key in (key for key in reasons if key in settings):
         value = settings[key]
-        plain = isinstance(value, int) or key in ("learning_rate", "backbone", "weights")
-        shown = value if plain else json.dumps(str(value), ensure_ascii=False)
+        plain = key in ("learning_rate", "backbone", "weights")
+        shown = value if plain else json.dumps(value, ensure_ascii=False)
         lines.append(f"  {key}: {shown} # {reasons[key]}")
     return "\n".join(lines) + "\n"
 

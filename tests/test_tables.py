@@ -179,6 +179,9 @@ def test_protocol_counts_what_differs_from_the_source():
     ours, theirs = (load_study(name).protocol for name in ("quick", "paper"))
     assert frame.loc["epochs", "this study"] == str(ours.epochs)
     assert frame.loc["epochs", "the source (study paper)"] == str(theirs.epochs)
+    differs = frame["this study"] != frame["the source (study paper)"]
+    assert differs.any()
+    assert differs.iloc[: differs.sum()].all()
 
 
 def test_a_variant_of_a_study_is_read_by_its_own_name():

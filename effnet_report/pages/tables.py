@@ -190,12 +190,12 @@ def protocol(evidence: Evidence) -> HTML:
         }
         for name, field in Protocol.model_fields.items()
     )
-    different = (frame["this study"] != frame["the source (study paper)"]).sum()
+    same = frame["this study"] == frame["the source (study paper)"]
     return table(
-        frame,
+        frame.loc[same.sort_values(kind="stable").index],
         "protocol",
-        finding=f"{different} of {len(frame)} settings differ from the source's protocol.",
-        caption="The same code reads both columns from studies/*.yml.",
+        finding=f"{(~same).sum()} of {len(frame)} settings differ from the source's protocol.",
+        caption="Those that differ come first. The same code reads both columns from YAML.",
     )
 
 

@@ -328,6 +328,16 @@ def predict(
 
 
 @app.command()
+def export(
+    study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
+) -> None:
+    """Write the study's best model as ONNX and for timm, with a model card."""
+    from effnet_report.deploy.tell import tell_export  # noqa: PLC0415  imports torch
+
+    tell_export(study, console)
+
+
+@app.command()
 def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     run: Annotated[list[str] | None, typer.Option(help="the id of a run; may be repeated")] = None,

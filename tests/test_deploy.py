@@ -3,23 +3,27 @@
 import csv
 import io
 import json
+import shutil
+import sys
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from rich.console import Console
 from scipy.special import softmax
 
 from effnet_core import paths, run
 from effnet_core.data.datasets import digits
+from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study import choice, records
 from effnet_core.study.design import load_study
 from effnet_report import cli
-from effnet_report.deploy import kept
+from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
-from effnet_report.deploy.tell import tell_predictions
+from effnet_report.deploy.tell import tell_export, tell_predictions
 
 STUDY = """
 title: Three digits of your own
@@ -125,6 +129,69 @@ def test_a_sweep_ends_with_the_weights_of_the_run_that_has_won(study, capsys):
     assert path.read_bytes() == kept_before
     cli._keep_winner(load_study("mine"))
     assert capsys.readouterr().out == ""
+
+
+@pytest.fixture(params=["none", "mlp"])
+def exported(request, study):
+    """The model with each kind of head, in the formats of others: its folder, and the model."""
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(name, reason="the extra `export` is not installed")
+    found = [records.load(path) for path in records.record_files("mine")]
+    (other,) = [record for record in found if record.settings.head != request.param]
+    path = records.record_path("mine", other.run_id)
+    moved = path.rename(path.with_suffix(".away"))
+    try:
+        cli._keep_winner(load_study("mine"))
+        tell_export("mine", Console(width=500))
+        yield paths.records("mine") / "model", kept.load("mine")
+    finally:
+        shutil.rmtree(paths.records("mine") / "model")
+        moved.rename(path)
+        cli._keep_winner(load_study("mine"))
+
+
+@pytest.mark.slow
+def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, capsys):
+    import onnxruntime
+
+    folder, model = exported
+    images = sorted((study[0] / "photos").rglob("*.png"))[::25]
+    ours = predict(model, [str(path) for path in images])
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    pixels = np.stack([decode(path, 32) for path in images]).transpose(0, 3, 1, 2)
+    (theirs,) = session.run(None, {"image": pixels.astype(np.float32)})
+    assert theirs.max(axis=1) == pytest.approx([one.probability for one in ours], abs=1e-4)
+    labels = [model.classes[place] for place in theirs.argmax(axis=1)]
+    assert labels == [one.label for one in ours]
+
+    card = (folder / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    stated = header["model-index"][0]["results"][0]["metrics"][0]["value"]
+    assert stated == pytest.approx(model.about["outcome"]["test"]["accuracy"] / 100, abs=1e-4)
+    snippet = card.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(folder)
+    capsys.readouterr()
+    for path, one in zip(images, ours, strict=True):
+        exec(snippet.replace("photo.jpg", str(path)), {})
+        said, chance = capsys.readouterr().out.rsplit(maxsplit=1)
+        assert said == one.label
+        assert float(chance) == pytest.approx(one.probability, abs=1e-4)
+
+
+def test_without_the_extra_nothing_is_exported_and_it_is_told(study, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"onnxscript is needed: pip install.*\[export\]"):
+        tell_export("mine", Console())
+    assert not list(paths.records("mine").glob("*model"))
+
+
+@pytest.mark.slow
+def test_an_export_that_disagrees_is_not_written(study, monkeypatch):
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    monkeypatch.setattr(export, "ALLOWED", 1e-12)
+    with pytest.raises(InputError, match="ONNX Runtime differs from PyTorch by"):
+        tell_export("mine", Console())
+    assert not list(paths.records("mine").glob("*model"))
 
 
 def test_tables_json_and_csv_say_the_same(study, capsys):

@@ -1,4 +1,4 @@
-"""The command `effnet predict`: what is printed, as a table, JSON or CSV."""
+"""The commands `effnet predict` and `effnet export`: what is printed."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from effnet_core.errors import InputError
 from effnet_report.deploy import kept
+from effnet_report.deploy.export import CARD, MODEL, export
 from effnet_report.deploy.predict import Prediction, predict
 
 
@@ -40,6 +41,19 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
     bad = [one for one in found if one.error]
     if bad:
         raise InputError(f"{len(bad)} images cannot be read: {bad[0].error}")
+
+
+def tell_export(study: str, console: Console) -> None:
+    """Export the kept model, and print where it is and how it agrees."""
+    model = kept.load(study)
+    with console.status("Calibrating, writing, comparing ..."):
+        done = export(model)
+    console.print(
+        f"Run {model.about['run_id']} of {model.study}, best on validation, is in {done.folder}: "
+        f"{MODEL}; config.json and model.safetensors, which timm loads; and the model card {CARD}. "
+        f"ONNX Runtime and PyTorch agree: on {done.images} test images their probabilities differ "
+        f"by at most {done.difference:.1g}."
+    )
 
 
 def _print(model: kept.Kept, found: list[Prediction], console: Console) -> None:

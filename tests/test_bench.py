@@ -11,7 +11,7 @@ import torch
 from factories import use_folders
 
 from bench import __main__ as bench_main
-from bench import arms, expert, peers, speed, targets
+from bench import arms, expert, peers, speed, step_tables, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
@@ -173,13 +173,14 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "The usual loop takes 4.0 times as long" in drawn
     assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
     assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
-    assert "1.0 times as much arithmetic" in speed.steps(bench).data
+    assert "1.0 times as much arithmetic" in step_tables.steps(bench).data
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
     assert "here minus there, is 1.0 to 1.0 points" in speed.answer(bench).data
-    parts = speed.profile(bench).data
+    parts = step_tables.profile(bench).data
     assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts
-    assert "batches of 8, 1.10 times as fast as in batches of 4" in speed.evaluation(bench).data
+    batches = step_tables.evaluation(bench).data
+    assert "batches of 8, 1.10 times as fast as in batches of 4" in batches
 
 
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
@@ -187,9 +188,9 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     assert "2 of the 3 targets that were measured are met" in targets.met(bench).data
     for draw in (speed.expert, speed.limits):
         assert "<code>make bench</code>" in draw(bench).data
-    for draw in (speed.design, speed.depths, speed.shares, speed.steps, speed.profile):
+    for draw in (speed.design, speed.depths, speed.shares, step_tables.steps, step_tables.profile):
         assert "<code>make bench</code>" in draw(bench).data
-    assert "<code>make bench</code>" in speed.evaluation(bench).data
+    assert "<code>make bench</code>" in step_tables.evaluation(bench).data
 
 
 @pytest.mark.slow
@@ -199,9 +200,9 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
         for draw in (targets.met, speed.answer, speed.expert, speed.limits, speed.design):
             assert draw(bench).data
-        for draw in (speed.depths, speed.shares, speed.steps, speed.profile):
+        for draw in (speed.depths, speed.shares, step_tables.steps, step_tables.profile):
             assert draw(bench).data
-        for draw in (speed.evaluation, speed.growth):
+        for draw in (step_tables.evaluation, speed.growth):
             assert draw(bench).data
 
 

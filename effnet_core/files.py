@@ -30,7 +30,7 @@ def replaced(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"Can not write {path}: {error.strerror or error}. "
+            f"Cannot write {path}: {error.strerror or error}. "
             "Make the folder writable, or free some space, and start again."
         ) from None
 

@@ -96,7 +96,7 @@ def test_begin_reads_a_notebooks_names():
 
 def test_results_folder_that_can_not_be_written(own_folders):
     (own_folders / "results").write_text("a file in the way")
-    with pytest.raises(InputError, match=r"Can not write .*results"):
+    with pytest.raises(InputError, match=r"Cannot write .*results"):
         run.begin(SMALL)
 
 

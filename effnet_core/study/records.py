@@ -216,7 +216,7 @@ def claim(study: str, run_id: str) -> FileLock:
         raise TakenError(f"Run {run_id} of {study} is being trained by another process.") from None
     except OSError as error:
         raise InputError(
-            f"Can not write {path.parent}: {error.strerror}. Make the folder writable."
+            f"Cannot write {path.parent}: {error.strerror}. Make the folder writable."
         ) from None
     return lock
 

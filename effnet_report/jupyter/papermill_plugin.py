@@ -94,7 +94,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(error.evalue) from None
         except OSError as error:
             raise click.ClickException(
-                f"Can not write {output_path}: {error.strerror or error}. Make the folder "
+                f"Cannot write {output_path}: {error.strerror or error}. Make the folder "
                 "writable, or free some space, and start again."
             ) from None
         click.echo(f"Executed notebook: {output_path}", err=True)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_no_room_for_the_record(trainer, truth, tally, small_disk):
     results = small_disk(paths.RESULTS, "size=4k,nr_inodes=20")
     assert trainer.finish() == 1
-    assert "InputError: Can not write" in trainer.output
+    assert "InputError: Cannot write" in trainer.output
     assert "free some space" in trainer.output
     trainer.check(truth, complete=False)
     subprocess.run(["mount", "-o", "remount,size=1m", str(results)], check=True)
@@ -45,7 +45,7 @@ def test_no_room_for_what_only_saves_time(trainer, truth, tally, small_disk, fol
 def test_no_room_for_the_images(trainer, truth, tally, small_disk):
     images = small_disk(paths.CACHE / "images", "size=1m")
     assert trainer.finish() == 1
-    assert "InputError: Can not keep 0.01 GB of decoded images" in trainer.output
+    assert "InputError: Cannot keep 0.01 GB of decoded images" in trainer.output
     assert not [path for path in images.iterdir() if path.suffix != ".lock"]
     trainer.check(truth, complete=False)
     tally["full disks"] += 1
@@ -54,7 +54,7 @@ def test_no_room_for_the_images(trainer, truth, tally, small_disk):
 def test_results_that_can_only_be_read(trainer, truth, tally, small_disk):
     small_disk(paths.RESULTS, "ro")
     assert trainer.finish() == 1
-    assert "InputError: Can not write" in trainer.output
+    assert "InputError: Cannot write" in trainer.output
     assert "Make the folder writable" in trainer.output
     tally["folders that can only be read"] += 1
 
@@ -69,7 +69,7 @@ def test_a_cache_that_can_only_be_read(trainer, truth, tally, small_disk):
     trainer.check(truth, complete=True)
     small_disk(paths.CACHE, "ro")
     assert trainer.finish() == 1
-    assert "InputError: Can not keep" in trainer.output
+    assert "InputError: Cannot keep" in trainer.output
     tally["folders that can only be read"] += 2
 
 

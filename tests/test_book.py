@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
+from effnet_report.evidence import evidence
 from effnet_report.jupyter import sphinx_extension
+from effnet_report.pages import answer, effects, tables
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -38,6 +41,41 @@ def test_every_page_computes_whatever_is_missing(page, skip, tmp_path, monkeypat
         lines = cell.strip().splitlines()
         assert sum(not line.startswith("from ") for line in lines) <= 3
         exec(cell, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("depths", [range(7), [3]], ids=["depths", "one depth"])
+def test_every_page_computes_with_one_head_and_one_schedule(page, depths, tmp_path, monkeypatch):
+    use_narrow_study(depths, tmp_path, monkeypatch)
+    names = {}
+    for cell in cells(page):
+        exec(cell, names)
+
+
+def use_narrow_study(depths, tmp_path, monkeypatch):
+    """Records of a study that compares no heads and no schedules."""
+    use_folders(tmp_path, monkeypatch)
+    shutil.copytree(paths.STUDIES, tmp_path / "studies")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path / "studies")
+    monkeypatch.setenv("EFFNET_STUDY", "narrow")
+    factors = f"factors: {{freeze: {[*depths]}, head: [none], scheduler: [plateau]}}\n"
+    quick = (paths.STUDIES / "quick.yml").read_text()
+    (paths.STUDIES / "narrow.yml").write_text(
+        quick.replace("seeds: [0]\n", f"seeds: [0, 1]\n{factors}")
+    )
+    write_study("narrow")
+
+
+def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
+    use_narrow_study(range(7), tmp_path, monkeypatch)
+    found = evidence.load()
+    answers = answer.answers(found).data
+    assert "only one head was tried" in answers
+    assert "only one scheduler was tried" in answers
+    means = tables.factor_means(found).data
+    assert "Of head and scheduler only one level was tried." in means
+    assert re.search(r"between the levels of freeze \(\d\.\d points\)\.", means)
+    assert "only one head and only one scheduler" in effects.interaction(found).data
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

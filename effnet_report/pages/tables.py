@@ -62,29 +62,33 @@ def factor_means(evidence: Evidence) -> HTML:
 
 
 def _factor_means(runs: pd.DataFrame, name: str) -> HTML:
-    """Mean, lowest and highest accuracy at each level of each factor."""
+    """Mean, lowest and highest accuracy at each level of each factor that has several."""
     configurations = configuration_means(runs)
+    compared = [factor for factor in FACTORS if configurations[factor].nunique() > 1]
+    if not compared:
+        return paragraph(Markup("Only one configuration was tried: no factor has two levels."))
+    constant = " and ".join(factor for factor in FACTORS if factor not in compared)
     tables = [
         configurations.groupby(factor)["accuracy"]
         .agg(configurations="size", mean="mean", lowest="min", highest="max")
         .rename_axis("level")
         .reset_index()
         .assign(factor=factor)
-        for factor in FACTORS
+        for factor in compared
     ]
     order = ["factor", "level", "configurations", "mean", "lowest", "highest"]
     means = pd.concat(tables)[order]
     span = means.groupby("factor")["mean"].agg(lambda values: values.max() - values.min())
     order = span.sort_values(ascending=False)
+    named = [f"{factor} ({number(points)} points)" for factor, points in order.items()]
+    most, least = named[0], named[-1]
     return table(
         means.rename(columns={"mean": "mean accuracy, %"}),
         name,
-        finding=(
-            f"Mean accuracy differs most between the levels of {order.index[0]} "
-            f"({number(order.iloc[0])} points) and least between those of {order.index[-1]} "
-            f"({number(order.iloc[-1])} points)."
-        ),
-        caption="Each level's accuracy over all configurations that have it.",
+        finding=f"Mean accuracy differs most between the levels of {most}"
+        + (f" and least between those of {least}." if len(compared) > 1 else "."),
+        caption="Each level's accuracy over all configurations that have it."
+        + (f" Of {constant} only one level was tried." if constant else ""),
         decimals=2,
     )
 

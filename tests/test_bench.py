@@ -130,7 +130,7 @@ def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
         " learning_rate: 1.0e-3, early_stop_patience: 2}}"
     )
     # Here both compute with whatever this process does.
-    monkeypatch.setattr(processor, "use", lambda instructions: "")
+    monkeypatch.setattr(processor, "use", lambda _: "")
     found = expert.train_all(str(study))
     # Our convolutions take other routes, which differ in the last bits.
     usual = {"memory_format": torch.channels_last}

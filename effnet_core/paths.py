@@ -45,6 +45,11 @@ def winner(study: str) -> Path:
     return records(study) / "winner.safetensors"
 
 
+def calibration(study: str) -> Path:
+    """How the winner's probabilities were calibrated; the features it needs lie beside it."""
+    return records(study) / "calibration.json"
+
+
 def verification(study: str) -> Path:
     """What came out when runs of a study were last repeated."""
     return records(study) / "verification.json"

@@ -124,9 +124,9 @@ class Kept:
         Raises:
             InputError: it has to be computed, and the images are not here.
         """
-        path = paths.records(self.study) / "calibration.safetensors"
+        beside = paths.calibration(self.study)
+        path = beside.with_suffix(".safetensors")
         weights = self.about["outcome"]["final_weights"]
-        beside = path.with_suffix(".json")
         try:
             stated = json.loads(beside.read_text(encoding="utf-8"))
             if stated.pop("final_weights") == weights:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.choice import best_configuration
+from effnet_core.study.choice import best_configuration, best_run
 from effnet_core.study.design import FACTORS, Settings, Study
 from effnet_report.evidence import loader
 
@@ -41,6 +41,23 @@ class Verification(BaseModel):
     tolerance: str
     finished: str
     machine: Machine
+
+
+class Calibrated(BaseModel):
+    """What `effnet predict` and `export` leave of the best run's calibration.
+
+    Attributes:
+        false_alarms: share of the test images called unlike the training images, 0..1.
+        loss: mean log loss on the test images, before and after.
+        error: expected calibration error on them, likewise, points.
+    """
+
+    final_weights: str
+    temperature: float
+    false_alarms: float
+    test_images: int
+    loss: tuple[float, float]
+    error: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once
@@ -178,6 +195,18 @@ class Evidence:
             raise InputError(
                 f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
             ) from None
+
+    @property
+    def calibrated(self) -> Calibrated | None:
+        """How the best run's model was calibrated, if it was since it is the best."""
+        try:
+            text = paths.calibration(self.reference).read_bytes()
+            found = Calibrated.model_validate_json(text)
+        except (OSError, ValueError):
+            return None
+        best = best_run(self.finished)
+        same = best is not None and best.outcome.final_weights == found.final_weights
+        return found if same else None
 
     def correct(self, runs: Sequence[records.AnyRecord], part: str = "test") -> pd.Series:
         """How often each image was classified rightly, 0..1: the mean over runs, by image."""

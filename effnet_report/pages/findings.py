@@ -12,6 +12,20 @@ from effnet_report.render.finding import coverage, finding, nothing_yet
 from effnet_report.render.html import listing, number
 
 
+def tutorial(evidence: Evidence) -> HTML:
+    """What a study takes, from the one that is shown."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    made = [record.made for record in evidence.everything]
+    hours = sum((one.cpu_seconds or one.seconds)["total"] for one in made) / 3600
+    took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours, 0)} minutes"
+    return finding(
+        f"The {len(evidence.everything)} runs behind this report took {took} of CPU time; a study "
+        "of your own photos is made as large as the time you give it, and ends with such a report "
+        "and a trained model."
+    )
+
+
 def experiment(evidence: Evidence) -> HTML:
     """How much was trained, on what."""
     design, facts = evidence.design, evidence.facts

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from effnet_core.data.datasets import Dataset, load_dataset
@@ -134,6 +135,34 @@ def calibration(evidence: Evidence) -> HTML:
             data, "{confidence:.0f} % sure, {accuracy:.0f} % right ({low:.0f} to {high:.0f})"
         ),
         data=data,
+    )
+
+
+@needs_runs
+def temperature(evidence: Evidence) -> HTML:
+    """What dividing the logits by one number does to how sure the kept model is."""
+    name, found = evidence.design.name, evidence.calibrated
+    if found is None:
+        return html.paragraph(
+            [
+                "The best run's model has not been calibrated yet.",
+                Markup("<code>effnet predict {} PHOTOS</code> does it the first time.").format(
+                    name
+                ),
+            ]
+        )
+    (raw, after), (loss, lower) = found.error, found.loss
+    return html.paragraph(
+        [
+            "The best run's model, as effnet predict uses it, divides its logits by "
+            f"{number(found.temperature, 2)}, the temperature that fits its validation images best "
+            "(Guo et al., ICML 2017).",
+            f"On its {found.test_images:,} test images that takes the expected calibration error "
+            f"from {number(raw)} to {number(after)} points, and the mean log loss from "
+            f"{number(loss, 3)} to {number(lower, 3)}.",
+            f"Of the same images it calls {number(100 * found.false_alarms)} % unlike the training "
+            "images, falsely.",
+        ]
     )
 
 

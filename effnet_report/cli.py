@@ -19,7 +19,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import choice, records
 from effnet_core.study.design import Study, load_study, located, study_path
 from effnet_report.evidence import loader
-from effnet_report.jupyter import warm
+from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, Task
@@ -110,6 +110,7 @@ def sweep_command(
     _print_what_is_left_out(design.name, states, retry_failed)
     failures = 0
     if pending:
+        hub.check_weights(design.protocol)
         if engine is EngineName.RAY:
             chosen = _on_ray(design, address, gpus_per_run, jobs)
         else:

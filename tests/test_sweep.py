@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from itertools import pairwise
 
 import pytest
@@ -101,6 +102,31 @@ def test_a_study_elsewhere_is_known_by_its_name_once_it_is_swept(own_folders, mo
     assert config.effnet_studies == ["birds"]
     sweep.leave_design(design, paths.STUDIES / "birds.yml")  # it has moved there
     assert not paths.design("birds").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("effnet", "sweep", "hub"),
+        ("papermill", "notebooks/train.ipynb", "x.ipynb", "-p", "study", "hub"),
+    ],
+)
+def test_without_a_network_weights_of_the_hub_are_missed_at_once(clone, command, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("HF_HOME", str(clone.root / "empty"))
+    study = clone.root / "studies" / "tiny.yml"
+    hub = study.with_name("hub.yml")
+    name = "tf_efficientnet_lite1.in1k"
+    hub.write_text(study.read_text().replace("weights: none", f"weights: hub, backbone: {name}"))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = clone.run(*command)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 1
+    assert done.stderr.count(f"weights of {name} could not be fetched from the hub") == 1
+    assert "-p weights path/to/model" in done.stderr
+    assert "Retrying" not in done.stderr
+    assert spent.ru_utime - used.ru_utime < 10
+    assert clone.files() == set()
 
 
 def test_jobs_follow_the_cores_and_the_threads():

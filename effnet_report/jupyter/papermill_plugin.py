@@ -23,6 +23,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, read_settings
 from effnet_core.study.records import check_place, classical_id
 from effnet_report.jupyter import warm
+from effnet_report.jupyter.hub import check_weights
 
 # What papermill registers under our name: its own engine, unchanged.
 ENGINE = NBClientEngine
@@ -72,6 +73,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         try:
             settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
             check_place(settings, _run_id(Path(input_path), settings))
+            check_weights(settings)
         except InputError as error:
             raise click.ClickException(str(error)) from None
         if output_path == ITS_PLACE:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from xml.etree import ElementTree
 
@@ -29,7 +30,7 @@ DRAWN = [
     images.calibration,
     costs.cost,
 ]
-OF_IMAGES = [images.hardest, images.by_group]
+OF_IMAGES = [images.seen, images.hardest, images.by_group]
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,36 @@ def test_with_folds_the_images_are_all_images(two_folds, known_images):
     assert confused.to_numpy().sum() == 2 * TEST_IMAGES
     _, alt = drawing(images.by_group(two_folds))
     assert alt.count(f"on {TEST_IMAGES} images") == 2  # half of the images are of each kind
+
+
+@pytest.mark.parametrize(
+    ("resize", "words"), [("squash", "squashed"), ("pad", "in black"), ("crop", "cut off")]
+)
+def test_images_are_shown_as_the_network_gets_them(known_images, monkeypatch, resize, words):
+    wide = np.full((2 * (TEST_IMAGES + VALIDATION_IMAGES), 8, 16), 200, np.uint8)
+    wide[:, :, :4] = 90
+    known = images.load_dataset()
+    monkeypatch.setattr(images, "load_dataset", lambda *_: dataclasses.replace(known, images=wide))
+    drawn = []
+
+    def figure(figure, *arguments, **words):
+        drawn.append((figure, words))
+
+    monkeypatch.setattr(html, "figure", figure)
+    write_study("quick")
+    found = evidence.load("quick")
+    look = found.design.protocol.model_copy(update={"resize": resize, "background": "black"})
+    design = found.design.model_copy(update={"protocol": look})
+    images.seen(dataclasses.replace(found, design=design))
+    ((shown, said),) = drawn
+    assert words in said["finding"]
+    side = look.image_size
+    expected = {"squash": [90, 200], "pad": [0, 0], "crop": [200, 200]}[resize]
+    for axes in shown.axes:
+        view = axes.images[0].get_array()
+        assert view.shape == (side, side, 3)
+        corner, below = view[1, side // 8], view[side - 2, side * 7 // 8]
+        assert np.array([corner[0], below[0]], int) == pytest.approx(expected, abs=10)
 
 
 def test_the_hardest_images_say_what_they_are_taken_for(two_folds, known_images):

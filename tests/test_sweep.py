@@ -93,7 +93,9 @@ def test_a_study_elsewhere_is_known_by_its_name_once_it_is_swept(own_folders, mo
     with pytest.raises(InputError, match="no study 'birds'"):
         load_design("birds")
     sweep.leave_design(design, source)
-    assert load_design("birds") == design
+    assert load_design("birds") == load_study("birds") == design
+    with pytest.raises(InputError, match="no study 'published/quick'"):
+        load_study("published/quick")
     assert load_design("birds").protocol.data_dir == str(own_folders / "photos")
     config = Config()
     config.add("effnet_studies", ["quick"], "env", list)

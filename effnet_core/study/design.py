@@ -217,8 +217,14 @@ def study_names() -> list[str]:
 
 
 def study_path(name: str) -> Path:
-    """The YAML file of a study: of a name in `studies/`, or the path itself."""
-    return Path(name) if name.endswith((".yml", ".yaml")) else paths.STUDIES / f"{name}.yml"
+    """The YAML file of a study: of a name in `studies/`, or the path itself.
+
+    A study elsewhere is known by its name once it was swept: its design lies beside its records.
+    """
+    if name.endswith((".yml", ".yaml")):
+        return Path(name)
+    place, left = paths.STUDIES / f"{name}.yml", paths.design(name)
+    return left if "/" not in name and left.is_file() and not place.is_file() else place
 
 
 def load_study(name: str) -> Study:
@@ -239,7 +245,7 @@ def load_study(name: str) -> Study:
         )
     if path.stem == PUBLISHED:
         raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
-    return _read_study(path, path.stem)
+    return _read_study(path, name if path == paths.design(name) else path.stem)
 
 
 def _read_study(path: Path, name: str) -> Study:

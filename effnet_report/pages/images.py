@@ -28,6 +28,47 @@ from effnet_report.render.html import number
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
 MOST_CLASSES, MOST_CONFUSIONS = 20, 15  # of a matrix that can be read, and of a list instead
+MOST_SEEN = 10  # classes of which images are shown
+
+
+@needs_runs
+def seen(evidence: Evidence) -> HTML:
+    """A few images of each class, squares as the network gets them."""
+    dataset, look = _dataset(evidence), evidence.design.protocol
+    if dataset is None:
+        return _no_images(evidence)
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    classes = np.argsort(-counts, kind="stable")[:MOST_SEEN]
+    figure = canvas(7.2, 1.25 * len(classes))
+    panels = figure.subplots(len(classes), COLUMNS, squeeze=False)
+    for row, label in zip(panels, classes, strict=True):
+        members = np.flatnonzero(dataset.labels == label)
+        spread = members[np.linspace(0, len(members) - 1, COLUMNS).astype(int)]
+        for axes, index in zip(row, spread, strict=True):
+            view = decode(dataset.images[index], look.image_size, look.resize, look.background)
+            axes.imshow(view)
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(plain(dataset.classes[label]), rotation=0, ha="right", va="center")
+    how = {
+        "squash": "squashed where it is no square",
+        "pad": f"its short side filled up in {look.background}",
+        "crop": "both ends of its long side cut off",
+    }[look.resize]
+    data = pd.DataFrame({"class": dataset.classes, "images": counts})
+    data = data.iloc[np.argsort(-counts, kind="stable")]
+    left_out = len(dataset.classes) - len(classes)
+    return html.figure(
+        figure,
+        "as-the-network-sees-them",
+        finding=(
+            f"The network sees an image as a square of {look.image_size} x {look.image_size} "
+            f"pixels, {how}."
+        ),
+        caption=f"{COLUMNS} images of each class, evenly spread over the data set"
+        + (f"; {left_out} smaller classes are left out." if left_out else "."),
+        alt=sentences(data.head(len(classes)), "{class}: {images} images"),
+        data=data,
+    )
 
 
 @needs_runs

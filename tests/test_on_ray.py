@@ -4,6 +4,192 @@ It shows scheduling, what faults do, and that records come back equal. The GPUs 
 nothing is shown about CUDA.
 """
 
+import getpass
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from copies import Clone
+
+from effnet_core import winner
+from effnet_core.study import records
+
+# All 28 configurations, without the classical comparison, which takes longest and is nothing new.
+STUDY = """
+    title: 28 configurations of a few digits
+    seeds: [0]
+    protocol: {dataset: digits, max_images: 60, image_size: 32, weights: none, epochs: 3}
+    """
+SWEEP = """
+    import sys
+    from effnet_report import cli
+    from effnet_report.sweep import sweep
+
+    everything = sweep.tasks
+    sweep.tasks = lambda *study: [t for t in everything(*study) if "classical" not in t.run_id]
+    sys.argv = ["effnet", "sweep", *sys.argv[1:]]
+    cli.main()
+    """
+# The longest runs take some seconds, in which a test can end them at a known epoch.
+WAITS = """
+        if "-freeze0-" in path.name or "-freeze1-" in path.name:
+            __import__("time").sleep(1.5)
+"""
+
+
+class Copy(Clone):
+    """With a study of 28 tiny runs, whose checkpoints all come back."""
+
+    TINY = STUDY
+
+    def __init__(self, root: Path, request: pytest.FixtureRequest) -> None:
+        super().__init__(root)
+        self.request = request
+        saving = self.root / "effnet_core" / "training" / "checkpoints.py"
+        told = "self.saved = float(spent[0])\n"
+        assert told in saving.read_text()
+        saving.write_text(saving.read_text().replace(told, told + WAITS.lstrip("\n")))
+        engine = self.root / "effnet_report" / "sweep" / "on_ray.py"
+        engine.write_text(engine.read_text().replace("LOOK = 0.5", "LOOK = 0.02"))
+
+    def sweep(self, *options: str) -> subprocess.Popen:
+        started = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SWEEP), "tiny", *options],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.request.addfinalizer(started.kill)
+        return started
+
+    def outcomes(self) -> dict[str, str]:
+        """Text of each record, all but where and when it was made, by file name."""
+        texts = {path.name: path.read_text() for path in self.root.glob("results/tiny/*.json")}
+        return {name: text.split('"made"')[0] for name, text in texts.items()}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Three nodes, and one that is not as this machine, each with one GPU as declared."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Else its workers give way to whatever else the machine does, and the test takes for ever.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    utils = pytest.importorskip("ray.cluster_utils", reason="needs Ray: pip install '.[ray]'")
+    with tempfile.TemporaryDirectory() as folder:  # a short name, for sockets
+        made = utils.Cluster()
+
+        def add(**more: Any) -> None:
+            # Folders of its own, as on a machine of its own.
+            place = tempfile.mkdtemp(dir=folder)
+            node = {"num_cpus": 1, "num_gpus": 1, "memory": 4 * 10**9, "temp_dir": place}
+            made.add_node(**node, object_store_memory=500 * 10**6, **more)
+
+        made.add = add
+        add(include_dashboard=False)
+        add(env_vars={"PYTHONPATH": another_papermill(Path(folder))})
+        add()
+        add()
+        yield made
+        made.shutdown()
+
+
+def another_papermill(folder: Path) -> str:
+    """A folder that makes Python believe in another version of papermill."""
+    told = folder / "papermill-9.9.9.dist-info" / "METADATA"
+    told.parent.mkdir()
+    told.write_text("Metadata-Version: 2.1\nName: papermill\nVersion: 9.9.9\n")
+    return str(folder)
+
+
+def checkpointed(clone: Copy, node, patiently: subprocess.Popen) -> tuple[psutil.Process, str]:
+    """A worker of a node, and its run, of which a checkpoint has come back."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    while patiently.poll() is None:
+        there = {path.stem for path in clone.root.glob(".cache/checkpoints/tiny/*.pt")}
+        for worker in raylet.children() if there else []:
+            for below in worker.children(recursive=True):
+                try:
+                    held = {Path(file.path).stem for file in below.open_files()}
+                except psutil.Error:
+                    continue
+                if runs := there & held:
+                    return worker, runs.pop()
+        time.sleep(0.1)
+    raise AssertionError(patiently.communicate()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.fault("sweeps on Ray that lose a worker, a node and the driver")
+def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, tally, request):
+    local, clone = (Copy(tmp_path / name, request) for name in ("local", "clone"))
+    here = local.sweep("--jobs", "2")
+    options = "--engine", "ray", "--address", cluster.address, "--gpus-per-run", "1"
+    driver = clone.sweep(*options)
+
+    worker, first = checkpointed(clone, cluster.head_node, driver)
+    worker.send_signal(signal.SIGKILL)
+    node = cluster.list_all_nodes()[-1]
+    _, second = checkpointed(clone, node, driver)
+    cluster.remove_node(node, allow_graceful=False)
+    cluster.add()
+    while len(clone.outcomes()) < 12 and driver.poll() is None:
+        time.sleep(0.2)
+    driver.kill()
+    told, _ = driver.communicate(timeout=60)
+    assert "28 of 28 runs to do, 4 side by side on Ray." in told
+    assert len(re.findall(r"Node \S+ is refused, as it has papermill 9.9.9, not", told)) == 1
+
+    again = clone.sweep(*options)
+    more, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, told + more
+    assert here.wait(timeout=300) == 0, here.communicate()[0]
+    truth, found = local.outcomes(), clone.outcomes()
+    assert len(truth) == 28
+    tally["false"] += sum(found[name] != truth.get(name) for name in found)
+    tally["lost"] += len(truth.keys() - found.keys())
+    assert found == truth
+    trained = re.findall(r"(\S+-seed0) +\d+ s  validation", told + more)
+    assert len(trained) == len(set(trained))
+    notebooks = {path.stem: path.read_text() for path in clone.root.glob("book/runs/tiny/*")}
+    assert {f"{name}.json" for name in notebooks} == set(truth)
+    for lost in (first, second):
+        assert "Resumed after epoch 2, from a checkpoint" in notebooks[lost]
+    check_nothing_is_told(clone, *notebooks.values())
+    check_weights(clone)
+
+
+def check_nothing_is_told(clone: Copy, *notebooks: str) -> None:
+    """No token, user or folder of a node is in what is kept."""
+    made = [path.read_text() for path in clone.root.glob("results/tiny/*.json")]
+    for text in (*made, *notebooks):
+        assert os.environ["RAY_AUTH_TOKEN"] not in text
+        assert "_ray_pkg_" not in text
+    for text in made:
+        assert str(clone.root) not in text
+        assert getpass.getuser() not in text.split('"made"')[1]
+
+
+def check_weights(clone: Copy) -> None:
+    """The kept weights are those of a run, as its record names them."""
+    about = winner.describe(clone.root / "results/tiny/winner.safetensors")
+    recorded = records.load(clone.root / f"results/tiny/{about['run_id']}.json")
+    assert about["outcome"]["final_weights"] == recorded.outcome.final_weights
+
 
 def test_without_the_extra_it_says_how_to_install_it(clone):
     (clone.root / "ray.py").write_text("raise ImportError('no ray here')")

@@ -18,7 +18,7 @@ def test_runs_are_packed_into_the_memory_that_is_free():
 @pytest.fixture
 def folder_study(tmp_path, monkeypatch):
     """A study of class folders with 40 and some more images, nothing of which is timed."""
-    monkeypatch.setattr(planning, "_cost", lambda *_: planning.StepCost(1, 1.0, 1.0, 10**15))
+    monkeypatch.setattr(planning, "cost_of", lambda *_: planning.StepCost(1, 1.0, 1.0, 10**15))
 
     def make(few: int) -> Study:
         for name, count in {"[red]cat": 40, "dog": few}.items():

@@ -158,3 +158,15 @@ def test_order_of_a_sweep(jobs):
     for freeze in range(3):  # so many others begin between two that share their first epoch
         plateau = place[run_id(freeze, "mlp", "plateau", 0)]
         assert place[run_id(freeze, "mlp", "cosine", 0)] == plateau + jobs
+
+
+def test_on_many_places_the_longest_of_all_seeds_begin_first():
+    study = load_study("quick").model_copy(update={"seeds": [0, 1]})
+    tasks = sweep.tasks(study, "quick")
+    order = sweep.longest_first(tasks)
+    assert sorted(task.run_id for task in order) == sorted(task.run_id for task in tasks)
+    times = [sweep.relative_time(task) for task in order]
+    assert times == sorted(times, reverse=True)
+    first = [task.settings for task in order[:8]]
+    assert {(run.freeze, run.seed) for run in first} == {(0, 0), (0, 1)}
+    assert [run.scheduler for run in first] == ["plateau"] * 4 + ["cosine"] * 4

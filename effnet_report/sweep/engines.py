@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -40,7 +40,13 @@ class Task:
 
 
 class Engine(Protocol):
-    """Runs this somewhere. All its methods are called from several threads."""
+    """Runs this somewhere. All its methods are called from several threads.
+
+    Attributes:
+        seed_by_seed: whether a seed's runs begin before the next one's; else the longest of all.
+    """
+
+    seed_by_seed: ClassVar[bool]
 
     def __str__(self) -> str:
         """How many runs there is room for, and where."""
@@ -65,6 +71,7 @@ class Here:
 
     jobs: int
     preload: Sequence[str] = ()
+    seed_by_seed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         warm.start_with(*self.preload)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from filelock import FileLock
@@ -76,6 +76,8 @@ class OnRay:
     Raises:
         InputError: no such cluster, or none of its nodes has room for a run.
     """
+
+    seed_by_seed: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ def plan(study: Study) -> Plan:
     train, validation, test = counts
     classes = len(by_class) or 2
     runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
-    costs = [_cost(settings, classes) for settings in runs]
+    costs = [cost_of(settings, classes) for settings in runs]
     device = study.protocol.device
     if device == "cuda" and not torch.cuda.is_available():
         device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()
@@ -136,7 +136,7 @@ def _model(settings: Settings, classes: int) -> FrozenNetwork:
     )
 
 
-def _cost(settings: Settings, classes: int) -> StepCost:
+def cost_of(settings: Settings, classes: int) -> StepCost:
     with torch.device("meta"):
         model = _model(settings, classes)
     return step_cost(model, settings.image_size, settings.batch_size)
@@ -146,7 +146,7 @@ def memory(study: Study) -> int:
     """Bytes that the largest run of a study takes at least, its process too."""
     runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
     costliest = min(runs, key=lambda run: (run.freeze, run.head == "none"))
-    return _cost(costliest, 2).memory + PROCESS
+    return cost_of(costliest, 2).memory + PROCESS
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, Settings, Study
+from effnet_core.study.design import FREEZE, SCHEDULERS, Settings, Study
 from effnet_core.study.records import AnyRecord
 from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine, Task
@@ -218,12 +218,25 @@ def in_order(pending: list[Task], jobs: int) -> list[Task]:
     return [task for group in rounds for turn in group for task in turn if task]
 
 
+def longest_first(pending: list[Task]) -> list[Task]:
+    """The order for so many places that all seeds are trained side by side.
+
+    Of runs that take equally long, those of one schedule come first: then most of the others
+    find the first epoch that they share with them done.
+    """
+    return sorted(
+        pending, key=lambda t: (-relative_time(t), SCHEDULERS.index(t.settings.scheduler))
+    )
+
+
 def execute_all(pending: list[Task], engine: Engine, stop: Stop) -> Iterator[Finished]:
     """Execute tasks, as many side by side as the engine has room for; yields each as it ends.
 
     A thread a task: it waits for what the engine does elsewhere.
     """
-    waiting = deque(in_order(pending, engine.places()))
+    waiting = deque(
+        in_order(pending, engine.places()) if engine.seed_by_seed else longest_first(pending)
+    )
     running: set[Future[Finished]] = set()
     with ThreadPoolExecutor(len(pending) or 1) as pool:
         while running or (waiting and not stop.soon):

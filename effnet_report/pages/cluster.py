@@ -1,0 +1,143 @@
+"""When one machine is not enough: what a cluster would bring, as it was simulated."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core.study.design import FREEZE
+from effnet_report.render import html
+from effnet_report.render.finding import finding
+from effnet_report.render.html import number
+from effnet_report.sweep.simulation import ON_RAY, result
+
+AGAIN = Markup("Again: <code>python -m effnet_report.sweep.simulation published/elpv</code>.")
+GOAL = 90.0  # per cent of the GPUs' time
+Found = dict[str, Any]
+
+
+def load() -> Found:
+    """What was simulated last; nothing if it has not been."""
+    path = result()
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def answer(found: Found) -> HTML:
+    """How much faster a cluster is, and what bounds it."""
+    if not found:
+        return finding("No cluster has been simulated yet.", AGAIN)
+    return finding(*_answer(_frame(found)))
+
+
+def _answer(frame: pd.DataFrame) -> Iterator[str]:
+    ours = frame[frame["order"] == ON_RAY.name]
+    one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
+    yield (
+        f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would end "
+        f"{number(one.hours / most.hours, 0)} times as early as on one: they would be of use "
+        f"{number(most.efficiency, 0)} % of the time."
+    )
+    yield (
+        f"More than {number(most.bound)} % is impossible, because the longest run is not split."
+        if most.bound < GOAL
+        else f"The aim was {number(GOAL, 0)} %."
+    )
+    enough = ours[(ours["gpus"] == most.gpus) & (ours["efficiency"] >= GOAL)]
+    if len(enough) and most.efficiency < GOAL:
+        first = enough.iloc[0]
+        yield f"With {first.seeds} seeds it would be {number(first.efficiency, 0)} %."
+    yield "This is simulated: no such cluster was there to measure."
+
+
+def hours(found: Found) -> HTML:
+    """Time and use of the GPUs, in the order that sweeps on Ray have."""
+    if not found:
+        return HTML("")
+    frame = _frame(found)
+    ours = frame[frame["order"] == ON_RAY.name]
+    shown = pd.DataFrame(
+        {
+            "GPUs": ours["gpus"],
+            "seeds": ours["seeds"],
+            "runs": ours["runs"],
+            "hours": [number(value, 2) for value in ours["hours"]],
+            "in use, %": [
+                f"{number(row.efficiency)} ({number(row.low)} to {number(row.high)})"
+                for row in ours.itertuples()
+            ],
+            "at most, %": ours["bound"],
+        }
+    )
+    return html.table(
+        shown,
+        "cluster-hours",
+        finding=f"More seeds fill {ours['gpus'].max()} GPUs.",
+        caption=(
+            "In use: the time on one GPU, divided by the GPUs and by the time on them; in brackets "
+            f"the middle 90 % of {found['replicates']} draws of how many epochs runs take. At "
+            "most: with all GPUs busy until the end, or as long as the longest run."
+        ),
+        data=ours,
+    )
+
+
+def orders(found: Found) -> HTML:
+    """The order in which runs begin, and whether they seek the node that keeps their depth."""
+    if not found:
+        return HTML("")
+    frame = _frame(found)
+    frame = frame[frame["gpus"] > 1]
+    cases = [f"{row.gpus} GPUs, {row.seeds} seeds" for row in frame.itertuples()]
+    wide = frame.assign(case=cases).pivot_table(
+        index="order", columns="case", values="efficiency", sort=False
+    )
+    gained = wide.loc[ON_RAY.name] - wide.iloc[0]
+    steered = wide.iloc[-1] - wide.loc[ON_RAY.name]
+    return html.table(
+        wide.reset_index(),
+        "cluster-orders",
+        finding=(
+            f"Starting the longest runs first wins {number(gained.min())} to "
+            f"{number(gained.max())} points over the order of Table 1; steering runs to nodes that "
+            f"keep their depth wins {number(steered.max())} more."
+        ),
+        caption="Per cent of the GPUs' time in use, by the order in which runs begin.",
+        data=frame,
+    )
+
+
+def assumptions(found: Found) -> HTML:
+    """What the simulation takes for granted."""
+    if not found:
+        return HTML("")
+    train, validation, test = found["images"]
+    kept = [str(n) for n in FREEZE if found["kept"][n]]
+    shares = [f"{number(100 * share, 0)} %" for share in found["prefix"][1:]]
+    means = [number(sum(e) / len(e)) for e in found["epochs"]]
+    return html.paragraph(
+        [
+            f"A run's time is its arithmetic at {number(found['speed'] / 1e12, 0)} TFLOP a second, "
+            f"a guess that scales all times alike, and {number(found['fixed'], 0)} s besides.",
+            f"Of a forward pass, {', '.join(shares)} are in the stages frozen at depths 1 to "
+            f"{FREEZE[-1]}; training computes what is not frozen three times.",
+            f"A run has {train} training, {validation} validation and {test} test images, and "
+            f"stops after as many epochs as a run of its depth in {found['epochs_of']}, drawn by "
+            f"chance: {', '.join(means)} on average.",
+            f"{found['on_a_node']} GPUs share a disk, on which the activations of depths "
+            f"{', '.join(kept)} are kept once a run has computed them. A first epoch is shared "
+            "with the run that differs only in its schedule, on whatever node it trains.",
+            "Not in it: the classical comparison, transfers, nodes that fail, GPUs of several "
+            "speeds.",
+            AGAIN,
+        ]
+    )
+
+
+def _frame(found: Found) -> pd.DataFrame:
+    """One row a case and order; shares in per cent."""
+    frame = pd.DataFrame(found["rows"])
+    shares = ["efficiency", "low", "high", "bound"]
+    return frame.assign(**{name: 100 * frame[name] for name in shares})

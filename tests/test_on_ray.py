@@ -5,6 +5,7 @@ nothing is shown about CUDA.
 """
 
 import getpass
+import json
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ import psutil
 import pytest
 from copies import Clone
 
-from effnet_core import winner
+from effnet_core import paths, winner
+from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.provenance import COMMIT
+from effnet_report.sweep.engines import Task
 
 # All 28 configurations, without the classical comparison, which takes longest and is nothing new.
 STUDY = """
@@ -166,9 +171,12 @@ def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, 
     trained = re.findall(r"(\S+-seed0) +\d+ s  validation", told + more)
     assert len(trained) == len(set(trained))
     notebooks = {path.stem: path.read_text() for path in clone.root.glob("book/runs/tiny/*")}
-    assert {f"{name}.json" for name in notebooks} == set(truth)
-    for lost in (first, second):
-        assert "Resumed after epoch 2, from a checkpoint" in notebooks[lost]
+    # A record is written before its notebook, here as on one machine: a kill may come between.
+    without = truth.keys() - {f"{name}.json" for name in notebooks}
+    assert len(without) < len(cluster.list_all_nodes())
+    resumed = [notebooks[name] for name in (first, second) if name in notebooks]
+    assert resumed
+    assert all("Resumed after epoch 2, from a checkpoint" in text for text in resumed)
     check_nothing_is_told(clone, *notebooks.values())
     check_weights(clone)
 
@@ -204,3 +212,52 @@ def test_what_only_ray_can_do_is_not_asked_of_this_machine(clone):
     result = clone.run("effnet", "sweep", "tiny", "--gpus-per-run", "0.5")
     assert result.returncode == 1
     assert "--engine ray" in result.stderr
+
+
+@pytest.fixture
+def on_ray():
+    pytest.importorskip("ray", reason="needs Ray: pip install '.[ray]'")
+    from effnet_report.sweep import on_ray
+
+    return on_ray
+
+
+@pytest.fixture
+def came_back(on_ray, make_record, own_folders):
+    """A task, and what came back of it: a record, its predictions and its notebook."""
+    record, predictions = make_record()
+    task = Task(record.run_id, paths.TRAIN_NOTEBOOK, "small", record.settings)
+    written = {
+        f"{record.run_id}.json": records.text(record),
+        f"{record.run_id}.predictions.csv": predictions,
+    }
+    return task, on_ray.Left("", "", "/there", b'{"in": "/there/notebooks"}', written)
+
+
+def test_what_came_back_is_written_as_it_is_here(on_ray, came_back, own_folders):
+    task, left = came_back
+    output = own_folders / "run.ipynb"
+    on_ray.accept(task, left, output)
+    place = records.record_path("small", task.run_id)
+    sent, kept = (json.loads(text) for text in (left.written[place.name], place.read_bytes()))
+    assert {name for name in sent if sent[name] != kept[name]} <= {"made", "checksum"}
+    assert records.predictions_path(place).read_bytes() in left.written.values()
+    assert records.load(place).made.commit == COMMIT
+    assert output.read_text() == f'{{"in": "{paths.ROOT}/notebooks"}}'
+
+
+def test_another_runs_record_and_a_damaged_one_are_refused(on_ray, came_back, own_folders):
+    task, left = came_back
+    longer = replace(task, settings=task.settings.model_copy(update={"epochs": 3}))
+    with pytest.raises(InputError, match="of another run"):
+        on_ray.accept(longer, left, own_folders / "run.ipynb")
+    name = f"{task.run_id}.json"
+    cut = replace(left, written=left.written | {name: left.written[name][:-9]})
+    with pytest.raises(InputError, match="damaged"):
+        on_ray.accept(task, cut, own_folders / "run.ipynb")
+    assert not list(own_folders.glob("results/small/*.json"))
+
+
+def test_a_client_that_brings_no_checkpoints_back_is_refused(on_ray):
+    with pytest.raises(InputError, match="--address auto"):
+        on_ray.connect("ray://somewhere:10001")

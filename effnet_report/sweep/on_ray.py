@@ -100,7 +100,7 @@ class OnRay:
         self._refused: dict[str, str] = {}
         self._ended = False
         self._lock = Lock()
-        _connect(address)
+        connect(address)
         if not self._room():
             raise InputError(
                 f"No node of the cluster has room for a run of {study.name}: it needs "
@@ -113,13 +113,14 @@ class OnRay:
 
     def places(self) -> int:
         """Twice as many as there is room for: what waits in Ray lets a cluster grow that can."""
-        return min(2 * self._room(), self._jobs or 2 * self._room())
+        room = max(1, 2 * self._room())  # one waits, if all nodes are lost for now
+        return min(room, self._jobs or room)
 
     def run(self, task: Task, output: Path) -> str:
         try:
             with records.claim(task.settings.study, task.run_id):
                 left = self._tried(task)
-                _write(task, left, output)
+                accept(task, left, output)
                 if not left.error and _kept(task):
                     records.drop_checkpoints(task.settings, self._study.factors.scheduler)
         except InputError as error:
@@ -165,12 +166,12 @@ class OnRay:
         """Execute it on some node, going on from what came back of it before."""
         places = {place: paths.CACHE / place for place in _kept(task)}
         kept = {name: place.read_bytes() for name, place in places.items() if place.is_file()}
-        others = {"ray.io/node-id": f"!in({','.join(self._refused)})"} if self._refused else None
+        refused = ",".join(sorted(self._refused))
         executed = _ON_A_NODE.options(
             num_cpus=self._need["CPU"],
             num_gpus=self._need["GPU"],
             memory=self._need["memory"],
-            label_selector=others,
+            label_selector={"ray.io/node-id": f"!in({refused})"} if refused else None,
         )
         coming: Any = executed.remote(task, _as_yaml(self._study), kept, environment(task.settings))
         with self._lock:
@@ -189,7 +190,7 @@ class OnRay:
         raise RayError("it ended without a word")
 
 
-def _connect(address: str | None) -> None:
+def connect(address: str | None) -> None:
     if address and address.startswith("ray://"):
         raise InputError(
             f"{address}: checkpoints can not come back through Ray's client. Start the sweep on a "
@@ -300,7 +301,7 @@ def _clear(places: list[Path]) -> None:
         place.unlink(missing_ok=True)
 
 
-def _write(task: Task, left: Left, output: Path) -> None:
+def accept(task: Task, left: Left, output: Path) -> None:
     """Check what came back as every record is checked, and write it under its name here.
 
     Raises:

@@ -11,8 +11,9 @@ from effnet_core import paths
 from effnet_core.data import datasets
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence
-from effnet_report.pages import answer, costs, effects, figures, images
+from effnet_report.pages import answer, costs, effects, figures, findings, images
 from effnet_report.render import html
+from effnet_report.sweep import sweep
 
 DRAWN = [
     answer.trade_off,
@@ -232,3 +233,26 @@ def test_the_same_data_give_the_same_file():
 
 def test_the_source_figure_needs_no_study():
     assert drawing(figures.source_freezing())[0] == "source-freezing"
+
+
+def test_what_a_study_does_not_try_is_said_and_not_drawn(tmp_path):
+    study = tmp_path / "few.yml"
+    text = (paths.STUDIES / "quick.yml").read_text()
+    study.write_text(
+        f"{text}\nfactors: {{freeze: [0, 5, 6], head: [none], scheduler: [plateau]}}\n"
+    )
+    sweep.leave_design(load_study(str(study)), study)
+    for settings in load_study("few").runs():
+        save_run(settings)
+    found = evidence.load("few")
+    said = findings.experiment(found).data
+    assert "Of freeze it tries 0, 5, 6." in said
+    assert "Here head does not vary: one linear layer." in said
+    assert "Here scheduler does not vary: plateau." in said
+    for draw in (figures.heat_map, figures.learning_curves, figures.freezing,
+                 figures.configurations):  # fmt: skip
+        name, _ = drawing(draw(found))
+        drawn = (html.site() / "figures" / f"{name}.svg").read_text()
+        assert "plateau" in drawn
+        assert "cosine" not in drawn
+        assert "freeze 3" not in drawn

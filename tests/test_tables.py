@@ -187,3 +187,20 @@ def test_protocol_counts_what_differs_from_the_source():
 def test_a_variant_of_a_study_is_read_by_its_own_name():
     assert evidence.load("published/quick").design.name == "quick"
     assert evidence.load("quick-3fa9c1d02b7e").design.name == "quick"
+
+
+def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow", reason="the extra `formats` is not installed")
+    use_folders(tmp_path, monkeypatch)
+    write_study("quick")
+    for made in (tables.run_grid, tables.results, tables.conclusions):
+        assert "&lt;" not in made(evidence.load("quick")).data
+
+
+def test_a_failed_classical_run_is_on_the_page_with_its_reason(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_study("quick", classical=False)
+    records.save_failure("quick", "classical-seed0", "Out of memory.", "")
+    page = provenance.missing(evidence.load("quick")).data
+    assert "classical-seed0" in page
+    assert "Out of memory." in page

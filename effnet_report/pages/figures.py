@@ -99,7 +99,7 @@ def _freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
     for place, (head, scheduler, group) in enumerate(by_head_and_scheduler(runs)):
         axes.plot(
             group["freeze"] + 0.12 * (place - 1.5), group["accuracy"], MARKER[head],
-            color=COLOUR[scheduler], label=f"{HEAD_WORDS[head]}, {scheduler}",
+            color=COLOUR[scheduler], label=_label(head, scheduler, group),
             markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
         )  # fmt: skip
     means = runs.groupby("freeze")["accuracy"].mean()
@@ -127,7 +127,10 @@ def heat_map(evidence: Evidence) -> HTML:
     """Test accuracy of every configuration: freeze by head and schedule."""
     means = evidence.configurations
     table = means.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
-    columns = [(head, scheduler) for head in HEADS for scheduler in SCHEDULERS]
+    tried = evidence.design.factors
+    columns = [
+        (h, s) for h in HEADS for s in SCHEDULERS if h in tried.head and s in tried.scheduler
+    ]
     table = table.reindex(columns=pd.MultiIndex.from_tuples(columns))
     figure = canvas(7.2, 3.8)
     axes = figure.subplots()
@@ -155,13 +158,20 @@ def heat_map(evidence: Evidence) -> HTML:
     )
 
 
+def _label(head: str, scheduler: str, runs: pd.DataFrame) -> str:
+    """In the legend; what was not tried is not in it."""
+    return f"{HEAD_WORDS[head]}, {scheduler}" if len(runs) else "_"
+
+
 @needs_runs
 def learning_curves(evidence: Evidence) -> HTML:
     """Validation accuracy by epoch, one panel a freeze."""
     history, runs = evidence.history, evidence.runs
-    figure = canvas(7.2, 4.6)
-    panels = figure.subplots(2, 4, sharex=True, sharey=True)
-    for freeze, axes in zip(FREEZE, panels.flat, strict=False):
+    depths = sorted(evidence.design.factors.freeze)
+    rows, columns = (1, len(depths)) if len(depths) <= 3 else (2, -(-len(depths) // 2))
+    figure = canvas(7.2, 0.6 + 2 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for freeze, axes in zip(depths, panels.flat, strict=False):
         shown = history[history["freeze"] == freeze]
         for head, scheduler, group in by_head_and_scheduler(shown):
             for _, run in group.groupby("seed"):
@@ -171,11 +181,12 @@ def learning_curves(evidence: Evidence) -> HTML:
                     label=f"{HEAD_WORDS[head]}, {scheduler}",
                 )  # fmt: skip
         axes.set_title(f"freeze {freeze}", fontsize=10)
-    panels.flat[-1].axis("off")
-    panels[1, 0].set_ylabel("validation accuracy, %")
-    panels[0, 0].set_ylabel("validation accuracy, %")
+    for axes in panels.flat[len(depths) :]:
+        axes.axis("off")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("validation accuracy, %")
     panels[0, 0].set_xticks(sorted(history["epoch"].unique())[:: 1 + history["epoch"].max() // 6])
-    for axes in (*panels[1, :3], panels[0, 3]):
+    for axes in panels.flat[max(0, len(depths) - columns) : len(depths)]:
         axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)
     legend(figure, *panels.flat)
@@ -245,7 +256,7 @@ def configurations(evidence: Evidence) -> HTML:
         axes.plot(
             group["accuracy"], places[group["number"]], MARKER[head], color=COLOUR[scheduler],
             markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
-            label=f"{HEAD_WORDS[head]}, {scheduler}",
+            label=_label(head, scheduler, group),
         )  # fmt: skip
     axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=9, label="mean")
     words = [f"{row.number}: freeze {row.freeze}" for row in ranked.itertuples()]

@@ -1,9 +1,18 @@
 """The sentence that opens each page, made from the records."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import Protocol
+from effnet_core.study.design import (
+    FREEZE,
+    HEAD_WORDS,
+    HEADS,
+    SCHEDULERS,
+    Factors,
+    Protocol,
+)
 from effnet_report.evidence import comparison as compared
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
@@ -39,7 +48,22 @@ def experiment(evidence: Evidence) -> HTML:
         f"{design.title}: {len(design.configurations())} configurations of one network, "
         f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}.",
         _tested(design.protocol),
+        *_held(design.factors),
     )
+
+
+def _held(factors: Factors) -> Iterator[str]:
+    """The choices of which this study tries one alone, or not all."""
+    words: dict[str, tuple[list[str], int]] = {
+        "freeze": ([str(depth) for depth in factors.freeze], len(FREEZE)),
+        "head": ([HEAD_WORDS[head] for head in factors.head], len(HEADS)),
+        "scheduler": ([str(name) for name in factors.scheduler], len(SCHEDULERS)),
+    }
+    for name, (tried, of) in words.items():
+        if len(tried) == 1:
+            yield f"Here {name} does not vary: {tried[0]}."
+        elif len(tried) < of:
+            yield f"Of {name} it tries {', '.join(tried)}."
 
 
 def _tested(protocol: Protocol) -> str:

@@ -48,6 +48,7 @@ def seen(evidence: Evidence) -> HTML:
             view = decode(dataset.images[index], look.image_size, look.resize, look.background)
             axes.imshow(view)
             axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(True)  # or what is filled up would not show
         row[0].set_ylabel(plain(dataset.classes[label]), rotation=0, ha="right", va="center")
     how = {
         "squash": "squashed where it is no square",

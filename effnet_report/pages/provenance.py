@@ -129,7 +129,7 @@ def missing(evidence: Evidence) -> HTML:
     """Runs that are not part of the report, and why; records that no figure counts."""
     told = evidence.failures | evidence.set_aside
     unfinished = [s.run_id for s in evidence.unfinished]
-    runs = unfinished + [name for name in evidence.set_aside if name not in unfinished]
+    runs = unfinished + [name for name in told if name not in unfinished]
     rows = [{"run": name, "why": told.get(name, "missing")} for name in runs]
     if not rows:
         return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])

@@ -28,6 +28,8 @@ LIBRARY = """{
   document.head.prepend(style);
 }
 """
+# Where pyarrow is installed, pandas would keep text there, and Markup would come back as text.
+pd.set_option("mode.string_storage", "python")
 WRAP = 20  # characters; longer cells may take several lines
 
 

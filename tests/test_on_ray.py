@@ -23,9 +23,9 @@ import psutil
 import pytest
 from copies import Clone
 
-from effnet_core import paths, winner
+from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import choice, records
 from effnet_core.study.provenance import COMMIT
 from effnet_report.sweep.engines import Task
 
@@ -194,7 +194,7 @@ def check_nothing_is_told(clone: Copy, *notebooks: str) -> None:
 
 def check_weights(clone: Copy) -> None:
     """The kept weights are those of a run, as its record names them."""
-    about = winner.describe(clone.root / "results/tiny/winner.safetensors")
+    about = choice.describe(clone.root / "results/tiny/winner.safetensors")
     recorded = records.load(clone.root / f"results/tiny/{about['run_id']}.json")
     assert about["outcome"]["final_weights"] == recorded.outcome.final_weights
 
@@ -261,3 +261,9 @@ def test_another_runs_record_and_a_damaged_one_are_refused(on_ray, came_back, ow
 def test_a_client_that_brings_no_checkpoints_back_is_refused(on_ray):
     with pytest.raises(InputError, match="--address auto"):
         on_ray.connect("ray://somewhere:10001")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "somewhere:port"])
+def test_an_address_where_nothing_answers_is_told_at_once(on_ray, address):
+    with pytest.raises(InputError, match=f"No Ray cluster answers at {address}"):
+        on_ray.connect(address)

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import secrets
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -44,6 +45,8 @@ ATTEMPTS = 5
 LOOK = 0.5
 # Seconds that the kernel of a killed worker may take to end.
 ORPHAN = 30
+# Seconds that the head of a cluster may take to answer.
+REACHED = 10
 # What nodes need of the repository.
 BROUGHT = {"effnet_core", "effnet_report", "notebooks", "studies"}
 
@@ -200,6 +203,14 @@ def connect(address: str | None) -> None:
     if not address:
         start = {"address": "local", "include_dashboard": False}
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    elif address != "auto":
+        host, _, port = address.rpartition(":")
+        try:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=REACHED).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"No Ray cluster answers at {address} ({error}). Give HOST:PORT of its head."
+            ) from None
     others = [f"/{path.name}" for path in paths.ROOT.iterdir() if path.name not in BROUGHT]
     code = {"working_dir": str(paths.ROOT), "excludes": others}
     try:

@@ -126,6 +126,11 @@ def test_pages_fit_a_telephone(browser, site, telephone, page):
     browser.get((site / f"{page}.html").as_uri())
     width = browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 360
+    cut_off = browser.execute_script(
+        "return [...document.querySelectorAll('.report-scroll:has(img)')]"
+        ".filter(box => box.scrollWidth > box.clientWidth).length"
+    )
+    assert cut_off == 0
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -257,6 +257,16 @@ def test_a_temperature_undoes_what_made_a_model_too_sure():
     assert calm < 3 < sure
 
 
+def test_a_model_that_is_right_on_all_images_is_not_called_certain():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, 60)
+    logits = rng.normal(size=(60, 9))
+    logits[np.arange(60), labels] = logits.max(axis=1) + rng.uniform(0.5, 3, 60)
+    sure = softmax(logits / kept.fit_temperature(logits, labels), axis=1).max(axis=1)
+    assert 0.9 < sure.mean() < 61 / 62 + 0.01
+    assert sure.min() < 0.95
+
+
 def test_the_first_pages_answer_is_in_the_terminal(capsys):
     tell_recommendation("published/elpv", True, Console())
     content = json.loads(capsys.readouterr().out)

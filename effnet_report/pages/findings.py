@@ -27,7 +27,7 @@ def tutorial(evidence: Evidence) -> HTML:
         return nothing_yet(evidence)
     made = [record.made for record in evidence.everything]
     hours = sum((one.cpu_seconds or one.seconds)["total"] for one in made) / 3600
-    took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours, 0)} minutes"
+    took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes"
     return finding(
         f"The {len(evidence.everything)} runs behind this report took {took} of CPU time; a study "
         "of your own photos is made as large as the time you give it, and ends with such a report "

@@ -198,7 +198,7 @@ def temperature(evidence: Evidence) -> HTML:
         [
             "The best run's model, as effnet predict uses it, divides its logits by "
             f"{number(found.temperature, 2)}, the temperature that fits its validation images best "
-            "(Guo et al., ICML 2017).",
+            "(Guo et al., ICML 2017; labels smoothed after Platt, 1999).",
             f"On its {found.test_images:,} test images that takes the expected calibration error "
             f"from {number(raw)} to {number(after)} points, and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import time
 from itertools import pairwise
 
 import pytest
@@ -137,6 +138,17 @@ def test_jobs_follow_the_cores_and_the_threads():
     assert sweep.automatic_jobs(study) == cores
     threaded = study.protocol.model_copy(update={"threads": 2 * cores})
     assert sweep.automatic_jobs(study.model_copy(update={"protocol": threaded})) == 1
+
+
+def test_looking_at_many_seeds_takes_so_many_times_as_long_and_no_more():
+    def seconds(seeds: int) -> float:
+        study = load_study("quick").model_copy(update={"seeds": list(range(seeds))})
+        start = time.process_time()
+        assert len(sweep.tasks(study, "quick")) == 29 * seeds
+        return time.process_time() - start
+
+    few = min(seconds(30) for _ in range(3))
+    assert seconds(150) < 12 * few  # 5 times, not 25
 
 
 def test_time_left_counts_what_a_run_trains():

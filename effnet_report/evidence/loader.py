@@ -145,7 +145,7 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
         return f"was made for study {record.settings.study}"
     changes = overrides(design, record.settings)
     changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
-    if study_name(design, record.settings) == folder or (folder == design.name and not changed):
+    if (folder == design.name and not changed) or study_name(design, record.settings) == folder:
         return ""
     return f"was made with other settings than the design has: {', '.join(changed)}"
 

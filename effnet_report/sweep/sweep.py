@@ -16,7 +16,7 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -99,8 +99,7 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
 def tasks(study: Study, reference: str) -> list[Task]:
     """The fine-tuning runs and the classical comparison of one seed after the other."""
     found: list[Task] = []
-    for seed in study.seeds:
-        runs = [settings for settings in study.runs() if settings.seed == seed]
+    for seed, runs in groupby(study.runs(), key=lambda settings: settings.seed):
         found += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
         classical = Settings(**study.protocol.model_dump(), study=study.name, seed=seed)
         notebook = paths.CLASSICAL_NOTEBOOK

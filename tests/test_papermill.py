@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from effnet_core.study.records import checksum
+
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
 WEIGHTS = "results/tiny/winner.safetensors"
@@ -70,6 +72,28 @@ def test_terminal_then_piped_then_explicit_path(clone):
     for record in (first, again):
         del record["made"], record["checksum"]
     assert again == first  # to the bit, in another process
+
+
+@pytest.mark.slow
+@pytest.mark.fault("records to be overwritten")
+def test_a_run_that_comes_out_different_keeps_the_notebook_of_its_record(clone):
+    assert clone.run(*TINY).returncode == 0
+    record, notebook = clone.root / RECORD, clone.root / NOTEBOOK
+    executed = notebook.read_bytes()
+    content = json.loads(record.read_text())
+    content["outcome"]["test"]["loss"] += 1  # as if it had come out so
+    record.write_text(json.dumps(content | {"checksum": checksum(content)}))
+
+    again = clone.run(*TINY)
+    assert_one_message(again, ["came out different"])
+    assert notebook.read_bytes() == executed
+    differs = nbformat.read(notebook.with_name(f"{notebook.name}.differs"), as_version=4)
+    assert "came out different" in str(differs.cells)
+
+    record.with_name(f"{record.name}.differs").replace(record)
+    assert clone.run(*TINY).returncode == 0
+    assert notebook.read_bytes() != executed
+    assert not list(clone.root.glob(".cache/running/**/*.ipynb"))
 
 
 def test_other_notebooks_are_papermills_own(clone):

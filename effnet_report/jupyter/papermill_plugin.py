@@ -8,8 +8,10 @@ under `book/runs/`, and bad input is told in one line. For any other notebook pa
 behaves as if this module did not exist; so does the library papermill.
 """
 
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, read_settings
 from effnet_core.study.records import check_place, classical_id
@@ -72,14 +74,20 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         try:
             settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
-            check_place(settings, _run_id(Path(input_path), settings))
+            recorded = check_place(settings, _run_id(Path(input_path), settings))
             check_weights(settings)
         except InputError as error:
             raise click.ClickException(str(error)) from None
+        place = executed_path(Path(input_path), settings)
         if output_path == ITS_PLACE:
-            place = executed_path(Path(input_path), settings)
             place.parent.mkdir(parents=True, exist_ok=True)
             output_path = str(place)
+        working = output_path
+        if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
+            # The notebook of a record stays until the same has come out again.
+            kept = paths.CACHE / "running" / settings.study / place.name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            working = str(kept)
         # One line an epoch as it happens, which says more than a bar of cells.
         options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
         options["config"] = Config(
@@ -88,12 +96,19 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         warm.start_with(*warm.NOTEBOOKS)  # imports while papermill prepares the notebook
         try:
             result = execute_notebook(
-                input_path=input_path, output_path=output_path, parameters=parameters, **options
+                input_path=input_path, output_path=working, parameters=parameters, **options
             )
+            if working != output_path:
+                _move(Path(working), place)
         except PapermillExecutionError as error:
+            if working != output_path:
+                with suppress(InputError):  # a full disk: what went wrong is more important
+                    _move(Path(working), place.with_name(f"{place.name}.differs"))
             if error.ename != InputError.__name__:
                 raise
             raise click.ClickException(error.evalue) from None
+        except InputError as error:
+            raise click.ClickException(str(error)) from None
         except OSError as error:
             raise click.ClickException(
                 f"Cannot write {output_path}: {error.strerror or error}. Make the folder "
@@ -103,6 +118,13 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return execute
+
+
+def _move(working: Path, there: Path) -> None:
+    """Put a notebook where it belongs, on whatever disk."""
+    with files.replaced(there) as partial:
+        shutil.copyfile(working, partial)
+    working.unlink()
 
 
 # Under `python -m papermill` the program's name is not known yet.

@@ -32,7 +32,7 @@ from effnet_core.study.design import (
     read_settings,
     run_id,
 )
-from effnet_core.study.records import Record
+from effnet_core.study.schema import Record
 
 # Epochs of a run on all images: the first computes what the others read.
 LARGE_EPOCHS = 4

@@ -39,7 +39,7 @@ from effnet_core.model.prefix import Pixels, Stages
 from effnet_core.run import Data, Run, begin_again, fingerprints, load_data, predictions_table
 from effnet_core.study import records
 from effnet_core.study.design import Settings
-from effnet_core.study.records import (
+from effnet_core.study.schema import (
     Candidate,
     ClassicalKind,
     ClassicalOutcome,

@@ -14,7 +14,7 @@ from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
 from effnet_core.study import records
 from effnet_core.study.choice import ENTRY, same, winner
-from effnet_core.study.records import Record
+from effnet_core.study.schema import Record
 
 
 def keep(study: str, record: Record, backbone: Backbone) -> None:

@@ -18,7 +18,7 @@ from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.study import records
 from effnet_core.study.design import Settings
-from effnet_core.study.records import Epoch, Record
+from effnet_core.study.schema import Epoch, Record
 from effnet_core.training import checkpoints
 
 pytest_plugins = ["campaign"]

@@ -18,7 +18,7 @@ from effnet_core.classical import BASELINE, Trial
 from effnet_core.data.datasets import Dataset
 from effnet_core.study import records
 from effnet_core.study.design import FACTORS, Settings, load_study, number
-from effnet_core.study.records import (
+from effnet_core.study.schema import (
     BestOfCycle,
     Candidate,
     ClassicalOutcome,

@@ -14,7 +14,7 @@ from effnet_core import paths, run
 from effnet_core.study import records
 from effnet_core.study.design import SCHEDULERS
 from effnet_core.study.provenance import Clock
-from effnet_core.study.records import Epoch
+from effnet_core.study.schema import Epoch
 from effnet_core.training import checkpoints
 from effnet_core.training.checkpoints import Checkpoint, TrainingState
 from effnet_core.training.schedules import Schedule

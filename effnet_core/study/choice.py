@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.records import Record
+from effnet_core.study.schema import Record
 
 ENTRY = "effnet"  # of a file of weights: what it says of itself
 DIGITS = 9  # per cent; sums of the same accuracies in another order differ beyond these

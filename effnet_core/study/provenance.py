@@ -16,7 +16,7 @@ import numpy as np
 
 from effnet_core import SOURCES, paths, processor, read_sources
 from effnet_core.errors import InputError
-from effnet_core.study.records import Made
+from effnet_core.study.schema import Made
 
 # What can change the last bits of a result, and what reads the images.
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "papermill")

@@ -7,7 +7,7 @@ from markupsafe import escape
 
 from effnet_core.study import records
 from effnet_core.study.design import describe, load_design
-from effnet_core.study.records import Record
+from effnet_core.study.schema import Record
 from effnet_report.deploy.kept import RULE, Kept
 from effnet_report.evidence.comparison import accuracy_interval
 

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from effnet_core.study.design import describe
-from effnet_core.study.records import AnyRecord
+from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import chosen_on_validation, correctness
 from effnet_report.evidence.evidence import Evidence

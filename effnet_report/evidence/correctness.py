@@ -9,7 +9,7 @@ import pandas as pd
 
 from effnet_core.study.choice import DIGITS
 from effnet_core.study.design import FACTORS
-from effnet_core.study.records import AnyRecord
+from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence.evidence import Evidence
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, Study, load_design, overrides, study_name
-from effnet_core.study.records import AnyRecord, Record
+from effnet_core.study.schema import AnyRecord, Record
 from effnet_report.evidence import predictions
 
 

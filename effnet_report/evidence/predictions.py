@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from effnet_core.errors import InputError
-from effnet_core.study.records import PREDICTION_COLUMNS, AnyRecord
+from effnet_core.study.records import PREDICTION_COLUMNS
+from effnet_core.study.schema import AnyRecord
 
 HEADER = (",".join(PREDICTION_COLUMNS) + "\n").encode()
 COMMA, POINT = b",."

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from effnet_core.study.records import AnyRecord
+from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence.correctness import (
     chosen_on_validation,
     correctness,

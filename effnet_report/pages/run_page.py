@@ -14,7 +14,8 @@ from PIL import Image
 
 from effnet_core import paths
 from effnet_core.study.design import HEAD_WORDS, Settings
-from effnet_core.study.records import Epoch, Record, Stage, record_path
+from effnet_core.study.records import record_path
+from effnet_core.study.schema import Epoch, Record, Stage
 
 # Okabe and Ito's colours: told apart with every kind of colour vision.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"

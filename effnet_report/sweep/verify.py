@@ -13,7 +13,7 @@ from effnet_core.study import records
 from effnet_core.study.choice import winner
 from effnet_core.study.design import Settings, located
 from effnet_core.study.provenance import EXECUTED, code_fingerprint, hardware, versions
-from effnet_core.study.records import AnyRecord, ClassicalRecord, Record
+from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
 from effnet_report.evidence import loader
 from effnet_report.evidence.comparison import accuracy_interval
 

@@ -67,7 +67,7 @@ MADE_IN := $(shell sed -n '1s|^\#!\(.*\)/\.venv/bin/.*|\1|p' $(BIN)/pip 2>/dev/n
 ifneq ($(filter-out $(CURDIR),$(MADE_IN)),)
 .PHONY: moved
 moved:
-	@echo "The repository was moved from $(MADE_IN): .venv is told."
+	@echo "The repository was moved from $(MADE_IN): .venv is mended."
 	@grep -rlIF "$(MADE_IN)/.venv" $(BIN) | xargs sed -i.before "s|$(MADE_IN)/.venv|$(CURDIR)/.venv|g"
 	@rm $(BIN)/*.before
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -158,7 +158,7 @@ def _on_ray(design: Study, address: str | None, gpus: float | None, jobs: int | 
 
 
 def _reference(study: str) -> str:
-    """How notebooks, which run in other folders, are told the study."""
+    """How notebooks, which run in other folders, learn the study."""
     return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
 
 

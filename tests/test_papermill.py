@@ -75,6 +75,20 @@ def test_terminal_then_piped_then_explicit_path(clone):
 
 
 @pytest.mark.slow
+def test_where_no_kernel_can_be_forked_a_cold_one_gives_the_same_bits(clone):
+    assert clone.run(*TINY).returncode == 0
+    record = (clone.root / RECORD).read_bytes()
+    warm = clone.root / "effnet_report/jupyter/warm.py"
+    failing = warm.read_text().replace("process.start()", 'raise OSError("no more processes")')
+    warm.write_text(failing)
+    cold = clone.run(*TINY)  # the run is repeated, and compared with its record
+    assert cold.returncode == 0, cold.stderr
+    assert "Kernels start cold, seconds later each: no more processes." in cold.stderr
+    assert (clone.root / RECORD).read_bytes() == record
+    assert clone.files() == {RECORD, PREDICTIONS, WEIGHTS, NOTEBOOK}
+
+
+@pytest.mark.slow
 @pytest.mark.fault("records to be overwritten")
 def test_a_run_that_comes_out_different_keeps_the_notebook_of_its_record(clone):
     assert clone.run(*TINY).returncode == 0

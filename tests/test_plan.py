@@ -1,4 +1,5 @@
 import pytest
+import torch
 from PIL import Image
 
 from effnet_core.study.design import Study
@@ -44,3 +45,19 @@ def test_a_plan_warns_of_a_class_that_is_too_small_once(folder_study):
     made = planning.plan(folder_study(few=6))
     assert made.note.count("'dog' has") == 1
     assert "classical comparison needs 5 and will fail" in made.note
+
+
+def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, monkeypatch):
+    cost = planning.StepCost(2 * GB, 3 * GB, memory=1, trainable=10)
+    monkeypatch.setattr(planning, "cost_of", lambda *_: cost)
+    monkeypatch.setattr(planning, "_measure", lambda *_: planning._Speed(1e-9, 2e-9))
+    made = planning.plan(folder_study(few=20))
+    # A step: 2 s through what is frozen, 3 x 3 x 2 s through what trains. A look: 2 + 3 s.
+    steps = 15 * made.train_images / 4
+    looks = (15 * made.validation_images + made.validation_images + made.test_images) / 4
+    assert [row.hours for row in made.rows] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 28)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_each_run_is_alone_on_a_core(folder_study):
+    assert planning.runs_that_fit(folder_study(few=20)) == 1

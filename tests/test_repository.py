@@ -190,7 +190,7 @@ def test_make_mends_the_environment_of_a_repository_that_was_moved(own_project):
     moved = own_project.rename(own_project.with_name("after"))
     told = make_environment(moved)
     assert told.returncode == 0, told.stderr
-    assert f"moved from {own_project}: .venv is told" in told.stdout
+    assert f"moved from {own_project}: .venv is mended" in told.stdout
     script = [moved / ".venv/bin/pip", "--version"]
     assert str(moved) in subprocess.run(script, capture_output=True, text=True, check=True).stdout
     assert "moved from" not in make_environment(moved).stdout
@@ -230,3 +230,20 @@ def test_workflows_may_read_only_and_their_actions_can_not_be_exchanged():
             if "permissions" in job:  # what may write runs no code of ours
                 assert not checkouts
                 assert not any("run" in step for step in steps)
+
+
+def test_an_import_against_the_direction_fails_the_lint(tmp_path):
+    for name in ("bench", "effnet_core", "effnet_report"):
+        shutil.copytree(paths.ROOT / name, tmp_path / name)
+    shutil.copy(paths.ROOT / "pyproject.toml", tmp_path)
+
+    def lint() -> subprocess.CompletedProcess:
+        command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert lint().returncode == 0
+    with (tmp_path / "effnet_core" / "files.py").open("a") as file:
+        file.write("\nimport effnet_report.render.html\n")
+    turned = lint()
+    assert turned.returncode == 1
+    assert "effnet_core.files -> effnet_report.render.html" in turned.stdout

@@ -47,7 +47,7 @@ class Clock:
         return _now() - self._begun[name]
 
     def resume(self, name: str, earlier: np.ndarray) -> None:
-        """Count what earlier sittings spent on an open phase, as if it had begun before."""
+        """Count what earlier starts spent on an open phase, as if it had begun before."""
         self._begun[name] -= earlier
         self._begun["total"] -= earlier
 

@@ -103,9 +103,9 @@ class Fingerprints(Strict):
 class Made(Strict):
     """Where and when: the only section that differs between two equal runs."""
 
-    started: str = Field(description="UTC, ISO 8601; of its last sitting if it was resumed")
+    started: str = Field(description="UTC, ISO 8601; of its last start if it was resumed")
     finished: str
-    seconds: dict[str, float] = Field(description="wall time by phase, and `total`; all sittings")
+    seconds: dict[str, float] = Field(description="wall time by phase, and `total`; of all starts")
     cpu_seconds: dict[str, float] = Field(
         default={},
         description="processor time likewise: whatever else the machine did; an epoch that runs "

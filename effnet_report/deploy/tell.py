@@ -20,7 +20,7 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
     """Print the class of each image; `form` is table, json or csv.
 
     Raises:
-        InputError: see `kept.load` and `predict`; or images cannot be read, which is told after
+        InputError: see `kept.load` and `predict`; or images cannot be read, which is said after
             the others.
     """
     model = kept.load(study)

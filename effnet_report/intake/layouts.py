@@ -40,7 +40,7 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
 
 
 def _pooled(parts: list[str]) -> str:
-    """What becomes of parts, where none of them is a test set: that is told with the images."""
+    """What becomes of parts, where none of them is a test set: it is said with the images."""
     if len(parts) < 2 or any(part.lower() in TESTS for part in parts):
         return ""
     return (

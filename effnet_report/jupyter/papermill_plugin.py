@@ -4,7 +4,7 @@ Papermill demands an output path, only warns of a parameter that does not exist,
 every error in a traceback. It loads this module, as an entry point of the group
 `papermill.engine`, before it reads its command line. If the command line then names one of
 our notebooks, the parameters are checked first, a missing output path becomes the run's place
-under `book/runs/`, and bad input is told in one line. For any other notebook papermill
+under `book/runs/`, and bad input is one line of error. For any other notebook papermill
 behaves as if this module did not exist; so does the library papermill.
 """
 
@@ -90,9 +90,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             working = str(kept)
         # One line an epoch as it happens, which says more than a bar of cells.
         options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
-        options["config"] = Config(
-            {"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": warm.AT_ONCE}
-        )
+        options["config"] = Config({"NotebookClient": warm.AT_ONCE})
         warm.start_with(*warm.NOTEBOOKS)  # imports while papermill prepares the notebook
         try:
             result = execute_notebook(

@@ -9,11 +9,11 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nbformat
-from jupyter_client import KernelManager
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
@@ -28,6 +28,7 @@ REPORT = Path(__file__).parents[1]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
 ELSEWHERE = "elsewhere"  # the page about all studies of the book
+ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
 SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
@@ -38,6 +39,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     warm.start_with(*app.config.effnet_preload)
     app.add_config_value("effnet_studies", ["quick"], "env", list)
     app.connect("config-inited", choose_study)
+    app.connect("builder-inited", check_room)
     app.connect("builder-inited", tell_pages)
     app.connect("env-get-outdated", outdated_pages)
     app.connect("env-before-read-docs", spread_pages)
@@ -70,6 +72,16 @@ def choose_study(_: Sphinx, config: Config) -> None:
         config.suppress_warnings = [*config.suppress_warnings, "etoc.glob"]
 
 
+def check_room(app: Sphinx) -> None:
+    """Stop at once, in a sentence, where the disk would fill up on the way."""
+    free = shutil.disk_usage(app.outdir).free
+    if free < ROOM:  # Jupyter Book shows every exception with two tracebacks, but for this one
+        sys.exit(
+            f"{app.outdir} has room for {free / 1e6:.0f} MB, and the report may need "
+            f"{ROOM / 1e6:.0f} MB. Free some space and build it again; nothing was changed."
+        )
+
+
 def tell_pages(app: Sphinx) -> None:
     """Kernels that execute pages inherit this process's environment, and run side by side."""
     os.environ["EFFNET_STUDY"] = ",".join(app.config.effnet_studies)
@@ -78,8 +90,6 @@ def tell_pages(app: Sphinx) -> None:
     app.parallel = 2 * len(os.sched_getaffinity(0))
     # It does not say whether it minds; it numbers chapters when all pages have been read.
     app.extensions["sphinx_multitoc_numbering"].parallel_read_safe = True
-    # MyST-NB offers no setting for it, and unencrypted kernels warn, once a page.
-    KernelManager.transport_encryption.default_value = "auto"
 
 
 def outdated_pages(

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -86,7 +87,7 @@ def _share_the_parent() -> None:
 
 
 class WarmProvisioner(LocalProvisioner):
-    """Starts a kernel by forking; everything else is as with Jupyter's own kernels."""
+    """Starts a kernel by forking, or as Jupyter does where that fails; the rest is Jupyter's."""
 
     _connection = ""
     _itself: psutil.Process
@@ -110,8 +111,9 @@ class WarmProvisioner(LocalProvisioner):
         try:
             process.start()
             self._itself = psutil.Process(process.pid)
-        except (OSError, EOFError, psutil.NoSuchProcess) as error:
-            raise RuntimeError(f"no kernel could be forked ({error})") from None
+        except (OSError, EOFError, AttributeError, psutil.NoSuchProcess) as error:
+            print(f"Kernels start cold, seconds later each: {error}.", file=sys.stderr, flush=True)
+            return await super().launch_kernel(cmd, **options)
         self._connection = connection
         KERNELS[connection] = process
         self.process = _Process(process)  # type: ignore[assignment]  # enough of a Popen

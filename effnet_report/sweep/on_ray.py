@@ -56,7 +56,7 @@ class Left:
     """What a run left on its node.
 
     Attributes:
-        refused_by: id of the node, if it can not train as it is done here.
+        refused_by: id of the node, if it cannot train as it is done here.
         root: the folder of the repository there, which the notebook may name.
         written: records, predictions and the best weights there, by file name.
     """
@@ -196,7 +196,7 @@ class OnRay:
 def connect(address: str | None) -> None:
     if address and address.startswith("ray://"):
         raise InputError(
-            f"{address}: checkpoints can not come back through Ray's client. Start the sweep on a "
+            f"{address}: checkpoints cannot come back through Ray's client. Start the sweep on a "
             "node of the cluster, with --address auto, or give HOST:PORT of its head."
         )
     start: dict[str, Any] = {"address": address}

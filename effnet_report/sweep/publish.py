@@ -94,7 +94,7 @@ def _local_folders(design: Study, source: Path) -> dict[str, str]:
 
 
 def _design(design: Study, source: Path, local: dict[str, str]) -> str:
-    """The study's YAML; where its data lie is told from the file's new place."""
+    """The study's YAML; where its data lie is named from the file's new place."""
     protocol = design.protocol
     there = paths.records(f"{PUBLISHED}/{design.name}")
     places = {"data_dir": protocol.data_dir, "labels": protocol.labels}

@@ -1,6 +1,8 @@
 """Full disks, folders that can only be read, and bits that turned over."""
 
 import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,3 +128,19 @@ def test_every_damage_of_a_record_is_noticed(trainer, truth, tally):
         file.write_bytes(whole)
     assert tally["false"] == 0
     trainer.check(truth, complete=True)
+
+
+def test_a_site_that_does_not_fit_is_not_begun(small_disk, tmp_path):
+    build = small_disk(tmp_path / "build", "size=8m")
+    program = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run(
+        [program, "build", "-q", str(paths.BOOK), "--path-output", str(build)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith(f"{build}/_build/html has room for 8 MB")
+    assert "Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(path.is_file() for path in build.rglob("*"))

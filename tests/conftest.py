@@ -1,5 +1,7 @@
 """Small real things that many tests need: settings, a few images, a record, own folders."""
 
+import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from effnet_core.training import checkpoints
 pytest_plugins = ["campaign"]
 # Results must not depend on how many cores the machine has, nor may tests fight over them.
 torch.set_num_threads(1)
+# Ray looks once a process, whichever test is the first to import it.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("steady")
 

@@ -8,7 +8,6 @@ import getpass
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -88,8 +87,6 @@ class Copy(Clone):
 @pytest.fixture
 def cluster(monkeypatch):
     """Three nodes, and one that is not as this machine, each with one GPU as declared."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     # Else its workers give way to whatever else the machine does, and the test takes for ever.
     monkeypatch.setenv("RAY_worker_niceness", "0")

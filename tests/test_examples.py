@@ -14,7 +14,7 @@ from effnet_report.cli import app
 
 EXAMPLES = paths.BOOK / "cluster"
 SLURM, KUBERAY = EXAMPLES / "slurm.sbatch", EXAMPLES / "kuberay.yaml"
-# Fields of KubeRay's API ray.io/v1, as its reference lists them.
+# Fields of KubeRay's API ray.io/v1, written from knowledge of it: no cluster has read the job yet.
 JOB = {
     "activeDeadlineSeconds", "backoffLimit", "clusterSelector", "deletionStrategy", "entrypoint",
     "entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "jobId", "managedBy",

@@ -27,16 +27,15 @@ def keep(study: str, record: Record, backbone: Backbone) -> None:
         study: folder of the run's record, which has been written.
         backbone: whose network is the trained one, with its new head as the classifier.
     """
-    path = paths.winner(study)
-    about = record.model_dump(mode="json", exclude={"made": True, "settings": {"cache_gb"}})
-    about |= {"mean": backbone.mean, "std": backbone.std}
-    tensors = {name: value.contiguous() for name, value in backbone.network.state_dict().items()}
     try:
         with records.claim(study, "winner"):
             best = winner(study)
             if best is None or not same(best, record):
                 return
-            with files.replaced(path) as partial:
+            about = record.model_dump(mode="json", exclude={"made": True, "settings": {"cache_gb"}})
+            about |= {"mean": backbone.mean, "std": backbone.std}
+            tensors = {n: value.contiguous() for n, value in backbone.network.state_dict().items()}
+            with files.replaced(paths.winner(study)) as partial:
                 # One entry: with several, their order in the file would change.
                 save_file(tensors, partial, {ENTRY: json.dumps(about, sort_keys=True)})
     except (InputError, SafetensorError) as error:

@@ -53,7 +53,8 @@ def start_with(*modules: str) -> None:
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     get_context("forkserver").set_forkserver_preload([*kernel, *modules])
-    forkserver.ensure_running()  # it imports while this process goes on
+    with suppress(OSError):  # then kernels start cold, and say so
+        forkserver.ensure_running()  # it imports while this process goes on
     os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
 

@@ -37,8 +37,8 @@ def _answer(frame: pd.DataFrame) -> Iterator[str]:
     one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
     yield (
         f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would end "
-        f"{number(one.hours / most.hours, 0)} times as early as on one: they would be of use "
-        f"{number(most.efficiency, 0)} % of the time."
+        f"{number(one.hours / most.hours, 0)} times as early as on one: they would compute "
+        f"for {number(most.efficiency, 0)} % of the time."
     )
     yield (
         f"More than {number(most.bound)} % is impossible, because the longest run is not split."
@@ -120,7 +120,7 @@ def assumptions(found: Found) -> HTML:
     return html.paragraph(
         [
             f"A run's time is its arithmetic at {number(found['speed'] / 1e12, 0)} TFLOP a second, "
-            f"a guess that scales all times alike, and {number(found['fixed'], 0)} s besides.",
+            f"a guess, and {number(found['fixed'], 0)} s besides.",
             f"Of a forward pass, {', '.join(shares)} are in the stages frozen at depths 1 to "
             f"{FREEZE[-1]}; training computes what is not frozen three times.",
             f"A run has {train} training, {validation} validation and {test} test images, and "

@@ -25,7 +25,7 @@ from effnet_report.sweep.engines import Task
 
 GPUS, ON_A_NODE, SEEDS = (1, 4, 16, 64), 4, 5
 MORE_SEEDS = (10, 20)  # on the most GPUs
-# Sustained by one GPU, FLOP a second. It scales all times and changes no share of them.
+# Sustained by one GPU, FLOP a second: a guess. It scales all times but `FIXED`.
 SPEED = 2e13
 FIXED = 30.0  # seconds of a run in which its GPU computes nothing: starting, weights, data
 REPLICATES = 200

@@ -184,7 +184,7 @@ def show() -> HTML:
     return table(
         frame,
         "processors",
-        finding=f"{same} of {len(frame)} other processors and surroundings gave the same bits.",
+        finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
         caption=(
             f"Frozen activations and weights after {measured['steps']} steps of batch 4 on real "
             "images, every freeze depth with both heads at the small image size and two depths "

@@ -37,7 +37,7 @@ def answer(bench: Bench) -> HTML:
     if "expert_ratio" in sweep:
         said.append(
             f"A sweep, all included, takes {number(100 * sweep['expert_ratio'], 0)} % of the time "
-            "that the script of somebody who knows the machine takes for its trainings alone"
+            "that an expert's script takes for its trainings alone"
             f"{_on_many_images(bench)}."
         )
     if "ratio" in sweep:
@@ -48,7 +48,7 @@ def answer(bench: Bench) -> HTML:
             "points, by seed: the images come in another order."
         )
     return finding(
-        " ".join(said) or "The comparison with other people's loops was not measured yet."
+        " ".join(said) or "The comparison with other people's loops has not been measured yet."
     )
 
 
@@ -67,7 +67,7 @@ def needs(*keys: str) -> Callable[[Callable[[Bench], HTML]], Callable[[Bench], H
             found: Any = bench
             for key in keys:
                 found = found.get(key, {})
-            command = Markup("This was not measured yet. <code>make bench</code> does it.")
+            command = Markup("Not measured yet. <code>make bench</code> does it.")
             return draw(bench) if found else paragraph([command], "report-gap")
 
         return drawing
@@ -90,7 +90,7 @@ def expert(bench: Bench) -> HTML:
         decimals=2,
         finding=(
             f"The sweep takes {number(sweep['complete_seconds'], 0)} s, and the expert's script "
-            f"{number(sweep['expert_seconds'], 0)} s for the trainings of it."
+            f"{number(sweep['expert_seconds'], 0)} s for its trainings."
         ),
         caption=(
             "The expert's script: one process a core with one thread each, channels last, fused "

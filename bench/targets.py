@@ -99,8 +99,8 @@ def met(bench: Bench) -> HTML:
         frame,
         "targets",
         finding=(
-            f"{(measured['met'] == 'yes').sum()} of the {len(measured)} targets that were "
-            "measured are met."
+            f"Targets met: {(measured['met'] == 'yes').sum()} of the {len(measured)} that were "
+            "measured."
         ),
         caption=(
             "Medians over the turns of the benchmark, with the lowest and the highest turn; for "

@@ -164,7 +164,7 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
 def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, list(measurements()))
     shown = targets.met(bench).data
-    assert "8 of the 12 targets that were measured are met" in shown
+    assert "Targets met: 8 of the 12 that were measured" in shown
     assert "at most 0.33" in shown
     said = speed.answer(bench).data
     assert "all included, takes 90 % of the time" in said

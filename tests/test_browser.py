@@ -57,7 +57,7 @@ def scheme(browser, request):
 
 
 @pytest.fixture
-def telephone(browser):
+def phone(browser):
     screen = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     yield
@@ -122,7 +122,7 @@ def test_nobody_is_shut_out(browser, site, scheme, page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_fit_a_telephone(browser, site, telephone, page):
+def test_pages_fit_a_phone(browser, site, phone, page):
     browser.get((site / f"{page}.html").as_uri())
     width = browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 360

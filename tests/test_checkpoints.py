@@ -73,8 +73,8 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         assert paths.winner(whole.settings.study).read_bytes() == weights
         paths.winner(whole.settings.study).unlink()
         assert not list((paths.CACHE / "checkpoints").rglob("*.*"))
-        sittings = (resumed.made.seconds, resumed.made.cpu_seconds)
-        for times, earlier in zip(sittings, spent, strict=True):
+        starts = (resumed.made.seconds, resumed.made.cpu_seconds)
+        for times, earlier in zip(starts, spent, strict=True):
             assert times["total"] >= times["train"] >= round(earlier, 2) > 0
         saved(1, whole.settings).unlink()
 
@@ -201,11 +201,9 @@ def test_every_damage_is_told_and_nothing_of_it_is_used(
 ):
     checkpoint.save(small_state)
     whole = checkpoint.path.read_bytes()
-    chance = np.random.default_rng(0)
-    flips = [
-        (int(place), int(bit)) for place, bit in chance.integers((len(whole), 8), size=(150, 2))
-    ]
-    damages = [whole[:length] for length in chance.integers(0, len(whole), 50)]
+    rng = np.random.default_rng(0)
+    flips = [(int(place), int(bit)) for place, bit in rng.integers((len(whole), 8), size=(150, 2))]
+    damages = [whole[:length] for length in rng.integers(0, len(whole), 50)]
     damages += [whole[:p] + bytes([whole[p] ^ 1 << bit]) + whole[p + 1 :] for p, bit in flips]
     damages += [b"", b"{}", whole + b"x", bytes(len(whole))]
     fresh = new_state(make_settings)

@@ -98,7 +98,7 @@ def test_the_schedule_that_is_better_is_named_whichever_it_is():
 def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     table = table_with(lambda row: -2.0 * (row["freeze"] > 4))
     deep = claims.depths(OneTable(table), MARGIN)
-    assert (deep.noninferior, deep.inferior, deep.nearest) == (4, [5, 6], 4)
+    assert (deep.deepest_noninferior, deep.inferior, deep.nearest) == (4, [5, 6], 4)
     sentence = judged_table(table)["depth"].sentence
     assert sentence.startswith(
         "With 4 stages frozen, accuracy falls by less than 0.5 points (freeze 4 minus"

@@ -17,7 +17,7 @@ TASKS = [task for task in sweep.tasks(STUDY, "paper") if "classical" not in task
 ONCE = [3] * len(TASKS)
 SHARES = (0.0, 0.04, 0.3, 0.46, 0.5, 0.69, 0.87)
 WORK = Work(
-    prefix=SHARES, kept=[n > 1 for n in range(7)], forward=0.01, images=(100, 30, 40),
+    prefix=SHARES, cached=[n > 1 for n in range(7)], forward=0.01, images=(100, 30, 40),
     epochs=[[3, 5]] * 7,
 )  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_one_gpu_is_never_idle_and_many_end_with_the_longest_run():
 
 
 def test_two_gpus_share_the_work_of_one_node():
-    plain = replace(WORK, kept=[False] * 7)
+    plain = replace(WORK, cached=[False] * 7)
     alone, both = (makespan(TASKS, ONCE, plain, gpus, ON_RAY) for gpus in (1, 2))
     assert 0.999 <= both / (alone / 2) < 1.1
 

@@ -62,17 +62,17 @@ def test_every_shape_gives_what_pytorch_gives(one_thread, name, side):
         network = build_network(name)
     shapes = rerouted(network, side)
     assert len(shapes) > 15
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     kinds = set()
     for path, shape in shapes:
         layer = nn.Sequential(network.get_submodule(path)).to_empty(device="cpu")
         for parameter in layer.parameters():
-            nn.init.normal_(parameter, generator=chance)
+            nn.init.normal_(parameter, generator=rng)
         theirs = copy.deepcopy(layer).to(memory_format=torch.channels_last)
         place(layer, "cpu")
         kinds.add(type(layer[0]))
-        images = torch.randn(shape, generator=chance).contiguous(memory_format=torch.channels_last)
-        gradient = torch.randn(theirs(images).shape, generator=chance)
+        images = torch.randn(shape, generator=rng).contiguous(memory_format=torch.channels_last)
+        gradient = torch.randn(theirs(images).shape, generator=rng)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         expected = outcome(theirs, images, gradient)
         for found, wanted in zip(outcome(layer, images, gradient), expected, strict=True):

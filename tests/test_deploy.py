@@ -187,9 +187,9 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
     capsys.readouterr()
     for path, one in zip(images, ours, strict=True):
         exec(snippet.replace("photo.jpg", str(path)), {})
-        said, chance = capsys.readouterr().out.rsplit(maxsplit=1)
+        said, probability = capsys.readouterr().out.rsplit(maxsplit=1)
         assert said == one.label
-        assert float(chance) == pytest.approx(one.probability, abs=1e-4)
+        assert float(probability) == pytest.approx(one.probability, abs=1e-4)
 
 
 def test_without_the_extra_nothing_is_exported_and_it_is_told(study, monkeypatch):

@@ -50,14 +50,14 @@ def known_images(monkeypatch):
     """A data set whose images are those of the synthetic predictions."""
     sizes = {"test": 2 * TEST_IMAGES, "validation": 2 * VALIDATION_IMAGES}
     names = [f"{part}-{n}" for part, size in sizes.items() for n in range(size)]
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     dataset = datasets.Dataset(
         name="known",
         classes=["functional", "$defective$"],
         labels=(np.arange(len(names)) % 10 < 3).astype(np.int64),
         names=names,
         subgroups=["mono" if n % 2 else "poly" for n in range(len(names))],
-        images=chance.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
+        images=rng.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
     )
     monkeypatch.setattr(images, "load_dataset", lambda *_: dataset)
 

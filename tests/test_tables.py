@@ -144,8 +144,8 @@ def test_runs_trained_again_are_listed(tmp_path):
     }
     (paths.records("quick") / "verification.json").write_text(json.dumps(content))
     table = provenance.verification(evidence.load("quick"))
-    assert "1 of 3 results" in table.data
-    assert shown(table)["made again"].tolist() == [
+    assert "1 of 3 repeated results" in table.data
+    assert shown(table)["result"].tolist() == [
         "equal to the bit",
         "different",
         "within tolerance",

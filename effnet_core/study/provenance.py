@@ -25,7 +25,7 @@ EXECUTED = ("data/", "model/", "processor.py", "run.py", "training/")
 
 
 class Clock:
-    """Wall and processor time of a run by phase, from its creation on.
+    """Wall and CPU time of a run by phase, from its creation on.
 
     Times are pairs, shape (2,): wall seconds, and seconds that all threads of the process
     computed. Neither is read from the calendar, which may jump.

@@ -108,7 +108,7 @@ class Made(Strict):
     seconds: dict[str, float] = Field(description="wall time by phase, and `total`; of all starts")
     cpu_seconds: dict[str, float] = Field(
         default={},
-        description="processor time likewise: whatever else the machine did; an epoch that runs "
+        description="CPU time likewise: whatever else the machine did; an epoch that runs "
         "share counts in each",
     )
     peak_memory_mb: float = Field(description="largest resident size of the process")

@@ -203,8 +203,8 @@ def predictions_agree(kept: Kept) -> Iterator[str]:
     path = records.record_path(kept.study, kept.about["run_id"])
     stated = records.load_predictions(path).query("part == 'test'").set_index("image")
     test = data.split.test
-    chances = torch.from_numpy(kept.ask(data.images, test).logits).softmax(dim=1)
-    for index, row in zip(test, chances.numpy(), strict=True):
+    probabilities = torch.from_numpy(kept.ask(data.images, test).logits).softmax(dim=1)
+    for index, row in zip(test, probabilities.numpy(), strict=True):
         name = data.dataset.names[index]
         was, now = stated.loc[name], (int(row.argmax()), round(float(row.max()), 6))
         if (was["predicted"], was["confidence"]) != now:
@@ -234,8 +234,8 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error, points: |confidence - accuracy| by bin, weighted by images."""
-    chances = softmax(logits, axis=1)
-    sure, right = chances.max(axis=1), chances.argmax(axis=1) == labels
+    probabilities = softmax(logits, axis=1)
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     place = np.minimum((sure * bins).astype(int), bins - 1)
     gaps = [(place == b).mean() * abs(sure[place == b].mean() - right[place == b].mean())
             for b in np.unique(place)]  # fmt: skip

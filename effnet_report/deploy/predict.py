@@ -62,9 +62,9 @@ def _some(kept: Kept, found: list[Path]) -> list[Prediction]:
     said: dict[Path, Prediction] = {}
     if views:
         answers = kept.ask(np.stack(list(views.values())), np.arange(len(views)))
-        chances = kept.calibration.probabilities(answers)
+        probabilities = kept.calibration.probabilities(answers)
         unlike = kept.calibration.unlike(answers)
-        for path, row, far in zip(views, chances, unlike, strict=True):
+        for path, row, far in zip(views, probabilities, unlike, strict=True):
             label = kept.classes[int(row.argmax())]
             said[path] = Prediction(str(path), label, float(row.max()), bool(far))
     return [(said | errors)[path] for path in found]

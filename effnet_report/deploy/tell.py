@@ -60,9 +60,9 @@ def _print(model: kept.Kept, found: list[Prediction], console: Console) -> None:
     table = Table("image", "class", "probability", "")
     for one in found:
         word = "unlike the training images" if one.unlike else ""
-        chance = "" if one.error else f"{100 * one.probability:.1f} %"
+        shown = "" if one.error else f"{100 * one.probability:.1f} %"
         table.add_row(
-            escape(one.image), escape(one.label), chance, "unreadable" if one.error else word
+            escape(one.image), escape(one.label), shown, "unreadable" if one.error else word
         )
     console.print(table)
     known = model.calibration

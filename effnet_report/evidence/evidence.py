@@ -293,7 +293,7 @@ def _row(record: records.Record) -> dict[str, object]:
         "trainable_parameters": facts.trainable_parameters,
         "total_parameters": facts.total_parameters,
         "train_seconds": record.made.seconds["train"],
-        # Records from before processor time was kept have wall time only.
+        # Records from before CPU time was recorded have wall time only.
         "cpu_seconds": (record.made.cpu_seconds or record.made.seconds)["train"],
         "total_seconds": record.made.seconds["total"],
         "memory_mb": record.made.peak_memory_mb,

@@ -114,7 +114,7 @@ SOURCES = {
         GAIN,
     ),
 }
-OURS = {
+ADDED = {
     "depth": Claim(
         "Some stages can be frozen without a loss of quality that matters.",
         "deepest freeze that keeps the accuracy, or else the one nearest to it, minus none",
@@ -138,7 +138,7 @@ OURS = {
         GAIN,
     ),
 }
-CLAIMS = SOURCES | OURS
+CLAIMS = SOURCES | ADDED
 
 
 def outcome(estimate: Estimate, margin: float) -> Outcome:
@@ -160,13 +160,13 @@ class Depths:
     """How deep one can freeze.
 
     Attributes:
-        noninferior: the deepest freeze that is shown to lose less than the margin; 0 if none is.
+        deepest_noninferior: the deepest freeze that is shown to lose less than the margin, or 0.
         inferior: the freezes that are shown to lose more.
-        nearest: `noninferior`, or else the freeze whose largest possible loss is smallest.
+        nearest: `deepest_noninferior`, or else the freeze whose largest possible loss is smallest.
         changes: change of accuracy by depth; the intervals hold for all depths at once.
     """
 
-    noninferior: int
+    deepest_noninferior: int
     inferior: list[int]
     nearest: int
     changes: dict[int, Estimate]
@@ -182,10 +182,10 @@ def depths(compared: Compared, margin: float) -> Depths:
     looks = max(1, compared.design["freeze"].nunique() - 1)
     changes = contrasts.depths(compared, looks, against=-margin)
     known = {n: change for n, change in changes.items() if change.known}
-    kept = max((n for n, change in known.items() if change.low > -margin), default=0)
+    deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]
-    nearest = kept or max(known, key=lambda n: known[n].low, default=0)
-    return Depths(kept, lost, nearest, changes)
+    nearest = deepest or max(known, key=lambda n: known[n].low, default=0)
+    return Depths(deepest, lost, nearest, changes)
 
 
 @cache
@@ -194,25 +194,27 @@ def depths_of(evidence: Evidence) -> Depths:
     return depths(analysis(evidence), evidence.design.smallest_effect)
 
 
-def judge(estimates: Mapping[str, Estimate], margin: float, deep: Depths) -> list[Judgement]:
+def judge(estimates: Mapping[str, Estimate], margin: float, by_depth: Depths) -> list[Judgement]:
     """Turn every claim's estimate into a verdict and a sentence.
 
     Args:
         estimates: by key of `CLAIMS`; that of `depth` is added here.
         margin: smallest effect of interest, points of accuracy.
-        deep: how deep one can freeze.
+        by_depth: how deep one can freeze.
     """
-    estimates = {**estimates, "depth": deep.loss}
+    estimates = {**estimates, "depth": by_depth.loss}
     adjusted = holm([estimates[key].p for key in CLAIMS])
     judged = []
     for (key, claim), p in zip(CLAIMS.items(), adjusted, strict=True):
         estimate, measured = estimates[key], claim.measured
         if key == "depth":
-            found, measured = _loss(deep), f"freeze {deep.nearest} minus none"
+            found, measured = _loss(by_depth), f"freeze {by_depth.nearest} minus none"
         else:
             # Of a saving, anything above zero matters.
             found = outcome(estimate, margin if claim.unit == "points" else 0)
-        words = Words(estimate, claim.unit, measured, margin, deep.noninferior, deep.inferior)
+        words = Words(
+            estimate, claim.unit, measured, margin, by_depth.deepest_noninferior, by_depth.inferior
+        )
         judged.append(
             Judgement(key, estimate, claim.verdicts[found], words.fill(WORDS[key][found]), p)
         )
@@ -249,18 +251,18 @@ def of_source() -> list[Judgement]:
 @cache
 def of_study(evidence: Evidence) -> list[Judgement]:
     """The claims on a study: accuracies on test images, which no choice ever saw."""
-    deep = depths_of(evidence)
+    by_depth = depths_of(evidence)
     estimates = _of_accuracy(analysis(evidence)) | {
         "classical": contrasts.over_classical(evidence),
         "optimism": contrasts.optimism(evidence),
     }
     for key, cost in (("time", "cpu_seconds"), ("memory", "memory_mb")):
         estimates[key] = (
-            contrasts.saving(evidence, cost, deep.noninferior)
-            if deep.noninferior
+            contrasts.saving(evidence, cost, by_depth.deepest_noninferior)
+            if by_depth.deepest_noninferior
             else unknown("no freeze is shown to keep the accuracy")
         )
-    return judge(estimates, evidence.design.smallest_effect, deep)
+    return judge(estimates, evidence.design.smallest_effect, by_depth)
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:
@@ -330,8 +332,10 @@ def _of_accuracy(compared: Compared) -> dict[str, Estimate]:
     }
 
 
-def _loss(deep: Depths) -> Outcome:
+def _loss(by_depth: Depths) -> Outcome:
     """Whether a loss of the size of the margin is excluded (better), or certain at all depths."""
-    if deep.noninferior:
+    if by_depth.deepest_noninferior:
         return "better"
-    return "worse" if deep.changes and len(deep.inferior) == len(deep.changes) else "open"
+    return (
+        "worse" if by_depth.changes and len(by_depth.inferior) == len(by_depth.changes) else "open"
+    )

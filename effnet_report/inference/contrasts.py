@@ -32,7 +32,7 @@ from effnet_report.inference.seeds_and_images import (
 class OneTable:
     """A table of single runs: are its effects consistent over its configurations?
 
-    What depth and the combination of head and schedule leave unexplained is taken for chance.
+    What depth and the combination of head and schedule leave unexplained is the residual variance.
     That says nothing about other trainings or other images, so there are no p-values.
 
     Args:
@@ -46,8 +46,8 @@ class OneTable:
         terms = np.hstack([pd.get_dummies(table["freeze"]), blocks]).astype(float)
         fitted = terms @ np.linalg.lstsq(terms, self.accuracy)[0]
         freedom = len(table) - int(np.linalg.matrix_rank(terms))
-        chance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
-        self.depths = self.pairs = Family(chance, chance, freedom)
+        residual_variance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
+        self.depths = self.pairs = Family(residual_variance, residual_variance, freedom)
 
     def choice(self, _: np.ndarray) -> Family:
         return self.pairs

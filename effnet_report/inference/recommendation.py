@@ -63,10 +63,10 @@ def recommended(evidence: Evidence) -> Depth | None:
 
 def rule(evidence: Evidence) -> str:
     """How the depth is picked, in words, and which part of the rule picked it."""
-    margin, deep = number(evidence.design.smallest_effect), claims.depths_of(evidence)
+    margin, by_depth = number(evidence.design.smallest_effect), claims.depths_of(evidence)
     used = "Here the first part decides."
-    if not deep.noninferior:
-        used = "Here none does." if deep.nearest else "Here there are no intervals."
+    if not by_depth.deepest_noninferior:
+        used = "Here none does." if by_depth.nearest else "Here there are no intervals."
     return (
         f"The rule: the deepest freeze whose interval excludes a loss of {margin} points, the "
         "smallest effect of interest; if none does, the one whose largest possible loss is "
@@ -81,7 +81,8 @@ def sentence(evidence: Evidence) -> str:
         return "No depth can be recommended: there is no interval to choose by."
     return (
         f"Freezing {depth.freeze} of {stage_count(evidence)} stages {_saves(depth.time)}; it "
-        f"{_risk(depth.change)} (best estimate: {number(depth.change.effect, sign=True)})."
+        f"{_risk(depth.change)}, with 95 % confidence (best estimate of the change: "
+        f"{number(depth.change.effect, sign=True)})."
     )
 
 

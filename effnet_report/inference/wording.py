@@ -40,7 +40,8 @@ WORDS = {
     },
     "depth": {
         "better": (
-            "With {kept} stages frozen, accuracy falls by less than {margin} points ({span}).{lost}"
+            "With {deepest} stages frozen, accuracy falls by less than {margin} points "
+            "({span}).{lost}"
         ),
         "worse": "Every freeze costs more than {margin} points; the nearest to none loses {by}.",
         "open": (
@@ -48,13 +49,13 @@ WORDS = {
         ),
     },
     "time": {
-        "better": "Freezing {kept} stages saves {by} of the training time at equal accuracy.",
-        "worse": "Freezing {kept} stages saves no training time: it costs {by} more.",
+        "better": "Freezing {deepest} stages saves {by} of the training time at equal accuracy.",
+        "worse": "Freezing {deepest} stages saves no training time: it costs {by} more.",
         "open": "What training time freezing saves at equal accuracy is inconclusive ({span}).",
     },
     "memory": {
-        "better": "Freezing {kept} stages saves {by} of the memory at equal accuracy.",
-        "worse": "Freezing {kept} stages saves no memory: it costs {by} more.",
+        "better": "Freezing {deepest} stages saves {by} of the memory at equal accuracy.",
+        "worse": "Freezing {deepest} stages saves no memory: it costs {by} more.",
         "open": "What memory freezing saves at equal accuracy is inconclusive ({span}).",
     },
     "optimism": {
@@ -79,7 +80,7 @@ class Words:
     Attributes:
         measured: the effect in words.
         margin: smallest effect of interest, points of accuracy.
-        kept: the deepest freeze that keeps the accuracy, or 0.
+        deepest_noninferior: the deepest freeze that keeps the accuracy, or 0.
         lost: the freezes that lose more than the margin.
     """
 
@@ -87,7 +88,7 @@ class Words:
     unit: str
     measured: str
     margin: float
-    kept: int
+    deepest_noninferior: int
     lost: list[int]
 
     def fill(self, template: str) -> str:
@@ -99,7 +100,7 @@ class Words:
             by=size(self.estimate, self.unit),
             span=span,
             margin=number(self.margin),
-            kept=self.kept,
+            deepest=self.deepest_noninferior,
             lost=f" Freeze {costly} costs more than that." if self.lost else "",
         )
 

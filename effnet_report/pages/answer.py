@@ -87,8 +87,8 @@ def trade_off(evidence: Evidence) -> HTML:
             f"than {number(margin)} points of accuracy."
         ),
         caption=(
-            "One point a number of frozen stages, against none. The lines hold for all depths at "
-            "once, in 19 of 20 studies, for other trainings and other images of this kind. Grey: "
+            "One point per number of frozen stages, compared with none. Lines: 95 % intervals that "
+            "hold for all depths at once, for other trainings and other images of this kind. Grey: "
             f"less than {number(margin)} points. {recommendation.rule(evidence)}"
         ),
         alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
@@ -113,11 +113,11 @@ def risks(evidence: Evidence) -> HTML:
     return html.table(
         frame,
         "saves-and-risks",
-        finding=f"At {clear} of {len(depths)} depths the change of accuracy is clear of zero.",
+        finding=(f"At {clear} of {len(depths)} depths the interval of the change excludes zero."),
         caption=(
-            "Best estimate and 95 % interval. Accuracy: all depths at once, for other trainings "
-            "and other images of this kind. CPU time and peak memory: one by one, for other "
-            "trainings on such a machine."
+            "Best estimate and 95 % interval. Accuracy: for all depths at once, other trainings "
+            "and other images of this kind. CPU time and peak memory: for each depth by itself, "
+            "and other trainings on such a machine."
         ),
         data=recommendation.table(evidence),
     )
@@ -155,7 +155,7 @@ def commands(evidence: Evidence) -> HTML:
     return listing(
         Markup("<code>{}</code> {}").format(command, what)
         for command, what in (
-            (f"effnet sweep {name}", "trains what is missing of all runs of this study."),
+            (f"effnet sweep {name}", "trains the runs of this study that are still missing."),
             (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
             (f"papermill notebooks/train.ipynb -p study {name} -p freeze 2", "trains one run."),
         )

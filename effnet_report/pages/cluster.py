@@ -14,7 +14,9 @@ from effnet_report.render.finding import finding
 from effnet_report.render.html import number
 from effnet_report.sweep.simulation import ON_RAY, result
 
-AGAIN = Markup("Again: <code>python -m effnet_report.sweep.simulation published/elpv</code>.")
+AGAIN = Markup(
+    "To repeat it: <code>python -m effnet_report.sweep.simulation published/elpv</code>."
+)
 GOAL = 90.0  # per cent of the GPUs' time
 Found = dict[str, Any]
 
@@ -36,9 +38,9 @@ def _answer(frame: pd.DataFrame) -> Iterator[str]:
     ours = frame[frame["order"] == ON_RAY.name]
     one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
     yield (
-        f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would end "
-        f"{number(one.hours / most.hours, 0)} times as early as on one: they would compute "
-        f"for {number(most.efficiency, 0)} % of the time."
+        f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would be "
+        f"{number(one.hours / most.hours, 0)} times as fast as on one: they would be busy for "
+        f"{number(most.efficiency, 0)} % of the time."
     )
     yield (
         f"More than {number(most.bound)} % is impossible, because the longest run is not split."
@@ -74,13 +76,23 @@ def hours(found: Found) -> HTML:
     return html.table(
         shown,
         "cluster-hours",
-        finding=f"More seeds fill {ours['gpus'].max()} GPUs.",
+        finding=_more_seeds(ours),
         caption=(
             "In use: the time on one GPU, divided by the GPUs and by the time on them; in brackets "
             f"the middle 90 % of {found['replicates']} draws of how many epochs runs take. At "
             "most: with all GPUs busy until the end, or as long as the longest run."
         ),
         data=ours,
+    )
+
+
+def _more_seeds(ours: pd.DataFrame) -> str:
+    """How much busier the largest number of GPUs is with more seeds."""
+    largest = ours[ours["gpus"] == ours["gpus"].max()]
+    few, many = largest.loc[largest["seeds"].idxmin()], largest.loc[largest["seeds"].idxmax()]
+    return (
+        f"{few.gpus} GPUs are busy for {number(few.efficiency, 0)} % of the time with {few.seeds} "
+        f"seeds, and for {number(many.efficiency, 0)} % with {many.seeds}."
     )
 
 
@@ -100,9 +112,9 @@ def orders(found: Found) -> HTML:
         wide.reset_index(),
         "cluster-orders",
         finding=(
-            f"Starting the longest runs first wins {number(gained.min())} to "
-            f"{number(gained.max())} points over the order of Table 1; steering runs to nodes that "
-            f"keep their depth wins {number(steered.max())} more."
+            f"Starting the longest runs first adds {number(gained.min())} to "
+            f"{number(gained.max())} points to the order of Table 1; steering runs to nodes that "
+            f"keep their depth adds at most {number(steered.max())} more."
         ),
         caption="Per cent of the GPUs' time in use, by the order in which runs begin.",
         data=frame,
@@ -114,7 +126,7 @@ def assumptions(found: Found) -> HTML:
     if not found:
         return HTML("")
     train, validation, test = found["images"]
-    kept = [str(n) for n in FREEZE if found["kept"][n]]
+    cached = [str(n) for n in FREEZE if found["cached"][n]]
     shares = [f"{number(100 * share, 0)} %" for share in found["prefix"][1:]]
     means = [number(sum(e) / len(e)) for e in found["epochs"]]
     return html.paragraph(
@@ -127,7 +139,7 @@ def assumptions(found: Found) -> HTML:
             f"stops after as many epochs as a run of its depth in {found['epochs_of']}, drawn by "
             f"chance: {', '.join(means)} on average.",
             f"{found['on_a_node']} GPUs share a disk, on which the activations of depths "
-            f"{', '.join(kept)} are kept once a run has computed them. A first epoch is shared "
+            f"{', '.join(cached)} are cached once a run has computed them. A first epoch is shared "
             "with the run that differs only in its schedule, on whatever node it trains.",
             "Not in it: the classical comparison, transfers, nodes that fail, GPUs of several "
             "speeds.",

@@ -24,7 +24,7 @@ def front(table: pd.DataFrame, cost: str, quality: str) -> pd.DataFrame:
 
 @needs_runs
 def cost(evidence: Evidence) -> HTML:
-    """Test accuracy against training time and memory, with the configurations worth having."""
+    """Test accuracy against training time and memory, with the configurations that none beats."""
     means = evidence.configurations
     figure = canvas(7.2, 3.8)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -49,12 +49,12 @@ def cost(evidence: Evidence) -> HTML:
         axes.set_xlabel(label)
     left.set_ylabel("test accuracy, %")
     legend(figure, left)
-    worth = front(means, "cpu_seconds", "accuracy")
-    cheap, good = worth.iloc[0], worth.iloc[-1]
+    unbeaten = front(means, "cpu_seconds", "accuracy")
+    cheap, good = unbeaten.iloc[0], unbeaten.iloc[-1]
     finding = f"Configuration {good.number} is both the most accurate and the cheapest."
-    if len(worth) > 1:
+    if len(unbeaten) > 1:
         finding = (
-            f"{len(worth)} of {len(means)} configurations are worth their time: from "
+            f"{len(unbeaten)} of {len(means)} configurations are unbeaten at their cost: from "
             f"{cheap.number} ({number(cheap.accuracy)} % in {number(cheap.cpu_seconds, 0)} s) to "
             f"{good.number} ({number(good.accuracy)} % in {number(good.cpu_seconds, 0)} s)."
         )
@@ -68,6 +68,6 @@ def cost(evidence: Evidence) -> HTML:
             "other beats at the same or less cost (Pareto front), with their numbers. CPU time "
             "does not count what else the machine did."
         ),
-        alt=sentences(worth, "configuration {number}: {accuracy:.1f} % in {cpu_seconds:.0f} s"),
-        data=data.assign(worth_its_time=data["number"].isin(worth["number"])),
+        alt=sentences(unbeaten, "configuration {number}: {accuracy:.1f} % in {cpu_seconds:.0f} s"),
+        data=data.assign(unbeaten=data["number"].isin(unbeaten["number"])),
     )

@@ -62,7 +62,8 @@ def forest(evidence: Evidence) -> HTML:
     clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
     finding = "No seed has a run of every configuration yet."
     if ours:
-        finding = f"{len(clear) or 'None'} of {len(ours)} choices changes accuracy clearly"
+        changes = "change" if len(clear) > 1 else "changes"
+        finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"
         finding += f": {'; '.join(clear)}." if clear else " in this study."
     return html.figure(
         figure,
@@ -102,17 +103,17 @@ def interaction(evidence: Evidence) -> HTML:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         gap = (means.iloc[:, -1] - means.iloc[:, 0]).abs()
         if means.shape[1] > 1:
-            gaps.append(f"{number(gap.min())} to {number(gap.max())} points between {factor}s")
+            gaps.append(f"{factor}s differ by {number(gap.min())} to {number(gap.max())} points")
         else:
-            gaps.append(f"only one {factor}")
+            gaps.append(f"only one {factor} was tried")
         tables.append(means.melt(ignore_index=False, var_name="level", value_name="accuracy"))
     panels[0].set_ylabel("mean test accuracy, %")
     data = pd.concat(tables).reset_index()
     return html.figure(
         figure,
         "interaction",
-        finding=f"Over the freeze depths there are {' and '.join(gaps)}.",
-        caption="Parallel lines: the choice matters equally everywhere.",
+        finding=f"At the same freeze depth, {' and '.join(gaps)}.",
+        caption="Where lines run parallel, the choice matters equally at every depth.",
         alt=sentences(data, "freeze {freeze}, {level}: {accuracy:.1f} %"),
         data=data,
     )
@@ -167,7 +168,7 @@ def resolving(evidence: Evidence) -> HTML:
         figure,
         "resolving-power",
         finding=(
-            f"With {seeds} seeds and {images} test images, {best} have to differ by "
+            f"With {seeds} seeds and {images:,} test images, {best} have to differ by "
             f"{number(now[best])} points to be told apart, and {worst} by {number(now[worst])}."
         ),
         caption=(

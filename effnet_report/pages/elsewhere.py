@@ -17,7 +17,7 @@ from effnet_report.inference.wording import interval
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, plain, sentences
 from effnet_report.render.finding import finding
-from effnet_report.render.html import number
+from effnet_report.render.html import DASH, number
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
 # a mean over all kinds of images is nine times as wide as the two lie apart.
@@ -149,13 +149,13 @@ def _sign(estimate: Estimate) -> int:
 def means(found: dict[str, Evidence]) -> HTML:
     """The mean effect over these data sets, and whether they differ by more than chance."""
     if len(found) < 2:
-        return html.paragraph(["A mean over data sets needs two of them."])
+        return html.paragraph(["A mean over data sets needs at least two of them."])
     judged = [{one.key: one.estimate for one in claims.of_study(e)} for e in found.values()]
     rows, data = [], []
     for key in SAME_EVERYWHERE:
         estimates = [every[key] for every in judged]
         mean, (q, p) = mean_over(estimates), cochran(estimates)
-        differ = f"Q = {number(q)} on {len(found) - 1}, p = {number(p, 3)}" if mean.known else "-"
+        differ = f"Q = {number(q)} on {len(found) - 1}, p = {number(p, 3)}" if mean.known else DASH
         rows.append(
             {
                 "effect": claims.CLAIMS[key].measured,

@@ -152,7 +152,7 @@ def heat_map(evidence: Evidence) -> HTML:
             f"The best configuration ({number(ranked.iloc[-1])} %) is "
             f"{number(ranked.iloc[-1] - ranked.iloc[0])} points above the worst."
         ),
-        caption="Accuracy on the test set, per cent. An empty cell is a run that is missing.",
+        caption="Accuracy on the test set, per cent. An empty cell has no finished run.",
         alt=sentences(means, "freeze {freeze}, head {head}, {scheduler}: {accuracy:.1f} %"),
         data=means[["number", "freeze", "head", "scheduler", "accuracy"]],
     )
@@ -194,7 +194,7 @@ def learning_curves(evidence: Evidence) -> HTML:
         figure,
         "learning-curves",
         finding=(
-            f"The best epoch is number {number(runs['best_epoch'].median(), 0)} in the median run; "
+            f"In the median run the best epoch is number {number(runs['best_epoch'].median(), 0)}; "
             f"{runs['stopped_early'].sum()} of {len(runs)} runs stopped early."
         ),
         caption="Accuracy on the validation set after each epoch, one line a run.",
@@ -238,7 +238,10 @@ def learning_rates(evidence: Evidence) -> HTML:
             "never acts it is a constant rate."
         ),
         alt=sentences(
-            evidence.runs, "{run_id}: {epochs} epochs, rate lowered in the end: {rate_dropped}"
+            evidence.runs.assign(
+                rate=np.where(evidence.runs["rate_dropped"], "lowered", "never lowered")
+            ),
+            "{run_id}: {epochs} epochs, rate {rate}",
         ),
         data=history[["run_id", "scheduler", "epoch", "learning_rate"]],
     )
@@ -267,7 +270,9 @@ def configurations(evidence: Evidence) -> HTML:
     between = ranked["accuracy"].iloc[-1] - ranked["accuracy"].iloc[0]
     finding = f"The means of the {len(ranked)} configurations span {number(between)} points"
     if spread.max() > 0:
-        finding += f"; seeds of one configuration differ by {number(spread.median())} (median)"
+        finding += (
+            f"; seeds of one configuration differ by {number(spread.median())} points (median)"
+        )
     return html.figure(
         figure,
         "configurations",

@@ -39,8 +39,8 @@ def experiment(evidence: Evidence) -> HTML:
     """How much was trained, on what."""
     design, facts = evidence.design, evidence.facts
     sizes = (
-        f"{facts.train_images} images to train on, {facts.validation_images} to choose with and "
-        f"{facts.test_images} to test on, in {len(facts.classes)} classes"
+        f"{facts.train_images:,} images to train on, {facts.validation_images:,} to choose with "
+        f"and {facts.test_images:,} to test on, in {len(facts.classes)} classes"
         if facts
         else "images that no run has seen yet"
     )
@@ -87,7 +87,7 @@ def source_table() -> HTML:
         f"The source trained {len(table)} configurations once each; {leaders(table, 'accuracy')} "
         f"came out best with {number(table['accuracy'].max(), 2)} % accuracy.",
         f"Of its {len(judged)} conclusions, {consistent} are consistent over the configurations of "
-        "its table. Whether they hold for other trainings, single runs cannot show.",
+        "its table. Single runs cannot show whether they hold for other trainings.",
     )
 
 
@@ -102,8 +102,8 @@ def results(evidence: Evidence) -> HTML:
     return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
-        f"With {scores.images} test images, an accuracy of {number(scores.accuracy)} % has a 95 % "
-        f"interval of {number(low)} to {number(high)} %.",
+        f"With {scores.images:,} test images, an accuracy of {number(scores.accuracy)} % has a "
+        f"95 % interval of {number(low)} to {number(high)} %.",
         optimism.sentence,
         *coverage(evidence),
     )
@@ -149,8 +149,9 @@ def images(evidence: Evidence) -> HTML:
     right = evidence.correct(evidence.finished)
     always, never = int((right == 1).sum()), int((right == 0).sum())
     return finding(
-        f"{always:,} of {len(right):,} test images are right in every run that tested them and "
-        f"{never:,} in none; about the other {len(right) - always - never:,}, runs disagree.",
+        f"Of {len(right):,} test images, every run that tested them classifies {always:,} "
+        f"correctly, and none {never:,}; about the other {len(right) - always - never:,} they "
+        "differ.",
         *coverage(evidence),
     )
 
@@ -188,8 +189,8 @@ def reproducibility(evidence: Evidence) -> HTML:
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
     return finding(
-        f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; they took "
-        f"{number(hours, 2)} hours of computing.",
+        f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; their "
+        f"times add up to {number(hours, 2)} hours.",
         agreement,
         *coverage(evidence),
     )

@@ -51,7 +51,7 @@ def seen(evidence: Evidence) -> HTML:
             axes.spines[:].set_visible(True)  # or what is filled up would not show
         row[0].set_ylabel(plain(dataset.classes[label]), rotation=0, ha="right", va="center")
     how = {
-        "squash": "squashed where it is no square",
+        "squash": "squashed where it is not square",
         "pad": f"its short side filled up in {look.background}",
         "crop": "both ends of its long side cut off",
     }[look.resize]
@@ -91,11 +91,11 @@ def confusion(evidence: Evidence) -> HTML:
         figure,
         "confusion",
         finding=(
-            f"Found most often: {recall.idxmax()} ({number(recall.max())} % of them); least often: "
-            f"{recall.idxmin()} ({number(recall.min())} %)."
+            f"Recognised most often: {recall.idxmax()} ({number(recall.max())} % of them); least "
+            f"often: {recall.idxmin()} ({number(recall.min())} %)."
         ),
         caption=f"Test images: {_best_words(evidence)}; "
-        + ("the commonest confusions." if many else "shares are of the true class."),
+        + ("the most frequent confusions." if many else "shares are of the true class."),
         alt=sentences(
             pairs[pairs["value"] > 0].nlargest(
                 MOST_CLASSES**2 if not many else MOST_CONFUSIONS, "value"
@@ -277,10 +277,10 @@ def by_group(evidence: Evidence) -> HTML:
     means = means.assign(images=tested).sort_values("accuracy").reset_index()
     figure = canvas(7.2, 1 + 0.7 * len(means))
     axes = figure.subplots()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for place, group in enumerate(means["group"]):
         shown = data.loc[data["group"] == group, "accuracy"]
-        heights = place + chance.uniform(-0.15, 0.15, len(shown))
+        heights = place + rng.uniform(-0.15, 0.15, len(shown))
         axes.plot(shown, heights, "o", color=OURS, alpha=0.4, markersize=4)
     axes.plot(means["accuracy"], means.index, "|", color=INK, markersize=22, markeredgewidth=2)
     words = means["group"].map(plain) + "\n" + means["images"].astype(str) + " images"

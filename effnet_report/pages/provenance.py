@@ -27,7 +27,7 @@ def machine(evidence: Evidence) -> HTML:
         frame,
         "machine",
         finding=f"The records differ in {mixed} of these lines.",
-        caption="One line a value; the last column says how many records it stands in.",
+        caption="One line per value; the last column counts the records that have it.",
     )
 
 
@@ -61,7 +61,7 @@ def run_times(evidence: Evidence) -> HTML:
     frame = pd.DataFrame({"run": s.run_id, "command": _command(s)} for s in evidence.planned)
     frame = frame.merge(made, how="left", left_on="run", right_index=True)
     names = {
-        "cpu_seconds": "training, processor s",
+        "cpu_seconds": "training, CPU s",
         "train_seconds": "training, s",
         "total_seconds": "in all, s",
         "memory_mb": "memory, MB",
@@ -70,7 +70,7 @@ def run_times(evidence: Evidence) -> HTML:
     return table(
         frame[["run", *names, "command"]].rename(columns=names),
         "run-times",
-        finding=f"The finished runs took {number(total)} minutes one after the other.",
+        finding=f"The times of the finished runs add up to {number(total)} minutes.",
         caption="Each command repeats one run, from the repository's folder.",
     )
 
@@ -104,7 +104,7 @@ def verification(evidence: Evidence) -> HTML:
     frame = pd.DataFrame(
         {
             "run": run,
-            "made again": agreed,
+            "result": agreed,
             "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
             or "nothing",
         }
@@ -114,11 +114,9 @@ def verification(evidence: Evidence) -> HTML:
     return table(
         frame,
         "verification",
-        finding=(
-            f"{found.equal} of {len(frame)} results that were made again are equal to the bit."
-        ),
+        finding=(f"{found.equal} of {len(frame)} repeated results are equal to the bit."),
         caption=(
-            f"Made from nothing, kept activations left aside, on {machine.processor} with "
+            f"Computed from the images, without cached activations, on {machine.processor} with "
             f"{machine.cores} cores; finished {found.finished}. Code counts as changed when "
             f"any character of it did. Within tolerance: {found.tolerance}."
         ),
@@ -138,5 +136,5 @@ def missing(evidence: Evidence) -> HTML:
         frame,
         "missing",
         finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
-        caption=f"To make up for them: effnet sweep {evidence.design.name}.",
+        caption=f"To train them: effnet sweep {evidence.design.name}.",
     )

@@ -15,9 +15,9 @@ from effnet_report.inference.claims import Judgement
 from effnet_report.inference.wording import interval
 from effnet_report.pages import findings
 from effnet_report.render.finding import nothing_yet
-from effnet_report.render.html import DASH, link, number, paragraph, publish, table
+from effnet_report.render.html import DASH, link, number, paragraph, table, write_to_site
 
-SIMULATE = "Again: <code>python -m effnet_report.inference.simulation published/elpv</code>."
+SIMULATE = "<code>python -m effnet_report.inference.simulation published/elpv</code>"
 FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
@@ -31,7 +31,7 @@ def source_results() -> HTML:
         shown.rename(columns=FACTOR_HEADINGS | QUALITY),
         "source-results",
         finding=f"Highest accuracy in the source: {findings.leaders(frame, 'accuracy')}.",
-        caption="Published Table 1, row for row: the best of each cycle, on the validation set.",
+        caption="Table 1 of the source, row for row: the best of each cycle, on validation.",
         decimals=2,
     )
 
@@ -45,7 +45,7 @@ def source_comparison() -> HTML:
         values.rename(names).rename_axis("model").reset_index().rename(columns=QUALITY),
         "source-comparison",
         finding=f"The best network is {number(lead)} points above the best classical model.",
-        caption="Published Table 2, row for row.",
+        caption="Table 2 of the source, row for row.",
     )
 
 
@@ -127,8 +127,8 @@ def results(evidence: Evidence) -> HTML:
         "table-1-results",
         finding=finding,
         caption=(
-            "In per cent, means over the seeds. Validation chose the epoch; the test set had no "
-            "say in anything. Precision, recall and F1 are means over the classes."
+            "In per cent, means over the seeds. Validation chose the epoch; the test set played no "
+            "part in any choice. Precision, recall and F1 are means over the classes."
         ),
         filters=["head", "frozen stages", "scheduler"],
     )
@@ -218,7 +218,7 @@ def models(evidence: Evidence) -> HTML:
         caption=(
             "Accuracy on the test set, mean over the seeds, with the 95 % interval for other "
             "images (Wilson). The best mean on validation was chosen over all seeds at once, so "
-            "that it carries the luck of these trainings."
+            "the luck of these trainings flatters it."
             + (
                 " The published figures rest on another split and other labels of the same images."
                 if ours < len(frame)
@@ -240,8 +240,8 @@ def candidates(evidence: Evidence) -> HTML:
         frame.sort_values("cv_accuracy", ascending=False).rename(columns=names),
         "classical-candidates",
         finding=(
-            f"Of {len(frame)} classical models, {outcome.classifier} on {outcome.features} is the "
-            "best in cross-validation."
+            f"Of {len(frame)} classical models, {outcome.classifier} is the best in "
+            f"cross-validation (features: {outcome.features})."
         ),
         caption=(
             "Cross-validation on the first seed's training images; spread: standard deviation "
@@ -270,15 +270,15 @@ def conclusions(evidence: Evidence) -> HTML:
         frame,
         "conclusions",
         finding=(
-            f"{verdicts.count('supported')} of {len(verdicts)} conclusions are supported by this "
-            f"study, {verdicts.count('contradicted')} contradicted; "
-            f"{verdicts.count('inconclusive')} are open."
+            f"Of {len(verdicts)} conclusions, this study supports {verdicts.count('supported')}, "
+            f"contradicts {verdicts.count('contradicted')} and leaves "
+            f"{verdicts.count('inconclusive')} open."
         ),
         caption=(
             "A gain is supported when its 95 % interval lies above zero and reaches "
             f"{margin} points, the smallest effect of interest; it is contradicted when the "
-            f"interval ends below {margin}. The source's table holds one run a configuration: "
-            "whether an effect would hold for other trainings, it cannot say. As data: "
+            f"interval ends below {margin}. The source's table holds one run per configuration: "
+            "it cannot say whether an effect would hold for other trainings. As data: "
         )
         + _verdict_files(evidence),
         data=pd.DataFrame(
@@ -304,7 +304,7 @@ def _verdict_files(evidence: Evidence) -> Markup:
         "source-claims.json": (claims.of_source(), "the source's table"),
     }
     return Markup(", ").join(
-        link(publish("data", name, claims.as_json(judged)), words)
+        link(write_to_site("data", name, claims.as_json(judged)), words)
         for name, (judged, words) in files.items()
     ) + Markup(".")
 
@@ -341,7 +341,7 @@ def simulation() -> HTML:
     """How often the intervals cover the truth in simulated studies."""
     path = simulated.result()
     if not path.is_file():
-        return paragraph(["The simulation has not been run yet: ", Markup(SIMULATE)])
+        return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = {
         (
@@ -370,7 +370,7 @@ def simulation() -> HTML:
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
             "model of who is right on what, fitted to {}. All choices: the eight intervals of the "
-            "first page, all of them at once. {}"
+            "first page, all of them at once. To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["no effects"].columns),

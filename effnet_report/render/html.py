@@ -75,7 +75,7 @@ def figure(
     """
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None})
-    image = publish("figures", f"{name}.svg", buffer.getvalue())
+    image = write_to_site("figures", f"{name}.svg", buffer.getvalue())
     return HTML(
         Markup(
             '<figure class="report-figure" id="{}"><p class="report-title">{}</p>'
@@ -153,7 +153,7 @@ def interactive(name: str, filters: Sequence[int]) -> Markup:
     bundle = read_package_file("html/dt_bundle.js")
     styles = read_package_file("html/dt_bundle.css")
     packed = (base64.b64encode(bundle.encode()).decode(), json.dumps(styles))
-    library = publish("scripts", "itables.js", (LIBRARY % packed).encode())
+    library = write_to_site("scripts", "itables.js", (LIBRARY % packed).encode())
     options = {
         "paging": False,
         "info": False,
@@ -183,7 +183,7 @@ def _cell(value: object, decimals: int) -> Markup:
 
 
 def _csv(name: str, data: pd.DataFrame) -> Markup:
-    return _download(publish("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
+    return _download(write_to_site("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
 
 
 def _remake() -> Markup:
@@ -198,7 +198,7 @@ def _download(address: str, kind: str) -> Markup:
     return Markup('<a class="download" href="{}" download>{}</a>').format(address, kind)
 
 
-def publish(folder: str, name: str, content: bytes) -> str:
+def write_to_site(folder: str, name: str, content: bytes) -> str:
     """Write a file into the site and return its address, relative to the book's pages."""
     path = site() / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

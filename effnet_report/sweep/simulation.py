@@ -37,14 +37,14 @@ class Work:
 
     Attributes:
         prefix: share of the forward pass in the frozen stages, by depth.
-        kept: whether the activations of a depth are kept on a node's disk.
+        cached: whether the activations of a depth are cached on a node's disk.
         forward: seconds of one image's forward pass.
         images: for training, validation and test.
         epochs: that committed runs took, by depth.
     """
 
     prefix: Sequence[float]
-    kept: Sequence[bool]
+    cached: Sequence[bool]
     forward: float
     images: tuple[int, int, int]
     epochs: Sequence[Sequence[int]]
@@ -52,7 +52,7 @@ class Work:
     def seconds(self, depth: int, epochs: int) -> tuple[float, float, float]:
         """Of filling the node's cache, of the first epoch, and of all the rest."""
         train, validation, test = (count * self.forward for count in self.images)
-        share, computed = self.prefix[depth], not self.kept[depth]
+        share, computed = self.prefix[depth], not self.cached[depth]
         epoch = 3 * (1 - share) * train + (1 - share) * validation
         epoch += computed * share * (train + validation)
         last = (1 - share + computed * share) * (validation + test)
@@ -184,7 +184,7 @@ def work_of(study: Study, reference: str) -> Work:
     step = cost_of(next(study.runs()), len(facts.classes))
     return Work(
         prefix=[round(share, 4) for share in shares],
-        kept=[n > 0 and worth_caching(stages, n) for n in FREEZE],
+        cached=[n > 0 and worth_caching(stages, n) for n in FREEZE],
         forward=(step.prefix_flop + step.suffix_flop) / protocol.batch_size / SPEED,
         images=(facts.train_images, facts.validation_images, facts.test_images),
         epochs=[[len(r.outcome.history) for r in found if r.settings.freeze == n] for n in FREEZE],

@@ -49,8 +49,8 @@ def test_strange_names_are_names(own_folders, photos, tally):
     assert {f"dog/{name}" for name in STRANGE} <= set(dataset.names)
     assert load_images(dataset, 16).shape == (8 + len(STRANGE), 16, 16, 3)
     everything = np.arange(len(dataset))
-    chances = np.full((len(dataset), 2), 0.5)
-    found = Evaluation(everything, dataset.labels, chances, None)
+    probabilities = np.full((len(dataset), 2), 0.5)
+    found = Evaluation(everything, dataset.labels, probabilities, None)
     data = Data(dataset, None, None)
     table = predictions_table(data, {"test": found})
     path = own_folders / "x.csv"
@@ -116,18 +116,18 @@ def test_a_decompression_bomb_is_refused_by_name(tmp_path, tally):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp"])
 def test_damaged_images_are_named_or_read_never_worse(tmp_path, tally, suffix):
-    chance = np.random.default_rng(0)
-    pixels = chance.integers(0, 256, (24, 24, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(pixels).save(path)
     whole = path.read_bytes()
     for number in range(60):
         data = bytearray(whole)
         if number % 2:
-            data = data[: chance.integers(len(data))]
+            data = data[: rng.integers(len(data))]
         else:
-            for place in chance.integers(0, len(data), 5):
-                data[place] = chance.integers(256)
+            for place in rng.integers(0, len(data), 5):
+                data[place] = rng.integers(256)
         path.write_bytes(data)
         try:
             assert decode(path, 8).shape == (8, 8, 3)

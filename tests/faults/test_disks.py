@@ -94,12 +94,12 @@ def test_the_cache_on_another_disk_loses_no_notebook(own_folders, tally, small_d
 @pytest.mark.parametrize("kind", ["images", "prefix"])
 def test_damaged_caches_heal(trainer, truth, tally, kind):
     assert trainer.finish() == 0
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     (path,) = (paths.CACHE / kind).glob("*.npy")
     for file in (path, cache.checksums_path(path)):
         data = bytearray(file.read_bytes())
-        for place in chance.integers(200, len(data), 500):
-            data[place] ^= 1 << chance.integers(8)
+        for place in rng.integers(200, len(data), 500):
+            data[place] ^= 1 << rng.integers(8)
         for damaged in (data, data[: len(data) // 2]):
             file.write_bytes(damaged)
             assert trainer.finish() == 0, trainer.output
@@ -110,11 +110,11 @@ def test_damaged_caches_heal(trainer, truth, tally, kind):
 def test_every_damage_of_a_record_is_noticed(trainer, truth, tally):
     assert trainer.finish() == 0
     path = records.record_path(truth.settings.study, truth.run_id)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for file in (path, records.predictions_path(path)):
         whole = file.read_bytes()
-        damages = [whole[:length] for length in chance.integers(0, len(whole) - 1, 60)]
-        for place, bit in chance.integers((len(whole) - 1, 8), size=(240, 2)):
+        damages = [whole[:length] for length in rng.integers(0, len(whole) - 1, 60)]
+        for place, bit in rng.integers((len(whole) - 1, 8), size=(240, 2)):
             flipped = bytes([whole[place] ^ 1 << bit])
             damages.append(whole[:place] + flipped + whole[place + 1 :])
         for damaged in damages:

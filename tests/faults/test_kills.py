@@ -27,7 +27,7 @@ def clear() -> None:
 def test_killed_at_random_moments(trainer, undisturbed, tally):
     """Moments of the run's own CPU time, so that how busy the machine is moves none of them."""
     truth, seconds = undisturbed
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     kills = finished = resumed = 0
 
     def kill_at(moment: float):
@@ -35,7 +35,7 @@ def test_killed_at_random_moments(trainer, undisturbed, tally):
         return lambda: signal.setitimer(signal.ITIMER_PROF, moment)
 
     while kills < KILLS or not finished:
-        end = trainer.finish(kill_at(chance.uniform(0, seconds)) if kills < KILLS else None)
+        end = trainer.finish(kill_at(rng.uniform(0, seconds)) if kills < KILLS else None)
         resumed += "Resumed" in trainer.output
         if end == -signal.SIGPROF:
             kills += 1

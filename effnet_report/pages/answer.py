@@ -10,8 +10,8 @@ from effnet_report.inference import claims, contrasts, recommendation
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.wording import size
 from effnet_report.render import html
-from effnet_report.render.drawing import INK, OURS, canvas, needs_runs, sentences
-from effnet_report.render.finding import coverage, finding, nothing_yet
+from effnet_report.render.drawing import INK, OURS, canvas, sentences
+from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
 from effnet_report.render.html import DASH, definition_list, listing, number, paragraph
 
 QUESTIONS = {

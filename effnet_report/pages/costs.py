@@ -7,7 +7,8 @@ from IPython.display import HTML
 from effnet_core.study.design import FREEZE
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.render import html
-from effnet_report.render.drawing import INK, canvas, legend, needs_runs, sentences
+from effnet_report.render.drawing import INK, canvas, legend, sentences
+from effnet_report.render.finding import needs_runs
 from effnet_report.render.html import number
 
 

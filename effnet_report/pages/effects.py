@@ -22,9 +22,9 @@ from effnet_report.render.drawing import (
     THEIRS,
     canvas,
     legend,
-    needs_runs,
     sentences,
 )
+from effnet_report.render.finding import needs_runs
 from effnet_report.render.html import number, paragraph
 
 MOST_SEEDS = 10

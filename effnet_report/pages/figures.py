@@ -22,10 +22,9 @@ from effnet_report.render.drawing import (
     by_head_and_scheduler,
     canvas,
     legend,
-    needs_runs,
     sentences,
 )
-from effnet_report.render.finding import nothing_yet
+from effnet_report.render.finding import needs_runs, nothing_yet
 from effnet_report.render.html import number
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
@@ -12,22 +11,14 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import describe
 from effnet_report.evidence.comparison import accuracy_interval
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.render import confusion as matrix
 from effnet_report.render import html
-from effnet_report.render.drawing import (
-    INK,
-    OURS,
-    THEIRS,
-    canvas,
-    legend,
-    needs_runs,
-    plain,
-    sentences,
-)
+from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, plain, sentences
+from effnet_report.render.finding import needs_runs
 from effnet_report.render.html import number
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
-MOST_CLASSES, MOST_CONFUSIONS = 20, 15  # of a matrix that can be read, and of a list instead
 MOST_SEEN = 10  # classes of which images are shown
 
 
@@ -75,69 +66,25 @@ def seen(evidence: Evidence) -> HTML:
 @needs_runs
 def confusion(evidence: Evidence) -> HTML:
     """True and predicted classes of the best configuration, over its seeds."""
-    classes = evidence.best[0].facts.classes
-    table = _best_predictions(evidence)
-    counts = pd.crosstab(table["label"], table["predicted"])
-    counts = counts.reindex(index=range(len(classes)), columns=range(len(classes)), fill_value=0)
-    shares = 100 * counts.div(counts.sum(axis="columns"), axis="index")
-    named = counts.set_axis(classes, axis="index").set_axis(classes, axis="columns")
-    many = len(classes) > MOST_CLASSES
-    figure = _commonest(named) if many else _matrix(named, shares)
-    pairs = named.rename_axis("true").reset_index().melt("true", var_name="predicted")
-    if many:
-        pairs = pairs[pairs["true"] != pairs["predicted"]]
-    recall = pd.Series(np.diag(shares), index=classes)
+    table, classes = _best_predictions(evidence), evidence.best[0].facts.classes
+    counts = matrix.tally(table["label"].to_numpy(), table["predicted"].to_numpy(), classes)
+    recall = pd.Series(np.diag(matrix.shares(counts)), index=classes)
     return html.figure(
-        figure,
+        matrix.draw(counts),
         "confusion",
         finding=(
             f"Recognised most often: {recall.idxmax()} ({number(recall.max())} % of them); least "
             f"often: {recall.idxmin()} ({number(recall.min())} %)."
         ),
         caption=f"Test images: {_best_words(evidence)}; "
-        + ("the most frequent confusions." if many else "shares are of the true class."),
-        alt=sentences(
-            pairs[pairs["value"] > 0].nlargest(
-                MOST_CLASSES**2 if not many else MOST_CONFUSIONS, "value"
-            ),
-            "{true} taken for {predicted}: {value}",
+        + (
+            "shares are of the true class."
+            if matrix.readable(counts)
+            else "the most frequent confusions."
         ),
-        data=named.rename_axis("true class").reset_index(),
+        alt=matrix.in_words(counts),
+        data=counts.rename_axis("true class").reset_index(),
     )
-
-
-def _matrix(counts: pd.DataFrame, shares: pd.DataFrame) -> Figure:
-    """Every true class against every predicted one."""
-    classes = list(counts.columns)
-    figure = canvas(7.2, min(2 + 0.7 * len(classes), 7.2))
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=130)
-    for (row, column), count in np.ndenumerate(counts.to_numpy()):
-        share = shares.to_numpy()[row, column]
-        axes.text(
-            *(column, row), f"{count}\n{share:.0f} %", ha="center", va="center",
-            color="white" if share > 90 else INK, fontsize=9 if len(classes) < 6 else 6,
-        )  # fmt: skip
-    words = [plain(name) for name in classes]
-    axes.set_xticks(range(len(classes)), words, rotation=20 if len(classes) < 6 else 60, ha="right")
-    axes.set_yticks(range(len(classes)), words)
-    axes.set(xlabel="predicted", ylabel="true class")
-    return figure
-
-
-def _commonest(counts: pd.DataFrame) -> Figure:
-    """The confusions that happen most often: a matrix of so many classes cannot be read."""
-    pairs = counts.rename_axis(index="true", columns="predicted").stack()
-    wrong = pairs[pairs.index.get_level_values(0) != pairs.index.get_level_values(1)]
-    most = wrong[wrong > 0].nlargest(MOST_CONFUSIONS)[::-1]
-    figure = canvas(7.2, 1.2 + 0.3 * len(most))
-    axes = figure.subplots()
-    words = [f"{plain(true)} → {plain(predicted)}" for true, predicted in most.index]
-    axes.barh(range(len(most)), most, color=OURS)
-    axes.set_yticks(range(len(most)), words)
-    axes.set_xlabel("test images")
-    return figure
 
 
 @needs_runs

@@ -1,14 +1,18 @@
-"""The pictures and tables of one run, as `notebooks/train.ipynb` shows them."""
+"""The pictures and tables of one run, as `notebooks/train.ipynb` shows them.
+
+A notebook has to be whole wherever it is opened, so its pictures are inside it.
+"""
 
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -16,9 +20,9 @@ from effnet_core import paths
 from effnet_core.study.design import HEAD_WORDS, Settings
 from effnet_core.study.records import record_path
 from effnet_core.study.schema import Epoch, Record, Stage
+from effnet_report.render import confusion, html
+from effnet_report.render.drawing import INK, OURS, THEIRS, canvas
 
-# Okabe and Ito's colours: told apart with every kind of colour vision.
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"
 SCHEDULER_WORDS = {"plateau": "ReduceLROnPlateau", "cosine": "CosineAnnealingLR"}
 TILE = 72
 
@@ -28,15 +32,19 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
     frozen = "nothing frozen"
     if settings.freeze:
         frozen = f"stem and first {settings.freeze} of the stages frozen"
-    note = f"<p>Changed from the study: {escape('; '.join(changed))}.</p>" if changed else ""
+    note = Markup("<p>Changed from the study: {}.</p>").format("; ".join(changed))
     return HTML(
-        f"<p><strong>Configuration {settings.number}</strong> of study "
-        f"<em>{escape(settings.study)}</em>, seed {settings.seed}: {frozen}, "
-        f"{HEAD_WORDS[settings.head]}, {SCHEDULER_WORDS[settings.scheduler]}.</p>"
-        f"<p>{escape(settings.backbone)} with {escape(settings.weights)} weights at "
-        f"{settings.image_size} x {settings.image_size} pixels, batches of "
-        f"{settings.batch_size}, Adam at {settings.learning_rate:g}, at most "
-        f"{settings.epochs} epochs.</p>{note}"
+        Markup(
+            "<p><strong>Configuration {}</strong> of study <em>{}</em>, seed {}: {}, {}, {}.</p>"
+            "<p>{} with {} weights at {} x {} pixels, batches of {}, Adam at {:g}, at most {} "
+            "epochs.</p>{}"
+        ).format(
+            *(settings.number, settings.study, settings.seed, frozen),
+            *(HEAD_WORDS[settings.head], SCHEDULER_WORDS[settings.scheduler]),
+            *(settings.backbone, settings.weights, settings.image_size, settings.image_size),
+            *(settings.batch_size, settings.learning_rate, settings.epochs),
+            note if changed else "",
+        )
     )
 
 
@@ -58,46 +66,46 @@ def image_grid(
         caption = f"{name}: {total} training images"
         rows.append(_figure(sheet, f"{len(chosen)} training images of class {name}", caption))
     hidden = len(classes) - len(rows)
-    more = f"<p>{hidden} more classes are not shown.</p>" if hidden else ""
-    return HTML("".join(rows) + more)
+    more = Markup("<p>{} more classes are not shown.</p>").format(hidden) if hidden else ""
+    return HTML(Markup().join([*rows, more]))
 
 
 def stage_table(stages: Sequence[Stage], freeze: int, trainable: int, total: int) -> HTML:
     """Each part of the model with its size, its share of the arithmetic, and its fate."""
-    rows = []
-    for position, stage in enumerate(stages):
-        fate = "frozen" if freeze and position <= freeze else "trained"
-        rows.append(
-            f"<tr><td>{escape(stage.name)}</td><td>{stage.parameters:,}</td>"
-            f"<td>{100 * stage.flop_share:.1f} %</td><td>{fate}</td></tr>"
-        )
-    return HTML(
-        "<table><thead><tr><th>part</th><th>parameters</th><th>share of forward FLOP</th>"
-        f"<th>in this run</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f"<p>{trainable:,} of {total:,} parameters are trained, the new head included.</p>"
+    table = pd.DataFrame(
+        {
+            "part": stage.name,
+            "parameters": stage.parameters,
+            "share of forward FLOP, %": 100 * stage.flop_share,
+            "in this run": "frozen" if freeze and position <= freeze else "trained",
+        }
+        for position, stage in enumerate(stages)
     )
+    note = f"{trainable:,} of {total:,} parameters are trained, the new head included."
+    return HTML(html.rows(table) + Markup("<p>{}</p>").format(note))
 
 
 def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
     """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
     epochs = [epoch.epoch for epoch in history]
+    figure = canvas(9, 2.8)
     # Margins by hand: to find them, matplotlib would draw everything twice.
-    figure, (loss, accuracy, rate) = plt.subplots(1, 3, figsize=(9, 2.8))
+    figure.set_layout_engine("none")
+    loss, accuracy, rate = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.05, right=0.985, top=0.86, bottom=0.17, wspace=0.22)
-    loss.plot(epochs, [e.train_loss for e in history], "o-", color=GREY, label="training")
-    loss.plot(epochs, [e.validation.loss for e in history], "s-", color=BLUE, label="validation")
-    loss.legend(frameon=False)
-    loss.set_title("Loss")
-    accuracy.plot(epochs, [e.validation.accuracy for e in history], "s-", color=BLUE)
-    accuracy.set_title("Validation accuracy (%)")
-    rate.step(epochs, [e.learning_rate for e in history], "o-", where="mid", color=ORANGE)
-    rate.set_title("Learning rate")
+    loss.plot(epochs, [e.train_loss for e in history], "o-", color=THEIRS, label="training")
+    loss.plot(epochs, [e.validation.loss for e in history], "s-", color=OURS, label="validation")
+    loss.legend()
+    loss.set_title("loss")
+    accuracy.plot(epochs, [e.validation.accuracy for e in history], "s-", color=OURS)
+    accuracy.set_title("validation accuracy, %")
+    rate.step(epochs, [e.learning_rate for e in history], "o-", where="mid", color=INK)
+    rate.set_title("learning rate")
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for axes in (loss, accuracy, rate):
-        axes.axvline(best_epoch, color=GREY, linestyle=":", zorder=0)
+        axes.axvline(best_epoch, color=THEIRS, linestyle=":", zorder=0)
         axes.set_xlabel("epoch")
         axes.set_xticks(epochs)
-        axes.spines[["top", "right"]].set_visible(False)
     best = history[best_epoch - 1].validation.accuracy
     text = (
         f"Best epoch {best_epoch} of {len(history)}, validation accuracy {best:.1f} % (dotted line)"
@@ -107,25 +115,13 @@ def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> HTML:
     """Test images by true and predicted class."""
-    right = int((labels == predicted).sum())
-    text = f"{right} of {len(labels)} test images are right"
-    if len(classes) > 100:
-        return HTML(f"<p>{text}. A matrix of {len(classes):,} classes is not drawn.</p>")
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (labels, predicted), 1)
-    side = min(2 + 0.6 * len(classes), 9)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    axes.imshow(counts, cmap="Blues", vmax=max(1, counts.max() * 1.3))
-    if len(classes) <= 20:
-        for row, column in np.ndindex(counts.shape):
-            shade = "white" if counts[row, column] > 0.7 * counts.max() else "black"
-            count = axes.text(column, row, str(counts[row, column]), ha="center", va="center")
-            count.set_color(shade)
-        axes.set_xticks(range(len(classes)), _plain(classes), rotation=30, ha="right")
-        axes.set_yticks(range(len(classes)), _plain(classes))
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true class")
-    return HTML(_figure(_svg(figure), f"Confusion matrix. {text}.", text))
+    counts = confusion.tally(labels, predicted, classes)
+    text = f"{(labels == predicted).sum()} of {len(labels)} test images are right"
+    if not confusion.readable(counts):
+        text += "; the most frequent confusions"
+    return HTML(
+        _figure(_svg(confusion.draw(counts)), f"{text}. {confusion.in_words(counts)}", text)
+    )
 
 
 def worst_mistakes(
@@ -141,7 +137,7 @@ def worst_mistakes(
     """
     wrong = np.flatnonzero(evaluation.predicted != evaluation.labels)
     if not len(wrong):
-        return HTML("<p>No test image is wrong.</p>")
+        return html.paragraph(["No test image is wrong."])
     worst = wrong[np.argsort(-evaluation.confidence[wrong], kind="stable")][:10]
     figures = []
     for place in worst:
@@ -149,23 +145,28 @@ def worst_mistakes(
         truth, guess = classes[evaluation.labels[place]], classes[evaluation.predicted[place]]
         caption = f"{names[index]}: {truth}, taken for {guess} ({evaluation.confidence[place]:.0%})"
         figures.append(_figure(_sheet([images[index]]), caption, caption, width=150))
-    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:.5rem">{"".join(figures)}</div>')
+    flow = Markup('<div style="display:flex;flex-wrap:wrap;gap:.5rem">{}</div>')
+    return HTML(flow.format(Markup().join(figures)))
 
 
 def record_summary(record: Record) -> HTML:
     """The run's result, and where its record lies."""
-    rows = "".join(
-        f"<tr><td>{part}</td><td>{m.images}</td><td>{m.accuracy:.2f}</td>"
-        f"<td>{m.precision:.2f}</td><td>{m.recall:.2f}</td><td>{m.f1:.2f}</td></tr>"
-        for part, m in (("validation", record.outcome.validation), ("test", record.outcome.test))
+    parts = (("validation", record.outcome.validation), ("test", record.outcome.test))
+    table = pd.DataFrame(
+        {
+            "at the best epoch": part,
+            "images": scores.images,
+            "accuracy, %": scores.accuracy,
+            "macro precision, %": scores.precision,
+            "macro recall, %": scores.recall,
+            "macro F1, %": scores.f1,
+        }
+        for part, scores in parts
     )
     path = record_path(record.settings.study, record.run_id).relative_to(paths.ROOT)
+    place = Markup("<p>Record: <code>{}</code>, {:.0f} s in all.</p>")
     return HTML(
-        "<table><thead><tr><th>at the best epoch</th><th>images</th><th>accuracy (%)</th>"
-        "<th>macro precision (%)</th><th>macro recall (%)</th><th>macro F1 (%)</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        f"<p>Record: <code>{escape(path.as_posix())}</code>, "
-        f"{record.made.seconds['total']:.0f} s in all.</p>"
+        html.rows(table, decimals=2) + place.format(path.as_posix(), record.made.seconds["total"])
     )
 
 
@@ -180,26 +181,17 @@ def _sheet(tiles: Sequence[np.ndarray]) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "effnet"}):
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    plt.close(figure)
-    return _uri("image/svg+xml", buffer.getvalue().encode())
+    with mpl.rc_context({"svg.fonttype": "none"}):  # letters as text: a third of the size
+        return _uri("image/svg+xml", html.svg(figure))
 
 
 def _uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _figure(source: str, alt: str, caption: str, width: int | None = None) -> str:
+def _figure(source: str, alt: str, caption: str, width: int | None = None) -> Markup:
     style = f"width:{width}px" if width else "max-width:100%"
-    return (
-        f'<figure style="margin:.5rem 0;{f"width:{width}px" if width else ""}">'
-        f'<img src="{source}" alt="{escape(alt)}" style="{style}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _plain(names: Sequence[str]) -> list[str]:
-    """Class names for matplotlib, which would read $...$ as mathematics."""
-    return [name.replace("$", r"\$") for name in names]
+    return Markup(
+        '<figure style="margin:.5rem 0;{}"><img src="{}" alt="{}" style="{}">'
+        "<figcaption>{}</figcaption></figure>"
+    ).format(style if width else "", source, alt, style, caption)

@@ -1,17 +1,13 @@
 """What all drawings share: colours, canvas, legend, and words for those who cannot see them."""
 
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 
 import matplotlib as mpl
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from effnet_core.study.design import HEADS, SCHEDULERS
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.render.finding import nothing_yet
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
@@ -32,18 +28,6 @@ mpl.rcParams.update(
         "svg.hashsalt": "effnet",  # the same drawing gives the same file
     }
 )
-
-Draw = Callable[[Evidence], HTML]
-
-
-def needs_runs(draw: Draw) -> Draw:
-    """Say so in place of a drawing that has nothing to show yet."""
-
-    @wraps(draw)
-    def drawing(evidence: Evidence) -> HTML:
-        return draw(evidence) if evidence.finished else nothing_yet(evidence)
-
-    return drawing
 
 
 def canvas(width: float, height: float) -> Figure:

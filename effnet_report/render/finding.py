@@ -1,12 +1,15 @@
 """The sentences that open a page, and what stands where there is nothing to show."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 
 from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.render.html import link, paragraph
+
+Draw = Callable[[Evidence], HTML]
 
 
 def finding(*sentences: str) -> HTML:
@@ -19,6 +22,16 @@ def nothing_yet(evidence: Evidence, what: str = "run") -> HTML:
         f"No {what} of study {evidence.reference} has finished yet: there is nothing to show here.",
         Markup("Start the runs with <code>effnet sweep {}</code>.").format(evidence.design.name),
     )
+
+
+def needs_runs(draw: Draw) -> Draw:
+    """Say so in place of a drawing that has nothing to show yet."""
+
+    @wraps(draw)
+    def drawing(evidence: Evidence) -> HTML:
+        return draw(evidence) if evidence.finished else nothing_yet(evidence)
+
+    return drawing
 
 
 def coverage(evidence: Evidence) -> Iterator[str]:

@@ -60,6 +60,13 @@ def link(address: str | None, text: object) -> str:
     return Markup('<a href="{}">{}</a>').format(address, text) if address else escape(text)
 
 
+def svg(drawing: Figure) -> bytes:
+    """A drawing as a file, the same bytes for the same drawing."""
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def figure(
     drawing: Figure, name: str, *, finding: str, caption: str, alt: str, data: pd.DataFrame
 ) -> HTML:
@@ -73,9 +80,7 @@ def figure(
         alt: the same content in words and numbers, for those who cannot see it.
         data: what is drawn.
     """
-    buffer = io.BytesIO()
-    drawing.savefig(buffer, format="svg", metadata={"Date": None})
-    image = write_to_site("figures", f"{name}.svg", buffer.getvalue())
+    image = write_to_site("figures", f"{name}.svg", svg(drawing))
     return HTML(
         Markup(
             '<figure class="report-figure" id="{}"><p class="report-title">{}</p>'
@@ -110,23 +115,30 @@ def table(
         filters: columns to choose values of. With any, readers whose browser runs scripts can
             also sort, search, choose columns and copy.
     """
-    head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in frame.columns)
-    rows = Markup().join(
-        Markup("<tr>{}</tr>").format(Markup().join(_cell(value, decimals) for value in row))
-        for row in frame.itertuples(index=False)
-    )
     if data is None:
         data = frame.map(lambda value: value.striptags() if isinstance(value, Markup) else value)
     return HTML(
         Markup(
             '<figure class="report-table" id="{}"><p class="report-title">{}</p>'
-            '<div class="report-scroll" tabindex="0"><table class="table"><thead><tr>{}</tr>'
-            "</thead><tbody>{}</tbody></table></div><figcaption>{} {} {}</figcaption></figure>{}"
+            '<div class="report-scroll" tabindex="0">{}</div>'
+            "<figcaption>{} {} {}</figcaption></figure>{}"
         ).format(
-            *(name, finding, head, rows, caption, _csv(name, data), _remake()),
+            *(name, finding, rows(frame, decimals), caption, _csv(name, data), _remake()),
             interactive(name, [list(frame.columns).index(column) for column in filters]),
         )
     )
+
+
+def rows(frame: pd.DataFrame, decimals: int = 1) -> Markup:
+    """A table alone; cells as in `table`."""
+    head = Markup().join(Markup('<th scope="col">{}</th>').format(name) for name in frame.columns)
+    body = Markup().join(
+        Markup("<tr>{}</tr>").format(Markup().join(_cell(value, decimals) for value in row))
+        for row in frame.itertuples(index=False)
+    )
+    return Markup(
+        '<table class="table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
+    ).format(head, body)
 
 
 def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -75,7 +76,10 @@ def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     means = tables.factor_means(found).data
     assert "Of head and scheduler only one level was tried." in means
     assert re.search(r"between the levels of freeze \(\d\.\d points\)\.", means)
-    assert "only one head and only one scheduler" in effects.interaction(found).data
+    assert (
+        "only one head was tried and only one scheduler was tried"
+        in effects.interaction(found).data
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -166,6 +170,30 @@ def test_pages_follow_the_records(book):
     assert f"0 added, {len(PAGES) - 1} changed" in book.changed
     assert "Executed notebook" in book.changed
     assert "99.0" in (book.site / "results.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("written", "old"),
+    [
+        ("bench.json", ["speed"]),
+        ("cluster.json", ["cluster", "reproducibility"]),
+        ("processors.json", ["cluster", "reproducibility"]),
+    ],
+)
+def test_what_is_measured_anew_makes_its_page_old(tmp_path, monkeypatch, written, old):
+    use_folders(tmp_path, monkeypatch)
+    (tmp_path / "data").mkdir()
+    app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["quick"]), outdir=tmp_path)
+    env = SimpleNamespace(found_docs={"cluster", "reproducibility", "speed"})
+
+    def outdated():
+        return sphinx_extension.outdated_pages(app, env, set(), set(), set())
+
+    assert outdated() == sorted(env.found_docs)
+    assert outdated() == []
+    paths.RESULTS.mkdir(exist_ok=True)
+    (paths.RESULTS / written).write_text("{}")
+    assert outdated() == old
 
 
 def test_an_unknown_study_stops_the_build(monkeypatch):

@@ -24,7 +24,8 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import describe, load_design
 from effnet_report.jupyter import warm
 
-REPORT = Path(__file__).parents[1]
+# What pages are computed by; they call the benchmark's code too.
+CODE = [*Path(__file__).parents[1].rglob("*.py"), *(paths.ROOT / "bench").glob("*.py")]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
 ELSEWHERE = "elsewhere"  # the page about all studies of the book
@@ -105,7 +106,7 @@ def outdated_pages(
     if ELSEWHERE in computed:
         computed[ELSEWHERE] = "".join(map(evidence_of, app.config.effnet_studies))
     if SPEED in computed:  # no study is on it, so no record makes it old
-        computed[SPEED] = digest([paths.bench(), *REPORT.rglob("*.py")])
+        computed[SPEED] = digest([paths.bench(), *CODE])
     linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
     pages = computed | linked
     before = getattr(env, "effnet_pages", {})
@@ -130,10 +131,10 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         paths.design(study),
-        paths.RESULTS / "simulation.json",
+        *(set(paths.RESULTS.glob("*.json")) - {paths.bench()}),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
-        *REPORT.rglob("*.py"),
+        *CODE,
     ]
     run_pages = sorted(path.name for path in paths.executed(study).glob("*.ipynb"))
     return "\0".join([digest(made_from), *run_pages])

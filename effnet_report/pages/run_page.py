@@ -21,7 +21,7 @@ from effnet_core.study.design import HEAD_WORDS, Settings
 from effnet_core.study.records import record_path
 from effnet_core.study.schema import Epoch, Record, Stage
 from effnet_report.render import confusion, html
-from effnet_report.render.drawing import INK, OURS, THEIRS, canvas
+from effnet_report.render.drawing import INK, OURS, THEIRS
 
 SCHEDULER_WORDS = {"plateau": "ReduceLROnPlateau", "cosine": "CosineAnnealingLR"}
 TILE = 72
@@ -88,9 +88,8 @@ def stage_table(stages: Sequence[Stage], freeze: int, trainable: int, total: int
 def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
     """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
     epochs = [epoch.epoch for epoch in history]
-    figure = canvas(9, 2.8)
-    # Margins by hand: to find them, matplotlib would draw everything twice.
-    figure.set_layout_engine("none")
+    # No canvas, but margins by hand: to find them, matplotlib would draw everything twice.
+    figure = Figure(figsize=(9, 2.8), facecolor="white")
     loss, accuracy, rate = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.05, right=0.985, top=0.86, bottom=0.17, wspace=0.22)
     loss.plot(epochs, [e.train_loss for e in history], "o-", color=THEIRS, label="training")

@@ -16,9 +16,11 @@ from rich.table import Table
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
-from effnet_core.study import choice, records
-from effnet_core.study.design import Study, load_study, located, study_path
+from effnet_core.study import records
+from effnet_core.study.design import Study, load_study, study_path
+from effnet_report.evidence import failures as notes
 from effnet_report.evidence import loader
+from effnet_report.evidence.weights import lost
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
@@ -136,7 +138,7 @@ def sweep_command(
 
 def _keep_winner(design: Study) -> None:
     """Train the best run once more, if others led when it ended and its weights were not kept."""
-    best = choice.lost(design.name)
+    best = lost(design.name)
     if best is None:
         return
     from effnet_core import run  # noqa: PLC0415  torch
@@ -146,7 +148,7 @@ def _keep_winner(design: Study) -> None:
         f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
     )
     try:
-        run.repeat(located(best.settings, design.name), keep_for=design.name)
+        run.repeat(loader.located(best.settings, design.name), keep_for=design.name)
     except InputError as error:
         console.print(f"Not possible here, and the records are whole: {escape(str(error))}")
 
@@ -239,7 +241,7 @@ def status(study: StudyName) -> None:
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    for run_id, error in records.load_failures(design.name).items():
+    for run_id, error in notes.load(design.name).items():
         console.print(f"[red]{run_id}[/]: {escape(error)}")
     for name, why in found.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")

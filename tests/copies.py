@@ -14,6 +14,7 @@ from factories import save_run, use_folders, write_notebook, write_study
 from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.design import load_study
+from effnet_report.evidence import failures
 
 
 class Clone:
@@ -102,7 +103,7 @@ def troubled_book(root: Path) -> Book:
         for notebook in sorted(pages.iterdir())[8:]:
             notebook.unlink()
         runs = {settings.number: settings for settings in load_study("quick").runs()}
-        records.save_failure("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
+        failures.save("quick", runs[6].run_id, "The <b>disk</b> was full.", "")
         records.record_path("quick", runs[7].run_id).write_text("{")
         (pages / f"{runs[11].run_id}.ipynb").write_text('{"cells": [')
         write_notebook(runs[8].model_copy(update={"study": "other"}))

@@ -7,7 +7,9 @@ import shutil
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 from rich.console import Console
@@ -72,7 +74,19 @@ def study(trained, monkeypatch):
 def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     model = kept.load("mine")
     assert model.about["run_id"] == study[1].run_id
-    assert list(kept.predictions_agree(model)) == []
+    data = run.load_data(run.begin_again(model.settings))
+    path = records.record_path("mine", model.about["run_id"])
+    stated = records.load_predictions(path).query("part == 'test'").set_index("image")
+    logits = model.ask(data.images, data.split.test).logits
+    probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+    again = pd.DataFrame(
+        {"predicted": probabilities.argmax(axis=1), "confidence": probabilities.max(axis=1)},
+        index=[data.dataset.names[index] for index in data.split.test],
+    )
+    assert len(again) == len(stated)
+    assert (again["predicted"] == stated["predicted"][again.index]).all()
+    rounded = [round(float(one), 6) for one in again["confidence"]]
+    assert rounded == stated["confidence"][again.index].tolist()
 
 
 def test_files_are_predicted_as_recorded(study):

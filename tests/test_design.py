@@ -8,7 +8,6 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import design
 from effnet_core.study.design import (
-    load_design,
     load_study,
     number,
     override_lines,
@@ -225,13 +224,3 @@ def test_a_folder_of_images_is_relative_to_the_file_of_the_study(tmp_path, monke
     assert settings.recorded().model_copy(update={"data_dir": None, "labels": None}) == (
         settings.model_copy(update={"data_dir": None, "labels": None})
     )
-
-
-def test_a_study_of_your_own_is_found_by_its_records(own_folders):
-    study = own_folders / "mine.yml"
-    study.write_text("title: Mine\nseeds: [0]\nprotocol: {dataset: digits, image_size: 32}\n")
-    with pytest.raises(InputError, match="no study 'mine'"):
-        load_design("mine")
-    paths.design("mine").parent.mkdir(parents=True)
-    paths.design("mine").symlink_to(study)
-    assert load_design("mine").title == load_design("mine-0a1b2c").title == "Mine"

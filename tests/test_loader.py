@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from factories import even_metrics, save_run, use_folders, write_study
 
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence, loader, predictions
+from effnet_report.evidence import failures as notes
 from effnet_report.pages import provenance
 
 FIRST = "01-freeze0-none-plateau-seed0"
@@ -215,6 +217,16 @@ def test_odd_files_in_place_of_a_record_are_named_and_hang_nothing(study):
     found = loader.load("quick")
     assert set(found.damaged) == {f"{n}-seed0" for n in ("folder", "pipe", "link", "deep", "long")}
     assert len(found.believed) == 30
-    failures = records.load_failures("quick")
+    failures = notes.load("quick")
     assert set(failures) == {"pipe", "deep", "odd"}
     assert all("is damaged. Delete it." in text for text in failures.values())
+
+
+def test_a_study_of_your_own_is_found_by_its_records(own_folders):
+    study = own_folders / "mine.yml"
+    study.write_text("title: Mine\nseeds: [0]\nprotocol: {dataset: digits, image_size: 32}\n")
+    with pytest.raises(InputError, match="no study 'mine'"):
+        loader.load_design("mine")
+    paths.design("mine").parent.mkdir(parents=True)
+    paths.design("mine").symlink_to(study)
+    assert loader.load_design("mine").title == loader.load_design("mine-0a1b2c").title == "Mine"

@@ -24,8 +24,9 @@ from copies import Clone
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import choice, records
+from effnet_core.study import records
 from effnet_core.study.provenance import COMMIT
+from effnet_report.evidence.weights import describe
 from effnet_report.sweep.engines import Task
 
 # All 28 configurations, without the classical comparison, which takes longest and is nothing new.
@@ -191,7 +192,7 @@ def check_nothing_is_told(clone: Copy, *notebooks: str) -> None:
 
 def check_weights(clone: Copy) -> None:
     """The kept weights are those of a run, as its record names them."""
-    about = choice.describe(clone.root / "results/tiny/winner.safetensors")
+    about = describe(clone.root / "results/tiny/winner.safetensors")
     recorded = records.load(clone.root / f"results/tiny/{about['run_id']}.json")
     assert about["outcome"]["final_weights"] == recorded.outcome.final_weights
 

@@ -13,6 +13,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.records import checksum, load, load_predictions, load_study_records, save
+from effnet_report.evidence import failures
 
 # Each example writes over the files of the one before, so they may share a folder.
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,11 +174,11 @@ def test_a_full_disk_leaves_no_half_record(own_folders, make_record, monkeypatch
 
 def test_a_failure_is_noted_until_the_run_succeeds(own_folders, make_record):
     record, predictions = make_record()
-    records.save_failure("small", record.run_id, "out of memory", "runs/x.ipynb")
-    assert records.load_failures("small") == {record.run_id: "out of memory"}
+    failures.save("small", record.run_id, "out of memory", "runs/x.ipynb")
+    assert failures.load("small") == {record.run_id: "out of memory"}
     assert load_study_records("small") == ([], [])
     save(record, predictions)
-    assert records.load_failures("small") == {}
+    assert failures.load("small") == {}
 
 
 def test_a_record_is_written_once(own_folders, make_record):

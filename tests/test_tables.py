@@ -8,7 +8,7 @@ from factories import use_folders, write_study
 from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.design import load_study
-from effnet_report.evidence import evidence
+from effnet_report.evidence import evidence, failures
 from effnet_report.pages import provenance, tables
 from effnet_report.render import html
 
@@ -52,7 +52,7 @@ def test_several_seeds_are_averaged():
 def test_missing_failed_and_damaged_runs_are_named():
     write_study("quick", skip=(5, 6))
     runs = {settings.number: settings.run_id for settings in load_study("quick").runs()}
-    records.save_failure("quick", runs[6], "The disk was full.", "")
+    failures.save("quick", runs[6], "The disk was full.", "")
     records.record_path("quick", runs[7]).write_text("{")
     found = evidence.load("quick")
     assert [settings.number for settings in found.unfinished] == [5, 6, 7]
@@ -200,7 +200,7 @@ def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
 def test_a_failed_classical_run_is_on_the_page_with_its_reason(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     write_study("quick", classical=False)
-    records.save_failure("quick", "classical-seed0", "Out of memory.", "")
+    failures.save("quick", "classical-seed0", "Out of memory.", "")
     page = provenance.missing(evidence.load("quick")).data
     assert "classical-seed0" in page
     assert "Out of memory." in page

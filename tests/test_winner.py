@@ -9,6 +9,7 @@ from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
 from effnet_core.study import choice, records
 from effnet_core.study.choice import best_configuration
+from effnet_report.evidence import weights
 
 
 @pytest.fixture
@@ -54,8 +55,8 @@ def test_one_rule_names_the_winner_in_whatever_order_runs_end(finish, order):
 def test_the_winners_weights_are_kept_and_replaced_when_another_wins(finish):
     seeds = [finish(80.0, freeze=2, seed=1), finish(80.0, freeze=2, seed=0)]
     finish(75.0, freeze=0), finish(75.0, freeze=0, seed=1)
-    assert choice.kept_run("small") == choice.winner("small") == seeds[1]  # of equals the lowest
-    about = choice.describe(paths.winner("small"))
+    assert weights.kept_run("small") == choice.winner("small") == seeds[1]  # of equals the lowest
+    about = weights.describe(paths.winner("small"))
     assert about["settings"]["freeze"] == 2
     assert about["facts"]["classes"] == CLASSES
     assert about["std"] == [0.25] * 3
@@ -68,16 +69,16 @@ def test_a_run_that_wins_only_later_is_told_from_the_one_that_is_kept(finish):
     finish(50.0, freeze=1, seed=1)
     late = finish(70.0, freeze=2, seed=1)
     assert choice.winner("small") == good
-    assert choice.kept_run("small") not in (good, late)
+    assert weights.kept_run("small") not in (good, late)
     winner.keep("small", good, backbone(1.0))  # trained once more
-    assert choice.kept_run("small") == good
+    assert weights.kept_run("small") == good
 
 
 def test_weights_whose_record_is_gone_make_room(finish):
     best = finish(90.0, freeze=5)
     records.record_path("small", best.run_id).unlink()
     worse = finish(60.0, freeze=4)
-    assert choice.kept_run("small") == worse
+    assert weights.kept_run("small") == worse
 
 
 def test_a_run_that_came_out_otherwise_than_recorded_replaces_nothing(finish, make_record):
@@ -92,10 +93,10 @@ def test_a_file_of_something_else_is_told_and_replaced(finish):
     paths.winner("small").parent.mkdir(parents=True)
     paths.winner("small").write_bytes(b"x")
     with pytest.raises(InputError, match="does not hold the weights of a winner"):
-        choice.describe(paths.winner("small"))
-    assert choice.kept_run("small") is None
+        weights.describe(paths.winner("small"))
+    assert weights.kept_run("small") is None
     record = finish(60.0)
-    assert choice.kept_run("small") == record
+    assert weights.kept_run("small") == record
 
 
 def test_weights_that_cannot_be_kept_cost_no_record(finish, capsys, monkeypatch):

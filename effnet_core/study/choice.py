@@ -5,16 +5,9 @@ most finished seeds; of equals it is the first in Table 1. Of its runs the best 
 validation accuracy; of equals it is the one with the lowest seed.
 """
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from effnet_core import paths
-from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
 
@@ -50,36 +43,6 @@ def winner(study: str) -> Record | None:
     return best_run(record for record in found if isinstance(record, Record))
 
 
-def kept_run(study: str) -> Record | None:
-    """The record of the run whose weights are kept, if it is still recorded as it was."""
-    try:
-        about = describe(paths.winner(study))
-        found = records.load(records.record_path(study, about["run_id"]))
-    except (InputError, OSError):
-        return None
-    told = about["outcome"]["final_weights"]
-    return found if isinstance(found, Record) and found.outcome.final_weights == told else None
-
-
-def lost(study: str) -> Record | None:
-    """The winner, if its weights are not kept; training it again gives them to the bit."""
-    best, kept = winner(study), kept_run(study)
-    return None if best is None or (kept and same(kept, best)) else best
-
-
 def same(one: Record, other: Record) -> bool:
     """Whether two records tell of the same run and the same trained weights."""
     return (one.run_id, one.outcome.final_weights) == (other.run_id, other.outcome.final_weights)
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """What a file of weights says of itself: its run's record, `mean` and `std`.
-
-    Raises:
-        InputError: not such a file.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()[ENTRY])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} does not hold the weights of a winner. Delete it.") from None

@@ -245,10 +245,11 @@ def load_study(name: str) -> Study:
         )
     if path.stem == PUBLISHED:
         raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
-    return _read_study(path, name if path == paths.design(name) else path.stem)
+    return read_study(path, name if path == paths.design(name) else path.stem)
 
 
-def _read_study(path: Path, name: str) -> Study:
+def read_study(path: Path, name: str) -> Study:
+    """The study in a file, under the name that its records have; errors as in `load_study`."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
@@ -271,27 +272,6 @@ def _places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
 def _beside(path: Path, place: str) -> Path:
     """A place that a study's file names: relative to that file, wherever it is used."""
     return Path(os.path.abspath(path.resolve().parent / Path(place).expanduser()))  # noqa: PTH100
-
-
-def load_design(reference: str) -> Study:
-    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1d02b7e`.
-
-    Committed records have their design beside them: the one in `studies/` may have moved on.
-    """
-    for found in (reference, reference.rsplit("-", 1)[0]):
-        if paths.design(found).is_file():
-            return _read_study(paths.design(found), found.rsplit("/", 1)[-1])
-    name = reference.rsplit("/", 1)[-1]
-    variant_of = name.rsplit("-", 1)[0]
-    return load_study(variant_of if variant_of in study_names() else name)
-
-
-def located(settings: Settings, reference: str) -> Settings:
-    """Settings of a record, with the places that it does not tell as its design has them."""
-    if not (settings.data_dir or settings.labels):
-        return settings
-    here = load_design(reference).protocol.model_dump(include={"data_dir", "labels"})
-    return settings.model_copy(update=here)
 
 
 def read_settings(parameters: Mapping[str, Any]) -> Settings:
@@ -321,15 +301,15 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
     return settings.model_copy(update={"study": study_name(study, settings)})
 
 
-def overrides(study: Study, settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Protocol settings that are not as the study says: what they are, and what it says."""
+def overrides(protocol: Protocol, settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not as a study's protocol says: what they are, and what it says."""
     given = settings.model_dump()
-    return {n: (given[n], v) for n, v in study.protocol if given[n] != v}
+    return {n: (given[n], v) for n, v in protocol if given[n] != v}
 
 
 def study_name(study: Study, settings: Settings) -> str:
     """What a run belongs to: the study, or a variant of it, named by what is overridden."""
-    changed = {name: now for name, (now, _) in overrides(study, settings).items()}
+    changed = {name: now for name, (now, _) in overrides(study.protocol, settings).items()}
     changed.pop("cache_gb", None)  # decides how fast, not what
     if not changed:
         return study.name
@@ -380,5 +360,5 @@ def _shown(value: Any) -> str:
 
 def override_lines(settings: Settings, protocol: Protocol) -> list[str]:
     """What differs from a study's protocol, as `name: was -> is`."""
-    given = settings.model_dump()
-    return [f"{name}: {was} -> {given[name]}" for name, was in protocol if given[name] != was]
+    changed = overrides(protocol, settings)
+    return [f"{name}: {was} -> {now}" for name, (now, was) in changed.items()]

@@ -268,25 +268,5 @@ def load_study_records(study: str) -> tuple[list[AnyRecord], list[str]]:
 
 
 def failure_path(study: str, run_id: str) -> Path:
+    """A note that the run failed; its success removes it."""
     return paths.records(study) / f"{run_id}.failed.json"
-
-
-def save_failure(study: str, run_id: str, error: str, notebook: str) -> None:
-    """Leave a note that a run failed; a later success removes it."""
-    content = {"run_id": run_id, "error": error, "notebook": notebook}
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    files.write(failure_path(study, run_id), text.encode())
-
-
-def load_failures(study: str) -> dict[str, str]:
-    """Error message of each failed run of a study, by run id."""
-    failures = {}
-    for path in sorted(paths.records(study).glob("*.failed.json")):
-        try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            error = json.loads(text)["error"]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            error = None
-        told = error if isinstance(error, str) else f"{path} is damaged. Delete it."
-        failures[path.name.removesuffix(".failed.json")] = told
-    return failures

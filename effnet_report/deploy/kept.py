@@ -1,7 +1,6 @@
 """The kept model of a study: loaded, calibrated once on the study's own images, then asked."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,9 +21,10 @@ from effnet_core.model.convolutions import place
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
-from effnet_core.study import records
-from effnet_core.study.choice import describe, lost, winner
-from effnet_core.study.design import Settings, located
+from effnet_core.study.choice import winner
+from effnet_core.study.design import Settings
+from effnet_report.evidence.loader import located
+from effnet_report.evidence.weights import describe, lost
 
 # Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
 # farther away than for 95 % of the validation images (Sun et al., ICML 2022).
@@ -195,20 +195,6 @@ def load(study: str) -> Kept:
     place(frozen, settings.device)
     backbone = Backbone(network, tuple(about["mean"]), tuple(about["std"]), "")
     return Kept(study, settings, about, frozen.eval(), backbone)
-
-
-def predictions_agree(kept: Kept) -> Iterator[str]:
-    """Test images whose recorded prediction does not come out again, a line each."""
-    data = run.load_data(run.begin_again(kept.settings))
-    path = records.record_path(kept.study, kept.about["run_id"])
-    stated = records.load_predictions(path).query("part == 'test'").set_index("image")
-    test = data.split.test
-    probabilities = torch.from_numpy(kept.ask(data.images, test).logits).softmax(dim=1)
-    for index, row in zip(test, probabilities.numpy(), strict=True):
-        name = data.dataset.names[index]
-        was, now = stated.loc[name], (int(row.argmax()), round(float(row.max()), 6))
-        if (was["predicted"], was["confidence"]) != now:
-            yield f"{name}: {was['predicted']} ({was['confidence']}) -> {now[0]} ({now[1]})"
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 
 import pandas as pd
 from pydantic import BaseModel
@@ -14,6 +13,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.choice import best_configuration, best_run
 from effnet_core.study.design import FACTORS, Settings, Study
+from effnet_report.evidence import failures as notes
 from effnet_report.evidence import loader
 
 
@@ -158,11 +158,6 @@ class Evidence:
         return kinds
 
     @property
-    def opponent(self) -> list[records.ClassicalRecord]:
-        """The baselines or the best classical models, whichever do better on the test set."""
-        return max(self.classical.values(), key=mean_test_accuracy, default=[])
-
-    @property
     def facts(self) -> records.Facts | None:
         """Data set, split and backbone, which all runs of a study share."""
         return self.everything[0].facts if self.everything else None
@@ -242,14 +237,9 @@ def load(reference: str | None = None) -> Evidence:
         design=found.design,
         finished=[r for r in believed if isinstance(r, records.Record)],
         without_training=[r for r in believed if isinstance(r, records.ClassicalRecord)],
-        failures=records.load_failures(reference),
+        failures=notes.load(reference),
         set_aside=found.set_aside,
     )
-
-
-def mean_test_accuracy(runs: Sequence[records.AnyRecord]) -> float:
-    """Mean accuracy on the test set, per cent."""
-    return fmean(record.outcome.test.accuracy for record in runs)
 
 
 def _factors(record: records.Record) -> dict[str, object]:

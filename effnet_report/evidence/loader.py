@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import INCIDENTAL, Study, load_design, overrides, study_name
+from effnet_core.study.design import (
+    INCIDENTAL,
+    Settings,
+    Study,
+    load_study,
+    overrides,
+    read_study,
+    study_name,
+    study_names,
+)
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_report.evidence import predictions
 
@@ -63,6 +73,27 @@ class _Sound(NamedTuple):
 
     record: AnyRecord
     images: str
+
+
+def load_design(reference: str) -> Study:
+    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1d02b7e`.
+
+    Committed records have their design beside them: the one in `studies/` may have moved on.
+    """
+    for found in (reference, reference.rsplit("-", 1)[0]):
+        if paths.design(found).is_file():
+            return read_study(paths.design(found), found.rsplit("/", 1)[-1])
+    name = reference.rsplit("/", 1)[-1]
+    variant_of = name.rsplit("-", 1)[0]
+    return load_study(variant_of if variant_of in study_names() else name)
+
+
+def located(settings: Settings, reference: str) -> Settings:
+    """Settings of a record, with the places that it does not tell as its design has them."""
+    if not (settings.data_dir or settings.labels):
+        return settings
+    here = load_design(reference).protocol.model_dump(include={"data_dir", "labels"})
+    return settings.model_copy(update=here)
 
 
 def load(reference: str, design: Study | None = None) -> Loaded:
@@ -143,7 +174,7 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
     folder = reference.rsplit("/", 1)[-1]
     if record.settings.study != folder:
         return f"was made for study {record.settings.study}"
-    changes = overrides(design, record.settings)
+    changes = overrides(design.protocol, record.settings)
     changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
     if (folder == design.name and not changed) or study_name(design, record.settings) == folder:
         return ""

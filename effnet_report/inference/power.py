@@ -45,11 +45,6 @@ class Components:
         variance = self.seed / seeds + own + self.image / images
         return math.sqrt(variance), self.freedom * (seeds - 1) * (variance / shown) ** 2
 
-    def half_width(self, seeds: int, images: int, *, folds: bool = False) -> float:
-        """Half the width of the 95 % interval, points."""
-        error, freedom = self.error(seeds, images, folds=folds)
-        return error * float(stats.t.ppf((1 + LEVEL) / 2, freedom))
-
     def smallest(self, seeds: int, images: int, *, folds: bool = False) -> float:
         """Smallest true difference whose interval excludes zero four times out of five."""
         error, freedom = self.error(seeds, images, folds=folds)

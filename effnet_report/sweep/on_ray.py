@@ -28,6 +28,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import choice, records
 from effnet_core.study.design import Settings, Study
 from effnet_core.study.provenance import COMMIT, VERSIONS, code_fingerprint
+from effnet_report.evidence.weights import describe
 from effnet_report.jupyter import warm
 from effnet_report.sweep.engines import Here, Task
 
@@ -333,14 +334,14 @@ def accept(task: Task, left: Left, output: Path) -> None:
             # The code there is the code here, but no checkout that git knows.
             made = record.made.model_copy(update={"commit": COMMIT})
             records.save(record.model_copy(update={"made": made}), predictions)
-        weights = Path(folder) / paths.winner(study).name
-        if weights.is_file():
-            about = choice.describe(weights)
+        kept = Path(folder) / paths.winner(study).name
+        if kept.is_file():
+            about = describe(kept)
             with FileLock(records.lock_path(study, "winner")):
                 best = choice.winner(study)
                 said = about["run_id"], about["outcome"]["final_weights"]
                 if best and said == (best.run_id, best.outcome.final_weights):
-                    files.write(paths.winner(study), weights.read_bytes())
+                    files.write(paths.winner(study), kept.read_bytes())
 
 
 def _first_line(error: Any) -> str:

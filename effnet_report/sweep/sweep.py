@@ -31,6 +31,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, SCHEDULERS, Settings, Study
 from effnet_core.study.schema import AnyRecord
+from effnet_report.evidence import failures
 from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine, Task
 
@@ -290,7 +291,7 @@ def _noted(task: Task, error: str) -> str:
     """Leave a note of the error beside the records; a full disk may keep even that away."""
     notebook = _place(task).relative_to(paths.ROOT).as_posix()
     try:
-        records.save_failure(task.settings.study, task.run_id, error, notebook)
+        failures.save(task.settings.study, task.run_id, error, notebook)
     except InputError as another:
         return f"{error} {another}"
     return error

@@ -1,0 +1,27 @@
+"""Notes about runs that failed, beside the records; a run's later success removes its own."""
+
+import json
+
+from effnet_core import files, paths
+from effnet_core.study.records import failure_path
+
+
+def save(study: str, run_id: str, error: str, notebook: str) -> None:
+    """Leave a note that a run failed."""
+    content = {"run_id": run_id, "error": error, "notebook": notebook}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    files.write(failure_path(study, run_id), text.encode())
+
+
+def load(study: str) -> dict[str, str]:
+    """Error message of each failed run of a study, by run id."""
+    failures = {}
+    for path in sorted(paths.records(study).glob("*.failed.json")):
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            error = json.loads(text)["error"]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            error = None
+        told = error if isinstance(error, str) else f"{path} is damaged. Delete it."
+        failures[path.name.removesuffix(".failed.json")] = told
+    return failures

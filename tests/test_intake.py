@@ -243,3 +243,80 @@ def test_the_time_of_a_study_is_measured_here(photos, own_folders, monkeypatch, 
     monkeypatch.setattr(paths, "STUDIES", own_folders / "studies")
     told = begin(photos, capsys, hours=0.5)
     assert "28 runs" in told
+
+
+def test_parts_are_understood_by_whatever_name(photos, own_studies, capsys):
+    for name in ("Training_set", "Validation set", "test-images"):
+        shutil.copytree(photos, photos.parent / "named" / name)
+    (photos.parent / "named" / "annotations").mkdir()
+    assert "Their own test set, 26 images, stays" in begin(photos.parent / "named", capsys)
+    assert load_study("mine").protocol.official_test
+
+
+def test_parts_inside_of_classes_are_parts(photos, own_studies, capsys):
+    for kind in ("cat", "dog"):
+        files = sorted((photos / kind).iterdir())
+        for place, file in enumerate(files):
+            target = photos.parent / "inside" / kind / ("test" if place % 3 == 0 else "train")
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    told = begin(photos.parent / "inside", capsys)
+    assert "test set, 10 images, stays" in told
+    protocol = load_study("mine").protocol
+    assert imagefolder(protocol.data_dir, protocol.labels).classes == ["cat", "dog"]
+
+
+def test_parts_beside_classes_are_refused(photos):
+    for name in ("train", "test"):
+        shutil.copytree(photos, photos / name)
+    with pytest.raises(InputError, match=r"parts of a data set \(test, train\) and .*\(cat, dog\)"):
+        layouts.tabulate("mine", photos, None)
+
+
+def test_classes_that_look_like_parts_of_something_are_doubted(photos, own_studies, capsys):
+    for name in ("morning", "evening"):
+        shutil.copytree(photos, photos.parent / "days" / name)
+    told = begin(photos.parent / "days", capsys)
+    assert "Look twice: each of the classes evening, morning holds the same folders" in told
+    assert "No model can tell the same image in two classes apart" in told
+
+
+def test_what_an_archive_wraps_around_the_classes_is_looked_through(photos, own_studies, capsys):
+    shutil.move(photos, photos.parent / "zip" / "photos")
+    (photos.parent / "zip" / "__MACOSX").mkdir()
+    begin(photos.parent / "zip", capsys)
+    assert load_study("mine").protocol.data_dir == str(photos.parent / "zip" / "photos")
+
+
+def test_images_without_a_class_are_told_with_what_to_do(photos):
+    with pytest.raises(InputError, match=r"nothing says which class.*--labels"):
+        layouts.tabulate("mine", photos / "cat", None)
+
+
+def test_a_table_of_a_spreadsheet_is_read_and_a_mistake_in_it_is_told_by_its_own_name(
+    photos, own_studies, capsys
+):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    labels = photos.parent / "labels.csv"
+    lines = [f"{name};{'ab'[place % 2]}" for place, name in enumerate(names)]
+    labels.write_text("\n".join(["file;category", *lines]))
+    begin(photos, capsys, labels=labels)
+    protocol = load_study("mine").protocol
+    assert imagefolder(protocol.data_dir, protocol.labels).classes == ["a", "b"]
+    labels.write_text("\n".join(["file;kind", *lines]))
+    with pytest.raises(InputError, match=f"labels {labels} has no column label"):
+        begin(photos, capsys, name="other", labels=labels)
+
+
+def test_small_images_too_are_all_used_where_there_is_time(photos, own_studies, capsys):
+    begin(photos, capsys, hours=99.0)
+    design = load_study("mine")
+    assert (design.protocol.image_size, design.protocol.max_images) == (64, 0)
+    assert len(design.seeds) > 1
+
+
+def test_a_rare_class_is_kept_whole(photos, own_studies, capsys):
+    for seed in range(100, 700):
+        photo(photos / "dog" / f"{seed}.png", seed, (8, 8))
+    begin(photos, capsys, hours=0.01)
+    assert load_study("mine").protocol.max_images == 0

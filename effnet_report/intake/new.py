@@ -44,9 +44,10 @@ def new(
         source["groups"] = groups
     try:
         draft = _study(name, source, told, hours, console)
-    except InputError:
-        (paths.STUDIES / f"{name}.csv").unlink(missing_ok=True)
-        raise
+    except InputError as error:
+        copy = paths.STUDIES / f"{name}.csv"
+        copy.unlink(missing_ok=True)
+        raise InputError(str(error).replace(str(copy), str(labels or images))) from None
     time = f"{draft.hours * 60:.0f} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
     console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
     if not draft.fits:
@@ -87,7 +88,8 @@ def _check(name: str, images: Path) -> None:
 def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
     """Print what was seen."""
     counts = seen.images["class"].value_counts()
-    table = Table("class", "images", title=f"{len(dataset)} images, {len(dataset.classes)} classes")
+    console.print(f"{len(dataset)} images, {len(dataset.classes)} classes:")
+    table = Table("class", "images")
     for kind, count in counts.head(100).items():
         table.add_row(escape(str(kind)), str(count))
     console.print(table)
@@ -138,6 +140,12 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
                 f"{len(found)} images look {word} to an earlier one"
                 f" ({len(across)} in another class): {_some(pairs)}."
             )
+            if identical and len(across):
+                pairs = [f"{row.first} = {row.second}" for row in across.itertuples()]
+                console.print(
+                    "[yellow]No model can tell the same image in two classes apart:[/] keep it in "
+                    f"the right one. {_some(pairs)}."
+                )
     if images > COMPARED:
         console.print(f"Only the first {COMPARED} images were compared with each other.")
 

@@ -23,7 +23,8 @@ LADDER = (
     *((224, 15, 4, 0), (160, 15, 4, 0), (160, 10, 3, 0), (128, 10, 3, 0), (128, 8, 2, 0)),
     *((128, 8, 2, 2000), (96, 8, 2, 1000), (96, 5, 1, 640), (96, 4, 1, 320), (64, 4, 1, 320)),
 )
-PROBE = (96, 4, 1, 320)
+PROBE = 96  # pixels; smaller steps take less than their share, and would promise too little
+WHOLE = ((96, 4, 1, 0), (64, 4, 1, 0))
 # Images further from a square than this, long side over short, would be squashed visibly.
 NEARLY_SQUARE = 1.15
 FEW_STEPS = 100  # an epoch with fewer learns too little at the usual rate
@@ -81,9 +82,8 @@ def _fitting(
 ) -> tuple[tuple[int, ...], float]:
     """The first rung of the ladder that fits, or else the quickest; and its hours."""
     sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
-    largest = max(64, int(sides.median()))
     possible = [
-        rung for rung in LADDER if rung[0] <= largest * 1.25 and _works(base, rung, dataset)
+        rung for rung in _ladder(sides.median(), len(dataset)) if _works(base, rung, dataset)
     ]
     if not possible:
         counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
@@ -93,7 +93,7 @@ def _fitting(
             f"validation, testing and a {FOLDS}-fold comparison need about "
             f"{round(FOLDS / 0.75**2) + 1}: add images, or leave the class out."
         )
-    probe = next((rung for rung in possible if rung == PROBE), possible[-1])
+    probe = min(possible, key=lambda rung: (rung[0] != PROBE, _work(rung, dataset)))
     measured = plan(_study(name, base, probe))
     jobs = automatic_jobs(_study(name, base, probe))
     at_probe = sum(row.hours or 0 for row in measured.rows) * len(_seeds(probe)) / jobs
@@ -101,6 +101,20 @@ def _fitting(
     estimates = [(rung, at_probe * _work(rung, dataset) / weight) for rung in possible]
     fitting = [(rung, needed) for rung, needed in estimates if needed <= hours]
     return fitting[0] if fitting else min(estimates, key=lambda pair: pair[1])
+
+
+def _ladder(side: float, images: int) -> list[tuple[int, ...]]:
+    """The rungs for images of a short side, pixels: none enlarges them much, each is there once.
+
+    The last ones take all images after all: a class that is rare may need them.
+    """
+    sizes = sorted({rung[0] for rung in LADDER})
+    largest = max((size for size in sizes if size <= side * 1.25), default=sizes[0])
+    rungs = [
+        (min(size, largest), epochs, seeds, limit if limit < images else 0)
+        for size, epochs, seeds, limit in (*LADDER, *WHOLE)
+    ]
+    return list(dict.fromkeys(rungs))
 
 
 def _work(rung: tuple[int, ...], dataset: Dataset) -> float:

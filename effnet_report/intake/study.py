@@ -147,7 +147,7 @@ def tests_officially(dataset: Dataset) -> bool:
 
 
 def _study(name: str, base: dict[str, Any], rung: tuple[int, ...]) -> Study:
-    protocol = Protocol(**_settings(base, rung))
+    protocol = Protocol(**(_settings(base, rung) | _placed(base)))
     content = {"name": name, "title": name, "seeds": _seeds(rung), "protocol": protocol}
     return Study.model_validate(content)
 
@@ -231,8 +231,11 @@ def images_of(source: dict[str, str]) -> Dataset:
     Raises:
         InputError: see `folders`.
     """
-    full = {
-        name: str(paths.STUDIES / value) if name in ("data_dir", "labels") else value
-        for name, value in source.items()
+    return load_dataset("imagefolder", **(source | _placed(source)))
+
+
+def _placed(source: dict[str, Any]) -> dict[str, str]:
+    """Where the images lie, for what does not read it in the study's file."""
+    return {
+        name: str(paths.STUDIES / source[name]) for name in ("data_dir", "labels") if name in source
     }
-    return load_dataset("imagefolder", **full)

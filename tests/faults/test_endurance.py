@@ -15,13 +15,14 @@ STUDY = """
 SWEEP = """
     import gc, os, resource
     import psutil
+    from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_core.study.design import load_study
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     runs = [t for t in sweep.tasks(load_study("many"), "many") if "classical" not in t.run_id]
-    engine = Here(2, ["effnet_core.run"])
+    engine = Here(2, warm.NOTEBOOKS)
     for some in (runs[:{warm_up}], runs[{warm_up}:]):
         for ended in sweep.execute_all(some, engine, sweep.Stop()):
             print("ended", ended.left or ended.error or "trained", flush=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,41 +50,48 @@ def test_killed_at_random_moments(trainer, undisturbed, tally):
     assert resumed
 
 
+def killed_before(trainer, survived: Counter[str], among: str = "*") -> str:
+    """The file that an attempt was about to give its name when it was killed, or "" if it ended.
+
+    Of each file it survives so many; those not like the pattern it survives all.
+    """
+
+    def before() -> None:
+        replace, left = Path.replace, survived.copy()
+
+        def replace_or_die(path, target):
+            if left[target.name] == 0 and target.match(among):
+                print(target.name, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[target.name] -= 1
+            return replace(path, target)
+
+        Path.replace = replace_or_die
+
+    end = trainer.finish(before)
+    assert end in (0, -signal.SIGKILL), trainer.output
+    return trainer.output.split()[-1] if end else ""
+
+
 def test_killed_before_each_file_gets_its_name(trainer, truth, tally):
-    """The moments that matter most: pictures, activations, checkpoints, predictions, record."""
+    """The moments that matter most: pictures, activations, checkpoints, predictions, record.
 
-    def kill_at(number: int):
-        def before() -> None:
-            replace, calls = Path.replace, iter(range(1000))
-
-            def replace_or_die(path, target):
-                if next(calls) == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return replace(path, target)
-
-            Path.replace = replace_or_die
-
-        return before
-
-    moments = 0
-    while trainer.finish(kill_at(moments)) == -signal.SIGKILL:
+    Each attempt goes on from what the one before has left, and comes one file further.
+    """
+    survived: Counter[str] = Counter()
+    while file := killed_before(trainer, survived):
+        survived[file] += 1
         trainer.check(truth, complete=False)
-        assert trainer.finish() == 0
-        trainer.check(truth, complete=True)
-        clear()
-        moments += 1
-    tally["kills of a run before a file had its name"] += moments
+    trainer.check(truth, complete=True)
+    tally["kills of a run before a file had its name"] += survived.total()
     # Images and activations with their checksums, three checkpoints, predictions, record,
     # the best run's weights.
-    assert moments == 2 + 2 + 3 + 2 + 1
+    assert survived.total() == 2 + 2 + 3 + 2 + 1
 
 
 def test_the_calendar_jumping_back_changes_nothing(trainer, truth, tally, monkeypatch):
-    process = trainer.start()
-    while process.is_alive() and not list((paths.CACHE / "epochs").rglob("*.pt")):
-        time.sleep(0.01)
-    process.kill()
-    process.join()
+    assert killed_before(trainer, Counter(), among="checkpoints/*/*.pt")
+    assert list((paths.CACHE / "epochs").rglob("*.pt"))
     future = time.time() + 10**9
     for path in paths.CACHE.rglob("*"):
         os.utime(path, (future, future))

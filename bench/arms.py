@@ -95,11 +95,11 @@ def complete(seed: str) -> Found:
 
     Everything counts from the command on, as somebody waits for it.
     """
-    from effnet_core.study import records  # noqa: PLC0415  an arm imports what it measures
+    from effnet_core.study import loader  # noqa: PLC0415  an arm imports what it measures
 
     study = _whole_epochs(STUDY, int(seed))
     seconds, _ = _timed(Path(sys.executable).with_name("effnet"), "sweep", str(study))
-    found, _ = records.load_study_records(study.stem)
+    found = loader.load(study.stem).believed.values()
     tuned = {r.run_id: r.outcome.test.accuracy for r in found if r.kind == "fine-tuned"}
     return {"seconds": seconds, "accuracy": tuned}
 

@@ -16,10 +16,9 @@ from rich.table import Table
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import loader, records
 from effnet_core.study.design import Study, load_study, study_path
 from effnet_report.evidence import failures as notes
-from effnet_report.evidence import loader
 from effnet_report.evidence.weights import lost
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import publish as publishing

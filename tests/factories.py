@@ -16,9 +16,11 @@ from filelock import FileLock
 from effnet_core import classical, paths, run
 from effnet_core.classical import BASELINE, Trial
 from effnet_core.data.datasets import Dataset
+from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FACTORS, Settings, load_study, number
 from effnet_core.study.schema import (
+    AnyRecord,
     BestOfCycle,
     Candidate,
     ClassicalOutcome,
@@ -187,6 +189,17 @@ def run_record(
         made=made(train=20.0 - 2 * settings.freeze),
     )
     return record, data
+
+
+def read_all(study: str) -> tuple[list[AnyRecord], list[str]]:
+    """All records of a study that are whole, and a message for each other file."""
+    whole, damaged = [], []
+    for path in records.record_files(study):
+        try:
+            whole.append(records.load(path))
+        except InputError as error:
+            damaged.append(str(error))
+    return whole, damaged
 
 
 def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalRecord:

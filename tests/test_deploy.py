@@ -144,8 +144,11 @@ def test_weights_that_are_not_here_are_told_with_how_to_get_them(study):
     with pytest.raises(InputError, match=f"effnet verify mine --run {study[1].run_id}"):
         kept.load("mine")
     moved.rename(path)
+    (study[0] / "studies" / "nothing.yml").write_text(STUDY)
     with pytest.raises(InputError, match="effnet sweep nothing"):
         kept.load("nothing")
+    with pytest.raises(InputError, match="no study 'mime'; did you mean 'mine'"):
+        kept.load("mime")
 
 
 def test_a_sweep_ends_with_the_weights_of_the_run_that_has_won(study, capsys):

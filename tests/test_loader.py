@@ -12,9 +12,9 @@ from factories import even_metrics, save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import loader, predictions, records
 from effnet_core.study.design import load_study
-from effnet_report.evidence import evidence, loader, predictions
+from effnet_report.evidence import evidence
 from effnet_report.evidence import failures as notes
 from effnet_report.pages import provenance
 

@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 import pytest
-from factories import even_metrics
+from factories import even_metrics, read_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.records import checksum, load, load_predictions, load_study_records, save
+from effnet_core.study.records import checksum, load, load_predictions, save
 from effnet_report.evidence import failures
 
 # Each example writes over the files of the one before, so they may share a folder.
@@ -112,7 +112,7 @@ def test_a_record_of_another_form_is_refused_even_with_a_right_checksum(
 def test_a_copy_under_another_name_does_not_count_twice(own_folders, make_record):
     path = save(*make_record())
     path.with_name("copy-seed0.json").write_bytes(path.read_bytes())
-    found, damaged = load_study_records("small")
+    found, damaged = read_all("small")
     assert len(found) == 1
     assert len(damaged) == 1
     assert "copy-seed0.json" in damaged[0]
@@ -140,7 +140,7 @@ def test_damaged_records_are_told_and_not_counted(own_folders, make_record):
     whole = save(*make_record(freeze=0))
     half = save(*make_record(freeze=1))
     half.write_bytes(half.read_bytes()[:100])
-    found, damaged = load_study_records("small")
+    found, damaged = read_all("small")
     assert [record.run_id for record in found] == [whole.stem]
     assert len(damaged) == 1
     assert half.name in damaged[0]
@@ -151,8 +151,8 @@ def test_a_published_study_is_read_from_its_own_folder(own_folders, make_record)
     published = paths.records("published/small")
     published.parent.mkdir(parents=True)
     path.parent.rename(published)
-    assert [record.run_id for record in load_study_records("published/small")[0]] == [path.stem]
-    assert load_study_records("small") == ([], [])
+    assert [record.run_id for record in read_all("published/small")[0]] == [path.stem]
+    assert read_all("small") == ([], [])
 
 
 def test_a_file_in_place_of_the_results_folder_is_told(own_folders, make_record):
@@ -176,7 +176,7 @@ def test_a_failure_is_noted_until_the_run_succeeds(own_folders, make_record):
     record, predictions = make_record()
     failures.save("small", record.run_id, "out of memory", "runs/x.ipynb")
     assert failures.load("small") == {record.run_id: "out of memory"}
-    assert load_study_records("small") == ([], [])
+    assert read_all("small") == ([], [])
     save(record, predictions)
     assert failures.load("small") == {}
 
@@ -203,7 +203,7 @@ def test_a_run_that_comes_out_different_keeps_both(own_folders, make_record):
     )
     beside = records.predictions_path(path)
     assert beside.with_name(f"{beside.name}.differs").read_bytes() == predictions
-    assert load_study_records("small") == ([load(path)], [])
+    assert read_all("small") == ([load(path)], [])
 
 
 @pytest.mark.fault("records to be overwritten")

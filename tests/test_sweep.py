@@ -13,7 +13,7 @@ from sphinx.config import Config
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import load_study, run_id
-from effnet_report.evidence.loader import load_design
+from effnet_core.study.loader import load_design
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.sweep import sweep
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from factories import SMALL_GRID, train, train_classical
+from factories import SMALL_GRID, read_all, train, train_classical
 from typer.testing import CliRunner
 
 from effnet_core import cache, classical, paths
@@ -35,7 +35,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(trained):
     assert written["verified"] == [trained.run_id]
     assert (written["equal"], written["different"]) == (1, [])
     assert written["versions"] == trained.made.versions
-    assert records.load_study_records(study) == ([trained], [])  # it is no record itself
+    assert read_all(study) == ([trained], [])  # it is no record itself
 
 
 @pytest.mark.fault("forged records")

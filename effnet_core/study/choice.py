@@ -8,7 +8,7 @@ validation accuracy; of equals it is the one with the lowest seed.
 from collections.abc import Iterable
 from statistics import fmean
 
-from effnet_core.study import records
+from effnet_core.study import loader
 from effnet_core.study.schema import Record
 
 ENTRY = "effnet"  # of a file of weights: what it says of itself
@@ -38,9 +38,13 @@ def _merit(runs: list[Record]) -> tuple[int, float, int]:
 
 
 def winner(study: str) -> Record | None:
-    """The record of a study's best run so far, if there is any."""
-    found, _ = records.load_study_records(study)
-    return best_run(record for record in found if isinstance(record, Record))
+    """The record of a study's best run so far, of those that are believed, if there is any.
+
+    Raises:
+        InputError: there is no such study.
+    """
+    believed = loader.load(study).believed.values()
+    return best_run(record for record in believed if isinstance(record, Record))
 
 
 def same(one: Record, other: Record) -> bool:

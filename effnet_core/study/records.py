@@ -255,18 +255,6 @@ def record_files(study: str) -> Iterator[Path]:
             yield path
 
 
-def load_study_records(study: str) -> tuple[list[AnyRecord], list[str]]:
-    """All records of a study, and one message for each that is damaged (it is not counted)."""
-    records: list[AnyRecord] = []
-    damaged: list[str] = []
-    for path in record_files(study):
-        try:
-            records.append(load(path))
-        except InputError as error:
-            damaged.append(str(error))
-    return records, damaged
-
-
 def failure_path(study: str, run_id: str) -> Path:
     """A note that the run failed; its success removes it."""
     return paths.records(study) / f"{run_id}.failed.json"

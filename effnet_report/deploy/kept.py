@@ -23,7 +23,7 @@ from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
 from effnet_core.study.choice import winner
 from effnet_core.study.design import Settings
-from effnet_report.evidence.loader import located
+from effnet_core.study.loader import located
 from effnet_report.evidence.weights import describe, lost
 
 # Unlike the training images: the fifth nearest of them, by the angle between pooled features, is

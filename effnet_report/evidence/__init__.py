@@ -1,1 +1,1 @@
-"""The only door to records, and to the tables of the source document."""
+"""What a study left as tables, and the tables of the source document."""

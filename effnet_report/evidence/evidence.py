@@ -1,4 +1,4 @@
-"""What a study left behind, as tables: the only door between records and report."""
+"""What a study left behind, as tables, of the records that are believed."""
 
 import os
 from collections.abc import Sequence
@@ -10,11 +10,10 @@ from pydantic import BaseModel
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import loader, records
 from effnet_core.study.choice import best_configuration, best_run
 from effnet_core.study.design import FACTORS, Settings, Study
 from effnet_report.evidence import failures as notes
-from effnet_report.evidence import loader
 
 
 def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,9 @@ import yaml
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import loader, records
 from effnet_core.study.design import PUBLISHED, Study
 from effnet_core.study.plain_yaml import read_yaml
-from effnet_report.evidence import loader
 
 STAGED = f"{PUBLISHED}/.new"
 

@@ -30,9 +30,9 @@ from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, SCHEDULERS, Settings, Study
+from effnet_core.study.loader import Loaded
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import failures
-from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine, Task
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from campaign import TALLY
-from factories import SMALL, once, train
+from factories import SMALL, once, read_all, train
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
@@ -58,10 +58,9 @@ class Trainer:
     def recorded(self) -> list[records.Record]:
         """Every file that a reader would take for a record, read as one."""
         studies = [place.name for place in records.paths.RESULTS.glob("*") if place.is_dir()]
-        found = [record for study in studies for record in records.load_study_records(study)[0]]
-        damaged = [text for study in studies for text in records.load_study_records(study)[1]]
-        assert damaged == []
-        return found
+        read = [read_all(study) for study in studies]
+        assert [text for _, damaged in read for text in damaged] == []
+        return [record for whole, _ in read for record in whole]
 
     def check(self, truth: records.Record, *, complete: bool) -> None:
         """Whatever is recorded is true, and there is a record if the run is complete."""

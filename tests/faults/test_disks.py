@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from factories import read_all
 
 from effnet_core import cache, paths
 from effnet_core.study import records
@@ -119,7 +120,7 @@ def test_every_damage_of_a_record_is_noticed(trainer, truth, tally):
             damages.append(whole[:place] + flipped + whole[place + 1 :])
         for damaged in damages:
             file.write_bytes(damaged)
-            found, told = records.load_study_records(truth.settings.study)
+            found, told = read_all(truth.settings.study)
             # A flipped bit in the white space of JSON may leave the statement as it was.
             unharmed = [r.model_copy(update={"made": truth.made}) for r in found] == [truth]
             assert len(told) == 1 or unharmed

@@ -22,7 +22,7 @@ FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 SWEEP = """
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
-    from effnet_report.evidence import loader
+    from effnet_core.study import loader
     from effnet_core.study.design import load_study
 
     tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]

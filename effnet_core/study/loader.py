@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import records
+from effnet_core.study import predictions, records
 from effnet_core.study.design import (
     INCIDENTAL,
     Settings,
@@ -25,7 +25,6 @@ from effnet_core.study.design import (
     study_names,
 )
 from effnet_core.study.schema import AnyRecord, Record
-from effnet_report.evidence import predictions
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,13 @@ def calibration(study: str) -> Path:
 
 
 def verification(study: str) -> Path:
-    """What came out when runs of a study were last repeated."""
+    """What came out when runs of a study were last repeated, as its report shows it."""
     return records(study) / "verification.json"
+
+
+def verified_here(study: str) -> Path:
+    """The same of committed records, as it came out on a reader's machine; outside of git."""
+    return CACHE / "verified" / f"{study}.json"
 
 
 def bench() -> Path:

@@ -131,18 +131,20 @@ def test_only_a_table_with_filters_needs_scripts():
 def test_runs_trained_again_are_listed(tmp_path):
     write_study("quick")
     assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
+    a, b, c, later, *_ = [settings.run_id for settings in load_study("quick").runs()]
     content = {
-        "verified": ["a", "b", "c"],
-        "equal": 1,
-        "within_tolerance": ["c"],
-        "different": ["b"],
-        "origin": {"c": ["torch: 1 -> 2", "processor: x -> y"]},
+        "verified": [a, b, c, later, "of another study"],
+        "equal": 3,
+        "within_tolerance": [c],
+        "different": [b],
+        "origin": {c: ["torch: 1 -> 2", "processor: x -> y"]},
         "tolerance": "near enough",
         "finished": "2026-01-01T00:00:00+00:00",
         "machine": {"processor": "a processor", "cores": "2"},
         "versions": {},
     }
-    (paths.records("quick") / "verification.json").write_text(json.dumps(content))
+    paths.verification("quick").write_text(json.dumps(content))
+    made_again(later, finished="2026-01-01T00:00:01+00:00")
     table = provenance.verification(evidence.load("quick"))
     assert "1 of 3 repeated results" in table.data
     assert shown(table)["result"].tolist() == [
@@ -151,6 +153,17 @@ def test_runs_trained_again_are_listed(tmp_path):
         "within tolerance",
     ]
     assert shown(table)["what had changed"].tolist() == ["nothing", "nothing", "torch, processor"]
+    for name in (a, b, c):
+        made_again(name, finished="2026-02-01T00:00:00Z")
+    assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
+
+
+def made_again(run_id: str, finished: str) -> None:
+    """Put a record in the place of one that was verified."""
+    path = records.record_path("quick", run_id)
+    content = json.loads(path.read_text())
+    content["made"]["finished"] = finished
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verified": 1}', "[" * 100_000])

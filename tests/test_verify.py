@@ -132,10 +132,62 @@ def test_with_portable_instructions_another_processor_is_no_excuse(trained):
     assert verify.computed_by(native, machine) != verify.computed_by(native, here)
 
 
+def compared(agreement) -> verify.Comparison:
+    return verify.Comparison("x", [], agreement, (80.0, 81.25))
+
+
 def test_verdicts_name_the_distance():
     def verdict(agreement):
-        return verify.Comparison("x", [], agreement, (80.0, 81.25)).verdict
+        return compared(agreement).verdict
 
     assert verdict("equal") == "equal to the bit"
     assert verdict("within tolerance").startswith("different as expected, by +1.25 points")
     assert verdict("different").startswith("different against expectation, by +1.25 points")
+
+
+@pytest.mark.parametrize(
+    ("came_out", "said"),
+    [
+        (["equal"], "The repeated run came out equal to the bit."),
+        (["equal"] * 3, "All 3 repeated runs came out equal to the bit."),
+        (
+            ["equal", "different", "within tolerance"],
+            "Of the repeated runs, 1 came out equal to the bit, 1 different as expected with other "
+            "code, versions or machine, 1 different against expectation.",
+        ),
+        (["different"] * 2, "Of the repeated runs, 2 different against expectation."),
+    ],
+)
+def test_one_sentence_says_what_came_out(came_out, said):
+    assert verify.summary([compared(agreement) for agreement in came_out]) == said
+
+
+def test_a_reader_who_verifies_published_records_changes_nothing_in_git(trained):
+    study = trained.settings.study
+    published = paths.records(f"published/{study}")
+    published.parent.mkdir()
+    paths.records(study).rename(published)
+    before = {path: path.read_bytes() for path in published.iterdir() if path.is_file()}
+
+    def done(*options: str) -> str:
+        invoked = CliRunner().invoke(cli.app, ["verify", f"published/{study}", *options])
+        assert invoked.exit_code == 0, invoked.output
+        return " ".join(invoked.output.split())
+
+    assert "The repeated run came out equal to the bit. Details: " in done()
+    assert {path: path.read_bytes() for path in published.iterdir() if path.is_file()} == before
+    verdict = paths.verified_here(f"published/{study}").read_text()
+    assert json.loads(verdict)["verified"] == [trained.run_id]
+    done("--publish")
+    assert paths.verification(f"published/{study}").is_file()
+
+
+@pytest.mark.fault("forged records")
+def test_forged_facts_are_found_out(trained):
+    path = records.record_path(trained.settings.study, trained.run_id)
+    facts = trained.facts.model_copy(update={"trainable_parameters": 7})
+    path.unlink()
+    other = trained.model_copy(update={"facts": facts})
+    records.save(other, records.predictions_path(path).read_bytes())
+    (found,) = verify.verify(trained.settings.study, [], None, lambda _: None)
+    assert found.agreement == "different"

@@ -1,8 +1,9 @@
 """What a study left behind, as tables, of the records that are believed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 import pandas as pd
@@ -29,6 +30,14 @@ class Machine(BaseModel):
     cores: str
 
 
+def _in_order(first: str, then: str) -> bool:
+    """Whether two times, ISO 8601, followed each other; not if one is none."""
+    try:
+        return datetime.fromisoformat(first) <= datetime.fromisoformat(then)
+    except (ValueError, TypeError):  # one with a time zone and one without
+        return False
+
+
 class Verification(BaseModel):
     """What `effnet verify` leaves, as far as the book shows it."""
 
@@ -40,6 +49,14 @@ class Verification(BaseModel):
     tolerance: str
     finished: str
     machine: Machine
+
+    def about(self, run_ids: Container[str]) -> "Verification | None":
+        """What it says of these runs; nothing if it says nothing of them."""
+        names = ("verified", "within_tolerance", "different")
+        said = {name: [r for r in getattr(self, name) if r in run_ids] for name in names}
+        other = len(said["within_tolerance"]) + len(said["different"])
+        update = said | {"equal": len(said["verified"]) - other}
+        return self.model_copy(update=update) if said["verified"] else None
 
 
 class Calibrated(BaseModel):
@@ -177,6 +194,8 @@ class Evidence:
     def verification(self) -> Verification | None:
         """What `effnet verify` left: which runs it repeated, and which came out different.
 
+        A record that was made since then was not repeated: nothing is said of it.
+
         Raises:
             InputError: its file is damaged.
         """
@@ -184,11 +203,14 @@ class Evidence:
         if not path.exists():
             return None
         try:
-            return Verification.model_validate_json(path.read_bytes())
+            found = Verification.model_validate_json(path.read_bytes())
         except (OSError, ValueError):
             raise InputError(
                 f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
             ) from None
+        return found.about(
+            {r.run_id for r in self.everything if _in_order(r.made.finished, found.finished)}
+        )
 
     @property
     def calibrated(self) -> Calibrated | None:

@@ -2,9 +2,11 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from effnet_core import classical, files, paths, processor, run
@@ -55,8 +57,10 @@ def verify(
     sample: int | None,
     report: Callable[[Comparison], None],
     tell: Callable[[str], None] = print,
+    *,
+    place: Path | None = None,
 ) -> list[Comparison]:
-    """Repeat runs of a study, and leave what came out beside its records.
+    """Repeat runs of a study, and write down what came out.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
@@ -64,6 +68,7 @@ def verify(
         sample: repeat so many, drawn by chance; all if neither is given.
         report: called after each run.
         tell: called before each run with what can be expected of it.
+        place: of the file that says what came out; beside the records if not given.
 
     Raises:
         InputError: no such study or run, a damaged record, or its data are not here.
@@ -73,12 +78,32 @@ def verify(
     for record in chosen:
         tell(f"{record.run_id}: {expectation(record)}")
         compared.append(compare(record, _repeat(study, record, best)))
-        _write(study, compared)  # at once: repetitions take hours, and may be interrupted
+        # At once: repetitions take hours, and may be interrupted.
+        _write(place or paths.verification(study), compared)
         report(compared[-1])
     return compared
 
 
-def _write(study: str, compared: list[Comparison]) -> None:
+def summary(compared: Sequence[Comparison]) -> str:
+    """What came out of all repetitions, in one sentence."""
+    counts: Counter[str] = Counter(one.agreement for one in compared)
+    if counts["equal"] == 1 == len(compared):
+        return "The repeated run came out equal to the bit."
+    if counts["equal"] == len(compared):
+        return f"All {len(compared)} repeated runs came out equal to the bit."
+    parts = [
+        f"{counts[kind]} {words}"
+        for kind, words in (
+            ("equal", "came out equal to the bit"),
+            ("within tolerance", "different as expected with other code, versions or machine"),
+            ("different", "different against expectation"),
+        )
+        if counts[kind]
+    ]
+    return f"Of the repeated runs, {', '.join(parts)}."
+
+
+def _write(place: Path, compared: list[Comparison]) -> None:
     runs = {
         kind: [c.run_id for c in compared if c.agreement == kind]
         for kind in ("equal", "within tolerance", "different")
@@ -95,7 +120,7 @@ def _write(study: str, compared: list[Comparison]) -> None:
         "versions": versions(),
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    files.write(paths.verification(study), text.encode())
+    files.write(place, text.encode())
 
 
 def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:
@@ -124,6 +149,8 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
         raise InputError(f"{study} has no run {unknown[0]!r}: {', '.join(by_id)}.")
     if run_ids:
         return [by_id[name] for name in run_ids]
+    if not found:
+        raise InputError(f"No record of {study} is of a run that its design names.")
     return found if sample is None else random.sample(found, min(sample, len(found)))
 
 

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 # The study without its classical comparison, which takes longest and is nothing new here.
 SWEEP = """
+    from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_core.study import loader
@@ -29,27 +30,36 @@ SWEEP = """
     sweep.clear_leftovers(tasks)
     found = loader.load("tiny")
     pending = [task for task in tasks if sweep.state(task, found) is not sweep.State.DONE]
-    with sweep.ctrl_c(print) as stop:
-        for ended in sweep.execute_all(pending, Here(1), stop):
+    with sweep.ctrl_c(lambda told: print(told, flush=True)) as stop:
+        for ended in sweep.execute_all(pending, Here(1, warm.NOTEBOOKS), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
     raise SystemExit(130 if stop.soon else 0)
     """
+
+
+# For what happens at once on a machine that is not busy; nothing waits so long in vain.
+PATIENCE = 600  # seconds
 
 
 class Sweep:
     """A sweep of two runs in a process of its own."""
 
     def __init__(self, clone) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(SWEEP)],
-            cwd=clone.root,
-            env=clone.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with tempfile.NamedTemporaryFile(dir=clone.root.parent, delete=False) as output:
+            self._output = Path(output.name)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", textwrap.dedent(SWEEP)],
+                cwd=clone.root,
+                env=clone.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.below: dict[int, psutil.Process] = {}
+
+    @property
+    def told(self) -> str:
+        return self._output.read_text()
 
     def wait_for(self, folder, pattern: str) -> None:
         """Until a file of that name is there, looking at the processes meanwhile."""
@@ -62,12 +72,27 @@ class Sweep:
         """The youngest process: forked last, from the parent of all kernels."""
         return max(self.below.values(), key=lambda process: process.create_time())
 
+    def ctrl_c(self, answer: str) -> None:
+        """Press Ctrl-C, and wait for the answer: two signals at once would be one."""
+        self.process.send_signal(signal.SIGINT)
+        while answer not in self.told:
+            assert self.process.poll() is None, self.told
+            time.sleep(0.02)
+
     def end(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=120)
-        _, alive = psutil.wait_procs(self.below.values(), timeout=10)
+        status, deadline = self.process.wait(PATIENCE), time.monotonic() + PATIENCE
         # Whoever adopts orphans reaps them; that they have ended is all we can see to.
-        assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
-        return self.process.returncode, output
+        while alive := [process for process in self.below.values() if _goes_on(process)]:
+            assert time.monotonic() < deadline, alive
+            time.sleep(0.1)
+        return status, self.told
+
+
+def _goes_on(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def outcomes(clone) -> dict[str, str]:
@@ -141,12 +166,10 @@ def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary):
 def test_a_killed_kernel_two_sweeps_and_ctrl_c(clone, truth, tally):
     twice = Sweep(clone)
     twice.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
-    for _ in range(2):
-        twice.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
+    twice.ctrl_c("starting no more")
+    twice.ctrl_c("Stopping now")
     status, output = twice.end()
     assert status == 130
-    assert "Stopping now" in output
     assert f"{FIRST} stopped" in output
     assert not list(clone.root.glob("results/tiny/*.json"))
 
@@ -198,10 +221,9 @@ def test_the_parent_of_all_kernels_is_killed(clone, truth, tally):
 def test_ctrl_c_once_finishes_what_has_begun(clone, truth, tally):
     sweep = Sweep(clone)
     sweep.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
-    sweep.process.send_signal(signal.SIGINT)
+    sweep.ctrl_c("Finishing the runs that have begun and starting no more")
     status, output = sweep.end()
     assert status == 130
-    assert "Finishing the runs that have begun and starting no more" in output
     assert f"{FIRST} trained" in output
     assert {path.stem for path in clone.root.glob("results/tiny/*seed0.json")} == {FIRST}
     check(clone, truth, tally, complete=False)

@@ -150,7 +150,7 @@ def images(evidence: Evidence) -> HTML:
     always, never = int((right == 1).sum()), int((right == 0).sum())
     return finding(
         f"Of {len(right):,} test images, every run that tested them classifies {always:,} "
-        f"correctly, and none {never:,}; about the other {len(right) - always - never:,} they "
+        f"correctly, and none {never:,}; on the other {len(right) - always - never:,} they "
         "differ.",
         *coverage(evidence),
     )

@@ -72,6 +72,9 @@ def figure(
 ) -> HTML:
     """A drawing under the sentence that it shows.
 
+    Its words are computed with it and not typed into the page: where there is nothing to draw,
+    there is nothing to say of it.
+
     Args:
         drawing: its background is part of it.
         name: of its files on the site, without suffix.

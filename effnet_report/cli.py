@@ -81,7 +81,8 @@ def sweep_command(
         str | None, typer.Option(help="of a Ray cluster: auto, HOST:PORT; one here if not given")
     ] = None,
     gpus_per_run: Annotated[
-        float | None, typer.Option(min=0, help="on Ray, as 0.5; 1 if the study wants a GPU")
+        float | None,
+        typer.Option(min=0, help="on Ray, as 0.5; by default as many share one as fit here"),
     ] = None,
 ) -> None:
     """Train what is missing of a study; finished runs are kept and not trained again."""

@@ -22,7 +22,9 @@ from copies import Clone
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.design import load_study
 from effnet_report.evidence.weights import describe
+from effnet_report.sweep import plan, sweep
 
 # All 28 configurations, without the classical comparison, which takes longest and is nothing new;
 # of a small network in few steps, as what is tried is around them.
@@ -221,6 +223,40 @@ def on_ray():
     from effnet_report.sweep import on_ray
 
     return on_ray
+
+
+@pytest.fixture
+def two_machines(on_ray, monkeypatch):
+    """A cluster, as Ray tells of it: 4 GPUs on one machine, and another without any."""
+    nodes = [
+        {"NodeID": "a", "Alive": True, "Resources": {"CPU": 16.0, "GPU": 4.0, "memory": 64e9}},
+        {"NodeID": "b", "Alive": True, "Resources": {"CPU": 8.0, "memory": 5e9}},
+        {"NodeID": "c", "Alive": False, "Resources": {"CPU": 8.0, "memory": 64e9}},
+    ]
+    monkeypatch.setattr(on_ray, "connect", lambda *_: None)
+    monkeypatch.setattr(on_ray.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(plan, "memory", lambda *_: 2 * 10**9)
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("fit", "asked", "room"), [(3, None, 12), (7, None, 16), (1, None, 4), (3, 1.0, 4), (3, 2.0, 2)]
+)
+@pytest.mark.usefixtures("two_machines")
+def test_as_many_runs_share_a_gpu_as_fit_or_as_asked(on_ray, monkeypatch, fit, asked, room):
+    monkeypatch.setattr(sweep, "runs_on_the_gpu", lambda *_: fit)
+    engine = on_ray.OnRay(load_study("paper"), None, asked, None, print)
+    assert str(engine) == f"{room} side by side on Ray"
+    assert engine.places() == 2 * room
+
+
+def test_on_cpus_a_run_asks_for_its_threads_and_the_memory_of_the_largest(on_ray, two_machines):
+    quick = load_study("quick")
+    assert str(on_ray.OnRay(quick, None, None, None, print)) == "18 side by side on Ray"
+    assert str(on_ray.OnRay(quick, None, None, 3, print)) == "3 side by side on Ray"
+    two_machines.pop(0)
+    with pytest.raises(InputError, match=r"needs 1 CPU, 1 GPU and 2\.0 GB"):
+        on_ray.OnRay(quick, None, 1, None, print)
 
 
 def test_a_client_that_brings_no_checkpoints_back_is_refused(on_ray):

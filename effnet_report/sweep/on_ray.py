@@ -19,7 +19,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Study
-from effnet_report.sweep import carried
+from effnet_report.sweep import carried, sweep
 from effnet_report.sweep.carried import Carried, Kept, Left
 from effnet_report.sweep.engines import Task
 
@@ -35,6 +35,8 @@ except ImportError:
 ATTEMPTS = 5
 # Seconds that the head of a cluster may take to answer.
 REACHED = 10
+# Of a GPU, the smallest that Ray counts.
+PARTS = 10**4
 # What nodes need of the repository.
 BROUGHT = {"effnet_core", "effnet_report", "notebooks", "studies"}
 
@@ -55,7 +57,8 @@ class OnRay:
     """Runs on the nodes of a Ray cluster, which is started here if there is no address.
 
     Args:
-        gpus: of a run, may be a fraction; one if the study wants a GPU and nothing is said.
+        gpus: of a run, may be a fraction; if nothing is said and the study wants a GPU, what is
+            left to each of the runs that fit on the one of this machine.
         jobs: no more than these side by side.
         tell: of nodes that are refused.
 
@@ -77,9 +80,11 @@ class OnRay:
 
         self._study, self._jobs, self._tell = study, jobs, tell
         on_gpu = study.protocol.device == "cuda"
+        if gpus is None:
+            gpus = PARTS // sweep.runs_on_the_gpu(study) / PARTS if on_gpu else 0.0
         self._need = {
             "CPU": study.protocol.threads,
-            "GPU": float(on_gpu) if gpus is None else gpus,
+            "GPU": gpus,
             "memory": 0 if on_gpu else memory(study),
         }
         self._running: dict[str, Any] = {}

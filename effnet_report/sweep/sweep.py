@@ -184,12 +184,17 @@ def automatic_jobs(study: Study) -> int:
     """One run a core on a CPU; on a GPU as many as fit into its free memory, a core each."""
     cores = len(os.sched_getaffinity(0))
     if study.protocol.device == "cuda":
-        # Only for a GPU: it imports PyTorch. In a process of its own: that gives back its memory.
-        from effnet_report.sweep.plan import runs_that_fit  # noqa: PLC0415
-
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return min(cores, pool.submit(runs_that_fit, study).result())
+        return min(cores, runs_on_the_gpu(study))
     return max(1, cores // study.protocol.threads)
+
+
+def runs_on_the_gpu(study: Study) -> int:
+    """How many fit into its free memory, as tried out here; one, if there is no GPU here."""
+    # Only for a GPU: it imports PyTorch. In a process of its own: that gives back its memory.
+    from effnet_report.sweep.plan import runs_that_fit  # noqa: PLC0415
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(runs_that_fit, study).result()
 
 
 def relative_time(task: Task) -> int:

@@ -94,7 +94,9 @@ def sweep_command(
     found = loader.load(design.name, design)
     found.check_agreement()
     with console.status("Reading all images ..."):
-        sweep.check_images(design, found)
+        twins = sweep.check_images(design, found)
+    if twins:
+        console.print(escape(twins))
     sweep.leave_design(design, study_path(study))
     states = {task.run_id: sweep.state(task, found) for task in everything}
     for task in everything:

@@ -104,3 +104,16 @@ def test_a_study_goes_on_only_with_the_images_it_began_with(own_folders, monkeyp
     with pytest.raises(InputError, match=r"not those that its 1 records were made from. Put"):
         check_images(design, loader.load("quick", design))
     check_images(design, loader.load("quick", design.model_copy(update={"name": "another"})))
+
+
+@pytest.mark.fault("images in two parts")
+def test_equal_images_are_told_when_a_study_begins(clone, own_folders):
+    own_images(clone)
+    dark = clone.root / "photos" / "dark"
+    (dark / "twin.png").write_bytes((dark / "0.png").read_bytes())
+    design = load_study(str(clone.root / "studies/own.yml"))
+    told = check_images(design, loader.load("own", design))
+    assert told.startswith("1 of 61 images have the same pixels as another")
+    assert "dark/twin.png = dark/0.png" in told
+    (dark / "twin.png").unlink()
+    assert check_images(design, loader.load("own", design)) == ""

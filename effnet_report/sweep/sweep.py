@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_core.study import records
@@ -123,10 +124,13 @@ def state(task: Task, found: Loaded) -> State:
     return State.FAILED if failed else State.MISSING
 
 
-def check_images(design: Study, found: Loaded) -> None:
+def check_images(design: Study, found: Loaded) -> str:
     """Make sure that all images can be read, and are those that the records were made from.
 
     Every image is decoded here, once for all runs: none begins that would end at a bad file.
+
+    Returns:
+        What to know about images that are there more than once; empty if there are none.
 
     Raises:
         InputError: they are not here, or others, or some cannot be read: all of these are named.
@@ -134,7 +138,7 @@ def check_images(design: Study, found: Loaded) -> None:
     look = design.protocol
     dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
     try:
-        load_images(dataset, look.image_size, look.resize, look.background)
+        images = load_images(dataset, look.image_size, look.resize, look.background)
     except InputError:  # it names the first
         _check_readable(dataset)
         raise
@@ -144,6 +148,7 @@ def check_images(design: Study, found: Loaded) -> None:
             f"The images of {design.name} are not those that its {len(found.believed)} records "
             "were made from. Put the images back, or give the study another name."
         )
+    return tell_duplicates(dataset, first_of_equals(images))
 
 
 def _check_readable(dataset: Dataset) -> None:

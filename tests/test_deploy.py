@@ -201,6 +201,11 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
     assert stated == pytest.approx(model.about["outcome"]["test"]["accuracy"] / 100, abs=1e-4)
     snippet = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(folder)
+    hidden = Image.open(images[0]).convert("RGBA")
+    hidden.paste((255, 0, 0, 0), (0, 0, hidden.width // 2, hidden.height))
+    hidden.save(folder / "transparent.png")
+    images.append(folder / "transparent.png")
+    ours += predict(model, [str(images[-1])])
     capsys.readouterr()
     for path, one in zip(images, ours, strict=True):
         exec(snippet.replace("photo.jpg", str(path)), {})

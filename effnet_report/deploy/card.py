@@ -5,6 +5,7 @@ from textwrap import dedent
 import yaml
 from markupsafe import escape
 
+from effnet_core.data.datasets import PACKAGED
 from effnet_core.study import records
 from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
@@ -19,14 +20,15 @@ WEIGHTS = {
 }
 _CODE = """\
 import safetensors.torch, timm, torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 folder = "."  # where this file is
 classes = {classes}
 model = timm.create_model(f"local-dir:{{folder}}", pretrained=True)
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 {head}model.eval()
-image = Image.open("photo.jpg").convert("RGB")
+image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGBA")  # upright
+image = Image.alpha_composite(Image.new("RGBA", image.size, "{background}"), image).convert("RGB")
 with torch.no_grad():
     logits = model(transform(image).unsqueeze(0))
 probabilities = (logits / {temperature}).softmax(dim=1)[0]
@@ -99,10 +101,11 @@ def _about(kept: Kept, title: str, record: Record) -> str:
 
 def _data(kept: Kept, record: Record) -> str:
     facts, s = record.facts, record.settings
+    data = f"Data set {s.dataset}" if s.dataset in PACKAGED else "Images of its maker's own"
     return dedent(f"""\
         ## Data
 
-        Data set {s.dataset}, sha256 {record.fingerprints.data[:16]}: {facts.train_images} images
+        {data}, sha256 {record.fingerprints.data[:16]}: {facts.train_images} images
         trained it, {facts.validation_images} chose the epoch and the configuration and fitted the
         temperature ({kept.calibration.temperature:.3f}), {facts.test_images} tested it and decided
         nothing. An image becomes a square of {s.image_size} pixels: {s.resize}, bicubic;
@@ -155,6 +158,7 @@ def _use(kept: Kept, difference: float, compared: int) -> str:
         classes=repr(kept.classes),
         head=head if s.head == "mlp" else "",
         temperature=kept.calibration.temperature,
+        background=s.background,
     )
     side = s.image_size
     return dedent("""\

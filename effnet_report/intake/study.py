@@ -21,7 +21,8 @@ from effnet_report.sweep.sweep import automatic_jobs
 # from what answers most to what runs anywhere. The first that fits the hours is taken.
 LADDER = (
     *((224, 15, 4, 0), (160, 15, 4, 0), (160, 10, 3, 0), (128, 10, 3, 0), (128, 8, 2, 0)),
-    *((128, 8, 2, 2000), (96, 8, 2, 1000), (96, 5, 1, 640), (96, 4, 1, 320), (64, 4, 1, 320)),
+    *((128, 8, 2, 2000), (96, 8, 2, 1000), (96, 5, 3, 640), (96, 4, 3, 320), (64, 4, 3, 320)),
+    *((96, 5, 1, 640), (96, 4, 1, 320), (64, 4, 1, 320)),
 )
 PROBE = 96  # pixels; smaller steps take less than their share, and would promise too little
 WHOLE = ((96, 4, 1, 0), (64, 4, 1, 0))

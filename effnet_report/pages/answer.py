@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
+from effnet_core.data.datasets import PACKAGED
 from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims, contrasts, recommendation
@@ -46,12 +47,15 @@ def subject(evidence: Evidence) -> HTML:
     names = ", ".join(shown) + (f" and {more} more" if more else "")
     tested = found.images or facts.test_images
     each = f" ({facts.test_images} a seed)" if found.folds else ""
+    called = "" if design.title == design.name else f": {design.title}"
+    seeds = "seed" if len(found.seeds) == 1 else "seeds"
+    data = f"Data set {design.protocol.dataset}: " if design.protocol.dataset in PACKAGED else ""
     return paragraph(
         [
-            f"Study {design.name}: {design.title}.",
+            f"Study {design.name}{called}.",
             f"Network {design.protocol.backbone} at {design.protocol.image_size} pixels, "
-            f"{len(design.configurations())} configurations, {len(found.seeds)} complete seeds.",
-            f"Data set {design.protocol.dataset}: {facts.train_images:,} images to train on, "
+            f"{len(design.configurations())} configurations, {len(found.seeds)} complete {seeds}.",
+            f"{data}{facts.train_images:,} images to train on, "
             f"{facts.validation_images:,} to choose with, {tested:,} to test on{each}.",
             f"{len(facts.classes)} classes: {names}.",
         ]

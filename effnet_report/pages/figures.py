@@ -138,7 +138,7 @@ def heat_map(evidence: Evidence) -> HTML:
         table, annot=True, fmt=".1f", cmap="cividis", linewidths=1, ax=axes,
         cbar_kws={"label": "test accuracy, %"},
     )  # fmt: skip
-    words = [f"{HEAD_WORDS[head]},\n{scheduler}" for head, scheduler in columns]
+    words = [f"{textwrap.fill(HEAD_WORDS[head], 18)},\n{scheduler}" for head, scheduler in columns]
     axes.set_xticks(np.arange(len(columns)) + 0.5, words, rotation=0)
     axes.set_xlabel("")
     axes.set_ylabel("frozen stages")

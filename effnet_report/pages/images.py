@@ -207,7 +207,7 @@ def by_group(evidence: Evidence) -> HTML:
     if dataset is None:
         return _no_images(evidence)
     if not dataset.subgroups:
-        return html.paragraph([f"Data set {dataset.name} names no subgroups of its images."])
+        return html.paragraph([f"Of {evidence.design.title} no kinds of images are known."])
     groups = dict(zip(dataset.names, dataset.subgroups, strict=True))
     rows = []
     for record in evidence.finished:
@@ -289,7 +289,7 @@ def _dataset(evidence: Evidence) -> Dataset | None:
 def _no_images(evidence: Evidence) -> HTML:
     return html.paragraph(
         [
-            f"The images of data set {evidence.design.protocol.dataset} are not on the machine "
+            f"The images of {evidence.design.title} are not on the machine "
             "that built this page, so they cannot be shown."
         ]
     )

@@ -68,11 +68,12 @@ def _matrix(counts: pd.DataFrame) -> Figure:
     axes.grid(visible=False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=130)
     for (row, column), count in np.ndenumerate(counts.to_numpy()):
-        axes.text(
-            *(column, row), f"{count}\n{share[row, column]:.0f} %", ha="center", va="center",
-            color="white" if share[row, column] > 90 else INK,
-            fontsize=9 if len(classes) < 6 else 6,
-        )  # fmt: skip
+        if count or len(classes) < 6:  # many noughts would hide the rest
+            axes.text(
+                *(column, row), f"{count}\n{share[row, column]:.0f} %", ha="center", va="center",
+                color="white" if share[row, column] > 65 else INK,
+                fontsize=9 if len(classes) < 12 else 6,
+            )  # fmt: skip
     words = [plain(name) for name in classes]
     axes.set_xticks(range(len(classes)), words, rotation=20 if len(classes) < 6 else 60, ha="right")
     axes.set_yticks(range(len(classes)), words)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
+import nbformat
 import pytest
 from factories import use_folders, write_study
 from sphinx.config import Config
@@ -218,6 +219,17 @@ def test_a_run_page_is_headed_by_the_design_and_not_by_its_notebook():
     heading = sphinx_extension.title("quick", "08-freeze1-mlp-cosine-seed0")
     assert heading == "# Run 8: freeze 1, two linear layers with dropout, cosine, seed 0"
     assert sphinx_extension.title("quick", "classical-seed0") == ""
+
+
+def test_what_papermill_says_of_a_failure_is_read_as_text():
+    said = '<span style="color:red">An Exception was at \'<a href="#x">In [5]</a>\'.</span>'
+    tagged = {"tags": [sphinx_extension.MARKER]}
+    cells = [nbformat.v4.new_markdown_cell(said, metadata=tagged)]
+    cells.append(nbformat.v4.new_markdown_cell("a <b>c"))
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    sphinx_extension._only_show(notebook)
+    assert notebook.cells[0].source == "An Exception was at 'In \\[5]'."
+    assert notebook.cells[1].source == "a \\<b>c"
 
 
 def test_interactive_pages_fall_back_to_the_readers_own_study(monkeypatch):

@@ -153,6 +153,18 @@ def test_above_twenty_classes_the_commonest_confusions_are_shown(monkeypatch):
     assert alt.count("taken for") == 2  # of two classes that occur, each for the other
 
 
+def test_class_names_in_any_script_are_drawn_without_a_warning(monkeypatch, recwarn):
+    write_study("quick")
+    found = evidence.load("quick")
+    facts = found.best[0].facts.model_copy(update={"classes": ["日本語", "$x^2$ 😀"]})
+    monkeypatch.setitem(found.__dict__, "best", [r.model_copy(update={"facts": facts})
+                                                 for r in found.best])  # fmt: skip
+    name, _ = drawing(images.confusion(found))
+    drawn = ElementTree.parse(html.site() / "figures" / f"{name}.svg").iter()
+    assert "日本語" in {mark.text for mark in drawn}
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+
+
 def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
     write_study("quick")
     found = evidence.load("quick")

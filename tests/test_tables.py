@@ -217,3 +217,6 @@ def test_a_failed_classical_run_is_on_the_page_with_its_reason(tmp_path, monkeyp
     page = provenance.missing(evidence.load("quick")).data
     assert "classical-seed0" in page
     assert "Out of memory." in page
+    compared = tables.candidates(evidence.load("quick")).data
+    assert "classical-seed0 has failed: Out of memory." in compared
+    assert "Start the runs" not in compared

@@ -32,6 +32,7 @@ SPEED = "speed"  # the page about the benchmark
 ELSEWHERE = "elsewhere"  # the page about all studies of the book
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
+MARKER = "papermill-error-cell-tag"  # on what papermill writes into a notebook that failed
 SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
 
@@ -184,6 +185,8 @@ def _only_show(notebook: nbformat.NotebookNode) -> None:
         cell.pop("attachments", None)
         cell.metadata = nbformat.from_dict({"tags": cell.metadata.get("tags", [])})
         if cell.cell_type == "markdown":
+            if MARKER in cell.metadata.tags:
+                cell.source = re.sub("<[^>]*>", "", cell.source)
             acts = r"[\\{\[<]|`{3,}|[~:]{3,}|^---"
             cell.source = re.sub(
                 acts, lambda found: "".join(f"\\{c}" for c in found[0]), cell.source, flags=re.M

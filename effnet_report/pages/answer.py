@@ -155,12 +155,14 @@ def _covers(judgement: claims.Judgement) -> str:
 
 def commands(evidence: Evidence) -> HTML:
     """How to repeat this study."""
-    name = evidence.design.name
+    name, depths = evidence.design.name, evidence.design.factors.freeze
+    one_run = f"papermill notebooks/train.ipynb -p study {name} -p freeze "
+    one_run += str(2 if 2 in depths else depths[-1])
     return listing(
         Markup("<code>{}</code> {}").format(command, what)
         for command, what in (
             (f"effnet sweep {name}", "trains the runs of this study that are still missing."),
             (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
-            (f"papermill notebooks/train.ipynb -p study {name} -p freeze 2", "trains one run."),
+            (one_run, "trains one run."),
         )
     )

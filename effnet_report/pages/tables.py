@@ -7,6 +7,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.study.design import FACTORS, HEAD_WORDS, Protocol, load_study
+from effnet_core.study.records import classical_id
 from effnet_report.evidence import comparison, source
 from effnet_report.evidence.evidence import Evidence, configuration_means
 from effnet_report.inference import claims, contrasts
@@ -14,7 +15,7 @@ from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.wording import interval
 from effnet_report.pages import findings
-from effnet_report.render.finding import nothing_yet
+from effnet_report.render.finding import finding, nothing_yet
 from effnet_report.render.html import DASH, link, number, paragraph, table, write_to_site
 
 SIMULATE = "<code>python -m effnet_report.inference.simulation published/elpv</code>"
@@ -231,6 +232,12 @@ def models(evidence: Evidence) -> HTML:
 def candidates(evidence: Evidence) -> HTML:
     """The whole grid of classical models, by cross-validated accuracy."""
     if "classical" not in evidence.classical:
+        failed = [r for r in map(classical_id, evidence.design.seeds) if r in evidence.failures]
+        if failed:
+            why = evidence.failures[failed[0]]
+            more = link("reproducibility.html#missing", "what is missing")
+            said = f"No classical model could be trained; {failed[0]} has failed: {why}"
+            return finding(said, Markup("See {}.").format(more))
         return nothing_yet(evidence, "classical model")
     outcome = evidence.classical["classical"][0].outcome
     frame = pd.DataFrame([candidate.model_dump() for candidate in outcome.candidates])

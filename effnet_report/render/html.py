@@ -5,9 +5,11 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 from IPython.display import HTML
 from itables.utils import read_package_file
@@ -61,7 +63,21 @@ def link(address: str | None, text: object) -> str:
 
 
 def svg(drawing: Figure) -> bytes:
-    """A drawing as a file, the same bytes for the same drawing."""
+    """A drawing as paths; as text where matplotlib's font lacks a letter, as the browser's has it.
+
+    Class names are in any script. Matplotlib measures a letter that it lacks as a box, and warns.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        content = _saved(drawing)
+    if any("missing from font" in str(warning.message) for warning in told):
+        with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none"}):
+            warnings.simplefilter("ignore")
+            content = _saved(drawing)
+    return content
+
+
+def _saved(drawing: Figure) -> bytes:
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -83,6 +83,15 @@ def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     )
 
 
+def test_a_study_without_freeze_0_does_not_count_what_it_cannot_compare(tmp_path, monkeypatch):
+    use_narrow_study([4, 6], tmp_path, monkeypatch)
+    found = evidence.load("narrow")
+    assert "of 0 depths" not in answer.risks(found).data
+    drawn = effects.forest(found).data
+    assert "This study compares nothing with freeze 0" in drawn
+    assert "No seed has a run" not in drawn
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_page_opens_with_its_finding(page):
     body = page.read_text().split("---\n", 2)[2]

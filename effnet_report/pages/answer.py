@@ -104,6 +104,8 @@ def trade_off(evidence: Evidence) -> HTML:
 def risks(evidence: Evidence) -> HTML:
     """The table beside it, with memory."""
     depths = recommendation.depths(evidence)
+    if not depths:  # the drawing above has said why
+        return paragraph([])
     frame = pd.DataFrame(
         {
             "freeze": depth.freeze,

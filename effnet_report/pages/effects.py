@@ -61,6 +61,8 @@ def forest(evidence: Evidence) -> HTML:
     ours = found.get("this study", {})
     clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
     finding = "No seed has a run of every configuration yet."
+    if "this study" in found:
+        finding = "This study compares nothing with freeze 0, and no heads or schedules."
     if ours:
         changes = "change" if len(clear) > 1 else "changes"
         finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"

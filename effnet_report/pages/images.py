@@ -184,7 +184,9 @@ def hardest(evidence: Evidence) -> HTML:
     for axes, row in zip(panels.flat, data.head(len(worst)).to_dict("records"), strict=False):
         axes.imshow(decode(files[row["image"]], SIDE, look.resize, look.background))
         share = f"wrong in {row['wrong_percent']:.0f} %"
-        axes.set_title(f"{plain(row['class'])}\n→ {plain(row['taken_for'])}\n{share}", fontsize=9)
+        axes.set_title(
+            f"{plain(row['class'], 18)}\n→ {plain(row['taken_for'], 16)}\n{share}", fontsize=9
+        )
     always = int((wrong == 1).sum())
     return html.figure(
         figure,

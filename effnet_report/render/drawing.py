@@ -58,6 +58,10 @@ def sentences(table: pd.DataFrame, template: str) -> str:
 
 
 def plain(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name for matplotlib: short, and not read as mathematics, which it takes $...$ for."""
-    short = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    """A name for matplotlib: short, and not read as mathematics, which it takes $...$ for.
+
+    Both ends are kept: names of one kind often begin alike.
+    """
+    end = longest // 3
+    short = name if len(name) <= longest else f"{name[: longest - end - 1]}…{name[-end:]}"
     return short.replace("$", r"\$")

@@ -18,7 +18,7 @@ from effnet_core.classical import BASELINE, Trial
 from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FACTORS, Settings, load_study, number
+from effnet_core.study.design import Settings, load_study
 from effnet_core.study.schema import (
     AnyRecord,
     BestOfCycle,
@@ -35,7 +35,6 @@ from effnet_core.study.schema import (
     Stage,
 )
 from effnet_core.training import evaluate
-from effnet_report.evidence.correctness import Correctness
 
 NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
@@ -92,19 +91,6 @@ def train_classical(**changes) -> list[ClassicalRecord]:
         baseline=classical.compare(this, data, "baseline", [BASELINE]),
         classical=classical.compare(this, data, "grid", SMALL_GRID),
     )
-
-
-def first_elpv() -> Correctness:
-    """Who was right on which image in the first 84 committed runs of `elpv`, kept for the tests.
-
-    It outlives the records, which are made anew: three seeds, all judged on 656 images.
-    """
-    with np.load(Path(__file__).with_name("elpv_84_runs.npz")) as kept:
-        right = np.unpackbits(kept["right"], axis=-1)[..., :656].astype(bool)
-    design = load_study("elpv")
-    configurations = pd.DataFrame(design.configurations(), columns=FACTORS)
-    numbers = [number(*configuration) for configuration in design.configurations()]
-    return Correctness(configurations.assign(number=numbers), [0, 1, 2], list(right), [0, 0, 0])
 
 
 def use_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

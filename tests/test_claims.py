@@ -1,5 +1,6 @@
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -224,5 +225,8 @@ def test_the_verdicts_kept_on_the_published_table_are_those_it_gives():
 def test_the_verdicts_kept_on_a_published_study_are_those_it_gives(study, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
     found = evidence.load(f"published/{study}")
-    assert (found.unfinished, found.set_aside) == ([], {})
+    assert found.set_aside == {}
+    # A long study may be published seed by seed, but no run of a seed is left out.
+    left = Counter(settings.seed for settings in found.unfinished)
+    assert set(left.values()) <= {len(found.design.configurations())}
     same((paths.records(found.reference) / "claims.json").read_bytes(), claims.of_study(found))

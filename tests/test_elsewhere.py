@@ -86,10 +86,14 @@ def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
 def test_the_same_images_are_no_other_data_set(shown):
     found = shown(cats="a", again="a")
     assert list(found) == ["Pictures of cats"]
-    assert "one data set: Pictures of cats" in elsewhere.answer(found).data
+    said = elsewhere.answer(found).data
+    assert "one data set: Pictures of cats" in said
+    assert "Not here: Pictures of again, which is on the same images as another." in said
 
 
 def test_a_study_without_records_is_left_out(shown):
     found = shown(cats="a", none="")
-    assert "one data set" in elsewhere.answer(found).data
+    said = elsewhere.answer(found).data
+    assert "one data set" in said
+    assert "Not here: Pictures of none, which has no seed with a run of every" in said
     assert "What each choice changes on Pictures of cats" in elsewhere.forest(found).data

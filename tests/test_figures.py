@@ -13,6 +13,7 @@ from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence
 from effnet_report.pages import answer, costs, effects, figures, findings, images
 from effnet_report.render import html
+from effnet_report.render.finding import coverage
 from effnet_report.sweep import sweep
 
 DRAWN = [
@@ -218,10 +219,64 @@ def test_what_could_be_resolved_takes_two_seeds():
     write_study("elpv")
     drawing(effects.resolving(evidence.load("elpv")))
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
-    over_seeds = data[data["design"] == "as here"].groupby("comparison")["smallest"]
-    assert all(values.is_monotonic_decreasing for _, values in over_seeds)
+    folds = data[data["design"] == "as many folds over all images"]
+    assert all(v.is_monotonic_decreasing for _, v in folds.groupby("comparison")["smallest"])
     assert (data["smallest"] >= data["floor"]).all()
     assert data["comparison"].nunique() == 4
+
+
+def write_seeds(*seeds: int):
+    """Records of some seeds of a study in folds."""
+    for settings in load_study("elpv").runs():
+        if settings.seed in seeds:
+            save_run(settings)
+    return evidence.load("elpv")
+
+
+def test_folds_that_are_missing_are_counted_where_they_would_help():
+    """With half of the folds trained, what is drawn is for all images, what is said for these."""
+    found = write_seeds(0, 1)
+    said = effects.resolving(found).data
+    assert f"With 2 seeds and {2 * TEST_IMAGES} test images" in said
+    data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
+    facts = found.finished[0].facts
+    every = facts.train_images + facts.validation_images + facts.test_images
+    assert set(data.loc[data["design"] == "as many folds over all images", "images"]) == {every}
+
+
+def test_without_intervals_nothing_is_said_to_be_unclear():
+    """One seed: not `none of the choices is clear`, but that there is nothing to be clear by."""
+    found = write_seeds(0)
+    assert "one seed cannot say what each choice changes" in effects.forest(found).data
+    assert "nan" not in drawing(effects.forest(found))[1]
+    for show in (answer.trade_off, answer.risks):
+        assert answer.NO_INTERVALS in show(found).data
+        assert "excludes zero" not in show(found).data
+    assert "1 of 4 seeds complete" in answer.subject(found).data
+
+
+@pytest.mark.parametrize(
+    ("seeds", "skipped", "words"),
+    [
+        ((0, 1), (), "56 of 112 runs are not part of this (0 failed): all of seeds 2, 3."),
+        ((0,), (), "84 of 112 runs are not part of this (0 failed): all of seeds 1 to 3."),
+        ((0, 1, 2, 3), (5, 9, 10, 11), ": configuration 5, 9 to 11 of seeds 0 to 3."),
+        ((0, 1, 2), (28,), ": configuration 28 of seeds 0 to 2; all of seed 3."),
+        ((0, 1, 2, 3), (), ""),
+    ],
+)
+def test_what_is_missing_is_named_by_seed(seeds, skipped, words):
+    for settings in load_study("elpv").runs():
+        if settings.seed in seeds and settings.number not in skipped:
+            save_run(settings)
+    said = " ".join(coverage(evidence.load("elpv")))
+    assert words in said
+    assert bool(said) == bool(words)
+
+
+def test_the_results_count_the_test_images_of_all_folds():
+    said = findings.results(write_seeds(0, 1)).data
+    assert f"With {2 * TEST_IMAGES} test images" in said
 
 
 def test_the_title_follows_the_data():

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from factories import first_elpv
 from scipy import stats
 
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import contrasts, power
 from effnet_report.inference.seeds_and_images import Analysis, Family, interval
+from effnet_report.inference.simulation import first_elpv
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,17 @@
 """Coverage of the intervals on studies that are simulated from a generator fitted to real runs."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import first_elpv
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import simulation
+from effnet_report.inference.simulation import first_elpv
 from effnet_report.pages import tables
 
 REPLICATES = 80
@@ -73,19 +74,23 @@ def test_folds_alone_cannot_fit_a_generator(fitted):
 
 
 def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
+    first = first_elpv()
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
     assert "python -m effnet_report.inference.simulation" in tables.simulation().data
     monkeypatch.setattr(simulation, "CASES", [(3, False), (4, True)])
     monkeypatch.setattr(simulation, "REPLICATES", 4)
-    monkeypatch.setattr(simulation, "correctness", lambda _: first_elpv())
-    monkeypatch.setattr(simulation, "load", lambda _: None)
-    simulation.main("published/elpv")
+    monkeypatch.setattr(simulation, "first_elpv", lambda: first)
+    simulation.main()
     shown = tables.simulation().data
+    assert simulation.title(2, True) == "2 of 4 folds"
+    outside = re.search(r"in some case: (.+?)\. More than 97 %.+?: (.+?)\.", shown)
+    assert outside[2] != "none"
     assert "Per cent of 4 studies, lowest and highest over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv", index_col="claim")
     written = json.loads((tmp_path / "simulation.json").read_text())
+    assert written["study"] == "84 runs of elpv"
     for case in written["cases"]:
         effects = "measured effects" if case["effects"] else "no effects"
-        column = f"{effects}, {case['seeds']} {'folds' if case['folds'] else 'seeds'}"
+        column = f"{effects}, {simulation.title(case['seeds'], case['folds'])}"
         assert kept[column].to_dict() == pytest.approx(case["covered"])

@@ -174,7 +174,10 @@ class Depths:
     @property
     def loss(self) -> Estimate:
         """The change at `nearest`."""
-        return self.changes.get(self.nearest) or unknown("no freeze can be compared with none")
+        if self.nearest:
+            return self.changes[self.nearest]
+        of_one = (change.method for change in self.changes.values())
+        return unknown(next(of_one, "no freeze can be compared with none"))
 
 
 def depths(compared: Compared, margin: float) -> Depths:

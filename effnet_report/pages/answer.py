@@ -22,6 +22,7 @@ QUESTIONS = {
     "classical": "Is fine-tuning better than classical machine learning?",
 }
 SHOWN_CLASSES = 10
+NO_INTERVALS = "Differences of one study, without intervals: whether they are chance is not known."
 
 
 def answer(evidence: Evidence) -> HTML:
@@ -48,13 +49,14 @@ def subject(evidence: Evidence) -> HTML:
     tested = found.images or facts.test_images
     each = f" ({facts.test_images} a seed)" if found.folds else ""
     called = "" if design.title == design.name else f": {design.title}"
-    seeds = "seed" if len(found.seeds) == 1 else "seeds"
+    seeds = "seed" if len(design.seeds) == 1 else "seeds"
     data = f"Data set {design.protocol.dataset}: " if design.protocol.dataset in PACKAGED else ""
     return paragraph(
         [
             f"Study {design.name}{called}.",
             f"Network {design.protocol.backbone} at {design.protocol.image_size} pixels, "
-            f"{len(design.configurations())} configurations, {len(found.seeds)} complete {seeds}.",
+            f"{len(design.configurations())} configurations, {len(found.seeds)} of "
+            f"{len(design.seeds)} {seeds} complete.",
             f"{data}{facts.train_images:,} images to train on, "
             f"{facts.validation_images:,} to choose with, {tested:,} to test on{each}.",
             f"{len(facts.classes)} classes: {names}.",
@@ -89,11 +91,18 @@ def trade_off(evidence: Evidence) -> HTML:
         finding=(
             f"{(data['change_low'] > -margin).sum()} of {len(data)} depths are shown to lose less "
             f"than {number(margin)} points of accuracy."
+            if len(known)
+            else NO_INTERVALS
         ),
         caption=(
-            "One point per number of frozen stages, compared with none. Lines: 95 % intervals that "
-            "hold for all depths at once, for other trainings and other images of this kind. Grey: "
-            f"less than {number(margin)} points. {recommendation.rule(evidence)}"
+            "One point per number of frozen stages, compared with none. "
+            + (
+                "Lines: 95 % intervals that hold for all depths at once, for other trainings and "
+                "other images of this kind. "
+                if len(known)
+                else ""
+            )
+            + f"Grey: less than {number(margin)} points. {recommendation.rule(evidence)}"
         ),
         alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
         data=data,
@@ -119,7 +128,9 @@ def risks(evidence: Evidence) -> HTML:
     return html.table(
         frame,
         "saves-and-risks",
-        finding=(f"At {clear} of {len(depths)} depths the interval of the change excludes zero."),
+        finding=f"At {clear} of {len(depths)} depths the interval of the change excludes zero."
+        if any(depth.change.known for depth in depths)
+        else NO_INTERVALS,
         caption=(
             "Best estimate and 95 % interval. Accuracy: for all depths at once, other trainings "
             "and other images of this kind. CPU time and peak memory: for each depth by itself, "

@@ -63,7 +63,9 @@ def forest(evidence: Evidence) -> HTML:
     finding = "No seed has a run of every configuration yet."
     if "this study" in found:
         finding = "This study compares nothing with freeze 0, and no heads or schedules."
-    if ours:
+    if ours and not any(e.known for e in ours.values()):
+        finding = "This study has no intervals: one seed cannot say what each choice changes."
+    elif ours:
         changes = "change" if len(clear) > 1 else "changes"
         finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"
         finding += f": {'; '.join(clear)}." if clear else " in this study."
@@ -130,9 +132,10 @@ def resolving(evidence: Evidence) -> HTML:
     seeds, images = len(found.seeds), found.images
     every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
                 for part in ("train", "validation", "test"))  # fmt: skip
-    designs = {"as here": (images, found.folds)}
+    # Folds that are not trained yet are counted too: they bring the rest of the images.
+    designs = {"as many folds over all images": (every, True)}
     if not found.folds:
-        designs["folds over all images of a seed"] = (every, True)
+        designs = {"as here": (images, False), **designs}
     rows = [
         {"comparison": name, "design": design, "seeds": count, "images": size,
          "smallest": one.smallest(count, size, folds=folds), "floor": one.floor(size)}
@@ -152,14 +155,15 @@ def resolving(evidence: Evidence) -> HTML:
     for (name, design), line in data.groupby(["comparison", "design"], sort=False):
         over_images = design == "one test set"
         axes, x = (right, "images") if over_images else (left, "seeds")
-        style = "--" if design.startswith("folds") else "-"
+        style = "--" if "folds" in design and not found.folds else "-"
         axes.plot(line[x], line["smallest"], style, color=colours[name],
                   label=name if over_images else None)  # fmt: skip
         if style == "-":
             axes.plot(line[x], line["floor"], ":", color=colours[name], linewidth=1)
     for axes in (left, right):
         axes.axhline(margin, color=INK, linewidth=1, label="smallest that matters")
-    left.set(xlabel="seeds (dashed: in folds)", ylabel="difference, points")
+    kind = "each with a fold of its own" if found.folds else "dashed: in folds"
+    left.set(xlabel=f"seeds ({kind})", ylabel="difference, points")
     left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
     right.set(xlabel=f"test images, with {seeds} seeds", xscale="log")
     legend(figure, right)
@@ -176,8 +180,15 @@ def resolving(evidence: Evidence) -> HTML:
         caption=(
             "Smallest true difference whose 95 % interval excludes zero four times out of five, "
             "from the variance that seeds and images have in this study. Dotted: what is left with "
-            "any number of seeds; only more images lower it. Dashed: if every seed tested another "
-            "share of all images that a seed uses now. One seed alone resolves nothing."
+            "any number of seeds; only more images lower it. "
+            + (
+                f"Left: {every:,} images in as many folds as seeds. Right: one test set for all, "
+                "at most so much, as folds cannot tell what images alone explain. "
+                if found.folds
+                else "Dashed: if every seed tested another share of all images that a seed uses "
+                "now. "
+            )
+            + "One seed alone resolves nothing."
         ),
         alt=sentences(
             data[data["seeds"].isin([2, seeds, MOST_SEEDS])].iloc[::4],

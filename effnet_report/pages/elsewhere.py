@@ -47,7 +47,7 @@ def studies() -> dict[str, Evidence]:
 
 def answer(found: dict[str, Evidence]) -> HTML:
     """Whether the conclusions are the same, and how far that carries."""
-    return finding(*_answer(found))
+    return finding(*_answer(found), *_left_out(found))
 
 
 def _answer(found: dict[str, Evidence]) -> Iterator[str]:
@@ -68,6 +68,20 @@ def _answer(found: dict[str, Evidence]) -> Iterator[str]:
         yield f"That is about these data sets: for images in general, {len(found)} are too few."
 
 
+def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
+    """The book's studies that are not compared, and why."""
+    compared = {study.reference for study in found.values()}
+    for reference in evidence.shown():
+        if reference not in compared:
+            study = evidence.load(reference)
+            why = (
+                "is on the same images as another"
+                if correctness(study).seeds
+                else "has no seed with a run of every configuration yet"
+            )
+            yield f"Not here: {study.design.title}, which {why}."
+
+
 def verdicts(found: dict[str, Evidence]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
     judged = {title: claims.of_study(study) for title, study in found.items()}
@@ -80,7 +94,7 @@ def verdicts(found: dict[str, Evidence]) -> HTML:
     return html.table(
         pd.DataFrame(rows),
         "elsewhere-verdicts",
-        finding=f"The verdicts on {len(found)} data set{'s' if len(found) > 1 else ''}.",
+        finding=f"The verdicts on {len(found)} data set{'' if len(found) == 1 else 's'}.",
         caption="Each verdict is reached on its data set alone, with its 95 % interval for other "
         "trainings and other images of that kind.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),

@@ -1,6 +1,7 @@
 """The sentence that opens each page, made from the records."""
 
 from collections.abc import Iterator
+from statistics import fmean
 
 import pandas as pd
 from IPython.display import HTML
@@ -36,7 +37,7 @@ def tutorial(evidence: Evidence) -> HTML:
 
 
 def experiment(evidence: Evidence) -> HTML:
-    """How much was trained, on what."""
+    """How much is to be trained, on what."""
     design, facts = evidence.design, evidence.facts
     sizes = (
         f"{facts.train_images:,} images to train on, {facts.validation_images:,} to choose with "
@@ -49,6 +50,7 @@ def experiment(evidence: Evidence) -> HTML:
         f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}.",
         _tested(design.protocol),
         *_held(design.factors),
+        *coverage(evidence),
     )
 
 
@@ -96,14 +98,15 @@ def results(evidence: Evidence) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     runs = evidence.runs
-    scores = evidence.best[0].outcome.test
-    low, high = compared.accuracy_interval(scores.accuracy, scores.images)
+    accuracy = fmean(record.outcome.test.accuracy for record in evidence.best)
+    tested = len(evidence.correct(evidence.best))  # with folds, more than one run has tested
+    low, high = compared.accuracy_interval(accuracy, tested)
     optimism = next(j for j in claims.of_study(evidence) if j.key == "optimism")
     return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
-        f"With {scores.images:,} test images, an accuracy of {number(scores.accuracy)} % has a "
-        f"95 % interval of {number(low)} to {number(high)} %.",
+        f"With {tested:,} test images, an accuracy of {number(accuracy)} % has a 95 % interval of "
+        f"{number(low)} to {number(high)} % for other images.",
         optimism.sentence,
         *coverage(evidence),
     )

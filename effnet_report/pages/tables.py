@@ -18,7 +18,7 @@ from effnet_report.pages import findings
 from effnet_report.render.finding import finding, nothing_yet
 from effnet_report.render.html import DASH, link, number, paragraph, table, write_to_site
 
-SIMULATE = "<code>python -m effnet_report.inference.simulation published/elpv</code>"
+SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
@@ -335,7 +335,8 @@ def methods(evidence: Evidence) -> HTML:
     return table(
         frame,
         "methods",
-        finding=f"After correction for their number, {left} comparisons stay below 5 %.",
+        finding=f"After correction for their number, {left} of {len(judged)} p stay below "
+        f"{number(100 * (1 - contrasts.LEVEL), 0)} %.",
         caption=(
             "p: probability of a result at least as far from no effect, if there were none; for "
             "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
@@ -353,7 +354,7 @@ def simulation() -> HTML:
     rows = {
         (
             "measured effects" if case["effects"] else "no effects",
-            f"{case['seeds']} {'folds' if case['folds'] else 'seeds'}",
+            simulated.title(case["seeds"], case["folds"]),
         ): case["covered"]
         for case in found["cases"]
     }
@@ -377,14 +378,26 @@ def simulation() -> HTML:
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
             "model of who is right on what, fitted to {}. All choices: the eight intervals of the "
-            "first page, all of them at once. To repeat it: {}."
+            "first page, all of them at once. {} To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["no effects"].columns),
             found["study"],
+            _outside(alone),
             Markup(SIMULATE),
         ),
         data=data.set_axis([", ".join(c) for c in data.columns], axis="columns").reset_index(),
+    )
+
+
+def _outside(covered: pd.DataFrame) -> str:
+    """Which intervals cover less, or more, often than wanted in some case; one row a claim."""
+    low, high = simulated.WANTED
+    narrow = covered.index[(covered < low).any(axis="columns")]
+    wide = covered.index[(covered > high).any(axis="columns")]
+    return (
+        f"Less than {number(low, 0)} % in some case: {', '.join(narrow) or 'none'}. More than "
+        f"{number(high, 0)} %, so that it is wider than need be: {', '.join(wide) or 'none'}."
     )
 
 

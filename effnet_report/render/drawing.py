@@ -1,5 +1,6 @@
 """What all drawings share: colours, canvas, legend, and words for those who cannot see them."""
 
+import re
 from collections.abc import Iterator
 
 import matplotlib as mpl
@@ -54,7 +55,8 @@ def legend(figure: Figure, *panels: Axes) -> None:
 def sentences(table: pd.DataFrame, template: str) -> str:
     """Every row in words, for a drawing's alt text."""
     rows = table.rename(columns=str).to_dict("records")
-    return "; ".join(template.format_map(row) for row in rows) + "."
+    words = "; ".join(template.format_map(row) for row in rows) + "."
+    return re.sub(r"\(\+?nan to \+?nan\)", "(no interval)", words)
 
 
 def plain(name: str, longest: int = LONGEST_NAME) -> str:

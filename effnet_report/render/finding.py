@@ -1,6 +1,6 @@
 """The sentences that open a page, and what stands where there is nothing to show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 
 from IPython.display import HTML
@@ -38,14 +38,37 @@ def coverage(evidence: Evidence) -> Iterator[str]:
     """A warning when runs are missing, failed or damaged; nothing when all are there."""
     left = evidence.unfinished
     if left:
-        numbers = ", ".join(str(n) for n in sorted({settings.number for settings in left}))
         failed = sum(settings.run_id in evidence.failures for settings in left)
-        yield Markup(
-            "{} of {} runs are not part of this ({} failed): configuration {}. See {}."
-        ).format(
+        yield Markup("{} of {} runs are not part of this ({} failed): {}. See {}.").format(
             len(left),
             len(evidence.planned),
             failed,
-            numbers,
+            "; ".join(_what_is_left(evidence)),
             link("reproducibility.html#missing", "what is missing"),
         )
+
+
+def _what_is_left(evidence: Evidence) -> Iterator[str]:
+    """Which seeds have no run at all, and which configurations the others lack."""
+    left: dict[int, list[int]] = {}
+    for settings in evidence.unfinished:
+        left.setdefault(settings.seed, []).append(settings.number)
+    alike: dict[str, list[int]] = {}
+    for seed, numbers in left.items():
+        whole = len(numbers) == len(evidence.design.configurations())
+        what = "all" if whole else f"configuration {_ranges(numbers)}"
+        alike.setdefault(what, []).append(seed)
+    for what, seeds in alike.items():
+        yield f"{what} of seed{'s' if len(seeds) > 1 else ''} {_ranges(seeds)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Rising numbers in words, as in `1, 5 to 9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    spans = [run if len(run) < 3 else [f"{run[0]} to {run[-1]}"] for run in runs]
+    return ", ".join(str(one) for span in spans for one in span)

@@ -104,7 +104,7 @@ def too_small(evidence: Evidence) -> str:
         alone = number(float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(images))
         return (
             "This study is too small for an answer: one seed cannot say how much trainings differ, "
-            f"and even if all agreed, {found.images} test images could not show a change of less "
+            f"and even if all agreed, {found.images:,} test images could not show a change of less "
             f"than about {alone} points."
         )
     reach = median((change.high - change.low) / 2 for change in changes.values())
@@ -112,7 +112,7 @@ def too_small(evidence: Evidence) -> str:
         return ""
     return (
         f"This study is too small to show that a freeze loses less than {margin} points: with "
-        f"{len(found.seeds)} seeds and {found.images} test images, its intervals reach "
+        f"{len(found.seeds)} seeds and {found.images:,} test images, its intervals reach "
         f"{number(reach)} points to either side."
     )
 

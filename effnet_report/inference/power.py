@@ -43,7 +43,9 @@ class Components:
         own = self.both / images if folds else self.both / (seeds * images)
         shown = self.seed / seeds + own + (self.image / images if folds else 0)
         variance = self.seed / seeds + own + self.image / images
-        return math.sqrt(variance), self.freedom * (seeds - 1) * (variance / shown) ** 2
+        # Without anything between seeds, the variance is that of many images: a normal law.
+        freedom = self.freedom * (seeds - 1) * (variance / shown) ** 2 if shown else math.inf
+        return math.sqrt(variance), freedom
 
     def smallest(self, seeds: int, images: int, *, folds: bool = False) -> float:
         """Smallest true difference whose interval excludes zero four times out of five."""

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
@@ -141,6 +142,7 @@ def browser(tmp_path_factory):
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     steered = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    steered.set_script_timeout(300)  # as for a page: a busy machine is no fault of the book
     steered.get("about:blank")
     yield steered
     steered.quit()
@@ -152,3 +154,28 @@ def pytest_itemcollected(item):
         item.add_marker(pytest.mark.slow)
     if "browser" in item.fixturenames:
         item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Files with long tests begin first: none is left to one process when the others have ended.
+
+    xdist gives each process a piece of the list. What shares what it has made stays together: the
+    tests of a file, and those of the built book.
+    """
+    processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    files = {item.path for item in items if item.get_closest_marker("slow")}
+    long = [item for item in items if item.path in files]
+    short = [item for item in items if item.path not in files]
+    shares = [[] for _ in range(processes)]
+    book = {item.path for item in items if "book" in item.fixturenames}
+    together = groupby(long, key=lambda item: item.path in book or item.path)
+    for number, (_, tests) in enumerate(together):
+        shares[number % processes] += tests
+    pieces, left = [], len(items)
+    for number, share in enumerate(shares):
+        size = left // (processes - number)
+        room = max(0, size - len(share))
+        pieces += [*share, *short[:room]]
+        short, left = short[room:], left - size
+    items[:] = pieces + short

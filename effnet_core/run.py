@@ -38,7 +38,7 @@ from effnet_core.study.provenance import (
     check_unchanged,
     code_fingerprint,
 )
-from effnet_core.study.records import (
+from effnet_core.study.schema import (
     BestOfCycle,
     Epoch,
     Facts,

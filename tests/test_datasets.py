@@ -127,6 +127,16 @@ def test_imagefolder_needs_a_folder(missing):
         load_dataset("imagefolder", missing)
 
 
+@pytest.mark.parametrize(
+    "parts", [("train", "test"), ("Training_set", "Validation set", "test-images")]
+)
+def test_parts_of_a_data_set_are_never_trained_as_classes(folder, tmp_path, parts):
+    for part in parts:
+        shutil.copytree(folder, tmp_path / "parted" / part)
+    with pytest.raises(InputError, match="holds parts of a data set"):
+        load_dataset("imagefolder", str(tmp_path / "parted"))
+
+
 def test_a_missing_folder_is_told(folder):
     with pytest.raises(InputError, match=r"nowhere is not a folder.*holds the classes"):
         load_dataset("imagefolder", str(folder / "nowhere"))

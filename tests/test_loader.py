@@ -14,6 +14,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, predictions, records
 from effnet_core.study.design import load_study
+from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import evidence
 from effnet_report.evidence import failures as notes
 from effnet_report.pages import provenance
@@ -41,7 +42,7 @@ def study(template, tmp_path):
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
 
 
-def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> records.AnyRecord:
+def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> AnyRecord:
     """Save a record that says something else, with right checksums."""
     path = records.record_path("quick", run_id)
     record = records.load(path)
@@ -159,7 +160,7 @@ def test_a_record_that_disagrees_is_named_and_kept_from_every_figure(study, run_
     assert run_id in provenance.missing(shown).data
 
 
-def mirrored(run_id: str) -> tuple[records.AnyRecord, bytes]:
+def mirrored(run_id: str) -> tuple[AnyRecord, bytes]:
     """The record, of predictions whose labels belong to other images and whose metrics fit."""
     record, content = records.load_whole(records.record_path("quick", run_id))
     frame = pd.read_csv(io.BytesIO(content))
@@ -172,7 +173,7 @@ def mirrored(run_id: str) -> tuple[records.AnyRecord, bytes]:
     return record.model_copy(update={"predictions": hashlib.sha256(data).hexdigest()}), data
 
 
-def overwrite(path, record: records.AnyRecord, data: bytes) -> None:
+def overwrite(path, record: AnyRecord, data: bytes) -> None:
     """Put a record with a right checksum at any place, as a copy or an attack would."""
     content = record.model_dump(mode="json")
     path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))

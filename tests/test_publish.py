@@ -74,6 +74,13 @@ def test_no_folder_of_this_machine_is_published(root, source):
     assert load_design("published/mine").protocol.data_dir == str(root.parent / "cells")
 
 
+def test_a_url_is_published_as_it_is(root, source):
+    url = "s3://bucket/cells"
+    source.write_text(source.read_text().replace(str(root.parent / "cells"), url))
+    publish(load_study(str(source)), source)
+    assert load_design("published/mine").protocol.data_dir == url
+
+
 def test_a_record_that_names_no_folder_is_copied_byte_for_byte(root, source):
     text = source.read_text().replace(str(root.parent / "w.pth"), "none")
     shutil.rmtree(paths.records("mine"))

@@ -13,6 +13,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.records import checksum, load, load_predictions, save
+from effnet_core.study.schema import Record
 from effnet_report.evidence import failures
 
 # Each example writes over the files of the one before, so they may share a folder.
@@ -227,4 +228,4 @@ def test_a_damaged_record_is_set_aside_before_the_run_is_recorded_again(own_fold
 def test_a_record_is_named_as_its_settings_say(make_record, change):
     record, _ = make_record()
     with pytest.raises(ValidationError, match="not what the settings say"):
-        records.Record.model_validate(record.model_dump() | change)
+        Record.model_validate(record.model_dump() | change)

@@ -13,6 +13,7 @@ from effnet_core.model.backbones import Backbone
 from effnet_core.study import choice, records
 from effnet_core.study.choice import best_configuration
 from effnet_core.study.design import Protocol
+from effnet_core.study.schema import Record
 from effnet_report.evidence import weights
 
 
@@ -28,7 +29,7 @@ def finish(own_folders, make_settings):
     paths.design("small").parent.mkdir(parents=True)
     paths.design("small").write_text(yaml.safe_dump(content))
 
-    def finish(accuracy: float, **changes) -> records.Record:
+    def finish(accuracy: float, **changes) -> Record:
         # Its last epoch is one point below what is asked for.
         record = save_run(make_settings(epochs=4, **changes), accuracy + 1)
         assert record.outcome.validation.accuracy == pytest.approx(accuracy)

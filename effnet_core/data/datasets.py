@@ -13,11 +13,16 @@ import pandas as pd
 
 from effnet_core import paths
 from effnet_core.data import folders
+from effnet_core.data.remote import local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
 
 # Debian's package dataset-fashion-mnist.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+FASHION_CLASSES = [
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+]
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,11 @@ def elpv() -> Dataset:
 
 def fashion_mnist() -> Dataset:
     """70,000 images of ten kinds of clothing, 28 x 28, grey (Xiao et al., arXiv 1708.07747)."""
-    from torchvision.datasets import FashionMNIST  # noqa: PLC0415  2 s, and only for this one
-
     folder = DEBIAN_FASHION_MNIST
     if not folder.is_dir():
+        # Only to fetch it: pages read images too, and need no PyTorch.
+        from torchvision.datasets import FashionMNIST  # noqa: PLC0415
+
         root = paths.CACHE / "datasets"
         try:
             FashionMNIST(root, download=True)
@@ -121,7 +127,7 @@ def fashion_mnist() -> Dataset:
     labels = [_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8) for part in parts]
     dataset = _from_pixels(
         "fashion_mnist",
-        list(FashionMNIST.classes),
+        FASHION_CLASSES,
         np.concatenate(pixels).reshape(-1, 28, 28),
         np.concatenate(labels),
     )
@@ -144,7 +150,7 @@ def imagefolder(
 
     Args:
         data_dir: holds a folder a class; with `labels`, what their paths are relative to, by
-            default the table's own folder.
+            default the table's own folder. Either may be a URL, see `remote.local`.
         labels: a CSV file, see `folders.table`.
         groups: which images show one object, see `folders.objects`.
 
@@ -152,10 +158,10 @@ def imagefolder(
         InputError: see `folders`.
     """
     if labels:
-        table = Path(labels).expanduser()
-        found = folders.table(table, Path(data_dir).expanduser() if data_dir else table.parent)
+        table = local(labels)
+        found = folders.table(table, local(data_dir) if data_dir else table.parent)
     elif data_dir:
-        found = folders.class_folders(Path(data_dir).expanduser())
+        found = folders.class_folders(local(data_dir))
     else:
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
     classes, numbers = np.unique(found.kinds, return_inverse=True)

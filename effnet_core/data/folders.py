@@ -13,9 +13,14 @@ from effnet_core.errors import InputError
 
 # Left by file managers; nobody means them as images.
 IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
-# Folders with these names are parts of a data set, not classes of it.
+# Folders with these names are parts of a data set, not classes of it, and so are `Training_set`,
+# `test-images` and the like. The first group is the part.
 PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 TESTS = {"test", "testing"}
+PART = re.compile(
+    f"({'|'.join(sorted(PARTS, reverse=True))})([ _-]?(set|split|data|images|photos))?",
+    re.IGNORECASE,
+)
 # Columns of a table: of these the first that is there.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
@@ -54,7 +59,7 @@ def class_folders(root: Path) -> Listing:
     folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
     for folder in folders:
         _check_name(folder)
-    parts = [folder.name for folder in folders if folder.name.lower() in PARTS]
+    parts = [folder.name for folder in folders if PART.fullmatch(folder.name)]
     if parts and len(parts) in (len(folders), 2, 3):
         raise InputError(
             f"data_dir {root} holds parts of a data set ({', '.join(parts)}), not classes. "

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from effnet_core.model.freezing import FrozenNetwork, count
-from effnet_core.study.records import Stage
+from effnet_core.study.schema import Stage
 
 
 def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:

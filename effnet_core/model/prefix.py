@@ -21,7 +21,7 @@ from effnet_core.model.backbones import Backbone
 from effnet_core.model.cost import worth_caching
 from effnet_core.study.design import Settings
 from effnet_core.study.provenance import code_fingerprint
-from effnet_core.study.records import Stage
+from effnet_core.study.schema import Stage
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
 

@@ -8,10 +8,12 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -67,7 +69,9 @@ class Protocol(Strict):
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
     data_dir: str | None = Field(
-        None, description="folder of class folders, for `imagefolder`; relative to the study's file"
+        None,
+        description="folder of class folders, for `imagefolder`, relative to the study's file; or "
+        "a URL that fsspec reads",
     )
     labels: str | None = Field(None, description="CSV of paths and labels, instead of folders")
     groups: str | None = Field(
@@ -151,7 +155,7 @@ class Settings(Protocol):
 
     def recorded(self) -> "Settings":
         """As a record tells them: the name of a folder of images, not where it lies."""
-        return self.model_copy(update=_places(self, lambda place: Path(place).name))
+        return self.model_copy(update=_places(self, place_name))
 
 
 def number(freeze: int, head: str, scheduler: str) -> int:
@@ -259,7 +263,7 @@ def read_study(path: Path, name: str) -> Study:
         study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
-    placed = _places(study.protocol, lambda place: str(_beside(path, place)))
+    placed = _places(study.protocol, lambda place: _beside(path, place))
     return study.model_copy(update={"protocol": study.protocol.model_copy(update=placed)})
 
 
@@ -269,9 +273,21 @@ def _places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
     return {name: change(place) for name, place in given.items() if place}
 
 
-def _beside(path: Path, place: str) -> Path:
+def _beside(path: Path, place: str) -> str:
     """A place that a study's file names: relative to that file, wherever it is used."""
-    return Path(os.path.abspath(path.resolve().parent / Path(place).expanduser()))  # noqa: PTH100
+    if is_url(place):
+        return place
+    return os.path.abspath(path.resolve().parent / Path(place).expanduser())  # noqa: PTH100
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is not a path of this machine: `s3://...`, not `C://...`."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
+
+
+def place_name(place: str) -> str:
+    """The last part of a path or a URL, without what a URL asks with: that may be a secret."""
+    return Path(urlsplit(place).path if is_url(place) else place).name or "data"
 
 
 def read_settings(parameters: Mapping[str, Any]) -> Settings:

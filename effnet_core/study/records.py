@@ -19,17 +19,10 @@ from pydantic import ValidationError
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import INCIDENTAL, Settings
-from effnet_core.study.schema import (  # noqa: F401  code that trains finds them here
+from effnet_core.study.schema import (
     AnyRecord,
-    BestOfCycle,
     ClassicalRecord,
-    Epoch,
-    Facts,
-    Fingerprints,
-    Metrics,
-    Outcome,
     Record,
-    Stage,
 )
 
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]

@@ -21,7 +21,7 @@ from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings
 from effnet_core.study.provenance import Clock
-from effnet_core.study.records import Epoch
+from effnet_core.study.schema import Epoch
 from effnet_core.training.schedules import Schedule
 
 # A kill loses so many seconds of training and an epoch at most; writing more often costs more.

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from effnet_core.errors import InputError
 from effnet_core.model.prefix import Boundary
-from effnet_core.study.records import Metrics
+from effnet_core.study.schema import Metrics
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from effnet_core.errors import InputError
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.prefix import Boundary
 from effnet_core.study.design import Settings
-from effnet_core.study.records import Epoch
+from effnet_core.study.schema import Epoch
 from effnet_core.training.checkpoints import Checkpoint, TrainingState
 from effnet_core.training.evaluate import evaluate
 from effnet_core.training.schedules import Schedule

@@ -14,6 +14,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.choice import best_configuration, best_run
 from effnet_core.study.design import FACTORS, Settings, Study
+from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
 
 
@@ -92,8 +93,8 @@ class Evidence:
 
     reference: str
     design: Study
-    finished: list[records.Record]
-    without_training: list[records.ClassicalRecord]
+    finished: list[Record]
+    without_training: list[ClassicalRecord]
     failures: dict[str, str]
     set_aside: dict[str, str]
 
@@ -108,7 +109,7 @@ class Evidence:
         return [settings for settings in self.planned if settings.run_id not in done]
 
     @property
-    def everything(self) -> list[records.AnyRecord]:
+    def everything(self) -> list[AnyRecord]:
         """All records, the classical ones at the end."""
         return [*self.finished, *self.without_training]
 
@@ -156,7 +157,7 @@ class Evidence:
         return pd.DataFrame(rows)
 
     @cached_property
-    def best(self) -> list[records.Record]:
+    def best(self) -> list[Record]:
         """The runs of the best configuration on validation, see `choice`."""
         return best_configuration(self.finished)
 
@@ -166,19 +167,19 @@ class Evidence:
         return self.best[0].settings
 
     @cached_property
-    def classical(self) -> dict[str, list[records.ClassicalRecord]]:
+    def classical(self) -> dict[str, list[ClassicalRecord]]:
         """The records of `baseline` and `classical`, as far as they exist, one a seed."""
-        kinds: dict[str, list[records.ClassicalRecord]] = {}
+        kinds: dict[str, list[ClassicalRecord]] = {}
         for record in self.without_training:
             kinds.setdefault(record.kind, []).append(record)
         return kinds
 
     @property
-    def facts(self) -> records.Facts | None:
+    def facts(self) -> Facts | None:
         """Data set, split and backbone, which all runs of a study share."""
         return self.everything[0].facts if self.everything else None
 
-    def predictions(self, record: records.AnyRecord, part: str = "test") -> pd.DataFrame:
+    def predictions(self, record: AnyRecord, part: str = "test") -> pd.DataFrame:
         """Predictions for the test or the validation set, indexed by image name."""
         if record.run_id not in self._predictions:
             table = records.load_predictions(records.record_path(self.reference, record.run_id))
@@ -224,7 +225,7 @@ class Evidence:
         same = best is not None and best.outcome.final_weights == found.final_weights
         return found if same else None
 
-    def correct(self, runs: Sequence[records.AnyRecord], part: str = "test") -> pd.Series:
+    def correct(self, runs: Sequence[AnyRecord], part: str = "test") -> pd.Series:
         """How often each image was classified rightly, 0..1: the mean over runs, by image."""
         tables = [self.predictions(record, part) for record in runs]
         right = pd.concat([table["label"] == table["predicted"] for table in tables])
@@ -256,14 +257,14 @@ def load(reference: str | None = None) -> Evidence:
     return Evidence(
         reference=reference,
         design=found.design,
-        finished=[r for r in believed if isinstance(r, records.Record)],
-        without_training=[r for r in believed if isinstance(r, records.ClassicalRecord)],
+        finished=[r for r in believed if isinstance(r, Record)],
+        without_training=[r for r in believed if isinstance(r, ClassicalRecord)],
         failures=notes.load(reference),
         set_aside=found.set_aside,
     )
 
 
-def _factors(record: records.Record) -> dict[str, object]:
+def _factors(record: Record) -> dict[str, object]:
     s = record.settings
     return {
         "number": record.number,
@@ -285,7 +286,7 @@ _COLUMNS = (
 )
 
 
-def _row(record: records.Record) -> dict[str, object]:
+def _row(record: Record) -> dict[str, object]:
     outcome, facts = record.outcome, record.facts
     rates = [epoch.learning_rate for epoch in outcome.history]
     return {

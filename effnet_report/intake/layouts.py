@@ -1,7 +1,6 @@
 """Layouts that a study cannot name directly, turned into a table of paths and labels."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,10 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.data.folders import IGNORED_NAMES, LABEL_COLUMNS, PARTS, TESTS
+from effnet_core.data.folders import IGNORED_NAMES, LABEL_COLUMNS, PART, TESTS
 from effnet_core.data.formats import is_image
 from effnet_core.errors import InputError
 
-# Of a data set, as in `train`, `Test_set` and `validation images`; the part is the first group.
-PART = re.compile(
-    f"({'|'.join(sorted(PARTS, reverse=True))})([ _-]?(set|split|data|images|photos))?",
-    re.IGNORECASE,
-)
 SEPARATORS = ";\t|"  # of tables that are called CSV all the same
 
 

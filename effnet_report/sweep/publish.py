@@ -10,7 +10,7 @@ import yaml
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import PUBLISHED, Study
+from effnet_core.study.design import PUBLISHED, Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
 
 STAGED = f"{PUBLISHED}/.new"
@@ -97,7 +97,8 @@ def _design(design: Study, source: Path, local: dict[str, str]) -> str:
     protocol = design.protocol
     there = paths.records(f"{PUBLISHED}/{design.name}")
     places = {"data_dir": protocol.data_dir, "labels": protocol.labels}
-    moved = {name: os.path.relpath(path, there) for name, path in places.items() if path}
+    here = {name: path for name, path in places.items() if path and not is_url(path)}
+    moved = {name: os.path.relpath(path, there) for name, path in here.items()}
     if protocol.weights in local:
         moved["weights"] = local[protocol.weights]
     if not moved:

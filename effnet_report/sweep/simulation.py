@@ -19,7 +19,7 @@ from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader
 from effnet_core.study.design import FREEZE, Study, load_study
-from effnet_core.study.records import Record
+from effnet_core.study.schema import Record
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Task
 

@@ -14,6 +14,7 @@ from factories import SMALL, once, read_all, train
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.schema import Record
 
 # Dropout and stochastic depth, kept activations, three epochs, in about a second.
 TINY = SMALL | {
@@ -55,14 +56,14 @@ class Trainer:
                 print(f"InputError: {error}")
                 sys.exit(1)
 
-    def recorded(self) -> list[records.Record]:
+    def recorded(self) -> list[Record]:
         """Every file that a reader would take for a record, read as one."""
         studies = [place.name for place in records.paths.RESULTS.glob("*") if place.is_dir()]
         read = [read_all(study) for study in studies]
         assert [text for _, damaged in read for text in damaged] == []
         return [record for whole, _ in read for record in whole]
 
-    def check(self, truth: records.Record, *, complete: bool) -> None:
+    def check(self, truth: Record, *, complete: bool) -> None:
         """Whatever is recorded is true, and there is a record if the run is complete."""
         found = [record.model_copy(update={"made": truth.made}) for record in self.recorded()]
         wrong = [record for record in found if record != truth]
@@ -78,10 +79,10 @@ def trainer(own_folders, every_epoch_saved) -> Trainer:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> tuple[records.Record, float]:
+def undisturbed(tmp_path_factory) -> tuple[Record, float]:
     """What the tiny run leaves when nothing happens to it, and the CPU seconds it takes."""
 
-    def undisturbed_run(folder: Path) -> tuple[records.Record, float]:
+    def undisturbed_run(folder: Path) -> tuple[Record, float]:
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(records.paths, "RESULTS", folder / "results")
@@ -103,7 +104,7 @@ def _cpu_seconds_of_children() -> float:
 
 
 @pytest.fixture
-def truth(undisturbed) -> records.Record:
+def truth(undisturbed) -> Record:
     return undisturbed[0]
 
 

@@ -1,0 +1,59 @@
+"""Images that lie elsewhere: fetched once to this machine, by whatever a URL names (fsspec)."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+import fsspec
+from filelock import FileLock
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import is_url, place_name
+
+
+def local(place: str) -> Path:
+    """A folder or file that a study names, on this machine.
+
+    What a URL names is copied to `.cache/datasets` when it is asked for first, and read there
+    from then on: delete the copy to fetch it again. It is complete before it gets its name.
+
+    Args:
+        place: a path; or a URL that fsspec reads, such as `s3://bucket/photos` or
+            `zip://::https://host/photos.zip`.
+
+    Raises:
+        InputError: nothing is there, or nothing installed reads such a URL.
+    """
+    if not is_url(place):
+        return Path(place).expanduser()
+    key = hashlib.sha256(place.encode()).hexdigest()[:12]
+    copy = paths.CACHE / "datasets" / key / place_name(place)
+    if copy.exists():
+        return copy
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(copy.parent.with_suffix(".lock")):
+        if not copy.exists():  # another process may have fetched it while we waited
+            _fetch(place, copy)
+    return copy
+
+
+def _fetch(place: str, copy: Path) -> None:
+    print(f"Fetching {place_name(place)}, once for all runs of this machine ...", flush=True)
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        partial = Path(folder) / "partial"
+        try:
+            system, root = fsspec.core.url_to_fs(place)
+            is_folder = system.isdir(root)
+            system.get(root.rstrip("/") + "/" if is_folder else root, str(partial), recursive=True)
+        except Exception as error:  # each of its file systems raises what its own library does
+            reason = str(error).replace(place, "the URL")  # which may hold a secret
+            raise InputError(
+                f"{place_name(place)} cannot be fetched from its URL ({type(error).__name__}: "
+                f"{reason}). Look at the URL, and at what it needs: a package such as s3fs, a "
+                "network, a permission; or give a folder of this machine."
+            ) from None
+        if not partial.exists():
+            raise InputError(f"Nothing is at the URL of {place_name(place)}. Look at it.")
+        shutil.move(partial, copy)

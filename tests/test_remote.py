@@ -1,0 +1,97 @@
+"""Images behind a URL: fetched once, the same images, and what goes wrong is told."""
+
+import shutil
+
+import fsspec
+import pytest
+from PIL import Image
+
+from effnet_core.data import remote
+from effnet_core.data.datasets import imagefolder
+from effnet_core.errors import InputError
+from effnet_core.study.design import Settings, is_url, load_study, place_name
+
+STUDY = """
+title: Photos that lie elsewhere
+seeds: [0]
+protocol: {{dataset: imagefolder, data_dir: "{url}", image_size: 32}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "photos"
+    for place, name in enumerate(["cat/1.png", "cat/deep/2.png", "dog/1.png"]):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (50 * place, 0, 0)).save(file)
+    return root
+
+
+@pytest.fixture
+def elsewhere(folder, own_folders):
+    """The photos of `folder` on a file system that is no disk of this machine."""
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{folder}/", "/bucket/photos", recursive=True)
+    yield "memory://bucket/photos"
+    memory.store.clear()
+
+
+def test_a_folder_behind_a_url_is_the_same_data_set(folder, elsewhere):
+    there, here = imagefolder(elsewhere), imagefolder(str(folder))
+    assert there.names == here.names
+    assert there.fingerprint == here.fingerprint
+
+
+def test_it_is_fetched_once(elsewhere, capsys):
+    first = imagefolder(elsewhere).fingerprint
+    assert "Fetching photos, once" in capsys.readouterr().out
+    fsspec.filesystem("memory").store.clear()
+    assert imagefolder(elsewhere).fingerprint == first
+    assert capsys.readouterr().out == ""
+
+
+def test_an_archive_and_a_table_can_be_behind_urls(folder, own_folders):
+    archive = shutil.make_archive(str(own_folders / "photos"), "zip", folder)
+    table = own_folders / "labels.csv"
+    table.write_text("path,label\ncat/1.png,a\ndog/1.png,b\n")
+    dataset = imagefolder(f"zip://::file://{archive}", f"file://{table}")
+    assert dataset.names == ["cat/1.png", "dog/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("memory://nowhere/photos", r"photos cannot be fetched|Nothing is at the URL of photos"),
+        ("nosuch://bucket/photos", "photos cannot be fetched.*Look at the URL.*or give a folder"),
+        ("file:///nowhere/photos", r"photos cannot be fetched|Nothing is at the URL of photos"),
+    ],
+)
+def test_what_cannot_be_fetched_is_told_and_leaves_nothing(url, told, own_folders):
+    with pytest.raises(InputError, match=told):
+        remote.local(url)
+    assert not [path for path in (own_folders / "cache").rglob("*") if path.name == "photos"]
+
+
+def test_a_study_keeps_the_url_and_a_record_only_its_name(own_folders):
+    url = "https://host/photos.zip?token=secret"
+    (own_folders / "mine.yml").write_text(STUDY.format(url=url))
+    study = load_study(str(own_folders / "mine.yml"))
+    assert study.protocol.data_dir == url
+    settings: Settings = next(study.runs())
+    assert settings.data_dir == url
+    assert settings.recorded().data_dir == "photos.zip"
+
+
+def test_an_error_does_not_tell_what_a_url_asks_with(own_folders):
+    with pytest.raises(InputError) as error:
+        remote.local("nosuch://host/photos.zip?token=secret")
+    assert "secret" not in str(error.value)
+
+
+def test_paths_are_no_urls():
+    assert not any(map(is_url, ("photos", "/photos", "~/photos", "C:/photos", "C://photos")))
+    assert all(map(is_url, ("s3://bucket/photos", "zip::https://host/photos.zip", "memory://a")))
+    assert [place_name(p) for p in ("/a/photos/", "s3://b/photos/", "s3://b")] == [
+        *("photos", "photos", "data"),
+    ]

@@ -4,6 +4,8 @@ ENVIRONMENT := .venv/installed
 BIN := .venv/bin
 STUDY ?= quick
 PAGE := _build/html/index.html
+# One process more than there are cores: many a test waits for what it has started.
+SIDE_BY_SIDE := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help report book pdf verify processors bench test check campaign lint clean
@@ -45,10 +47,10 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 	$(BIN)/python -m bench --only "$(only)"
 
 test: lint ## check the style and run all tests
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 check: lint ## check the style and run the tests that are quick, in a minute
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal -m "not slow"
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow"
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, about an hour
 	$(BIN)/pytest -m fault --endurance 300 --tally

@@ -96,6 +96,9 @@ def cluster(monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     utils = pytest.importorskip("ray.cluster_utils", reason="needs Ray: pip install '.[ray]'")
     with tempfile.TemporaryDirectory() as folder:  # a short name, for sockets
+        # Ray notes there which cluster was started last, and does not make the folder for it.
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()
         made = utils.Cluster()
 
         def add(**more: Any) -> Any:

@@ -14,6 +14,7 @@ import torch
 from copies import Book, Clone, troubled_book
 from factories import even_metrics, once, run_record, train
 from hypothesis import settings as hypothesis_settings
+from PIL import Image
 from selenium import webdriver
 
 from effnet_core import paths
@@ -44,6 +45,20 @@ def own_folders(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
     return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, one of them with a subfolder, and what file managers leave behind."""
+    root = tmp_path / "photos"
+    for place, name in enumerate(["cat/1.png", "cat/deep/2.png", "dog/1.png"]):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (50 * place, 0, 0)).save(file)
+    (root / "cat" / "Thumbs.db").write_bytes(b"x")
+    (root / "dog" / ".DS_Store").write_bytes(b"x")
+    (root / ".hidden").mkdir()
+    return root
 
 
 @pytest.fixture

@@ -120,6 +120,8 @@ def write_study(name: str = "quick", *, skip: tuple[int, ...] = (), classical: b
 
 def save_run(settings: Settings, accuracy: float | None = None) -> Record:
     """A finished run; accuracy in per cent, by default plausible for its configuration."""
+    own = Path(__file__).parents[1] / "results"
+    assert own != paths.RESULTS, "made-up records go to a folder of the test's own: use_folders"
     rng = np.random.default_rng(100 * settings.number + settings.seed)
     if accuracy is None:
         accuracy = 85 - 0.2 * settings.freeze**2 + rng.normal(0, 1)

@@ -13,20 +13,6 @@ from effnet_core.data.datasets import load_dataset
 from effnet_core.errors import InputError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes, one of them with a subfolder, and what file managers leave behind."""
-    root = tmp_path / "photos"
-    for place, name in enumerate(["cat/1.png", "cat/deep/2.png", "dog/1.png"]):
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (5, 4), (50 * place, 0, 0)).save(file)
-    (root / "cat" / "Thumbs.db").write_bytes(b"x")
-    (root / "dog" / ".DS_Store").write_bytes(b"x")
-    (root / ".hidden").mkdir()
-    return root
-
-
 def test_elpv_is_the_published_data_set():
     dataset = load_dataset("elpv")
     # Deitsch et al., Solar Energy 2019: 2,624 cells with defect probabilities 0 (1,508 cells),

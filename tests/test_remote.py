@@ -4,7 +4,6 @@ import shutil
 
 import fsspec
 import pytest
-from PIL import Image
 
 from effnet_core.data import remote
 from effnet_core.data.datasets import imagefolder
@@ -16,16 +15,6 @@ title: Photos that lie elsewhere
 seeds: [0]
 protocol: {{dataset: imagefolder, data_dir: "{url}", image_size: 32}}
 """
-
-
-@pytest.fixture
-def folder(tmp_path):
-    root = tmp_path / "photos"
-    for place, name in enumerate(["cat/1.png", "cat/deep/2.png", "dog/1.png"]):
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (5, 4), (50 * place, 0, 0)).save(file)
-    return root
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from factories import write_study
+from factories import use_folders, write_study
 
 from effnet_core.study.schema import Stage
 from effnet_report.evidence import evidence
@@ -36,7 +36,8 @@ def letters(shown):
     return re.findall(r"<text[^>]*>([^<]*)</text>", base64.b64decode(data).decode())
 
 
-def test_a_run_and_the_book_show_the_same_confusions(tmp_path):
+def test_a_run_and_the_book_show_the_same_confusions(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
     write_study("quick")
     found = evidence.load("quick")
     (best,) = found.best

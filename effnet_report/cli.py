@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from effnet_core import cache, paths
@@ -23,7 +21,8 @@ from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import publish as publishing
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, Task
-from effnet_report.sweep.sweep import Finished, State, Stop
+from effnet_report.sweep.progress import duration, execute_shown
+from effnet_report.sweep.sweep import State
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -98,22 +97,11 @@ def sweep_command(
     if twins:
         console.print(escape(twins))
     sweep.leave_design(design, study_path(study))
-    states = {task.run_id: sweep.state(task, found) for task in everything}
-    for task in everything:
-        if states[task.run_id] is State.DAMAGED:
-            for name in found.damaged.keys() & set(task.leaves):
-                aside = records.set_aside(records.record_path(design.name, name))
-                console.print(f"Damaged, set aside as {aside.name}")
-        elif states[task.run_id] is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
-            # A kill between record and checkpoint.
-            records.drop_checkpoints(task.settings, design.factors.scheduler)
-    wanted = {State.MISSING, State.DAMAGED} | ({State.FAILED} if retry_failed else set())
-    pending = [task for task in everything if states[task.run_id] in wanted]
-    chosen: Engine
-    _print_what_is_left_out(design.name, states, retry_failed)
+    pending = _to_do(design, everything, found, retry_failed)
     failures = 0
     if pending:
         hub.check_weights(design.protocol)
+        chosen: Engine
         if engine is EngineName.RAY:
             chosen = _on_ray(design, address, gpus_per_run, jobs)
         else:
@@ -121,7 +109,7 @@ def sweep_command(
             chosen = Here(min(workers, len(pending)), warm.NOTEBOOKS)
         console.print(f"{len(pending)} of {len(everything)} runs to do, {chosen}.")
         with sweep.ctrl_c(console.print) as stop:
-            failures = _run(pending, chosen, stop)
+            failures = execute_shown(pending, chosen, stop, console)
         if stop.soon:
             console.print("Stopped. Finished runs are kept; the same command goes on.")
             raise typer.Exit(130)
@@ -144,7 +132,7 @@ def _keep_winner(design: Study) -> None:
         return
     from effnet_core import run  # noqa: PLC0415  torch
 
-    about = _duration(best.made.seconds["total"])
+    about = duration(best.made.seconds["total"])
     console.print(
         f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
     )
@@ -165,55 +153,29 @@ def _reference(study: str) -> str:
     return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
 
 
-def _print_what_is_left_out(study: str, states: dict[str, State], retry_failed: bool) -> None:
-    for run_id, state in states.items():
-        if state is State.RUNNING:
-            console.print(f"{run_id} is being trained by another process: left to it.")
-        if state is State.FAILED and not retry_failed:
-            console.print(f"{run_id} has failed before: `effnet sweep {study} --retry-failed`.")
-
-
-def _run(pending: list[Task], engine: Engine, stop: Stop) -> int:
-    """Execute, with one progress line and a line for each finished run."""
-    start = time.perf_counter()
-    failures = done = 0
-    work_left = total = sum(map(sweep.relative_time, pending))
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
-    with Progress(*columns, console=console, transient=True) as progress:
-        ended = sweep.execute_all(pending, engine, stop)
-        bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
-        for done, finished in enumerate(ended, start=1):
-            failures += bool(finished.error)
-            elapsed = time.perf_counter() - start
-            work_left -= sweep.relative_time(finished.task)
-            left = _duration(elapsed / (total - work_left) * work_left)
-            progress.update(
-                bar,
-                completed=done,
-                description=f"{done} of {len(pending)} runs done",
-                left=f"about {left} left",
+def _to_do(
+    design: Study, everything: list[Task], found: loader.Loaded, retry_failed: bool
+) -> list[Task]:
+    """The tasks to execute; damaged records are set aside, and what is left out is told."""
+    pending = []
+    for task in everything:
+        state = sweep.state(task, found)
+        if state is State.DAMAGED:
+            for name in found.damaged.keys() & set(task.leaves):
+                aside = records.set_aside(records.record_path(design.name, name))
+                console.print(f"Damaged, set aside as {aside.name}")
+        elif state is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
+            # A kill between record and checkpoint.
+            records.drop_checkpoints(task.settings, design.factors.scheduler)
+        elif state is State.RUNNING:
+            console.print(f"{task.run_id} is being trained by another process: left to it.")
+        elif state is State.FAILED and not retry_failed:
+            console.print(
+                f"{task.run_id} has failed before: `effnet sweep {design.name} --retry-failed`."
             )
-            console.print(f"[{done}/{len(pending)}, {left} left] {_line(finished)}")
-    console.print(f"{done} runs in {_duration(time.perf_counter() - start)}.")
-    return failures
-
-
-def _line(finished: Finished) -> str:
-    name = f"{finished.task.run_id:34s} {finished.seconds:5.0f} s"
-    if finished.record is None:
-        why = finished.left or f"[red]failed[/]: {escape(finished.error)}"
-        return f"{name}  {why}"
-    outcome = finished.record.outcome
-    return (
-        f"{name}  validation {outcome.validation.accuracy:5.1f} %  "
-        f"test {outcome.test.accuracy:5.1f} %  {finished.left}{escape(finished.error)}"
-    ).rstrip()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        if state in (State.MISSING, State.DAMAGED) or (state is State.FAILED and retry_failed):
+            pending.append(task)
+    return pending
 
 
 @app.command()
@@ -276,7 +238,7 @@ def plan(study: StudyName) -> None:
             f"{cost.trainable / 1e6:.2f} M",
             f"{cost.flop / 1e9:,.1f}",
             f"{cost.memory / 1e9:.1f} GB",
-            "does not fit" if row.hours is None else _duration(3600 * row.hours),
+            "does not fit" if row.hours is None else duration(3600 * row.hours),
         )
     console.print(table)
     if result.classes:
@@ -287,7 +249,7 @@ def plan(study: StudyName) -> None:
     console.print(
         f"{runs} runs on {result.device}: each {result.train_images} training, "
         f"{result.validation_images} validation and {result.test_images} test images, at most "
-        f"{design.protocol.epochs} epochs. At most {_duration(3600 * hours)} one after another; "
+        f"{design.protocol.epochs} epochs. At most {duration(3600 * hours)} one after another; "
         f"{sweep.automatic_jobs(design)} run side by side. Memory is the least a run needs; "
         "Python and its libraries add about 1 GB."
     )

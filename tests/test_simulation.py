@@ -12,7 +12,7 @@ from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import simulation
 from effnet_report.inference.simulation import first_elpv
-from effnet_report.pages import tables
+from effnet_report.pages import verdicts
 
 REPLICATES = 80
 # Two-sided, so that not one of the fifteen intervals of a case falls below by chance: binomial,
@@ -77,12 +77,12 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     first = first_elpv()
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
-    assert "python -m effnet_report.inference.simulation" in tables.simulation().data
+    assert "python -m effnet_report.inference.simulation" in verdicts.simulation().data
     monkeypatch.setattr(simulation, "CASES", [(3, False), (4, True)])
     monkeypatch.setattr(simulation, "REPLICATES", 4)
     monkeypatch.setattr(simulation, "first_elpv", lambda: first)
     simulation.main()
-    shown = tables.simulation().data
+    shown = verdicts.simulation().data
     assert simulation.title(2, True) == "2 of 4 folds"
     outside = re.search(r"in some case: (.+?)\. More than 97 %.+?: (.+?)\.", shown)
     assert outside[2] != "none"

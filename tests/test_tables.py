@@ -9,7 +9,7 @@ from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence, failures
-from effnet_report.pages import provenance, tables
+from effnet_report.pages import provenance, tables, verdicts
 from effnet_report.render import html
 
 
@@ -95,7 +95,7 @@ def test_csv_holds_text_where_the_page_has_links():
 
 def test_conclusions_come_as_numbers_too():
     write_study("quick")
-    tables.conclusions(evidence.load("quick"))
+    verdicts.conclusions(evidence.load("quick"))
     data = written_csv("conclusions")
     assert data.groupby("data").size().to_dict() == {"source's table": 9, "this study": 9}
     wanted = {
@@ -206,7 +206,7 @@ def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow", reason="the extra `formats` is not installed")
     use_folders(tmp_path, monkeypatch)
     write_study("quick")
-    for made in (tables.run_grid, tables.results, tables.conclusions):
+    for made in (tables.run_grid, tables.results, verdicts.conclusions):
         assert "&lt;" not in made(evidence.load("quick")).data
 
 

@@ -1,0 +1,160 @@
+"""What is concluded, by which method, and how far the method can be trusted: as tables."""
+
+import json
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import claims, contrasts
+from effnet_report.inference import simulation as simulated
+from effnet_report.inference.claims import Judgement
+from effnet_report.inference.wording import interval
+from effnet_report.render.html import DASH, link, number, paragraph, table, write_to_site
+
+SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
+
+
+def conclusions(evidence: Evidence) -> HTML:
+    """Each conclusion with its verdict on this study, beside the source's table."""
+    judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
+    frame = pd.DataFrame(
+        {
+            "conclusion": ours.claim.statement,
+            "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
+            "this study": _verdict(ours, "interval"),
+            "the source's table: consistent over its configurations?": _verdict(
+                theirs, "consistency interval"
+            ),
+        }
+        for ours, theirs in judged
+    )
+    verdicts = [ours.verdict for ours, _ in judged]
+    margin = number(evidence.design.smallest_effect)
+    return table(
+        frame,
+        "conclusions",
+        finding=(
+            f"Of {len(verdicts)} conclusions, this study supports {verdicts.count('supported')}, "
+            f"contradicts {verdicts.count('contradicted')} and leaves "
+            f"{verdicts.count('inconclusive')} open."
+        ),
+        caption=(
+            "A gain is supported when its 95 % interval lies above zero and reaches "
+            f"{margin} points, the smallest effect of interest; it is contradicted when the "
+            f"interval ends below {margin}. The source's table holds one run per configuration: "
+            "it cannot say whether an effect would hold for other trainings. As data: "
+        )
+        + _verdict_files(evidence),
+        data=pd.DataFrame(
+            {"data": data, **row}
+            for data, part in zip(
+                ("this study", "source's table"), zip(*judged, strict=True), strict=True
+            )
+            for row in claims.as_records(list(part))
+        ),
+    )
+
+
+def _verdict(judgement: Judgement, kind: str) -> Markup:
+    return Markup("<strong>{}</strong>: {}").format(
+        judgement.verdict, interval(judgement.estimate, judgement.claim.unit, kind)
+    )
+
+
+def _verdict_files(evidence: Evidence) -> Markup:
+    """Links to the verdicts as JSON, which are put beside the pages."""
+    files = {
+        "claims.json": (claims.of_study(evidence), "this study"),
+        "source-claims.json": (claims.of_source(), "the source's table"),
+    }
+    return Markup(", ").join(
+        link(write_to_site("data", name, claims.as_json(judged)), words)
+        for name, (judged, words) in files.items()
+    ) + Markup(".")
+
+
+def methods(evidence: Evidence) -> HTML:
+    """How each verdict on this study was reached."""
+    judged = claims.of_study(evidence)
+    frame = pd.DataFrame(
+        {
+            "measured": j.claim.measured,
+            "seeds": j.estimate.seeds,
+            "images": j.estimate.images or DASH,
+            "degrees of freedom": j.estimate.freedom,
+            "p": number(j.estimate.p, 3),
+            "p after Holm": number(j.adjusted_p, 3),
+            "method": j.estimate.method,
+        }
+        for j in judged
+    )
+    left = sum(j.adjusted_p < 1 - contrasts.LEVEL for j in judged)
+    return table(
+        frame,
+        "methods",
+        finding=f"After correction for their number, {left} of {len(judged)} p stay below "
+        f"{number(100 * (1 - contrasts.LEVEL), 0)} %.",
+        caption=(
+            "p: probability of a result at least as far from no effect, if there were none; for "
+            "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
+            f"the interval. {claims.by_chance(judged)}"
+        ),
+    )
+
+
+def simulation() -> HTML:
+    """How often the intervals cover the truth in simulated studies."""
+    path = simulated.result()
+    if not path.is_file():
+        return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = {
+        (
+            "measured effects" if case["effects"] else "no effects",
+            simulated.title(case["seeds"], case["folds"]),
+        ): case["covered"]
+        for case in found["cases"]
+    }
+    data = pd.DataFrame(rows).rename_axis("claim")
+    ranges = {
+        effects: data[effects].agg(["min", "max"], axis="columns").apply(
+            lambda row: f"{number(row['min'])} to {number(row['max'])}", axis="columns"
+        )
+        for effects in data.columns.levels[0]
+    }  # fmt: skip
+    null = data["no effects"].loc["all choices"]
+    alone = data.drop(index="all choices")
+    return table(
+        pd.DataFrame(ranges).reset_index(),
+        "simulation",
+        finding=(
+            f"95 % intervals cover the truth in {number(alone.min().min())} to "
+            f"{number(alone.max().max())} % of simulated studies; without any effect, at most "
+            f"{number(100 - null.min())} % of them show a clear choice."
+        ),
+        caption=Markup(
+            "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
+            "model of who is right on what, fitted to {}. All choices: the eight intervals of the "
+            "first page, all of them at once. {} To repeat it: {}."
+        ).format(
+            f"{found['replicates']:,}",
+            ", ".join(data["no effects"].columns),
+            found["study"],
+            _outside(alone),
+            Markup(SIMULATE),
+        ),
+        data=data.set_axis([", ".join(c) for c in data.columns], axis="columns").reset_index(),
+    )
+
+
+def _outside(covered: pd.DataFrame) -> str:
+    """Which intervals cover less, or more, often than wanted in some case; one row a claim."""
+    low, high = simulated.WANTED
+    narrow = covered.index[(covered < low).any(axis="columns")]
+    wide = covered.index[(covered > high).any(axis="columns")]
+    return (
+        f"Less than {number(low, 0)} % in some case: {', '.join(narrow) or 'none'}. More than "
+        f"{number(high, 0)} %, so that it is wider than need be: {', '.join(wide) or 'none'}."
+    )

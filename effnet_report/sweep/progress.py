@@ -1,0 +1,58 @@
+"""A sweep on the terminal: what has ended, how it came out, and the time left."""
+
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+
+from effnet_report.sweep.engines import Engine, Task
+from effnet_report.sweep.sweep import Finished, Stop, execute_all, relative_time
+
+
+def execute_shown(pending: list[Task], engine: Engine, stop: Stop, console: Console) -> int:
+    """Execute tasks, with one progress line and a line for each that has ended.
+
+    Returns:
+        How many have failed.
+    """
+    start = time.perf_counter()
+    failures = done = 0
+    work_left = total = sum(map(relative_time, pending))
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+    with Progress(*columns, console=console, transient=True) as progress:
+        ended = execute_all(pending, engine, stop)
+        bar = progress.add_task(f"0 of {len(pending)} runs done", total=len(pending), left="")
+        for done, finished in enumerate(ended, start=1):
+            failures += bool(finished.error)
+            elapsed = time.perf_counter() - start
+            work_left -= relative_time(finished.task)
+            left = duration(elapsed / (total - work_left) * work_left)
+            progress.update(
+                bar,
+                completed=done,
+                description=f"{done} of {len(pending)} runs done",
+                left=f"about {left} left",
+            )
+            console.print(f"[{done}/{len(pending)}, {left} left] {_line(finished)}")
+    console.print(f"{done} runs in {duration(time.perf_counter() - start)}.")
+    return failures
+
+
+def _line(finished: Finished) -> str:
+    name = f"{finished.task.run_id:34s} {finished.seconds:5.0f} s"
+    if finished.record is None:
+        why = finished.left or f"[red]failed[/]: {escape(finished.error)}"
+        return f"{name}  {why}"
+    outcome = finished.record.outcome
+    return (
+        f"{name}  validation {outcome.validation.accuracy:5.1f} %  "
+        f"test {outcome.test.accuracy:5.1f} %  {finished.left}{escape(finished.error)}"
+    ).rstrip()
+
+
+def duration(seconds: float) -> str:
+    """A time in words, such as `4.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -52,7 +52,7 @@ test: lint ## check the style and run all tests
 check: lint ## check the style and run the tests that are quick, in a minute
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow"
 
-campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, about an hour
+campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, half an hour
 	$(BIN)/pytest -m fault --endurance 300 --tally
 
 lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports

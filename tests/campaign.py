@@ -16,7 +16,7 @@ SECURITY = paths.ROOT / ".github" / "SECURITY.md"
 TALLIED = re.compile(r"(?<=<!-- tally -->\n).*(?=<!-- end of tally -->)", re.DOTALL)
 # What must not happen, in words, and what was left out. Everything else in the tally was tried.
 HARM = {
-    "lost": "Runs lost",
+    "lost": "runs lost",
     "false": "false records believed",
     "unclear": "unclear errors",
     "failed": "tests failed",
@@ -54,18 +54,18 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(summary())
     if config.getoption("--tally"):
         today = datetime.now(UTC).date().isoformat()
-        text = TALLIED.sub(lambda _: f"{summary()} ({today}.)\n", SECURITY.read_text("utf-8"))
+        text = TALLIED.sub(lambda _: f"{today}: {summary()}\n", SECURITY.read_text("utf-8"))
         SECURITY.write_text(text, "utf-8")
 
 
 def tried() -> dict[str, int]:
-    return {fault: count for fault, count in sorted(TALLY.items()) if fault not in HARM}
+    return {fault: count for fault, count in TALLY.most_common() if fault not in HARM}
 
 
 def summary() -> str:
-    what = ", ".join(f"{count} {fault}" for fault, count in tried().items())
-    harm = ", ".join(f"{words}: {TALLY[name]}" for name, words in HARM.items())
-    return f"Tried: {sum(tried().values())} ({what}). {harm}."
+    harm = ", ".join(f"{words} {TALLY[name]}" for name, words in HARM.items())
+    what = ", ".join(f"{fault} ({count})" for fault, count in tried().items())
+    return f"Of {sum(tried().values()):,} attempts: {harm}. What was tried: {what}."
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from factories import use_folders, write_study
+from factories import save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.study import records
@@ -66,6 +66,16 @@ def test_missing_failed_and_damaged_runs_are_named():
         "seed 0: failed",
         "seed 0: set aside",
     ]
+
+
+def test_a_seed_without_any_run_is_missing_in_one_line():
+    for settings in load_study("elpv").runs():
+        if settings.seed < 2 and settings.number != 4:
+            save_run(settings)
+    frame = shown(provenance.missing(evidence.load("elpv")))
+    runs = [s.run_id for s in load_study("elpv").runs() if s.number == 4 and s.seed < 2]
+    assert frame["run"].tolist() == [*runs, "all 28 of seed 2", "all 28 of seed 3"]
+    assert set(frame["why"]) == {"missing"}
 
 
 def test_a_run_outside_the_design_is_left_out():

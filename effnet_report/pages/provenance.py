@@ -126,12 +126,15 @@ def verification(evidence: Evidence) -> HTML:
 def missing(evidence: Evidence) -> HTML:
     """Runs that are not part of the report, and why; records that no figure counts."""
     told = evidence.failures | evidence.set_aside
-    unfinished = [s.run_id for s in evidence.unfinished]
-    runs = unfinished + [name for name in told if name not in unfinished]
-    rows = [{"run": name, "why": told.get(name, "missing")} for name in runs]
-    if not rows:
+    why = {s.run_id: told.get(s.run_id, "missing") for s in evidence.unfinished} | told
+    if not why:
         return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
-    frame = pd.DataFrame(rows, columns=["run", "why"])
+    for seed in evidence.design.seeds:
+        runs = [s.run_id for s in evidence.planned if s.seed == seed]
+        if all(why.get(name) == "missing" for name in runs):  # in one line
+            why = {name: w for name, w in why.items() if name not in runs}
+            why[f"all {len(runs)} of seed {seed}"] = "missing"
+    frame = pd.DataFrame(why.items(), columns=["run", "why"])
     return table(
         frame,
         "missing",

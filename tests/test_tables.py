@@ -76,6 +76,11 @@ def test_a_seed_without_any_run_is_missing_in_one_line():
     runs = [s.run_id for s in load_study("elpv").runs() if s.number == 4 and s.seed < 2]
     assert frame["run"].tolist() == [*runs, "all 28 of seed 2", "all 28 of seed 3"]
     assert set(frame["why"]) == {"missing"}
+    assert "To train them: effnet sweep elpv." in provenance.missing(evidence.load("elpv")).data
+    paths.records("published").mkdir()
+    paths.records("elpv").rename(paths.records("published/elpv"))
+    committed = provenance.missing(evidence.load("published/elpv")).data
+    assert "cp -r results/published/elpv results/elpv, then effnet sweep elpv." in committed
 
 
 def test_a_run_outside_the_design_is_left_out():

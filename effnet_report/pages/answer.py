@@ -174,7 +174,7 @@ def commands(evidence: Evidence) -> HTML:
     return listing(
         Markup("<code>{}</code> {}").format(command, what)
         for command, what in (
-            (f"effnet sweep {name}", "trains the runs of this study that are still missing."),
+            (f"effnet sweep {name}", "trains the runs of this study that you have no records of."),
             (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
             (one_run, "trains one run."),
         )

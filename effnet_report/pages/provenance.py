@@ -5,6 +5,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.errors import InputError
+from effnet_core.study.design import PUBLISHED
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.render.html import number, paragraph, table
 
@@ -139,5 +140,11 @@ def missing(evidence: Evidence) -> HTML:
         frame,
         "missing",
         finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
-        caption=f"To train them: effnet sweep {evidence.design.name}.",
+        caption=f"To train them: {_go_on(evidence)}effnet sweep {evidence.design.name}.",
     )
+
+
+def _go_on(evidence: Evidence) -> str:
+    """What to do first where the records that are there are committed ones: else all is trained."""
+    name, shown = evidence.design.name, evidence.reference
+    return f"cp -r results/{shown} results/{name}, then " if shown.startswith(PUBLISHED) else ""

@@ -126,7 +126,7 @@ def test_the_book_imports_no_torch():
         "import sys; from bench import speed, targets; "
         "from effnet_report.jupyter import sphinx_extension; "
         "from effnet_report.pages import answer, costs, effects, figures, images, tables; "
-        "from effnet_report.pages import provenance; "
+        "from effnet_report.pages import elsewhere, provenance, verdicts; "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

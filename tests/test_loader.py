@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from factories import even_metrics, save_run, use_folders, write_study
@@ -15,6 +16,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import loader, predictions, records
 from effnet_core.study.design import load_study
 from effnet_core.study.schema import AnyRecord
+from effnet_core.training import evaluate
 from effnet_report.evidence import evidence
 from effnet_report.evidence import failures as notes
 from effnet_report.pages import provenance
@@ -76,6 +78,13 @@ def test_metrics_follow_from_predictions_as_scikit_learn_says(study):
     for name in (FIRST, "baseline-seed0"):
         record, content = records.load_whole(records.record_path("quick", name))
         predictions.check(record, predictions.parse(content))
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 9):  # of 9, some do not occur, and one is only predicted
+        labels = rng.integers(0, min(classes, 6), 40)
+        predicted = np.where(rng.random(40) < 0.5, labels, rng.integers(0, min(classes, 7), 40))
+        wanted = evaluate.metrics(labels, predicted, loss=0.0)
+        for score, value in predictions.recomputed(labels, predicted, classes).items():
+            assert value == pytest.approx(getattr(wanted, score))
 
 
 def all_right(frame: pd.DataFrame) -> pd.DataFrame:

@@ -147,4 +147,5 @@ def missing(evidence: Evidence) -> HTML:
 def _go_on(evidence: Evidence) -> str:
     """What to do first where the records that are there are committed ones: else all is trained."""
     name, shown = evidence.design.name, evidence.reference
-    return f"cp -r results/{shown} results/{name}, then " if shown.startswith(PUBLISHED) else ""
+    committed = shown.startswith(f"{PUBLISHED}/")
+    return f"cp -r results/{shown} results/{name}, then " if committed else ""

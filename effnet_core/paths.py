@@ -50,9 +50,14 @@ def calibration(study: str) -> Path:
     return records(study) / "calibration.json"
 
 
-def verification(study: str) -> Path:
-    """What came out when runs of a study were last repeated, as its report shows it."""
-    return records(study) / "verification.json"
+def verification(study: str, processor: str) -> Path:
+    """What came out when runs were last repeated on a kind of processor, as the report shows it."""
+    return records(study) / f"verification-{processor}.json"
+
+
+def verifications(study: str) -> list[Path]:
+    """The same of all kinds of processors on which runs of a study were repeated."""
+    return sorted(records(study).glob("verification-*.json"))
 
 
 def verified_here(study: str) -> Path:
@@ -68,3 +73,8 @@ def bench() -> Path:
 def processors() -> Path:
     """Whether other processors give the same bits."""
     return RESULTS / "processors.json"
+
+
+def gpu() -> Path:
+    """What was measured on a GPU."""
+    return RESULTS / "gpu.json"

@@ -308,6 +308,8 @@ def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     run: Annotated[list[str] | None, typer.Option(help="the id of a run; may be repeated")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
+    *,
+    jobs: Annotated[int, typer.Option(min=1, help="so many runs side by side")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="fail unless all are equal to the bit")
     ] = False,
@@ -325,8 +327,10 @@ def verify(
 
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
-    place = paths.verified_here(study) if readers else paths.verification(study)
-    compared = verification.verify(study, run or [], sample, line, console.print, place=place)
+    place = paths.verified_here(study) if readers else verification.here(study)
+    compared = verification.verify(
+        study, run or [], sample, line, console.print, place=place, jobs=jobs
+    )
     console.print(f"{verification.summary(compared)} Details: {os.path.relpath(place, paths.ROOT)}")
     agreements = {one.agreement for one in compared}
     if "different" in agreements or (strict and agreements != {"equal"}):

@@ -186,6 +186,7 @@ def test_pages_follow_the_records(book):
     ("written", "old"),
     [
         ("bench.json", ["speed"]),
+        ("gpu.json", ["speed"]),
         ("cluster.json", ["cluster", "reproducibility"]),
         ("processors.json", ["cluster", "reproducibility"]),
     ],

@@ -158,16 +158,22 @@ def test_runs_trained_again_are_listed(tmp_path):
         "machine": {"processor": "a processor", "cores": "2"},
         "versions": {},
     }
-    paths.verification("quick").write_text(json.dumps(content))
+    paths.verification("quick", "first").write_text(json.dumps(content))
     made_again(later, finished="2026-01-01T00:00:01+00:00")
     table = provenance.verification(evidence.load("quick"))
     assert "1 of 3 repeated results" in table.data
-    assert shown(table)["result"].tolist() == [
-        "equal to the bit",
-        "different",
-        "within tolerance",
-    ]
-    assert shown(table)["what had changed"].tolist() == ["nothing", "nothing", "torch, processor"]
+    agreement = ["equal to the bit", "different", "within tolerance"]
+    assert shown(table)["result"].tolist() == agreement
+    changed = ["nothing", "nothing", "torch, processor"]
+    assert shown(table)["what had changed"].tolist() == changed
+    # What came out on another processor stands beside it.
+    content |= {"machine": {"processor": "another", "cores": "16"}, "versions": {"torch": "2.11.0"}}
+    paths.verification("quick", "second").write_text(json.dumps(content))
+    table = provenance.verification(evidence.load("quick"))
+    assert "2 of 6 repeated results" in table.data
+    assert "On another with 16 cores and PyTorch 2.11.0: finished 2026-01" in table.data
+    assert shown(table)["result"].tolist() == agreement * 2
+    assert shown(table)["repeated on"].tolist() == ["a processor"] * 3 + ["another"] * 3
     for name in (a, b, c):
         made_again(name, finished="2026-02-01T00:00:00Z")
     assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
@@ -184,9 +190,9 @@ def made_again(run_id: str, finished: str) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verified": 1}', "[" * 100_000])
 def test_a_damaged_verification_is_told_on_its_page(text):
     write_study("quick")
-    paths.verification("quick").write_text(text)
+    paths.verification("quick", "any").write_text(text)
     told = provenance.verification(evidence.load("quick")).data
-    assert "verification.json is damaged. Delete it" in told
+    assert "verification-any.json is damaged. Delete it" in told
 
 
 def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):

@@ -31,11 +31,23 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(trained):
     (compared,) = verify.verify(study, [trained.run_id], None, lambda _: None)
     assert compared.agreement == "equal"
     assert paths.winner(study).read_bytes() == weights  # of the best run: kept once more
-    written = json.loads(paths.verification(study).read_text())
+    written = json.loads(verify.here(study).read_text())
     assert written["verified"] == [trained.run_id]
     assert (written["equal"], written["different"]) == (1, [])
     assert written["versions"] == trained.made.versions
     assert read_all(study) == ([trained], [])  # it is no record itself
+
+
+def test_several_are_repeated_side_by_side(trained):
+    other = train(freeze=5)
+    told, reported = [], []
+    compared = verify.verify(trained.settings.study, [], None, reported.append, told.append, jobs=2)
+    assert reported == compared
+    assert len(told) == 2
+    assert {one.run_id: one.agreement for one in compared} == {
+        trained.run_id: "equal",
+        other.run_id: "equal",
+    }
 
 
 @pytest.mark.fault("forged records")
@@ -44,7 +56,7 @@ def test_a_forged_record_is_found_out(trained):
     forged(trained, path, loss=0.001)  # predictions do not tell the loss
     (compared,) = verify.verify(trained.settings.study, [], 1, lambda _: None)
     assert compared.agreement == "different"
-    written = json.loads(paths.verification(trained.settings.study).read_text())
+    written = json.loads(verify.here(trained.settings.study).read_text())
     assert written["different"] == [trained.run_id]
 
 
@@ -179,7 +191,7 @@ def test_a_reader_who_verifies_published_records_changes_nothing_in_git(trained)
     verdict = paths.verified_here(f"published/{study}").read_text()
     assert json.loads(verdict)["verified"] == [trained.run_id]
     done("--publish")
-    assert paths.verification(f"published/{study}").is_file()
+    assert verify.here(f"published/{study}").is_file()
 
 
 @pytest.mark.fault("forged records")

@@ -50,6 +50,7 @@ class Verification(BaseModel):
     tolerance: str
     finished: str
     machine: Machine
+    versions: dict[str, str]
 
     def about(self, run_ids: Container[str]) -> "Verification | None":
         """What it says of these runs; nothing if it says nothing of them."""
@@ -192,26 +193,28 @@ class Evidence:
         return {}
 
     @property
-    def verification(self) -> Verification | None:
-        """What `effnet verify` left: which runs it repeated, and which came out different.
+    def verifications(self) -> list[Verification]:
+        """What `effnet verify` left, by kind of processor: which runs came out different.
 
         A record that was made since then was not repeated: nothing is said of it.
 
         Raises:
-            InputError: its file is damaged.
+            InputError: one of its files is damaged.
         """
-        path = paths.verification(self.reference)
-        if not path.exists():
-            return None
-        try:
-            found = Verification.model_validate_json(path.read_bytes())
-        except (OSError, ValueError):
-            raise InputError(
-                f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
-            ) from None
-        return found.about(
-            {r.run_id for r in self.everything if _in_order(r.made.finished, found.finished)}
-        )
+        said = []
+        for path in paths.verifications(self.reference):
+            try:
+                found = Verification.model_validate_json(path.read_bytes())
+            except (OSError, ValueError):
+                raise InputError(
+                    f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
+                ) from None
+            older = {
+                r.run_id for r in self.everything if _in_order(r.made.finished, found.finished)
+            }
+            if about := found.about(older):
+                said.append(about)
+        return said
 
     @property
     def calibrated(self) -> Calibrated | None:

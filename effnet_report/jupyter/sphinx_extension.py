@@ -108,7 +108,7 @@ def outdated_pages(
     if ELSEWHERE in computed:
         computed[ELSEWHERE] = "".join(map(evidence_of, app.config.effnet_studies))
     if SPEED in computed:  # no study is on it, so no record makes it old
-        computed[SPEED] = digest([paths.bench(), *CODE])
+        computed[SPEED] = digest([paths.bench(), paths.gpu(), *CODE])
     linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
     pages = computed | linked
     before = getattr(env, "effnet_pages", {})
@@ -133,7 +133,7 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         paths.design(study),
-        *(set(paths.RESULTS.glob("*.json")) - {paths.bench()}),
+        *(set(paths.RESULTS.glob("*.json")) - {paths.bench(), paths.gpu()}),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
         *CODE,

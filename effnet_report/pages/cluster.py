@@ -132,7 +132,9 @@ def assumptions(found: Found) -> HTML:
     return html.paragraph(
         [
             f"A run's time is its arithmetic at {number(found['speed'] / 1e12, 0)} TFLOP a second, "
-            f"a guess, and {number(found['fixed'], 0)} s besides.",
+            f"as measured on an {found['gpu']} with nothing frozen, and "
+            f"{number(found['fixed'], 0)} s besides, a guess. Steps with frozen stages do less of "
+            "it a second there.",
             f"Of a forward pass, {', '.join(shares)} are in the stages frozen at depths 1 to "
             f"{FREEZE[-1]}; training computes what is not frozen three times.",
             f"A run has {train} training, {validation} validation and {test} test images, and "

@@ -1,12 +1,14 @@
 """Tables of where the records come from: machine, versions, fingerprints, times, gaps."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.errors import InputError
 from effnet_core.study.design import PUBLISHED
-from effnet_report.evidence.evidence import Evidence
+from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.render.html import number, paragraph, table
 
 
@@ -87,40 +89,53 @@ def _command(settings: object) -> Markup:
 def verification(evidence: Evidence) -> HTML:
     """What `effnet verify` found: whether runs trained again gave the same record."""
     try:
-        found = evidence.verification
+        found = evidence.verifications
     except InputError as damaged:
         return paragraph([str(damaged)])
-    if found is None:
+    if not found:
         return paragraph(
             [
                 "No run of this study was trained twice yet. This does it: ",
                 Markup("<code>effnet verify {}</code>.").format(evidence.reference),
             ]
         )
+    frame = pd.DataFrame(row for one in found for row in _repeated(one))
+    equal = sum(one.equal for one in found)
+    return table(
+        frame,
+        "verification",
+        finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
+        caption=(
+            "Computed from the images, without cached activations. "
+            f"{' '.join(_where(one) for one in found)} Code counts as changed when any character "
+            f"of it did. Within tolerance: {found[0].tolerance}."
+        ),
+    )
+
+
+def _repeated(found: Verification) -> Iterator[dict[str, str]]:
+    """A row a run that was repeated on one kind of processor."""
     agreement = (
         dict.fromkeys(found.verified, "equal to the bit")
         | dict.fromkeys(found.within_tolerance, "within tolerance")
         | dict.fromkeys(found.different, "different")
     )
-    frame = pd.DataFrame(
-        {
+    for run, agreed in sorted(agreement.items()):
+        yield {
             "run": run,
+            "repeated on": found.machine.processor,
             "result": agreed,
             "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
             or "nothing",
         }
-        for run, agreed in agreement.items()
-    )
-    machine = found.machine
-    return table(
-        frame,
-        "verification",
-        finding=(f"{found.equal} of {len(frame)} repeated results are equal to the bit."),
-        caption=(
-            f"Computed from the images, without cached activations, on {machine.processor} with "
-            f"{machine.cores} cores; finished {found.finished}. Code counts as changed when "
-            f"any character of it did. Within tolerance: {found.tolerance}."
-        ),
+
+
+def _where(found: Verification) -> str:
+    """On what, with what and when."""
+    with_torch = f" and PyTorch {found.versions['torch']}" if "torch" in found.versions else ""
+    return (
+        f"On {found.machine.processor} with {found.machine.cores} cores{with_torch}: finished "
+        f"{found.finished}."
     )
 
 

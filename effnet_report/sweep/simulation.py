@@ -25,8 +25,6 @@ from effnet_report.sweep.engines import Task
 
 GPUS, ON_A_NODE, SEEDS = (1, 4, 16, 64), 4, 5
 MORE_SEEDS = (10, 20)  # on the most GPUs
-# Sustained by one GPU, FLOP a second: a guess. It scales all times but `FIXED`.
-SPEED = 2e13
 FIXED = 30.0  # seconds of a run in which its GPU computes nothing: starting, weights, data
 REPLICATES = 200
 
@@ -163,8 +161,27 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[dict[st
             }  # fmt: skip
 
 
-def work_of(study: Study, reference: str) -> Work:
+def measured() -> tuple[str, float]:
+    """A GPU, and FLOP a second that a step with nothing frozen does on it.
+
+    Raises:
+        InputError: none was measured.
+    """
+    if not paths.gpu().is_file():
+        raise InputError("results/gpu.json is missing: python -m bench.gpu makes it, on a GPU.")
+    found = json.loads(paths.gpu().read_text(encoding="utf-8"))
+    step = next(
+        s for s in found["steps"]
+        if (s["freeze"], s["precision"], s["form"]) == (0, "float32", "computed")
+    )  # fmt: skip
+    return found["machine"]["gpu"], step["flop"] / step["seconds"]
+
+
+def work_of(study: Study, reference: str, speed: float) -> Work:
     """What the runs of a study cost, with images and epochs as committed runs had them.
+
+    Args:
+        speed: of a GPU, FLOP a second. It scales all times but `FIXED`.
 
     Raises:
         InputError: nothing is committed under this name.
@@ -185,7 +202,7 @@ def work_of(study: Study, reference: str) -> Work:
     return Work(
         prefix=[round(share, 4) for share in shares],
         cached=[n > 0 and worth_caching(stages, n) for n in FREEZE],
-        forward=(step.prefix_flop + step.suffix_flop) / protocol.batch_size / SPEED,
+        forward=(step.prefix_flop + step.suffix_flop) / protocol.batch_size / speed,
         images=(facts.train_images, facts.validation_images, facts.test_images),
         epochs=[[len(r.outcome.history) for r in found if r.settings.freeze == n] for n in FREEZE],
     )
@@ -199,12 +216,15 @@ def result() -> Path:
 def main(reference: str) -> None:
     """Simulate, and write what came out."""
     study = load_study("paper")
-    work = work_of(study, reference)
+    gpu, speed = measured()
+    work = work_of(study, reference, speed)
     found = list(rows(work, study, np.random.default_rng(0)))
-    assumed = {"speed": SPEED, "fixed": FIXED, "on_a_node": ON_A_NODE, "replicates": REPLICATES}
+    assumed = {"fixed": FIXED, "on_a_node": ON_A_NODE, "replicates": REPLICATES}
     content = {
         "study": study.name,
         "epochs_of": reference,
+        "gpu": gpu,
+        "speed": speed,
         **assumed,
         **asdict(work),
         "rows": found,

@@ -1,13 +1,16 @@
 """Repeat finished runs and compare: does what was recorded come out again?"""
 
 import json
+import platform
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+from joblib import Parallel, delayed
 
 from effnet_core import classical, files, paths, processor, run
 from effnet_core.errors import InputError
@@ -59,6 +62,7 @@ def verify(
     tell: Callable[[str], None] = print,
     *,
     place: Path | None = None,
+    jobs: int = 1,
 ) -> list[Comparison]:
     """Repeat runs of a study, and write down what came out.
 
@@ -68,20 +72,36 @@ def verify(
         sample: repeat so many, drawn by chance; all if neither is given.
         report: called after each run.
         tell: called before each run with what can be expected of it.
-        place: of the file that says what came out; beside the records if not given.
+        place: of the file that says what came out; if not given beside the records, and named
+            after this processor, so that what came out on others stays.
+        jobs: runs that are repeated side by side, each in a process of its own if there are
+            several; then they are reported in the order in which they end.
 
     Raises:
         InputError: no such study or run, a damaged record, or its data are not here.
     """
     compared: list[Comparison] = []
     chosen, best = _chosen(study, run_ids, sample), winner(study)
-    for record in chosen:
-        tell(f"{record.run_id}: {expectation(record)}")
-        compared.append(compare(record, _repeat(study, record, best)))
+
+    def tasks() -> Iterator[object]:
+        for record in chosen:
+            tell(f"{record.run_id}: {expectation(record)}")
+            yield delayed(_compared)(study, record, best)
+
+    together = Parallel(jobs, pre_dispatch=jobs, return_as="generator_unordered")
+    for one in together(tasks()):
+        compared.append(one)
         # At once: repetitions take hours, and may be interrupted.
-        _write(place or paths.verification(study), compared)
+        _write(place or here(study), compared)
         report(compared[-1])
     return compared
+
+
+def here(study: str) -> Path:
+    """The file for what comes out on this kind of processor."""
+    known = processor.describe()
+    kind = [known[name] for name in ("maker", "family", "model", "stepping") if name in known]
+    return paths.verification(study, "-".join(kind) or platform.machine())
 
 
 def summary(compared: Sequence[Comparison]) -> str:
@@ -121,6 +141,10 @@ def _write(place: Path, compared: list[Comparison]) -> None:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     files.write(place, text.encode())
+
+
+def _compared(study: str, record: AnyRecord, best: Record | None) -> Comparison:
+    return compare(record, _repeat(study, record, best))
 
 
 def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:

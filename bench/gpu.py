@@ -1,0 +1,299 @@
+"""The source's network on a GPU: `python -m bench.gpu` writes results/gpu.json.
+
+What is timed is a step of `studies/paper.yml` at every depth. Whole runs with random weights are
+trained three times each: that they come out alike is what a report made on a GPU rests on. It takes
+five minutes. The page Speed shows what was found, and the simulated cluster computes at its speed.
+"""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import typer
+from IPython.display import HTML
+from markupsafe import Markup
+from rich.console import Console
+
+from bench.summary import Found
+from effnet_core import files, paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import FREEZE, Settings, read_settings
+from effnet_core.study.provenance import commit, hardware, versions
+from effnet_report.render.html import number, paragraph, table
+
+STUDY = "paper"
+PRECISIONS = ("float32", "bfloat16")
+LEAST, SECONDS = 10, 1.0  # steps that are timed at least, and for how long
+# Whole runs: their data are here wherever the project is, and few are enough to compare bits.
+RUNS: dict[str, Any] = {
+    "dataset": "elpv", "data_dir": None, "weights": "none",
+    "max_images": 160, "test_share": 0.25, "epochs": 2, "learning_rate": 1e-4,
+}  # fmt: skip
+RUN_DEPTHS = (6, 3, 0)
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to train.
+
+    Attributes:
+        kept: what leaves the frozen stages is computed before the steps.
+        usual: PyTorch's defaults: its memory format, its Adam, no determinism asked for.
+    """
+
+    name: str
+    kept: bool
+    usual: bool
+
+
+FORMS = (
+    Form("usual", kept=False, usual=True),
+    Form("computed", kept=False, usual=False),
+    Form("kept", kept=True, usual=False),
+)
+
+
+def main() -> None:
+    """Measure steps and whole runs of the source's network on this machine's GPU."""
+    import torch  # noqa: PLC0415  slow: `--help` needs none of it
+
+    if not torch.cuda.is_available():
+        raise InputError("PyTorch finds no GPU here: there is nothing to measure.")
+    found: Found = {
+        "versions": versions() | {"cuda": str(torch.version.cuda)},
+        "machine": hardware() | _card(),
+        "commit": commit(),
+        "ceilings": ceilings(),
+        "steps": [],
+        "runs": [],
+    }
+    for one in steps():
+        found["steps"].append(one)
+        console.print(
+            f"freeze {one['freeze']}  {one['precision']:9} {one['form']:9} "
+            f"{1000 * one['seconds']:7.1f} ms  {one['memory_gb']:5.1f} GB"
+        )
+        _write(found)
+    gc.collect()
+    torch.cuda.empty_cache()
+    for freeze in RUN_DEPTHS:
+        found["runs"].append(repeated(freeze))
+        console.print(json.dumps(found["runs"][-1]))
+        _write(found)
+    console.print(f"Written: {paths.gpu().relative_to(paths.ROOT)}")
+
+
+def _write(found: Found) -> None:
+    files.write(paths.gpu(), (json.dumps(found, indent=1) + "\n").encode())
+
+
+def _card() -> dict[str, str]:
+    import torch  # noqa: PLC0415
+
+    card = torch.cuda.get_device_properties(0)
+    return {"gpu": card.name, "gpu_memory_gb": f"{card.total_memory / 1e9:.0f}"}
+
+
+def ceilings() -> Found:
+    """What the card can do at most: FLOP a second of a large product, bytes a second copied."""
+    import torch  # noqa: PLC0415
+
+    found = {}
+    for precision in PRECISIONS:
+        square = torch.randn(8192, 8192, device="cuda", dtype=getattr(torch, precision))
+        product = timed(lambda square=square: torch.mm(square, square))  # type: ignore[misc]
+        found[precision] = 2 * 8192**3 / product
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    found["bytes"] = 2 * source.nbytes / timed(lambda: target.copy_(source))
+    return found
+
+
+def steps() -> Iterator[Found]:
+    """A training step at every depth, in each precision and form."""
+    for freeze in FREEZE:
+        for precision in PRECISIONS:
+            for form in FORMS:
+                if freeze == 0 and form.kept:
+                    continue  # the images themselves
+                settings = read_settings({"study": STUDY, "freeze": freeze, "precision": precision})
+                yield {
+                    "freeze": freeze, "precision": precision, "form": form.name,
+                    **_step(settings, form),
+                }  # fmt: skip
+
+
+def _step(settings: Settings, form: Form) -> Found:
+    """Seconds, peak memory and FLOP of one step."""
+    import torch  # noqa: PLC0415
+
+    from effnet_core import run  # noqa: PLC0415
+    from effnet_report.sweep.plan import cost_of  # noqa: PLC0415
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    run.begin_again(settings)  # asks for the same bits
+    torch.use_deterministic_algorithms(not form.usual)
+    seconds = timed(training_step(settings, form))
+    cost = cost_of(settings, 2)
+    return {
+        "seconds": seconds,
+        "memory_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "flop": 3 * cost.suffix_flop if form.kept else cost.flop,
+    }
+
+
+def training_step(settings: Settings, form: Form) -> Callable[[], None]:
+    """A step on one batch of random images, of a network with random weights."""
+    import torch  # noqa: PLC0415
+    from torch.nn.functional import cross_entropy  # noqa: PLC0415
+
+    from effnet_core.model.backbones import build_network  # noqa: PLC0415
+    from effnet_core.model.convolutions import place  # noqa: PLC0415
+    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
+    from effnet_core.model.heads import build_head  # noqa: PLC0415
+
+    network = build_network(settings.backbone, drop_path=settings.drop_path)
+    model = FrozenNetwork(
+        network,
+        build_head(settings, network.num_features, 2),
+        settings.freeze,
+        getattr(torch, settings.precision),
+    )
+    side = settings.image_size
+    images = torch.randn(settings.batch_size, 3, side, side, device=settings.device)
+    if form.usual:
+        model.to(settings.device)
+    else:
+        place(model, settings.device)
+        images = images.contiguous(memory_format=torch.channels_last)
+    model.train()
+    labels = torch.arange(settings.batch_size, device=settings.device) % 2
+    adam = torch.optim.Adam(
+        model.trainable_parameters(), lr=settings.learning_rate, fused=None if form.usual else True
+    )
+    with torch.no_grad():
+        given = model.prefix(images) if form.kept else images
+    network_of = model.suffix if form.kept else model
+
+    def train() -> None:
+        loss = cross_entropy(network_of(given), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    return train
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Median seconds of a piece of work on the GPU, after three that do not count."""
+    import torch  # noqa: PLC0415
+
+    times: list[float] = []
+    while len(times) < LEAST + 3 or sum(times) < SECONDS:
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return median(times[3:])
+
+
+def repeated(freeze: int) -> Found:
+    """One run three times, each in a process of its own: computed, kept anew, and kept before."""
+    made = []
+    for cache_gb in (0.0, None, None):
+        settings = read_settings(
+            {"study": STUDY, "freeze": freeze, "cache_gb": cache_gb}
+            | RUNS
+            | {"early_stop_patience": RUNS["epochs"]}
+        )
+        with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+            made.append(fresh.submit(_train, settings).result())
+    facts, seconds = made[0].facts, [one.made.seconds for one in made]
+    return {
+        "freeze": freeze,
+        "images": facts.train_images + facts.validation_images + facts.test_images,
+        "epochs": len(made[0].outcome.history),
+        "equal": all(one.outcome == made[0].outcome for one in made),
+        "training_seconds": [one["train"] + one["evaluate"] for one in seconds],
+        "fixed_seconds": [one["total"] - one["train"] - one["evaluate"] for one in seconds],
+    }
+
+
+def _train(settings: Settings) -> Any:
+    from effnet_core import run  # noqa: PLC0415
+
+    return run.repeat(settings)[0]
+
+
+def show() -> HTML:
+    """The table of the page Speed."""
+    path = paths.gpu()
+    if not path.is_file():
+        command = Markup("Not measured yet. <code>python -m bench.gpu</code> does it, on a GPU.")
+        return paragraph([command], "report-gap")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    measured = pd.DataFrame(found["steps"]).set_index(["precision", "form", "freeze"])
+    ms, memory = 1000 * measured["seconds"], measured["memory_gb"]
+    frame = pd.DataFrame({"frozen stages": list(FREEZE)}).set_index("frozen stages", drop=False)
+    for precision in PRECISIONS:
+        # With nothing frozen there is nothing to keep.
+        kept = ms[precision]["kept"].combine_first(ms[precision]["computed"])
+        frame[f"{precision}, kept, ms"] = kept
+        frame[f"{precision}, computed, ms"] = ms[precision]["computed"]
+        frame[f"{precision}, usual loop, ms"] = ms[precision]["usual"]
+        frame[f"{precision}, GB"] = memory[precision]["computed"]
+    card, whole = found["machine"]["gpu"], frame["float32, kept, ms"]
+    return table(
+        frame,
+        "gpu",
+        decimals=0,
+        finding=(
+            f"On one {card} a training step of V2-L at 480 px takes {number(whole.iloc[0], 0)} ms "
+            f"with nothing frozen, and {number(whole.iloc[-1], 0)} ms with {whole.index[-1]} "
+            "frozen stages whose output is kept."
+        ),
+        caption=f"{_bound(found, frame)} {_alike(found['runs'])}",
+    )
+
+
+def _bound(found: Found, frame: pd.DataFrame) -> str:
+    """What the steps are, and whether arithmetic is what takes their time."""
+    faster = found["ceilings"]["bfloat16"] / found["ceilings"]["float32"]
+    ratio = frame["bfloat16, computed, ms"].iloc[0] / frame["float32, computed, ms"].iloc[0]
+    return (
+        "Batches of four random images, medians; with nothing frozen there is nothing to keep. "
+        "Where less to compute takes longer, that is the scatter of the measurement. GB is the "
+        "most that a step holds on the card, with frozen stages computed. In bfloat16 the card "
+        f"multiplies large matrices {number(faster, 0)} times as fast as in float32, and a step "
+        f"with nothing frozen takes {number(ratio, 2)} times as long."
+    )
+
+
+def _alike(runs: list[Found]) -> str:
+    """Whether whole runs came out alike on this card."""
+    depths = ", ".join(str(one["freeze"]) for one in runs if one["equal"])
+    return (
+        f"{sum(one['equal'] for one in runs)} of {len(runs)} whole runs (freeze {depths}), each "
+        "trained three times in processes of their own, without and with kept activations, came "
+        "out equal to the bit."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except InputError as error:
+        console.print(f"[red]Error:[/] {error}", highlight=False)
+        sys.exit(1)

@@ -54,10 +54,11 @@ def ours(which: str, seed: str) -> Found:
     from effnet_report.jupyter import warm  # noqa: PLC0415  an arm imports what it measures
     from effnet_report.sweep import sweep  # noqa: PLC0415
     from effnet_report.sweep.engines import Here  # noqa: PLC0415
+    from effnet_report.sweep.tasks import tasks_of  # noqa: PLC0415
 
     study = reseeded(seed)
     wanted = {settings.run_id for settings in runs(which, seed)}
-    tasks = [task for task in sweep.tasks(study, STUDY) if task.run_id in wanted]
+    tasks = [task for task in tasks_of(study, STUDY) if task.run_id in wanted]
     start = time.perf_counter()
     engine = Here(sweep.automatic_jobs(study), warm.NOTEBOOKS)
     ended = list(sweep.execute_all(tasks, engine, sweep.Stop()))

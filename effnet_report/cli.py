@@ -1,7 +1,10 @@
 """The command `effnet`."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +17,9 @@ from rich.table import Table
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import PUBLISHED, Study, load_study, study_path
+from effnet_core.study.design import PUBLISHED, load_study, study_path
 from effnet_report.evidence import failures as notes
-from effnet_report.evidence.weights import lost
-from effnet_report.jupyter import hub, warm
-from effnet_report.sweep import publish as publishing
-from effnet_report.sweep import sweep
-from effnet_report.sweep.engines import Engine, Here, Task
-from effnet_report.sweep.progress import duration, execute_shown
-from effnet_report.sweep.sweep import State
+from effnet_report.sweep.tasks import State, state, tasks_of
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -87,104 +84,30 @@ def sweep_command(
     """Train what is missing of a study; finished runs are kept and not trained again."""
     if engine is EngineName.LOCAL and (address or gpus_per_run is not None):
         raise InputError("--address and --gpus-per-run are for Ray: add --engine ray.")
-    design = load_study(study)
-    everything = sweep.tasks(design, _reference(study))
-    sweep.clear_leftovers(everything)
-    found = loader.load(design.name, design)
-    found.check_agreement()
-    with console.status("Reading all images ..."):
-        twins = sweep.check_images(design, found)
-    if twins:
-        console.print(escape(twins))
-    sweep.leave_design(design, study_path(study))
-    pending = _to_do(design, everything, found, retry_failed)
-    failures = 0
-    if pending:
-        hub.check_weights(design.protocol)
-        chosen: Engine
-        if engine is EngineName.RAY:
-            chosen = _on_ray(design, address, gpus_per_run, jobs)
-        else:
-            workers = jobs or sweep.automatic_jobs(design)
-            chosen = Here(min(workers, len(pending)), warm.NOTEBOOKS)
-        console.print(f"{len(pending)} of {len(everything)} runs to do, {chosen}.")
-        with sweep.ctrl_c(console.print) as stop:
-            failures = execute_shown(pending, chosen, stop, console)
-        if stop.soon:
-            console.print("Stopped. Finished runs are kept; the same command goes on.")
-            raise typer.Exit(130)
-    # Looked up, not counted: whatever happened meanwhile, success means that all are there.
-    found = loader.load(design.name, design)
-    found.check_agreement()
-    missing = [task for task in everything if sweep.state(task, found) is not State.DONE]
-    if missing or failures:
-        console.print(f"[red]{len(missing)} runs are not done.[/] See `effnet status {study}`.")
-        raise typer.Exit(1)
-    if not pending:
-        console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
-    _keep_winner(design)
+    from effnet_report.sweep.command import Ray, sweep_shown  # noqa: PLC0415  imports Jupyter
+
+    ray = Ray(address, gpus_per_run) if engine is EngineName.RAY else None
+    sweep_shown(study, console, jobs=jobs, retry_failed=retry_failed, ray=ray)
 
 
-def _keep_winner(design: Study) -> None:
-    """Train the best run once more, if others led when it ended and its weights were not kept."""
-    best = lost(design.name)
-    if best is None:
-        return
-    from effnet_core import run  # noqa: PLC0415  torch
-
-    about = duration(best.made.seconds["total"])
-    console.print(
-        f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
-    )
+@contextmanager
+def _keeping_all() -> Iterator[None]:
+    """Do not look for garbage: among thousands of records it takes as long as to parse them."""
+    gc.disable()
     try:
-        run.repeat(loader.located(best.settings, design.name), keep_for=design.name)
-    except InputError as error:
-        console.print(f"Not possible here, and the records are whole: {escape(str(error))}")
-
-
-def _on_ray(design: Study, address: str | None, gpus: float | None, jobs: int | None) -> Engine:
-    from effnet_report.sweep.on_ray import OnRay  # noqa: PLC0415  an optional extra
-
-    return OnRay(design, address, gpus, jobs, console.print)
-
-
-def _reference(study: str) -> str:
-    """How notebooks, which run in other folders, learn the study."""
-    return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
-
-
-def _to_do(
-    design: Study, everything: list[Task], found: loader.Loaded, retry_failed: bool
-) -> list[Task]:
-    """The tasks to execute; damaged records are set aside, and what is left out is told."""
-    pending = []
-    for task in everything:
-        state = sweep.state(task, found)
-        if state is State.DAMAGED:
-            for name in found.damaged.keys() & set(task.leaves):
-                aside = records.set_aside(records.record_path(design.name, name))
-                console.print(f"Damaged, set aside as {aside.name}")
-        elif state is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
-            # A kill between record and checkpoint.
-            records.drop_checkpoints(task.settings, design.factors.scheduler)
-        elif state is State.RUNNING:
-            console.print(f"{task.run_id} is being trained by another process: left to it.")
-        elif state is State.FAILED and not retry_failed:
-            console.print(
-                f"{task.run_id} has failed before: `effnet sweep {design.name} --retry-failed`."
-            )
-        if state in (State.MISSING, State.DAMAGED) or (state is State.FAILED and retry_failed):
-            pending.append(task)
-    return pending
+        yield
+    finally:
+        gc.enable()
 
 
 @app.command()
+@_keeping_all()
 def status(study: StudyName) -> None:
     """Show each configuration: done, running, failed, damaged or missing."""
     design = load_study(study)
-    everything = {task.run_id: task for task in sweep.tasks(design, _reference(study))}
+    everything = {task.run_id: task for task in tasks_of(design, study)}
     found = loader.load(design.name, design)
-    states = {run_id: sweep.state(task, found) for run_id, task in everything.items()}
+    states = {run_id: state(task, found) for run_id, task in everything.items()}
     table = Table("#", "freeze", "head", "scheduler", *[f"seed {s}" for s in design.seeds])
     table.title = escape(f"{design.name}: {design.title}")
     for task in everything.values():
@@ -220,6 +143,8 @@ def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
 def plan(study: StudyName) -> None:
     """Say what a study will cost on this device, before anything is started."""
     from effnet_report.sweep.plan import plan as make_plan  # noqa: PLC0415  imports torch
+    from effnet_report.sweep.progress import duration  # noqa: PLC0415  imports Jupyter
+    from effnet_report.sweep.sweep import automatic_jobs  # noqa: PLC0415
 
     design = load_study(study)
     with console.status("Counting, and timing a few steps ..."):
@@ -250,7 +175,7 @@ def plan(study: StudyName) -> None:
         f"{runs} runs on {result.device}: each {result.train_images} training, "
         f"{result.validation_images} validation and {result.test_images} test images, at most "
         f"{design.protocol.epochs} epochs. At most {duration(3600 * hours)} one after another; "
-        f"{sweep.automatic_jobs(design)} run side by side. Memory is the least a run needs; "
+        f"{automatic_jobs(design)} run side by side. Memory is the least a run needs; "
         "Python and its libraries add about 1 GB."
     )
     if result.note:
@@ -261,10 +186,11 @@ def plan(study: StudyName) -> None:
 def publish(study: StudyName) -> None:
     """Publish a study: its records, its first seed's notebooks, and the verdicts on them."""
     from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
+    from effnet_report.sweep import publish as publishing  # noqa: PLC0415
 
     design = load_study(study)
     found, notebooks = publishing.publish(design, study_path(study))
-    claims.save(f"{publishing.PUBLISHED}/{design.name}")
+    claims.save(f"{PUBLISHED}/{design.name}")
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
 
 

@@ -13,7 +13,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Protocol, Study
 from effnet_core.study.provenance import COMMIT
 from effnet_report.sweep import carried
-from effnet_report.sweep.engines import Task
+from effnet_report.sweep.tasks import Task
 
 
 @pytest.fixture

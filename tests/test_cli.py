@@ -1,6 +1,8 @@
 """The command `effnet` around the sweep: help, status, plan, publish, bad input."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from factories import save_run
@@ -117,3 +119,13 @@ def test_equal_images_are_told_when_a_study_begins(clone, own_folders):
     assert "dark/twin.png = dark/0.png" in told
     (dark / "twin.png").unlink()
     assert check_images(design, loader.load("own", design)) == ""
+
+
+def test_a_command_starts_without_what_it_does_not_use():
+    """`effnet status` is typed often: PyTorch, Jupyter and pandas take most of a second or more."""
+    slow = {"torch", "jupyter_client", "nbformat", "pandas", "fsspec"}
+    code = f"import sys; import effnet_report.cli; sys.exit(' '.join({slow} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == ""

@@ -9,11 +9,12 @@ import pytest
 from effnet_core import paths
 from effnet_core.study.design import load_study
 from effnet_report.pages import cluster
-from effnet_report.sweep import simulation, sweep
+from effnet_report.sweep import simulation
 from effnet_report.sweep.simulation import ON_RAY, ORDERS, Work, makespan
+from effnet_report.sweep.tasks import tasks_of
 
 STUDY = load_study("paper")
-TASKS = [task for task in sweep.tasks(STUDY, "paper") if "classical" not in task.run_id]
+TASKS = [task for task in tasks_of(STUDY, "paper") if "classical" not in task.run_id]
 ONCE = [3] * len(TASKS)
 SHARES = (0.0, 0.04, 0.3, 0.46, 0.5, 0.69, 0.87)
 WORK = Work(

@@ -21,13 +21,13 @@ from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study import choice, records
 from effnet_core.study.design import load_study
-from effnet_report import cli
 from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.evidence import evidence
 from effnet_report.pages import images
+from effnet_report.sweep.command import keep_winner
 
 STUDY = """
 title: Three digits of your own
@@ -155,10 +155,10 @@ def test_a_sweep_ends_with_the_weights_of_the_run_that_has_won(study, capsys):
     path = paths.winner("mine")
     kept_before = path.read_bytes()
     path.unlink()
-    cli._keep_winner(load_study("mine"))
+    keep_winner(load_study("mine"), Console(width=500))
     assert f"{study[1].run_id} has won, and its weights were not kept" in capsys.readouterr().out
     assert path.read_bytes() == kept_before
-    cli._keep_winner(load_study("mine"))
+    keep_winner(load_study("mine"), Console(width=500))
     assert capsys.readouterr().out == ""
 
 
@@ -172,13 +172,13 @@ def exported(request, study):
     path = records.record_path("mine", other.run_id)
     moved = path.rename(path.with_suffix(".away"))
     try:
-        cli._keep_winner(load_study("mine"))
+        keep_winner(load_study("mine"), Console(width=500))
         tell_export("mine", Console(width=500))
         yield paths.records("mine") / "model", kept.load("mine")
     finally:
         shutil.rmtree(paths.records("mine") / "model")
         moved.rename(path)
-        cli._keep_winner(load_study("mine"))
+        keep_winner(load_study("mine"), Console(width=500))
 
 
 @pytest.mark.slow

@@ -37,10 +37,10 @@ STUDY = """
 SWEEP = """
     import sys
     from effnet_report import cli
-    from effnet_report.sweep import sweep
+    from effnet_report.sweep import command
 
-    everything = sweep.tasks
-    sweep.tasks = lambda *study: [t for t in everything(*study) if "classical" not in t.run_id]
+    everything = command.tasks_of
+    command.tasks_of = lambda *s: [t for t in everything(*s) if "classical" not in t.run_id]
     sys.argv = ["effnet", "sweep", *sys.argv[1:]]
     cli.main()
     """

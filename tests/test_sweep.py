@@ -16,6 +16,7 @@ from effnet_core.study.design import load_study, run_id
 from effnet_core.study.loader import load_design
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.sweep import sweep
+from effnet_report.sweep.tasks import tasks_of
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
 SECOND = "results/tiny/25-freeze6-none-plateau-seed0.json"
@@ -145,7 +146,7 @@ def test_looking_at_many_seeds_takes_so_many_times_as_long_and_no_more():
     def seconds(seeds: int) -> float:
         study = load_study("quick").model_copy(update={"seeds": list(range(seeds))})
         start = time.process_time()
-        assert len(sweep.tasks(study, "quick")) == 29 * seeds
+        assert len(tasks_of(study, "quick")) == 29 * seeds
         return time.process_time() - start
 
     few, many = (min(seconds(count) for _ in range(3)) for count in (30, 150))
@@ -153,7 +154,7 @@ def test_looking_at_many_seeds_takes_so_many_times_as_long_and_no_more():
 
 
 def test_time_left_counts_what_a_run_trains():
-    tasks = {task.run_id: task for task in sweep.tasks(load_study("quick"), "quick")}
+    tasks = {task.run_id: task for task in tasks_of(load_study("quick"), "quick")}
     whole = sweep.relative_time(tasks["01-freeze0-none-plateau-seed0"])
     least = sweep.relative_time(tasks["25-freeze6-none-plateau-seed0"])
     assert (whole, least) == (7, 1)
@@ -162,7 +163,7 @@ def test_time_left_counts_what_a_run_trains():
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 6])
 def test_order_of_a_sweep(jobs):
-    tasks = sweep.tasks(load_study("quick"), "quick")
+    tasks = tasks_of(load_study("quick"), "quick")
     order = sweep.in_order(tasks, jobs)
     assert sorted(task.run_id for task in order) == sorted(task.run_id for task in tasks)
     times = [sweep.relative_time(task) for task in order]
@@ -175,7 +176,7 @@ def test_order_of_a_sweep(jobs):
 
 def test_on_many_places_the_longest_of_all_seeds_begin_first():
     study = load_study("quick").model_copy(update={"seeds": [0, 1]})
-    tasks = sweep.tasks(study, "quick")
+    tasks = tasks_of(study, "quick")
     order = sweep.longest_first(tasks)
     assert sorted(task.run_id for task in order) == sorted(task.run_id for task in tasks)
     times = [sweep.relative_time(task) for task in order]

@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
@@ -24,6 +23,9 @@ from effnet_core.study.schema import (
     ClassicalRecord,
     Record,
 )
+
+if TYPE_CHECKING:  # a third of the time that a command needs to start
+    import pandas as pd
 
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
 
@@ -74,7 +76,7 @@ def predictions_path(record: Path) -> Path:
     return record.with_suffix(".predictions.csv")
 
 
-def predictions_csv(predictions: pd.DataFrame) -> bytes:
+def predictions_csv(predictions: "pd.DataFrame") -> bytes:
     """The predictions file, byte for byte the same for the same predictions."""
     table = predictions[PREDICTION_COLUMNS]
     return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
@@ -219,13 +221,15 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
     return record, _checked_predictions(path, record.predictions)
 
 
-def load_predictions(path: Path) -> pd.DataFrame:
+def load_predictions(path: Path) -> "pd.DataFrame":
     """The predictions beside the record at `path`, checked against it.
 
     Returns:
         One row an image: part (validation or test), image (name), label, predicted (class
         indices), confidence (probability given to the predicted class, 0..1).
     """
+    import pandas as pd  # noqa: PLC0415
+
     stated = json.loads(path.read_text(encoding="utf-8"))["predictions"]
     return pd.read_csv(io.BytesIO(_checked_predictions(path, stated)))
 

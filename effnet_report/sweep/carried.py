@@ -24,7 +24,8 @@ from effnet_core.study.design import Settings, Study
 from effnet_core.study.provenance import COMMIT, VERSIONS, code_fingerprint
 from effnet_report.evidence.weights import describe
 from effnet_report.jupyter import warm
-from effnet_report.sweep.engines import Here, Task
+from effnet_report.sweep.engines import Here
+from effnet_report.sweep.tasks import Task
 
 # Seconds between two looks whether an epoch has left its checkpoint.
 LOOK = 0.5

@@ -4,39 +4,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
-from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import Settings
-from effnet_core.study.records import baseline_id
 from effnet_report.jupyter import warm
-
-
-@dataclass(frozen=True)
-class Task:
-    """One papermill execution and the record it is to leave.
-
-    Attributes:
-        study: as the notebook is to be told it: a name, or the path of a YAML file.
-    """
-
-    run_id: str
-    notebook: Path
-    study: str
-    settings: Settings
-
-    @property
-    def leaves(self) -> tuple[str, ...]:
-        """The records of a task: the classical comparison leaves two."""
-        trains = self.notebook == paths.TRAIN_NOTEBOOK
-        return (self.run_id,) if trains else (self.run_id, baseline_id(self.settings.seed))
-
-    def parameters(self) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}
-        if self.notebook == paths.TRAIN_NOTEBOOK:
-            parameters |= self.settings.model_dump(include={"freeze", "head", "scheduler"})
-        return parameters
+from effnet_report.sweep.tasks import Task
 
 
 class Engine(Protocol):

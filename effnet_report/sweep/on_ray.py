@@ -21,7 +21,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_report.sweep import carried, sweep
 from effnet_report.sweep.carried import Carried, Kept, Left
-from effnet_report.sweep.engines import Task
+from effnet_report.sweep.tasks import Task
 
 # Read by Ray when it is imported. Whoever reaches a cluster without a token can run anything.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}

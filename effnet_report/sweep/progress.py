@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from effnet_report.sweep.engines import Engine, Task
+from effnet_report.sweep.engines import Engine
 from effnet_report.sweep.sweep import Finished, Stop, execute_all, relative_time
+from effnet_report.sweep.tasks import Task
 
 
 def execute_shown(pending: list[Task], engine: Engine, stop: Stop, console: Console) -> int:

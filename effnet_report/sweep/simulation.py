@@ -21,7 +21,7 @@ from effnet_core.study import loader
 from effnet_core.study.design import FREEZE, Study, load_study
 from effnet_core.study.schema import Record
 from effnet_report.sweep import sweep
-from effnet_report.sweep.engines import Task
+from effnet_report.sweep.tasks import Task, tasks_of
 
 GPUS, ON_A_NODE, SEEDS = (1, 4, 16, 64), 4, 5
 MORE_SEEDS = (10, 20)  # on the most GPUs
@@ -137,7 +137,7 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[dict[st
     cases = [(gpus, SEEDS) for gpus in GPUS] + [(GPUS[-1], seeds) for seeds in MORE_SEEDS]
     for gpus, seeds in cases:
         design = study.model_copy(update={"seeds": list(range(seeds))})
-        tasks = [task for task in sweep.tasks(design, study.name) if "classical" not in task.run_id]
+        tasks = [task for task in tasks_of(design, study.name) if "classical" not in task.run_id]
         found: dict[str, list[float]] = {order.name: [] for order in ORDERS}
         alone, bound = [], []
         for _ in range(REPLICATES):

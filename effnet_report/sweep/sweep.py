@@ -15,14 +15,12 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import yaml
-from filelock import FileLock, Timeout
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
@@ -30,20 +28,12 @@ from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, SCHEDULERS, Settings, Study
+from effnet_core.study.design import FREEZE, SCHEDULERS, Study
 from effnet_core.study.loader import Loaded
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import failures
-from effnet_report.sweep.engines import Engine, Task
-
-
-class State(StrEnum):
-    DONE = "done"
-    RUNNING = "running"
-    FAILED = "failed"
-    DAMAGED = "damaged"
-    ASIDE = "set aside"
-    MISSING = "missing"
+from effnet_report.sweep.engines import Engine
+from effnet_report.sweep.tasks import Task, is_running, locked, slot
 
 
 @dataclass(frozen=True)
@@ -98,32 +88,6 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-def tasks(study: Study, reference: str) -> list[Task]:
-    """The fine-tuning runs and the classical comparison of one seed after the other."""
-    found: list[Task] = []
-    for seed, runs in groupby(study.runs(), key=lambda settings: settings.seed):
-        found += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
-        classical = Settings(**study.protocol.model_dump(), study=study.name, seed=seed)
-        notebook = paths.CLASSICAL_NOTEBOOK
-        found.append(Task(records.classical_id(seed), notebook, reference, classical))
-    return found
-
-
-def state(task: Task, found: Loaded) -> State:
-    """How far a task is, by what the study's folder holds."""
-    study = task.settings.study
-    if any(name in found.disagreeing for name in task.leaves):
-        return State.ASIDE
-    if any(name in found.damaged for name in task.leaves):
-        return State.DAMAGED
-    if all(name in found.believed for name in task.leaves):
-        return State.DONE
-    if _is_running(task):
-        return State.RUNNING
-    failed = records.failure_path(study, task.run_id).is_file()
-    return State.FAILED if failed else State.MISSING
-
-
 def check_images(design: Study, found: Loaded) -> str:
     """Make sure that all images can be read, and are those that the records were made from.
 
@@ -163,26 +127,6 @@ def _check_readable(dataset: Dataset) -> None:
         bad = [told for told in pool.map(error, dataset.images) if told]
     if bad:
         raise InputError("\n".join([*bad, f"{len(bad)} of {len(dataset)} images are unreadable."]))
-
-
-def _is_running(task: Task) -> bool:
-    study = task.settings.study
-    return any(_locked(records.lock_path(study, name)) for name in (task.run_id, _slot(task)))
-
-
-def _slot(task: Task) -> str:
-    """The lock of a task among sweeps; the run's own is taken later, by its kernel."""
-    return f"{task.run_id}.sweep"
-
-
-def _locked(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def automatic_jobs(study: Study) -> int:
@@ -267,7 +211,7 @@ def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
     start = time.perf_counter()
     study = task.settings.study
     try:
-        lock = records.claim(study, _slot(task))
+        lock = records.claim(study, slot(task))
     except records.TakenError:
         return Finished(task, 0, left="another sweep trains it")
     except InputError as unwritable:
@@ -281,7 +225,7 @@ def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
         if error and not record:
             if stop.now:
                 return Finished(task, seconds, left="stopped")
-            if _locked(records.lock_path(study, task.run_id)):
+            if locked(records.lock_path(study, task.run_id)):
                 return Finished(task, seconds, left="another process trains it")
             error = _noted(task, error)
     return Finished(task, seconds, record, error)
@@ -356,7 +300,7 @@ def clear_leftovers(tasks: list[Task]) -> None:
             *paths.executed(study).glob(f".{task.run_id}.*"),
             *paths.checkpoint(study, task.run_id).parent.glob(f".{task.run_id}.*"),
         ]
-        if leftovers and not _is_running(task):
+        if leftovers and not is_running(task):
             for leftover in leftovers:
                 with suppress(OSError):
                     leftover.unlink()

@@ -13,6 +13,7 @@ from effnet_core import cache, paths
 from effnet_core.study import records
 from effnet_core.study.design import load_study
 from effnet_report.sweep import sweep
+from effnet_report.sweep.tasks import tasks_of
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,7 @@ def test_a_cache_that_can_only_be_read(trainer, truth, tally, small_disk):
 def test_the_cache_on_another_disk_loses_no_notebook(own_folders, tally, small_disk, monkeypatch):
     monkeypatch.setattr(paths, "EXECUTED", own_folders / "runs")
     small_disk(paths.CACHE, "size=1m")
-    (task, *_) = sweep.tasks(load_study("quick"), "quick")
+    (task, *_) = tasks_of(load_study("quick"), "quick")
 
     def run(_, output):
         output.write_text("a notebook")

@@ -18,10 +18,11 @@ SWEEP = """
     from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
+    from effnet_report.sweep.tasks import tasks_of
     from effnet_core.study.design import load_study
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-    runs = [t for t in sweep.tasks(load_study("many"), "many") if "classical" not in t.run_id]
+    runs = [t for t in tasks_of(load_study("many"), "many") if "classical" not in t.run_id]
     engine = Here(2, warm.NOTEBOOKS)
     for some in (runs[:{warm_up}], runs[{warm_up}:]):
         for ended in sweep.execute_all(some, engine, sweep.Stop()):

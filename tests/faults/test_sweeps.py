@@ -23,13 +23,14 @@ SWEEP = """
     from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
+    from effnet_report.sweep.tasks import State, state, tasks_of
     from effnet_core.study import loader
     from effnet_core.study.design import load_study
 
-    tasks = sweep.tasks(load_study("tiny"), "tiny")[:2]
+    tasks = tasks_of(load_study("tiny"), "tiny")[:2]
     sweep.clear_leftovers(tasks)
     found = loader.load("tiny")
-    pending = [task for task in tasks if sweep.state(task, found) is not sweep.State.DONE]
+    pending = [task for task in tasks if state(task, found) is not State.DONE]
     with sweep.ctrl_c(lambda told: print(told, flush=True)) as stop:
         for ended in sweep.execute_all(pending, Here(1, warm.NOTEBOOKS), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)

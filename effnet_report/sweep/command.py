@@ -1,0 +1,130 @@
+"""`effnet sweep`: what there is to do, who executes it, and whether all is there in the end."""
+
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study import loader, records
+from effnet_core.study.design import Study, load_study, study_path
+from effnet_report.evidence.weights import lost
+from effnet_report.jupyter import hub, warm
+from effnet_report.sweep import sweep
+from effnet_report.sweep.engines import Engine, Here
+from effnet_report.sweep.progress import duration, execute_shown
+from effnet_report.sweep.tasks import State, Task, state, tasks_of
+
+
+class Ray(NamedTuple):
+    """A cluster.
+
+    Attributes:
+        address: as `auto` or `HOST:PORT`; one is started here if not given.
+        gpus: of a run, may be a fraction; as many runs share one as fit if not given.
+    """
+
+    address: str | None
+    gpus: float | None
+
+
+def sweep_shown(
+    study: str, console: Console, *, jobs: int | None, retry_failed: bool, ray: Ray | None
+) -> None:
+    """Train what is missing of a study.
+
+    Args:
+        study: a name in `studies/`, or the path of a YAML file.
+        jobs: runs side by side; as many as fit if not given.
+        retry_failed: also execute what has failed before.
+        ray: where runs are executed; on this machine if not given.
+
+    Raises:
+        InputError: records disagree with the study, or images cannot be read.
+        typer.Exit: with status 1 if runs are missing, 130 if the sweep was stopped.
+    """
+    design = load_study(study)
+    everything = tasks_of(design, study)
+    sweep.clear_leftovers(everything)
+    found = loader.load(design.name, design)
+    found.check_agreement()
+    with console.status("Reading all images ..."):
+        twins = sweep.check_images(design, found)
+    if twins:
+        console.print(escape(twins))
+    sweep.leave_design(design, study_path(study))
+    pending = _to_do(design, everything, found, retry_failed, console)
+    failures = 0
+    if pending:
+        hub.check_weights(design.protocol)
+        engine = _engine(design, len(pending), jobs, ray, console)
+        console.print(f"{len(pending)} of {len(everything)} runs to do, {engine}.")
+        with sweep.ctrl_c(console.print) as stop:
+            failures = execute_shown(pending, engine, stop, console)
+        if stop.soon:
+            console.print("Stopped. Finished runs are kept; the same command goes on.")
+            raise typer.Exit(130)
+    # Looked up, not counted: whatever happened meanwhile, success means that all are there.
+    found = loader.load(design.name, design)
+    found.check_agreement()
+    missing = [task for task in everything if state(task, found) is not State.DONE]
+    if missing or failures:
+        console.print(f"[red]{len(missing)} runs are not done.[/] See `effnet status {study}`.")
+        raise typer.Exit(1)
+    if not pending:
+        console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
+    keep_winner(design, console)
+
+
+def _to_do(
+    design: Study, everything: list[Task], found: loader.Loaded, again: bool, console: Console
+) -> list[Task]:
+    """The tasks to execute; damaged records are set aside, and what is left out is told."""
+    pending = []
+    for task in everything:
+        so_far = state(task, found)
+        if so_far is State.DAMAGED:
+            for name in found.damaged.keys() & set(task.leaves):
+                aside = records.set_aside(records.record_path(design.name, name))
+                console.print(f"Damaged, set aside as {aside.name}")
+        elif so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
+            # A kill between record and checkpoint.
+            records.drop_checkpoints(task.settings, design.factors.scheduler)
+        elif so_far is State.RUNNING:
+            console.print(f"{task.run_id} is being trained by another process: left to it.")
+        elif so_far is State.FAILED and not again:
+            console.print(
+                f"{task.run_id} has failed before: `effnet sweep {design.name} --retry-failed`."
+            )
+        if so_far in (State.MISSING, State.DAMAGED) or (so_far is State.FAILED and again):
+            pending.append(task)
+    return pending
+
+
+def _engine(
+    design: Study, pending: int, jobs: int | None, ray: Ray | None, console: Console
+) -> Engine:
+    if ray is None:
+        return Here(min(jobs or sweep.automatic_jobs(design), pending), warm.NOTEBOOKS)
+    from effnet_report.sweep.on_ray import OnRay  # noqa: PLC0415  an optional extra
+
+    return OnRay(design, ray.address, ray.gpus, jobs, console.print)
+
+
+def keep_winner(design: Study, console: Console) -> None:
+    """Train the best run once more, if others led when it ended and its weights were not kept."""
+    best = lost(design.name)
+    if best is None:
+        return
+    from effnet_core import run  # noqa: PLC0415  torch
+
+    about = duration(best.made.seconds["total"])
+    console.print(
+        f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
+    )
+    try:
+        run.repeat(loader.located(best.settings, design.name), keep_for=design.name)
+    except InputError as error:
+        console.print(f"Not possible here, and the records are whole: {escape(str(error))}")

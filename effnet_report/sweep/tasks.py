@@ -1,0 +1,106 @@
+"""What a study is made of, task by task, and how far each is. Nothing is executed here."""
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from effnet_core import paths
+from effnet_core.study import records
+from effnet_core.study.design import Settings, Study
+from effnet_core.study.loader import Loaded
+
+
+@dataclass(frozen=True)
+class Task:
+    """One papermill execution and the record it is to leave.
+
+    Attributes:
+        study: as the notebook is to be told it: a name, or the path of a YAML file.
+    """
+
+    run_id: str
+    notebook: Path
+    study: str
+    settings: Settings
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """The records of a task: the classical comparison leaves two."""
+        trains = self.notebook == paths.TRAIN_NOTEBOOK
+        return (self.run_id,) if trains else (self.run_id, records.baseline_id(self.settings.seed))
+
+    def parameters(self) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}
+        if self.notebook == paths.TRAIN_NOTEBOOK:
+            parameters |= self.settings.model_dump(include={"freeze", "head", "scheduler"})
+        return parameters
+
+
+class State(StrEnum):
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    DAMAGED = "damaged"
+    ASIDE = "set aside"
+    MISSING = "missing"
+
+
+def tasks_of(study: Study, name: str) -> list[Task]:
+    """The fine-tuning runs and the classical comparison of one seed after the other.
+
+    Args:
+        name: as the study was asked for: its name, or the path of its YAML file.
+    """
+    reference = _reference(name)
+    found: list[Task] = []
+    for seed, runs in groupby(study.runs(), key=lambda settings: settings.seed):
+        found += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
+        classical = Settings(**study.protocol.model_dump(), study=study.name, seed=seed)
+        notebook = paths.CLASSICAL_NOTEBOOK
+        found.append(Task(records.classical_id(seed), notebook, reference, classical))
+    return found
+
+
+def _reference(study: str) -> str:
+    """How notebooks, which run in other folders, learn the study."""
+    return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
+
+
+def state(task: Task, found: Loaded) -> State:
+    """How far a task is, by what the study's folder holds."""
+    study = task.settings.study
+    if any(name in found.disagreeing for name in task.leaves):
+        return State.ASIDE
+    if any(name in found.damaged for name in task.leaves):
+        return State.DAMAGED
+    if all(name in found.believed for name in task.leaves):
+        return State.DONE
+    if is_running(task):
+        return State.RUNNING
+    failed = records.failure_path(study, task.run_id).is_file()
+    return State.FAILED if failed else State.MISSING
+
+
+def is_running(task: Task) -> bool:
+    study = task.settings.study
+    return any(locked(records.lock_path(study, name)) for name in (task.run_id, slot(task)))
+
+
+def slot(task: Task) -> str:
+    """The lock of a task among sweeps; the run's own is taken later, by its kernel."""
+    return f"{task.run_id}.sweep"
+
+
+def locked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,14 @@ from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study import choice, records
-from effnet_core.study.design import load_study
+from effnet_core.study.design import FREEZE, load_study
 from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.evidence import evidence
+from effnet_report.inference import claims, recommendation
+from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
 from effnet_report.sweep.command import keep_winner
 
@@ -297,3 +300,29 @@ def test_the_first_pages_answer_is_in_the_terminal(capsys):
     for sentence in (*content["sentences"], content["rule"]):
         assert sentence in text
     assert [row["freeze"] for row in content["depths"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all(monkeypatch):
+    found = evidence.load("published/elpv")
+
+    def said(*shown: int) -> list[str]:
+        changes = {
+            n: replace(unknown(""), low=-0.1 if n in shown else -2.0, high=2.0) for n in FREEZE[1:]
+        }
+        deepest = max(shown, default=0)
+        made = claims.Depths(deepest, [], deepest or 1, changes)
+        monkeypatch.setattr(claims, "depths_of", lambda _: made)
+        recommendation.depths.cache_clear()
+        return [
+            sentence.split(" loses")[0].split(" stages")[0]
+            for sentence in recommendation.sentences(found)
+        ]
+
+    small = "This study is too small to show that"
+    try:
+        assert said() == [f"{small} a freeze", "Freezing 1 of 7"]
+        assert said(2, 6) == ["Freezing 6 of 7", f"{small} freeze 1, 3, 4 or 5"]
+        assert said(1, 2, 4, 5, 6) == ["Freezing 6 of 7", f"{small} freeze 3"]
+        assert said(*FREEZE[1:]) == ["Freezing 6 of 7"]
+    finally:
+        recommendation.depths.cache_clear()

@@ -14,19 +14,18 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
     found = evidence.load(study)
     table = recommendation.table(found)
-    said = [recommendation.too_small(found), recommendation.sentence(found)]
+    said = recommendation.sentences(found)
     if as_json:
         content = {
             "study": found.reference,
-            "sentences": [sentence for sentence in said if sentence],
+            "sentences": said,
             "rule": recommendation.rule(found),
             "depths": table.to_dict("records"),
         }
         print(json.dumps(content, indent=1, ensure_ascii=False))
         return
     for sentence in said:
-        if sentence:
-            console.print(escape(sentence))
+        console.print(escape(sentence))
     shown = Table("freeze", "accuracy, points", "CPU time saved, %", "memory saved, %")
     for row in table.to_dict("records"):
         cells = [

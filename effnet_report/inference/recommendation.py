@@ -1,6 +1,7 @@
 """What freezing saves and what it risks, and the depth that follows from a stated rule."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
@@ -74,6 +75,14 @@ def rule(evidence: Evidence) -> str:
     )
 
 
+def sentences(evidence: Evidence) -> list[str]:
+    """What to do, and what the study is too small for: that first where it is too small for all."""
+    said = [too_small(evidence), sentence(evidence)]
+    if claims.depths_of(evidence).deepest_noninferior:
+        said.reverse()
+    return [text for text in said if text]
+
+
 def sentence(evidence: Evidence) -> str:
     """What to do, what it saves and what it risks."""
     depth = recommended(evidence)
@@ -92,7 +101,7 @@ def stage_count(evidence: Evidence) -> int:
 
 
 def too_small(evidence: Evidence) -> str:
-    """What the study could not have seen, if that is more than the smallest effect of interest."""
+    """What the study cannot show, where its intervals are wider than the smallest effect."""
     found, margin = correctness(evidence), number(evidence.design.smallest_effect)
     changes = claims.depths_of(evidence).changes
     if not changes:
@@ -108,13 +117,21 @@ def too_small(evidence: Evidence) -> str:
             f"than about {alone} points."
         )
     reach = median((change.high - change.low) / 2 for change in changes.values())
-    if reach <= evidence.design.smallest_effect:
+    limit = -evidence.design.smallest_effect
+    unsure = [n for n, change in changes.items() if change.low <= limit < change.high]
+    if reach <= -limit or not unsure:
         return ""
+    freeze = f"freeze {_any_of(unsure)}" if len(unsure) < len(changes) else "a freeze"
     return (
-        f"This study is too small to show that a freeze loses less than {margin} points: with "
+        f"This study is too small to show that {freeze} loses less than {margin} points: with "
         f"{len(found.seeds)} seeds and {found.images:,} test images, its intervals reach "
         f"{number(reach)} points to either side."
     )
+
+
+def _any_of(depths: Sequence[int]) -> str:
+    *first, last = map(str, depths)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _saves(time: Estimate) -> str:

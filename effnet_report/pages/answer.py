@@ -29,14 +29,14 @@ def answer(evidence: Evidence) -> HTML:
     """The recommendation, after a warning where the study is too small for it."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    said = [recommendation.too_small(evidence), recommendation.sentence(evidence)]
+    said = recommendation.sentences(evidence)
     classical = contrasts.over_classical(evidence)
     if classical.effect < 0:
         sure = f"by {size(classical)}" if classical.high < 0 else (
             f"by {number(-classical.effect)} points here, which is inconclusive"
         )  # fmt: skip
         said.append(f"Classical machine learning is ahead of fine-tuning, {sure}.")
-    return finding(*filter(None, said), *coverage(evidence))
+    return finding(*said, *coverage(evidence))
 
 
 @needs_runs

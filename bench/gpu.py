@@ -22,6 +22,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 from rich.console import Console
 
+from bench.steps import Step, training_step
 from bench.summary import Found
 from effnet_core import files, paths
 from effnet_core.errors import InputError
@@ -82,7 +83,7 @@ def main() -> None:
             f"freeze {one['freeze']}  {one['precision']:9} {one['form']:9} "
             f"{1000 * one['seconds']:7.1f} ms  {one['memory_gb']:5.1f} GB"
         )
-        _write(found)
+    _write(found)
     gc.collect()
     torch.cuda.empty_cache()
     for freeze in RUN_DEPTHS:
@@ -144,7 +145,8 @@ def _step(settings: Settings, form: Form) -> Found:
     torch.cuda.reset_peak_memory_stats()
     run.begin_again(settings)  # asks for the same bits
     torch.use_deterministic_algorithms(not form.usual)
-    seconds = timed(training_step(settings, form))
+    _, train = training_step(step_of(settings, form), kept=form.kept)
+    seconds = timed(train)
     cost = cost_of(settings, 2)
     return {
         "seconds": seconds,
@@ -153,46 +155,12 @@ def _step(settings: Settings, form: Form) -> Found:
     }
 
 
-def training_step(settings: Settings, form: Form) -> Callable[[], None]:
-    """A step on one batch of random images, of a network with random weights."""
-    import torch  # noqa: PLC0415
-    from torch.nn.functional import cross_entropy  # noqa: PLC0415
-
-    from effnet_core.model.backbones import build_network  # noqa: PLC0415
-    from effnet_core.model.convolutions import place  # noqa: PLC0415
-    from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
-    from effnet_core.model.heads import build_head  # noqa: PLC0415
-
-    network = build_network(settings.backbone, drop_path=settings.drop_path)
-    model = FrozenNetwork(
-        network,
-        build_head(settings, network.num_features, 2),
-        settings.freeze,
-        getattr(torch, settings.precision),
-    )
-    side = settings.image_size
-    images = torch.randn(settings.batch_size, 3, side, side, device=settings.device)
-    if form.usual:
-        model.to(settings.device)
-    else:
-        place(model, settings.device)
-        images = images.contiguous(memory_format=torch.channels_last)
-    model.train()
-    labels = torch.arange(settings.batch_size, device=settings.device) % 2
-    adam = torch.optim.Adam(
-        model.trainable_parameters(), lr=settings.learning_rate, fused=None if form.usual else True
-    )
-    with torch.no_grad():
-        given = model.prefix(images) if form.kept else images
-    network_of = model.suffix if form.kept else model
-
-    def train() -> None:
-        loss = cross_entropy(network_of(given), labels)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-
-    return train
+def step_of(settings: Settings, form: Form) -> Step:
+    """A step of a run with these settings."""
+    return Step(
+        settings.backbone, settings.image_size, settings.freeze, not form.usual, settings.threads,
+        LEAST, SECONDS, settings.device, settings.precision,
+    )  # fmt: skip
 
 
 def timed(work: Callable[[], Any]) -> float:
@@ -283,6 +251,8 @@ def _bound(found: Found, frame: pd.DataFrame) -> str:
 
 def _alike(runs: list[Found]) -> str:
     """Whether whole runs came out alike on this card."""
+    if not runs:
+        return "No whole run was measured."
     depths = ", ".join(str(one["freeze"]) for one in runs if one["equal"])
     return (
         f"{sum(one['equal'] for one in runs)} of {len(runs)} whole runs (freeze {depths}), each "

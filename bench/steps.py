@@ -23,6 +23,7 @@ class Step:
     Attributes:
         ours: channels last and fused Adam, otherwise PyTorch's defaults.
         least: steps that are timed, at least; more fit into `seconds`.
+        precision: of what trains.
     """
 
     backbone: str
@@ -32,6 +33,8 @@ class Step:
     threads: int
     least: int
     seconds: float
+    device: str = "cpu"
+    precision: str = "float32"
 
 
 def step(network: str, freeze: str, form: str) -> Found:
@@ -73,7 +76,7 @@ def _steps(work: Step, together: Barrier) -> Found:
 
     processor.use("native")  # the product to compare with is the processor's best
     torch.set_num_threads(work.threads)
-    model, train = _training_step(work)
+    model, train = training_step(work)
     flop = step_cost(model, work.image_size, 4).flop
     square = torch.randn(2048, 2048)
     together.wait()
@@ -91,7 +94,7 @@ def _steps(work: Step, together: Barrier) -> Found:
     }
 
 
-def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], None]]:
+def training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], None]]:
     """A network with random weights, and a step on four random images.
 
     Args:
@@ -107,12 +110,15 @@ def _training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[],
     from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
 
     network = build_network(work.backbone)
-    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze)
-    images = torch.randn(4, 3, work.image_size, work.image_size)
+    precision = getattr(torch, work.precision)
+    model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze, precision)
+    images = torch.randn(4, 3, work.image_size, work.image_size, device=work.device)
     if work.ours:
-        place(model, "cpu")
+        place(model, work.device)
         images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor([0, 1, 0, 1])
+    else:
+        model.to(work.device)
+    labels = torch.tensor([0, 1, 0, 1], device=work.device)
     adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-5, fused=work.ours or None)
 
     network_of = model.suffix if kept else model
@@ -144,7 +150,7 @@ def limit(freeze: str) -> Found:
     torch.set_num_threads(1)
     protocol = load_study(LARGE).protocol
     work = Step(protocol.backbone, protocol.image_size, int(freeze), True, 1, 0, 0.0)
-    model, train = _training_step(work, kept=work.freeze > 0)
+    model, train = training_step(work, kept=work.freeze > 0)
     cost = step_cost(model, work.image_size, 4)
     weights = 4 * count(list(model.parameters())) + 3 * 4 * cost.trainable
     moved = 2 * (cost.memory - weights) + 8 * 4 * cost.trainable
@@ -169,7 +175,7 @@ def profile() -> Found:
     torch.set_num_threads(1)
     found = {}
     for freeze in (FREEZE[0], FREEZE[-1]):
-        _, train = _training_step(_study_step(freeze), kept=freeze > 0)
+        _, train = training_step(_study_step(freeze), kept=freeze > 0)
         train()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
             for _ in range(10):
@@ -199,7 +205,7 @@ def shares() -> Found:
     images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
     found = {}
     for freeze in FREEZE[1:]:
-        model, train = _training_step(_study_step(freeze))
+        model, train = training_step(_study_step(freeze))
         prefix = torch.no_grad()(model.prefix)
         with FlopCounterMode(display=False) as counter:
             prefix(images)
@@ -215,7 +221,7 @@ def evaluation() -> Found:
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    model, _ = _training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
+    model, _ = training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
     model.eval()
     images = torch.randn(96, 3, 128, 128).contiguous(memory_format=torch.channels_last)
 

@@ -123,7 +123,7 @@ def test_a_typed_result_is_found(sentence):
 
 def test_the_book_imports_no_torch():
     code = (
-        "import sys; from bench import speed, targets; "
+        "import sys; from bench import gpu, speed, targets; "
         "from effnet_report.jupyter import sphinx_extension; "
         "from effnet_report.pages import answer, costs, effects, figures, images, tables; "
         "from effnet_report.pages import elsewhere, provenance, verdicts; "

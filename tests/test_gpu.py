@@ -36,7 +36,8 @@ def test_what_is_timed_trains_what_is_not_frozen(form, monkeypatch):
 
     monkeypatch.setattr(freezing, "FrozenNetwork", Watched)
     small = {"device": "cpu", "backbone": "tf_efficientnet_lite0", "image_size": 32}
-    step = gpu.training_step(read_settings({"study": gpu.STUDY, "freeze": 5} | small), form)
+    settings = read_settings({"study": gpu.STUDY, "freeze": 5} | small)
+    _, step = gpu.training_step(gpu.step_of(settings, form), kept=form.kept)
     (model,) = made
     model.prefix.register_forward_hook(lambda *_: passes.append(1))
     before = {name: value.clone() for name, value in model.named_parameters()}

@@ -53,7 +53,7 @@ check: lint ## check the style and run the tests that are quick, in a minute
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow"
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, half an hour
-	$(BIN)/pytest -m fault --endurance 300 --tally
+	$(BIN)/pytest -m "fault or cluster" --campaign
 
 lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """The campaign: everything that was tried to lose a run, or to have a false record believed.
 
-It is all tests in `faults/` and, elsewhere, those marked `fault`. `make campaign` runs it whole
-and writes its tally into SECURITY.md.
+It is all tests in `faults/` and, elsewhere, those marked `fault`. The suite tries each of them, a
+few times each. `make campaign` tries more often and for longer, and what a cluster may lose, and
+writes its tally into SECURITY.md.
 """
 
 import re
@@ -26,8 +27,8 @@ TALLY: Counter[str] = Counter()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--tally", action="store_true", help="write the tally into SECURITY.md")
-    parser.addoption("--endurance", type=int, default=30, help="runs in the longest sweep")
+    told = "try to lose runs more often and for longer, and write the tally into SECURITY.md"
+    parser.addoption("--campaign", action="store_true", help=told)
 
 
 def pytest_collection_modifyitems(items):
@@ -39,7 +40,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     report = yield
-    for mark in item.iter_markers("fault"):
+    for mark in (*item.iter_markers("fault"), *item.iter_markers("cluster")):
         if report.failed:
             TALLY["failed"] += 1
         elif report.skipped:
@@ -52,7 +53,7 @@ def pytest_runtest_makereport(item):
 def pytest_terminal_summary(terminalreporter, config):
     if tried():
         terminalreporter.write_line(summary())
-    if config.getoption("--tally"):
+    if config.getoption("--campaign"):
         today = datetime.now(UTC).date().isoformat()
         text = TALLIED.sub(lambda _: f"{today}: {summary()}\n", SECURITY.read_text("utf-8"))
         SECURITY.write_text(text, "utf-8")
@@ -71,6 +72,12 @@ def summary() -> str:
 @pytest.fixture
 def tally() -> Counter[str]:
     return TALLY
+
+
+@pytest.fixture(scope="session")
+def campaign(pytestconfig) -> bool:
+    """Whether this is the campaign, which takes its time, or the suite."""
+    return pytestconfig.getoption("--campaign")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-from itertools import groupby
 from pathlib import Path
 
 import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
@@ -173,20 +172,18 @@ def pytest_itemcollected(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Files with long tests begin first: none is left to one process when the others have ended.
+    """Long tests begin first: none is left to one process when the others have ended.
 
-    xdist gives each process a piece of the list. What shares what it has made stays together: the
-    tests of a file, and those of the built book.
+    xdist gives each process a piece of the list. What several tests need is made once, by
+    whichever is first; those of the built book stay together, so that no process waits for it.
     """
     processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
-    files = {item.path for item in items if item.get_closest_marker("slow")}
-    long = [item for item in items if item.path in files]
-    short = [item for item in items if item.path not in files]
-    shares = [[] for _ in range(processes)]
-    book = {item.path for item in items if "book" in item.fixturenames}
-    together = groupby(long, key=lambda item: item.path in book or item.path)
-    for number, (_, tests) in enumerate(together):
-        shares[number % processes] += tests
+    long = [item for item in items if item.get_closest_marker("slow")]
+    book = [item for item in long if "book" in item.fixturenames]
+    shares = [book, *([] for _ in range(processes - 1))]
+    for number, item in enumerate(item for item in long if item not in book):
+        shares[-1 - number % max(1, processes - 1)].append(item)
+    short = [item for item in items if item not in long]
     pieces, left = [], len(items)
     for number, share in enumerate(shares):
         size = left // (processes - number)

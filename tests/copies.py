@@ -28,7 +28,8 @@ class Clone:
         title: Two configurations of a few digits
         seeds: [0]
         factors: {freeze: [5, 6], head: [none], scheduler: [plateau]}
-        protocol: {dataset: digits, max_images: 120, image_size: 32, weights: none, epochs: 2}
+        protocol: {dataset: digits, max_images: 120, image_size: 32, weights: none, epochs: 2,
+          backbone: tinynet_e, batch_size: 16}
         """
 
     def __init__(self, root: Path) -> None:

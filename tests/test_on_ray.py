@@ -142,7 +142,7 @@ def checkpointed(clone: Copy, node, patiently: subprocess.Popen) -> tuple[psutil
 
 
 @pytest.mark.slow
-@pytest.mark.fault("sweeps on Ray that lose a worker, a node and the driver")
+@pytest.mark.cluster("sweeps on Ray that lose a worker, a node and the driver")
 def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, tally, request):
     go_on = tmp_path / "go_on"
     local, clone = (Copy(tmp_path / name, go_on, request) for name in ("local", "clone"))

@@ -108,6 +108,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         except InputError as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:
+            Path(working).unlink(missing_ok=True)  # half a notebook
             raise click.ClickException(
                 f"Cannot write {output_path}: {error.strerror or error}. Make the folder "
                 "writable, or free some space, and start again."

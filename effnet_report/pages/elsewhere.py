@@ -115,9 +115,10 @@ def forest(found: dict[str, Evidence]) -> HTML:
         return finding("No data set has a run of every configuration yet.")
     choices = {title: contrasts.all_choices(analysis(study)) for title, study in found.items()}
     labels = list(dict.fromkeys(choice for effects in choices.values() for choice in effects))
-    together = {label: mean_over([e[label] for e in choices.values() if label in e])
-                for label in labels}  # fmt: skip
-    shown = choices | ({"mean over these sets": together} if len(found) > 1 else {})
+    every = {label: mean_over([e[label] for e in choices.values() if label in e])
+             for label in labels}  # fmt: skip
+    together = {label: mean for label, mean in every.items() if mean.known}
+    shown = choices | ({"mean over these sets": together} if together else {})
     figure = canvas(7.2, 1.6 + 0.12 * len(labels) * (len(shown) + 1))
     axes = figure.subplots()
     for place, (title, effects) in enumerate(shown.items()):

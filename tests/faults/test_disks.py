@@ -98,15 +98,14 @@ def test_damaged_caches_heal(trainer, truth, tally, kind):
     assert trainer.finish() == 0
     rng = np.random.default_rng(0)
     (path,) = (paths.CACHE / kind).glob("*.npy")
-    for file in (path, cache.checksums_path(path)):
+    for file, left in ((path, 1.0), (cache.checksums_path(path), 1.0), (path, 0.5)):
         data = bytearray(file.read_bytes())
         for place in rng.integers(200, len(data), 500):
             data[place] ^= 1 << rng.integers(8)
-        for damaged in (data, data[: len(data) // 2]):
-            file.write_bytes(damaged)
-            assert trainer.finish() == 0, trainer.output
-            trainer.check(truth, complete=True)
-            tally["damaged caches"] += 1
+        file.write_bytes(data[: int(left * len(data))])
+        assert trainer.finish() == 0, trainer.output
+        trainer.check(truth, complete=True)
+        tally["damaged caches"] += 1
 
 
 def test_every_damage_of_a_record_is_noticed(trainer, truth, tally):

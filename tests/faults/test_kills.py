@@ -17,7 +17,7 @@ from effnet_core.study import provenance
 
 pytestmark = pytest.mark.slow
 
-KILLS = 14
+KILLS, KILLS_OF_THE_CAMPAIGN = 8, 30
 
 
 def clear() -> None:
@@ -25,9 +25,10 @@ def clear() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_killed_at_random_moments(trainer, undisturbed, tally):
+def test_killed_at_random_moments(trainer, undisturbed, tally, campaign):
     """Moments of the run's own CPU time, so that how busy the machine is moves none of them."""
     truth, seconds = undisturbed
+    enough = KILLS_OF_THE_CAMPAIGN if campaign else KILLS
     rng = np.random.default_rng(0)
     kills = finished = resumed = 0
 
@@ -35,8 +36,8 @@ def test_killed_at_random_moments(trainer, undisturbed, tally):
         # The signal is not handled, and ends the process as SIGKILL would.
         return lambda: signal.setitimer(signal.ITIMER_PROF, moment)
 
-    while kills < KILLS or not finished:
-        end = trainer.finish(kill_at(rng.uniform(0, seconds)) if kills < KILLS else None)
+    while kills < enough or not finished:
+        end = trainer.finish(kill_at(rng.uniform(0, seconds)) if kills < enough else None)
         resumed += "Resumed" in trainer.output
         if end == -signal.SIGPROF:
             kills += 1

@@ -1,6 +1,7 @@
 """Sweeps and kernels that are killed, stopped, or meet each other."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,7 +37,17 @@ SWEEP = """
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
     raise SystemExit(130 if stop.soon else 0)
     """
+RUNS = """
+    from effnet_core import run
+    from effnet_core.study.design import load_study
 
+    for settings in load_study("tiny").runs():
+        this = run.begin(settings.model_dump())
+        data = run.load_data(this)
+        model = run.build_model(this, data)
+        fitted = run.train(this, data, model)
+        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+    """
 
 # For what happens at once on a machine that is not busy; nothing waits so long in vain.
 PATIENCE = 600  # seconds
@@ -104,15 +115,15 @@ def outcomes(clone) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def truth(tmp_path_factory) -> dict[str, str]:
-    """What the two runs leave when nothing happens to them, found out once."""
+    """What the two runs leave when nothing happens to them, without a sweep or a notebook."""
 
-    def undisturbed_sweep(folder: Path) -> dict[str, str]:
+    def undisturbed_runs(folder: Path) -> dict[str, str]:
         clone = Clone(folder)
-        status, output = Sweep(clone).end()
-        assert status == 0, output
+        done = clone.run("python", "-c", textwrap.dedent(RUNS))
+        assert done.returncode == 0, done.stderr
         return outcomes(clone)
 
-    return once(tmp_path_factory, undisturbed_sweep)
+    return once(tmp_path_factory, undisturbed_runs)
 
 
 def check(clone, truth, tally, *, complete: bool) -> None:
@@ -125,12 +136,12 @@ def check(clone, truth, tally, *, complete: bool) -> None:
     assert not (complete and missing)
 
 
-MOMENTS = [
+MOMENTS = [f".cache/checkpoints/tiny/{FIRST}*", f"results/tiny/{FIRST}.json"]
+MOMENTS_OF_THE_CAMPAIGN = [
     "results/tiny/.locks/*.sweep.lock",
     f"results/tiny/.locks/{FIRST}.lock",
     ".cache/images/*.npy",
-    f".cache/checkpoints/tiny/{FIRST}*",
-    f"results/tiny/{FIRST}.json",
+    *MOMENTS,
     f".cache/checkpoints/tiny/{SECOND}*",
 ]
 
@@ -143,8 +154,8 @@ def temporary(monkeypatch):
         yield Path(folder)
 
 
-def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary):
-    for moment in MOMENTS:
+def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary, campaign):
+    for moment in MOMENTS_OF_THE_CAMPAIGN if campaign else MOMENTS:
         sweep = Sweep(clone)
         sweep.wait_for(clone.root, moment)
         sweep.process.kill()
@@ -164,45 +175,35 @@ def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary):
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
 
 
-def test_a_killed_kernel_two_sweeps_and_ctrl_c(clone, truth, tally):
-    twice = Sweep(clone)
-    twice.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
-    twice.ctrl_c("starting no more")
-    twice.ctrl_c("Stopping now")
-    status, output = twice.end()
-    assert status == 130
-    assert f"{FIRST} stopped" in output
-    assert not list(clone.root.glob("results/tiny/*.json"))
-
-    # The first sweep may have left a checkpoint: wait for this sweep's own.
-    shutil.rmtree(clone.root / ".cache" / "checkpoints", ignore_errors=True)
+def test_a_killed_kernel_ctrl_c_and_two_sweeps(clone, truth, tally):
     killed = Sweep(clone)
     killed.wait_for(clone.root, f".cache/checkpoints/tiny/{FIRST}*")
     killed.kernel().kill()
-    killed.wait_for(clone.root, f"results/tiny/{FIRST}.failed.json")
-    killed.process.send_signal(signal.SIGINT)
-    status, told = killed.end()
+    killed.wait_for(clone.root, f"results/tiny/.locks/{SECOND}.sweep.lock")
+    killed.ctrl_c("starting no more")
+    killed.ctrl_c("Stopping now")
+    status, output = killed.end()
     assert status == 130
-    assert "The kernel was killed, probably for memory (SIGKILL)." in told
+    assert "The kernel was killed, probably for memory (SIGKILL)." in output
+    assert f"{SECOND} stopped" in output
     assert "probably for memory" in clone.run("effnet", "status", "tiny").stdout
-    check(clone, truth, tally, complete=False)
+    assert outcomes(clone) == {}
     tally["kills of a kernel"] += 1
 
+    shutil.rmtree(clone.root / "results/tiny/.locks")
     once = Sweep(clone)
     once.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.sweep.lock")
     other = Sweep(clone)
-    other.wait_for(clone.root, f"results/tiny/.locks/{SECOND}.lock")
+    other.wait_for(clone.root, f"results/tiny/.locks/{SECOND}.sweep.lock")
+    once.ctrl_c("Finishing the runs that have begun and starting no more")
     outputs = [sweep.end() for sweep in (once, other)]
-    assert [status for status, _ in outputs] == [0, 0]
-    # The killed kernel's sweep may have begun the second run before it was stopped.
-    lines = [*told.splitlines(), *(line for _, text in outputs for line in text.splitlines())]
-    assert sorted(line for line in lines if line.endswith(" trained")) == [
-        f"{FIRST} trained",
-        f"{SECOND} trained",
-    ]
+    assert [status for status, _ in outputs] == [130, 0]
+    trained = [re.findall(r"(\S+) trained", text) for _, text in outputs]
+    assert trained == [[FIRST], [SECOND]]
     check(clone, truth, tally, complete=True)
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
     tally["sweeps side by side"] += 1
+    tally["sweeps stopped"] += 2
 
 
 def test_the_parent_of_all_kernels_is_killed(clone, truth, tally):
@@ -217,15 +218,3 @@ def test_the_parent_of_all_kernels_is_killed(clone, truth, tally):
     check(clone, truth, tally, complete=True)
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
     tally["kills of the kernels' parent"] += 1
-
-
-def test_ctrl_c_once_finishes_what_has_begun(clone, truth, tally):
-    sweep = Sweep(clone)
-    sweep.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
-    sweep.ctrl_c("Finishing the runs that have begun and starting no more")
-    status, output = sweep.end()
-    assert status == 130
-    assert f"{FIRST} trained" in output
-    assert {path.stem for path in clone.root.glob("results/tiny/*seed0.json")} == {FIRST}
-    check(clone, truth, tally, complete=False)
-    tally["sweeps stopped"] += 1

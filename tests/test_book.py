@@ -14,6 +14,7 @@ from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
+from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import answer, effects, tables
@@ -149,9 +150,9 @@ def test_run_pages_have_titles_links_and_records(book):
     assert "What it is." in page
     assert "# Parameters" in page
     assert 'href="../../results.html#table-1"' in page
-    assert 'href="../../records/08-freeze1-mlp-cosine-seed0.json"' in page
+    assert 'href="../../records/quick/08-freeze1-mlp-cosine-seed0.json"' in page
     assert 'href="07-freeze1-mlp-plateau-seed0.html"' in page
-    assert (site / "records" / "08-freeze1-mlp-cosine-seed0.json").is_file()
+    assert (site / "records" / "quick" / "08-freeze1-mlp-cosine-seed0.json").is_file()
 
 
 def test_run_pages_of_other_studies_are_left_out(book):
@@ -229,6 +230,21 @@ def test_a_run_page_is_headed_by_the_design_and_not_by_its_notebook():
     heading = sphinx_extension.title("quick", "08-freeze1-mlp-cosine-seed0")
     assert heading == "# Run 8: freeze 1, two linear layers with dropout, cosine, seed 0"
     assert sphinx_extension.title("quick", "classical-seed0") == ""
+
+
+def test_a_run_page_of_another_study_names_it_and_leads_to_its_runs(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_study("fashion", skip=tuple(range(3, 29)), classical=False)
+    app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["quick", "fashion"]))
+    page = "runs/fashion/02-freeze0-none-cosine-seed0"
+    source = [(paths.executed("fashion") / f"{page[13:]}.ipynb").read_text()]
+    sphinx_extension.link_run_page(app, page, source)
+    top = nbformat.reads(source[0], as_version=4).cells[0].source
+    name = load_study("fashion").title
+    assert top.startswith(f"# Run 2: freeze 0, one linear layer, cosine, seed 0, {name}\n")
+    assert "[all runs](../../runs.md)" in top
+    assert 'href="../../records/fashion/02-freeze0-none-cosine-seed0.json"' in top
+    assert "Table 1" not in top
 
 
 def test_what_papermill_says_of_a_failure_is_read_as_text():

@@ -105,7 +105,7 @@ def test_data_can_not_break_out_of_a_table():
 def test_csv_holds_text_where_the_page_has_links():
     write_study("quick")
     tables.run_grid(evidence.load("quick"))
-    assert written_csv("run-grid").iloc[0, 1].endswith(" %")
+    assert written_csv("run-grid-quick").iloc[0, 1].endswith(" %")
 
 
 def test_conclusions_come_as_numbers_too():

@@ -267,6 +267,11 @@ def load(reference: str | None = None) -> Evidence:
     )
 
 
+def others() -> list[Evidence]:
+    """The book's studies beside the main one, as far as anything of them is here."""
+    return [study for study in map(load, shown()[1:]) if study.finished]
+
+
 def _factors(record: Record) -> dict[str, object]:
     s = record.settings
     return {

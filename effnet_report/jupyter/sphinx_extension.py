@@ -29,7 +29,7 @@ from effnet_report.jupyter import warm
 CODE = [*Path(__file__).parents[1].rglob("*.py"), *(paths.ROOT / "bench").glob("*.py")]
 RECORDS = "records"
 SPEED = "speed"  # the page about the benchmark
-ELSEWHERE = "elsewhere"  # the page about all studies of the book
+ABOUT_ALL = {"elsewhere", "runs"}  # pages about all studies of the book
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
 MARKER = "papermill-error-cell-tag"  # on what papermill writes into a notebook that failed
@@ -52,7 +52,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def choose_study(_: Sphinx, config: Config) -> None:
-    """Settle which study is shown first and leave out the run pages of all others."""
+    """Settle which studies are shown, the main one first, and leave out others' run pages."""
     if named := os.environ.get("EFFNET_STUDY"):
         # A file stands for its study: a sweep has left its design beside the records.
         yaml = (".yml", ".yaml")
@@ -64,13 +64,13 @@ def choose_study(_: Sphinx, config: Config) -> None:
             load_design(study)
     except InputError as error:
         raise ConfigError(f"effnet_studies: {error}") from None
-    shown = paths.executed(config.effnet_studies[0])
-    folders = {notebook.parent for notebook in paths.EXECUTED.rglob("*.ipynb")} - {shown}
+    shown = {paths.executed(study) for study in config.effnet_studies}
+    there = {notebook.parent for notebook in paths.EXECUTED.rglob("*.ipynb")}
     config.exclude_patterns = [
         *config.exclude_patterns,
-        *sorted(folder.relative_to(paths.BOOK).as_posix() for folder in folders),
+        *sorted(folder.relative_to(paths.BOOK).as_posix() for folder in there - shown),
     ]
-    if not any(shown.glob("*.ipynb")):
+    if not there & shown:
         # A study without runs is no mistake in the table of contents.
         config.suppress_warnings = [*config.suppress_warnings, "etoc.glob"]
 
@@ -102,14 +102,14 @@ def outdated_pages(
 
     Of a run page only the links can change: its numbers were computed when the run ran.
     """
-    study = app.config.effnet_studies[0]
-    runs = {page for page in env.found_docs if page.startswith(f"runs/{study}/")}
-    computed = dict.fromkeys(env.found_docs - runs, evidence_of(study))
-    if ELSEWHERE in computed:
-        computed[ELSEWHERE] = "".join(map(evidence_of, app.config.effnet_studies))
+    studies = app.config.effnet_studies
+    runs = {page: study for page in env.found_docs if (study := study_of(app, page))}
+    evidence = {study: evidence_of(study) for study in studies}
+    computed = dict.fromkeys(env.found_docs - runs.keys(), evidence[studies[0]])
+    computed |= dict.fromkeys(ABOUT_ALL & computed.keys(), "".join(evidence.values()))
     if SPEED in computed:  # no study is on it, so no record makes it old
         computed[SPEED] = digest([paths.bench(), paths.gpu(), *CODE])
-    linked = {page: "".join(links(study, page.rsplit("/", 1)[-1], page)) for page in runs}
+    linked = {page: "".join(links(app, study, page)) for page, study in runs.items()}
     pages = computed | linked
     before = getattr(env, "effnet_pages", {})
     env.effnet_pages = pages  # type: ignore[attr-defined]
@@ -150,10 +150,16 @@ def digest(files: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
+def study_of(app: Sphinx, page: str) -> str | None:
+    """The study of the book that a run page belongs to; None of any other page."""
+    studies = app.config.effnet_studies
+    return next((study for study in studies if page.startswith(f"runs/{study}/")), None)
+
+
 def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     """Put title and links on top of an executed notebook."""
-    study = app.config.effnet_studies[0]
-    if not page.startswith(f"runs/{study}/"):
+    study = study_of(app, page)
+    if not study:
         return
     run = page.rsplit("/", 1)[-1]
     try:
@@ -166,7 +172,9 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     top = notebook.cells[0]
     heading, _, text = top.source.partition("\n")
     heading = title(study, run) or heading
-    top.source = "\n\n".join([heading, " · ".join(links(study, run, page)), text])
+    if study != app.config.effnet_studies[0]:
+        heading += f", {load_design(study).title}"
+    top.source = "\n\n".join([heading, " · ".join(links(app, study, page)), text])
     # Nothing else: a notebook's metadata can change how Sphinx reads it.
     python = {"name": "python", "pygments_lexer": "ipython3"}
     notebook.metadata = nbformat.from_dict({"language_info": python})
@@ -209,16 +217,18 @@ def title(study: str, run: str) -> str:
     return f"# Run {settings.number}: {words}, seed {settings.seed}"
 
 
-def links(study: str, run: str, page: str) -> Iterator[str]:
-    """Markdown links: to the run before, Table 1, the record, and the run after."""
+def links(app: Sphinx, study: str, page: str) -> Iterator[str]:
+    """Markdown links: to the run before, the table it is in, the record, and the run after."""
     pages = sorted(path.stem for path in paths.executed(study).glob("*.ipynb"))
+    up, run = "../" * page.count("/"), page.rsplit("/", 1)[-1]
     place = pages.index(run)
     if place > 0:
         yield f"[← {pages[place - 1]}]({pages[place - 1]}.ipynb)"
-    yield "[Table 1](#table-1)"
+    main = study == app.config.effnet_studies[0]
+    yield "[Table 1](#table-1)" if main else f"[all runs]({up}runs.md)"
     record = f"{run}.json"
     if (paths.records(study) / record).is_file():
-        yield f'<a href="{"../" * page.count("/")}{RECORDS}/{record}">record</a>'
+        yield f'<a href="{up}{RECORDS}/{study}/{record}">record</a>'
     if place + 1 < len(pages):
         yield f"[{pages[place + 1]} →]({pages[place + 1]}.ipynb)"
 
@@ -227,6 +237,7 @@ def copy_records(app: Sphinx, failure: Exception | None) -> None:
     """Put the records beside the pages, so that the site holds what it was made from."""
     folder = Path(app.outdir) / RECORDS
     shutil.rmtree(folder, ignore_errors=True)
-    records = paths.records(app.config.effnet_studies[0])
-    if failure is None and records.is_dir():
-        shutil.copytree(records, folder, ignore=shutil.ignore_patterns(".*"))
+    for study in app.config.effnet_studies if failure is None else []:
+        if paths.records(study).is_dir():
+            hidden = shutil.ignore_patterns(".*")
+            shutil.copytree(paths.records(study), folder / study, ignore=hidden)

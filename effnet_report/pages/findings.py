@@ -1,6 +1,6 @@
 """The sentence that opens each page, made from the records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 import pandas as pd
@@ -199,13 +199,13 @@ def reproducibility(evidence: Evidence) -> HTML:
     )
 
 
-def runs(evidence: Evidence) -> HTML:
-    """How many runs there are to look at."""
-    pages = sum(evidence.page(settings.run_id) is not None for settings in evidence.planned)
+def runs(studies: Sequence[Evidence]) -> HTML:
+    """How many runs there are to look at, and which of the main study's are missing."""
+    pages = [study.page(settings.run_id) for study in studies for settings in study.planned]
     return finding(
-        f"{pages} of {len(evidence.planned)} runs have a page of their own: the executed notebook, "
-        "with the images, the model, every epoch and the worst mistakes.",
-        *coverage(evidence),
+        f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
+        "executed notebook, with the images, the model, every epoch and the worst mistakes.",
+        *coverage(studies[0]),
     )
 
 

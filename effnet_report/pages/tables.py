@@ -1,6 +1,7 @@
 """The book's tables. Each says in its title what it shows, and comes as CSV as well."""
 
 import json
+from collections.abc import Sequence
 
 import pandas as pd
 from IPython.display import HTML
@@ -141,9 +142,18 @@ def _seeds(evidence: Evidence, n: int) -> Markup:
     return Markup(", ").join(cells)
 
 
+def run_grids(studies: Sequence[Evidence]) -> HTML:
+    """The runs of each study of the book."""
+    return HTML(Markup().join(Markup(run_grid(study).data) for study in studies))
+
+
 def run_grid(evidence: Evidence) -> HTML:
     """All runs on one screen: freeze by head and schedule, each with its test accuracy."""
     accuracy = evidence.runs.set_index("run_id")["test_accuracy"]
+
+    def word(run: str) -> str:
+        known = run in accuracy
+        return f"{number(accuracy[run])}\u00a0%" if known else evidence.status(run)
 
     def cell(freeze: int, head: str, scheduler: str) -> Markup:
         runs = [
@@ -151,13 +161,11 @@ def run_grid(evidence: Evidence) -> HTML:
             for settings in evidence.planned
             if (settings.freeze, settings.head, settings.scheduler) == (freeze, head, scheduler)
         ]
-        words = [
-            f"{number(accuracy[s.run_id])} %" if s.run_id in accuracy else evidence.status(s.run_id)
-            for s in runs
-        ]
-        return Markup(", ").join(
-            link(evidence.page(s.run_id), text) for s, text in zip(runs, words, strict=True)
-        )
+        there = [run for run in runs if evidence.status(run.run_id) != "missing"]
+        cells = [link(evidence.page(run.run_id), word(run.run_id)) for run in there]
+        if left := len(runs) - len(there):
+            cells.append("missing" if left == 1 else f"{left} missing")
+        return Markup(", ").join(cells)
 
     frame = pd.DataFrame(
         {
@@ -172,9 +180,10 @@ def run_grid(evidence: Evidence) -> HTML:
     )
     return table(
         frame,
-        "run-grid",
-        finding=f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished.",
-        caption="Accuracy on the test set, one entry a seed; each leads to the run's page.",
+        f"run-grid-{evidence.reference.rsplit('/', 1)[-1]}",
+        finding=f"{evidence.design.title}: {len(evidence.finished)} of {len(evidence.planned)} "
+        "runs are finished.",
+        caption="Accuracy on the test set, one entry a seed; a link leads to the run's page.",
     )
 
 

@@ -1,6 +1,7 @@
 """Several studies side by side: what is counted, averaged, and not said."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from effnet_core.study.design import load_study
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.inference.several import cochran, mean_over
 from effnet_report.pages import elsewhere
+from effnet_report.render.html import DASH, p_value
 
 YAML = """
 title: {title}
@@ -80,7 +82,23 @@ def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     assert "of 2, contradicted on" in table
     assert "Pictures of dogs, cosine instead of plateau" in elsewhere.forest(found).data
     assert "mean over these sets, cosine instead of plateau" in elsewhere.forest(found).data
-    assert "Q = " in elsewhere.means(found).data
+    assert re.search(r"<td[^>]*>[\d.]+ on 1</td>", elsewhere.means(found).data)
+    assert "are here yet" not in text
+
+
+def test_what_is_missing_of_a_study_is_said(shown):
+    shown(cats="a", dogs="b")
+    for path in paths.records("dogs").glob("*seed2*.json"):
+        path.unlink()
+    found = elsewhere.studies()
+    said = elsewhere.answer(found).data
+    assert "Of Pictures of dogs only 56 of 84 runs are here yet" in said
+    assert "Pictures of cats only" not in said
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0123, "0.012"), (0.0004, "< 0.001"), (math.nan, DASH)])
+def test_no_p_value_is_shown_as_nothing(p, text):
+    assert p_value(p) == text
 
 
 def test_the_same_images_are_no_other_data_set(shown):

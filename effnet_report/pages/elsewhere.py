@@ -17,7 +17,7 @@ from effnet_report.inference.wording import interval
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, plain, sentences
 from effnet_report.render.finding import finding
-from effnet_report.render.html import DASH, number
+from effnet_report.render.html import number, p_value
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
 # a mean over all kinds of images is nine times as wide as the two lie apart.
@@ -69,7 +69,11 @@ def _answer(found: dict[str, Evidence]) -> Iterator[str]:
 
 
 def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
-    """The book's studies that are not compared, and why."""
+    """What is missing of the studies compared, and the book's studies that are not, and why."""
+    for title, study in found.items():
+        if study.unfinished:
+            runs = f"{len(study.finished)} of {len(study.planned)} runs"
+            yield f"Of {title} only {runs} are here yet: its intervals will change."
     compared = {study.reference for study in found.values()}
     for reference in evidence.shown():
         if reference not in compared:
@@ -170,12 +174,12 @@ def means(found: dict[str, Evidence]) -> HTML:
     for key in SAME_EVERYWHERE:
         estimates = [every[key] for every in judged]
         mean, (q, p) = mean_over(estimates), cochran(estimates)
-        differ = f"Q = {number(q)} on {len(found) - 1}, p = {number(p, 3)}" if mean.known else DASH
         rows.append(
             {
                 "effect": claims.CLAIMS[key].measured,
                 "mean over these data sets": interval(mean),
-                "do they differ? (Cochran's Q)": differ,
+                "do they differ? Cochran's Q": number(q) + f" on {len(found) - 1}" * mean.known,
+                "p": p_value(p),
             }
         )
         data.append({"claim": key, **asdict(mean), "q": q, "q_p": p})

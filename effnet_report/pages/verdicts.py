@@ -11,7 +11,7 @@ from effnet_report.inference import claims, contrasts
 from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.wording import interval
-from effnet_report.render.html import DASH, link, number, paragraph, table, write_to_site
+from effnet_report.render.html import DASH, link, number, p_value, paragraph, table, write_to_site
 
 SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 
@@ -84,8 +84,8 @@ def methods(evidence: Evidence) -> HTML:
             "seeds": j.estimate.seeds,
             "images": j.estimate.images or DASH,
             "degrees of freedom": j.estimate.freedom,
-            "p": number(j.estimate.p, 3),
-            "p after Holm": number(j.adjusted_p, 3),
+            "p": p_value(j.estimate.p),
+            "p after Holm": p_value(j.adjusted_p),
             "method": j.estimate.method,
         }
         for j in judged

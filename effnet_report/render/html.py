@@ -169,6 +169,11 @@ def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
     return plus + text.replace("-", MINUS)
 
 
+def p_value(p: float) -> str:
+    """A p-value as the report shows it: `0.012`, or `< 0.001` where no digit would be left."""
+    return "< 0.001" if p < 0.0005 else number(p, 3)
+
+
 def interactive(name: str, filters: Sequence[int]) -> Markup:
     """Scripts that turn a table of the page into one to sort, filter and search.
 

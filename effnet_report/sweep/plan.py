@@ -66,7 +66,10 @@ def plan(study: Study) -> Plan:
     train, validation, test = counts
     classes = len(by_class) or 2
     runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
-    costs = [cost_of(settings, classes) for settings in runs]
+    # The schedule costs nothing: one of each depth and head is counted.
+    unlike = {(settings.freeze, settings.head): settings for settings in runs}
+    counted = {one: cost_of(settings, classes) for one, settings in unlike.items()}
+    costs = [counted[settings.freeze, settings.head] for settings in runs]
     device = study.protocol.device
     if device == "cuda" and not torch.cuda.is_available():
         device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()

@@ -218,3 +218,17 @@ def test_the_parent_of_all_kernels_is_killed(clone, truth, tally):
     check(clone, truth, tally, complete=True)
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
     tally["kills of the kernels' parent"] += 1
+
+
+def test_ctrl_c_once_finishes_what_has_begun(clone, truth, tally, campaign):
+    if not campaign:
+        pytest.skip("`make campaign` tries it; the suite does beside another sweep")
+    sweep = Sweep(clone)
+    sweep.wait_for(clone.root, f"results/tiny/.locks/{FIRST}.lock")
+    sweep.ctrl_c("Finishing the runs that have begun and starting no more")
+    status, output = sweep.end()
+    assert status == 130
+    assert f"{FIRST} trained" in output
+    assert {path.stem for path in clone.root.glob("results/tiny/*seed0.json")} == {FIRST}
+    check(clone, truth, tally, complete=False)
+    tally["sweeps stopped"] += 1

@@ -121,13 +121,13 @@ ADDED = {
         GAIN,
     ),
     "time": Claim(
-        "Freezing saves training time at equal quality.",
+        "Freezing saves training time without a loss of quality that matters.",
         "CPU time of a training saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",
     ),
     "memory": Claim(
-        "Freezing saves memory at equal quality.",
+        "Freezing saves memory without a loss of quality that matters.",
         "peak memory saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",

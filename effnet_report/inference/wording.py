@@ -49,14 +49,26 @@ WORDS = {
         ),
     },
     "time": {
-        "better": "Freezing {deepest} stages saves {by} of the training time at equal accuracy.",
+        "better": (
+            "Freezing {deepest} stages saves {by} of the training time, without a loss of "
+            "accuracy that matters."
+        ),
         "worse": "Freezing {deepest} stages saves no training time: it costs {by} more.",
-        "open": "What training time freezing saves at equal accuracy is inconclusive ({span}).",
+        "open": (
+            "What training time can be saved without a loss of accuracy that matters is "
+            "inconclusive ({span})."
+        ),
     },
     "memory": {
-        "better": "Freezing {deepest} stages saves {by} of the memory at equal accuracy.",
+        "better": (
+            "Freezing {deepest} stages saves {by} of the memory, without a loss of accuracy that "
+            "matters."
+        ),
         "worse": "Freezing {deepest} stages saves no memory: it costs {by} more.",
-        "open": "What memory freezing saves at equal accuracy is inconclusive ({span}).",
+        "open": (
+            "What memory can be saved without a loss of accuracy that matters is inconclusive "
+            "({span})."
+        ),
     },
     "optimism": {
         "better": "The best epoch's validation accuracy is too optimistic, by {by}.",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS
+from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS, describe
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
@@ -219,7 +219,7 @@ def side_by_side(evidence: Evidence) -> HTML:
         axes.hlines(table["number"], table[column].min(), table[column], color="#dddddd")
         axes.plot(table[column], table["number"], marker, color=colour)
         axes.set_xlabel(title)
-    words = [f"{row.number}: freeze {row.freeze}, {row.head}, {row.scheduler}"
+    words = [f"{row.number}: {describe(row.freeze, row.head, row.scheduler)}"
              for row in table.itertuples()]  # fmt: skip
     left.set_yticks(table["number"], words, fontsize=8)
     left.invert_yaxis()

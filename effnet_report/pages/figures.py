@@ -152,7 +152,10 @@ def heat_map(evidence: Evidence) -> HTML:
             f"{number(ranked.iloc[-1] - ranked.iloc[0])} points above the worst."
         ),
         caption="Accuracy on the test set, per cent. An empty cell has no finished run.",
-        alt=sentences(means, "freeze {freeze}, head {head}, {scheduler}: {accuracy:.1f} %"),
+        alt=sentences(
+            means.replace({"head": HEAD_WORDS}),
+            "freeze {freeze}, {head}, {scheduler}: {accuracy:.1f} %",
+        ),
         data=means[["number", "freeze", "head", "scheduler", "accuracy"]],
     )
 

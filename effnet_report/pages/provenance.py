@@ -46,7 +46,8 @@ def fingerprints(evidence: Evidence) -> HTML:
         frame,
         "fingerprints",
         finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
-        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own.",
+        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own; runs and "
+        "classical comparisons are computed by different files, so their code differs.",
     )
 
 

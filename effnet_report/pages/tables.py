@@ -71,6 +71,7 @@ def _factor_means(runs: pd.DataFrame, name: str) -> HTML:
         .rename_axis("level")
         .reset_index()
         .assign(factor=factor)
+        .replace({"level": HEAD_WORDS})
         for factor in compared
     ]
     order = ["factor", "level", "configurations", "mean", "lowest", "highest"]

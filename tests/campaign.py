@@ -21,7 +21,7 @@ HARM = {
     "false": "false records believed",
     "unclear": "unclear errors",
     "failed": "tests failed",
-    "skipped": "tests that this machine cannot run",
+    "skipped": "tests skipped",
 }
 TALLY: Counter[str] = Counter()
 

@@ -10,7 +10,7 @@ from effnet_core import paths
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence, source
 from effnet_report.evidence.correctness import chosen_on_validation
-from effnet_report.inference import claims
+from effnet_report.inference import claims, wording
 from effnet_report.inference.contrasts import OneTable, over_classical
 from effnet_report.inference.seeds_and_images import unknown
 
@@ -56,6 +56,19 @@ def table_with(rise):
 )
 def test_outcomes_follow_from_the_interval_and_the_margin(low, high, outcome):
     assert claims.outcome(estimate(low, high), MARGIN) == outcome
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-0.74, 0.62, "-0.7 to 0.6"),
+        (-0.03, 0.48, "-0.03 to 0.48"),  # no gain of 0.5, which "0.5" would not say
+        (-0.52, 0.02, "-0.52 to 0.02"),
+    ],
+)
+def test_bounds_show_on_which_side_of_zero_and_of_the_margin_they_lie(low, high, shown):
+    told = wording.interval(estimate(low, high), margin=MARGIN).replace("\N{MINUS SIGN}", "-")
+    assert told.endswith(f"interval {shown}")
 
 
 def test_a_claim_and_its_opposite_never_both_hold():

@@ -245,7 +245,7 @@ def of_source() -> list[Judgement]:
     judged = []
     for one in judge(estimates, margin, depths(compared, margin)):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
-        span = interval(one.estimate, one.claim.unit, "consistency interval")
+        span = interval(one.estimate, one.claim.unit, "consistency interval", margin)
         sentence = f"{one.claim.measured}, in one table of single runs: {span}: {verdict}."
         judged.append(Judgement(one.key, one.estimate, verdict, sentence, math.nan))
     return judged

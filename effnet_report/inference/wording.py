@@ -104,12 +104,12 @@ class Words:
     lost: list[int]
 
     def fill(self, template: str) -> str:
-        span = interval(self.estimate, self.unit)
+        span = interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {span}"
         costly = ", ".join(map(str, self.lost))
         return template.format(
-            by=size(self.estimate, self.unit),
+            by=size(self.estimate, self.unit, self.margin),
             span=span,
             margin=number(self.margin),
             deepest=self.deepest_noninferior,
@@ -117,23 +117,27 @@ class Words:
         )
 
 
-def size(estimate: Estimate, unit: str = "points") -> str:
+def size(estimate: Estimate, unit: str = "points", margin: float = 0.0) -> str:
     """A clear effect without its sign, as in `6.4 points (95 % interval 3.5 to 9.4)`."""
     bounds = sorted(abs(bound) for bound in (estimate.low, estimate.high))
-    low, high = map(_bound, bounds)
+    low, high = (_bound(bound, margin) for bound in bounds)
     return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
 
 
-def interval(estimate: Estimate, unit: str = "points", kind: str = "interval") -> str:
+def interval(
+    estimate: Estimate, unit: str = "points", kind: str = "interval", margin: float = 0.0
+) -> str:
     """An effect with its sign and interval, as in `-0.3 points, 95 % interval -0.9 to 0.3`."""
     if math.isnan(estimate.effect):
         return estimate.method
     effect = f"{number(estimate.effect)} {unit}"
     if math.isnan(estimate.low):
         return f"{effect} ({estimate.method})"
-    return f"{effect}, 95 % {kind} {_bound(estimate.low)} to {_bound(estimate.high)}"
+    low, high = (_bound(bound, margin) for bound in (estimate.low, estimate.high))
+    return f"{effect}, 95 % {kind} {low} to {high}"
 
 
-def _bound(value: float) -> str:
-    """With two decimals where one would hide on which side of zero it lies."""
-    return number(value, 1 if round(value, 1) else 2)
+def _bound(value: float, margin: float) -> str:
+    """With two decimals where one would hide on which side of zero or of the margin it lies."""
+    hidden = abs(round(value, 1)) in (0.0, round(margin, 1))
+    return number(value, 2 if hidden else 1)

@@ -19,19 +19,20 @@ SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 def conclusions(evidence: Evidence) -> HTML:
     """Each conclusion with its verdict on this study, beside the source's table."""
     judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
+    limit = evidence.design.smallest_effect
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
             "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
-            "this study": _verdict(ours, "interval"),
+            "this study": _verdict(ours, "interval", limit),
             "the source's table: consistent over its configurations?": _verdict(
-                theirs, "consistency interval"
+                theirs, "consistency interval", limit
             ),
         }
         for ours, theirs in judged
     )
     verdicts = [ours.verdict for ours, _ in judged]
-    margin = number(evidence.design.smallest_effect)
+    margin = number(limit)
     return table(
         frame,
         "conclusions",
@@ -57,9 +58,9 @@ def conclusions(evidence: Evidence) -> HTML:
     )
 
 
-def _verdict(judgement: Judgement, kind: str) -> Markup:
+def _verdict(judgement: Judgement, kind: str, margin: float) -> Markup:
     return Markup("<strong>{}</strong>: {}").format(
-        judgement.verdict, interval(judgement.estimate, judgement.claim.unit, kind)
+        judgement.verdict, interval(judgement.estimate, judgement.claim.unit, kind, margin)
     )
 
 

@@ -137,8 +137,8 @@ def test_corrected_p_values_are_never_smaller():
 
 
 def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
-    tested = [claims.Judgement("head", estimate(0, 1), "supported", "", 0.01)] * 8
-    untested = claims.Judgement("head", unknown(""), "inconclusive", "", NAN)
+    tested = [claims.Judgement("head", estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
+    untested = claims.Judgement("head", unknown(""), "inconclusive", "", NAN, MARGIN)
     assert "of the 8 that rest" in claims.by_chance([*tested, untested])
     assert "at most 0.4 " in claims.by_chance([*tested, untested])
     assert claims.by_chance([untested]).startswith("No verdict")

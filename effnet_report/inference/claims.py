@@ -8,7 +8,7 @@ source's table can only show whether an effect is consistent over its configurat
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -74,6 +74,7 @@ class Judgement:
         verdict: on a study, one of `Verdict`; on a single table, whether it is consistent.
         sentence: what the report says about it.
         adjusted_p: p after Holm's correction for all claims on the same data.
+        margin: smallest effect of interest that it was judged by.
     """
 
     key: str
@@ -81,10 +82,15 @@ class Judgement:
     verdict: str
     sentence: str
     adjusted_p: float
+    margin: float
 
     @property
     def claim(self) -> Claim:
         return CLAIMS[self.key]
+
+    def span(self, kind: str = "interval") -> str:
+        """The effect with its interval, as `wording.interval` writes it."""
+        return interval(self.estimate, self.claim.unit, kind, self.margin)
 
 
 SOURCES = {
@@ -219,7 +225,9 @@ def judge(estimates: Mapping[str, Estimate], margin: float, by_depth: Depths) ->
             estimate, claim.unit, measured, margin, by_depth.deepest_noninferior, by_depth.inferior
         )
         judged.append(
-            Judgement(key, estimate, claim.verdicts[found], words.fill(WORDS[key][found]), p)
+            Judgement(
+                key, estimate, claim.verdicts[found], words.fill(WORDS[key][found]), p, margin
+            )
         )
     return judged
 
@@ -245,9 +253,9 @@ def of_source() -> list[Judgement]:
     judged = []
     for one in judge(estimates, margin, depths(compared, margin)):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
-        span = interval(one.estimate, one.claim.unit, "consistency interval", margin)
+        span = one.span("consistency interval")
         sentence = f"{one.claim.measured}, in one table of single runs: {span}: {verdict}."
-        judged.append(Judgement(one.key, one.estimate, verdict, sentence, math.nan))
+        judged.append(replace(one, verdict=verdict, sentence=sentence, adjusted_p=math.nan))
     return judged
 
 

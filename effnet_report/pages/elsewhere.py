@@ -89,14 +89,10 @@ def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
 def verdicts(found: dict[str, Evidence]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
     judged = {title: claims.of_study(study) for title, study in found.items()}
-    limits = {title: study.design.smallest_effect for title, study in found.items()}
     rows, data = [], []
     for place, claim in enumerate(claims.CLAIMS.values()):
         here = {title: every[place] for title, every in judged.items()}
-        each = {
-            title: f"{one.verdict}: {interval(one.estimate, claim.unit, margin=limits[title])}"
-            for title, one in here.items()
-        }
+        each = {title: f"{one.verdict}: {one.span()}" for title, one in here.items()}
         rows.append({"conclusion": claim.statement, **each, "in all": _count([*here.values()])})
         data += [{"data": t, "claim": j.key, "verdict": j.verdict} for t, j in here.items()]
     return html.table(

@@ -10,7 +10,6 @@ from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims, contrasts
 from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
-from effnet_report.inference.wording import interval
 from effnet_report.render.html import DASH, link, number, p_value, paragraph, table, write_to_site
 
 SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
@@ -19,20 +18,19 @@ SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 def conclusions(evidence: Evidence) -> HTML:
     """Each conclusion with its verdict on this study, beside the source's table."""
     judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
-    limit = evidence.design.smallest_effect
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
             "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
-            "this study": _verdict(ours, "interval", limit),
+            "this study": _verdict(ours, "interval"),
             "the source's table: consistent over its configurations?": _verdict(
-                theirs, "consistency interval", limit
+                theirs, "consistency interval"
             ),
         }
         for ours, theirs in judged
     )
     verdicts = [ours.verdict for ours, _ in judged]
-    margin = number(limit)
+    margin = number(evidence.design.smallest_effect)
     return table(
         frame,
         "conclusions",
@@ -58,10 +56,8 @@ def conclusions(evidence: Evidence) -> HTML:
     )
 
 
-def _verdict(judgement: Judgement, kind: str, margin: float) -> Markup:
-    return Markup("<strong>{}</strong>: {}").format(
-        judgement.verdict, interval(judgement.estimate, judgement.claim.unit, kind, margin)
-    )
+def _verdict(judgement: Judgement, kind: str) -> Markup:
+    return Markup("<strong>{}</strong>: {}").format(judgement.verdict, judgement.span(kind))
 
 
 def _verdict_files(evidence: Evidence) -> Markup:

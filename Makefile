@@ -49,7 +49,7 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 test: lint ## check the style and run all tests
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
-check: lint ## check the style and run the tests that are quick, in a minute
+check: lint ## check the style and run the tests that are quick, in four minutes
 	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not slow"
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, half an hour

@@ -40,6 +40,7 @@ def test_the_generator_resembles_the_runs_it_was_fitted_to(fitted):
     assert apart == pytest.approx(1.35, abs=0.5)  # 656 images, nearly the same for all runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "folds"), [(3, False), (4, True)])
 @pytest.mark.parametrize("effects", [True, False], ids=["effects", "none"])
 def test_intervals_cover_new_seeds_and_new_images(fitted, seeds, folds, effects):
@@ -51,7 +52,7 @@ def test_intervals_cover_new_seeds_and_new_images(fitted, seeds, folds, effects)
         "classical", "optimism", "time or memory", "all choices",
     }  # fmt: skip
     assert {name: share for name, share in covered.items() if share < LEAST} == {}
-    assert np.mean(list(covered.values())) < 99.5  # nor wider than it need be
+    assert np.mean(list(covered.values())) < 98.5  # nor wider than it need be
 
 
 def test_configurations_as_units_would_not_cover(fitted):
@@ -73,6 +74,7 @@ def test_folds_alone_cannot_fit_a_generator(fitted):
         simulation.fit(folds, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     first = first_elpv()
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
@@ -84,8 +86,8 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     simulation.main()
     shown = verdicts.simulation().data
     assert simulation.title(2, True) == "2 of 4 folds"
-    outside = re.search(r"in some case: (.+?)\. More than 97 %.+?: (.+?)\.", shown)
-    assert outside[2] != "none"
+    outside = re.search(r"Less than 93 %: (.+?)\. More than 97 %.+?: (.+?)\.", shown)
+    assert "(3 seeds" in outside[2]  # of 4 studies, all or at most three quarters
     assert "Per cent of 4 studies, lowest and highest over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv", index_col="claim")
     written = json.loads((tmp_path / "simulation.json").read_text())

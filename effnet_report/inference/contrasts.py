@@ -24,6 +24,7 @@ from effnet_report.inference.seeds_and_images import (
     Estimate,
     Family,
     interval,
+    satterthwaite,
     spread,
     unknown,
 )
@@ -47,7 +48,7 @@ class OneTable:
         fitted = terms @ np.linalg.lstsq(terms, self.accuracy)[0]
         freedom = len(table) - int(np.linalg.matrix_rank(terms))
         residual_variance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
-        self.depths = self.pairs = Family(residual_variance, residual_variance, freedom)
+        self.depths = self.pairs = Family(residual_variance, 0.0, freedom)
 
     def choice(self, _: np.ndarray) -> Family:
         return self.pairs
@@ -155,32 +156,53 @@ def all_choices(compared: Compared) -> dict[str, Estimate]:
 def lead(compared: Compared, number: int = 1) -> Estimate:
     """Lead of a configuration over the best of the others; negative when it is behind.
 
-    Which of the others is best is not known, so the interval holds for all comparisons with it
-    (Dunnett, JASA 50, 1955), as in multiple comparisons with the best (Hsu, Annals of Statistics 9,
-    1981).
+    Which of the others is best is not known, so its interval is made from those of all comparisons
+    with it, as in multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981).
+    """
+    others = rivals(compared, number)
+    if not others:
+        return unknown(f"configuration {number} was not compared with another")
+    closest = min(others, key=lambda other: other.effect)
+    surest = min(others, key=_errors_away)
+    low, high = (min(getattr(other, end) for other in others) for end in ("low", "high"))
+    return replace(closest, low=low, high=high, p=surest.p)
+
+
+def rivals(compared: Compared, number: int) -> list[Estimate]:
+    """A configuration minus each of the others; their intervals and p hold all at once.
+
+    The t for many comparisons with one is Dunnett's (JASA 50, 1955).
     """
     numbers = compared.design["number"].to_numpy()
-    if number not in numbers or len(numbers) < 2:
-        return unknown(f"configuration {number} was not compared with another")
-    rivals = [
+    if number not in numbers:
+        return []
+    single = [
         compared.estimate((numbers == number) * 1.0 - (numbers == other), compared.pairs)
         for other in numbers[numbers != number]
     ]
-    closest = min(rivals, key=lambda rival: rival.effect)
-    if not all(rival.known for rival in rivals):
-        return replace(closest, method="one seed cannot say how much trainings differ")
-    freedom = min(rival.freedom for rival in rivals)
-    reach = dunnett_reach(len(rivals), math.floor(freedom))
-    steps = [rival.effect / rival.error if rival.error else math.inf for rival in rivals]
-    p = dunnett_p(abs(min(steps)), len(rivals), freedom)
-    return replace(
-        closest,
-        low=min(rival.effect - reach * rival.error for rival in rivals),
-        high=min(rival.effect + reach * rival.error for rival in rivals),
-        p=p if not math.isnan(closest.p) else math.nan,
-        freedom=freedom,
-        method=f"{closest.method}; Dunnett's t for {len(rivals)} comparisons with one",
-    )
+    if not all(rival.known for rival in single):
+        return single
+    many, freedom = len(single), min((rival.freedom for rival in single), default=1.0)
+    reach = dunnett_reach(many, math.floor(freedom))
+    return [
+        replace(
+            rival,
+            low=rival.effect - reach * rival.error,
+            high=rival.effect + reach * rival.error,
+            # A table of single runs has no p.
+            p=dunnett_p(abs(_errors_away(rival)), many, freedom) + 0 * rival.p,
+            freedom=freedom,
+            method=f"{rival.method}; Dunnett's t for {many} comparisons with one",
+        )
+        for rival in single
+    ]
+
+
+def _errors_away(estimate: Estimate) -> float:
+    """An effect in standard errors."""
+    if estimate.error:
+        return estimate.effect / estimate.error
+    return math.copysign(math.inf, estimate.effect) if estimate.effect else 0.0
 
 
 def dunnett_p(t: float, comparisons: int, freedom: float) -> float:
@@ -215,8 +237,7 @@ def over_classical(evidence: Evidence, *, each_seed: bool = True) -> Estimate:
     parts = against_classical(evidence, each_seed=each_seed)
     if parts is None:
         return unknown("a seed lacks its fine-tuned models, or the one without fine-tuning")
-    compared, (chosen, average) = analysis(evidence), parts
-    return compared.of_differences(chosen, of_the_mean(choice_family(compared, average), chosen))
+    return chosen_minus_other(analysis(evidence), *parts)
 
 
 Differences = list[np.ndarray]
@@ -248,31 +269,38 @@ def against_classical(
     )
 
 
+def chosen_minus_other(compared: Analysis, chosen: Differences, average: Differences) -> Estimate:
+    """The chosen configurations minus another kind of model, from `against_classical`."""
+    seeds, family = len(chosen), choice_family(compared, average)
+    # Of two seeds alone the variance between them is too uncertain: images then set its least.
+    if len(set(compared.found.test_sets)) < seeds or seeds <= 2:
+        return compared.of_differences(chosen, family.times(1 / seeds))
+    return interval(
+        float(np.mean([d.mean() for d in chosen])),
+        family.mean_square / seeds,
+        family.freedom,
+        "variance between seeds: they share no test images, so that it holds that of the images; "
+        "t with Satterthwaite's degrees of freedom",
+        seeds=seeds,
+        images=compared.found.images,
+    )
+
+
 def choice_family(compared: Analysis, average: Differences) -> Family:
     """Variance between seeds of a chosen configuration minus another kind of model.
 
     It is that of the mean of all configurations minus the other model, and that of one
-    configuration around this mean; degrees of freedom after Satterthwaite.
+    configuration around this mean.
 
     Args:
         compared: the study's configurations.
         average: by seed and image, their mean minus the other model, points.
     """
-    seeds, one = len(average), 1 - 1 / len(compared.design)
-    total, beyond = compared.between(average)
-    parts = [(total, float(seeds - 1))]
-    if one:
-        parts.append((one * compared.pairs.mean_square, compared.pairs.freedom))
-        beyond += one * compared.pairs.beyond_images
-    whole = sum(part for part, _ in parts)
-    split = sum(part**2 / freedom for part, freedom in parts if freedom)
-    return Family(whole, beyond, whole**2 / split if split else seeds - 1)
-
-
-def of_the_mean(one_seed: Family, differences: Differences) -> Family:
-    """The variance of a mean over seeds, from that of one seed."""
-    seeds = len(differences)
-    return Family(one_seed.mean_square / seeds, one_seed.beyond_images / seeds, one_seed.freedom)
+    parts = [compared.between(average)]
+    if len(compared.design) > 1:
+        parts.append(compared.pairs.times(1 - 1 / len(compared.design)))
+    whole, freedom = satterthwaite([(part.mean_square, part.freedom) for part in parts])
+    return Family(whole, sum(part.explained for part in parts), freedom)
 
 
 def optimism(evidence: Evidence) -> Estimate:
@@ -287,30 +315,26 @@ def optimism(evidence: Evidence) -> Estimate:
 def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> Estimate:
     """Mean accuracy on the seeds' validation images minus that on the test images.
 
-    Every seed draws its own validation images, so that its variance holds theirs too, and is at
-    least what they explain.
+    Both are of the same models, so that how good a seed's models are cancels. What remains is
+    which images they are judged on: every seed draws its own validation images.
 
     Args:
         compared: the study's configurations.
         validation: by seed, mean accuracy of the configurations on each image, per cent.
     """
-    found = compared.found
+    found, seeds = compared.found, len(validation)
     every = np.full(len(found.design), 1 / len(found.design))
     test = compared.differences(every)
     means = [v.mean() - t.mean() for v, t in zip(validation, test, strict=True)]
-    seeds = len(means)
     images = spread(test, found.test_sets)
-    noise = sum(v.var(ddof=1) / len(v) for v in validation) / seeds**2
-    noise += images.images if found.folds else images.noise
-    shown = float(np.var(means, ddof=1)) / seeds if seeds > 1 else math.nan
-    variance = max(shown, noise)
-    if not found.folds:
-        shown, variance = variance, variance + images.images
+    parts = [(float(v.var(ddof=1)) / (len(v) * seeds**2), len(v) - 1) for v in validation]
+    parts.append((images.images + images.noise, found.images - 1))
+    variance, freedom = satterthwaite(parts)
     return interval(
         float(np.mean(means)),
         variance,
-        (seeds - 1) * ((variance / shown) ** 2 if shown else 1),
-        "runs of a seed averaged; variance between seeds, and of test images that seeds share",
+        freedom if seeds > 1 else math.nan,
+        "runs of a seed averaged; variance of its validation images and of the test images",
         seeds=seeds,
         images=found.images,
     )

@@ -96,8 +96,7 @@ def measured(evidence: Evidence) -> dict[str, Components]:
     split = {}
     for name, w in weights.items():
         family = compared.depths if name.startswith("freeze") else compared.choices
-        scale = float((w**2).sum())
-        one_seed = Family(family.mean_square * scale, family.beyond_images * scale, family.freedom)
+        one_seed = family.times(float((w**2).sum()))
         split[name] = components(compared, compared.differences(w), one_seed)
     against = contrasts.against_classical(evidence)
     if against:

@@ -18,6 +18,9 @@ from effnet_report.evidence.correctness import Correctness
 
 LEVEL = 0.95
 OWN_VARIANCE = 8  # seeds from which a choice's own variance is safer than that of its family
+# Level at which head and schedule are found to vary more between seeds than the rest, so that they
+# are not pooled with it (Bancroft, Biometrics 20, 1964).
+POOLING = 0.25
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,60 @@ class Family:
 
     Attributes:
         mean_square: of the interaction with seeds, points squared.
-        beyond_images: the part of it that different test images do not explain.
+        explained: what different test images alone would make it; 0 where seeds share theirs.
         freedom: its degrees of freedom.
     """
 
     mean_square: float
-    beyond_images: float
+    explained: float
     freedom: float
+
+    @property
+    def beyond_images(self) -> float:
+        """The part of the mean square that different test images do not explain."""
+        return max(0.0, self.mean_square - self.explained)
+
+    def times(self, scale: float) -> "Family":
+        """The same, of contrasts with `scale` times the variance."""
+        return Family(scale * self.mean_square, scale * self.explained, self.freedom)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sum of squares of an interaction with seeds.
+
+    Attributes:
+        total: points squared, on the scale of run accuracies.
+        explained: what different test images alone would make it.
+        freedom: its degrees of freedom.
+    """
+
+    total: float
+    explained: float
+    freedom: int
+
+    def __sub__(self, part: "Squares") -> "Squares":
+        """What a finer interaction holds beside a coarser one."""
+        return Squares(
+            self.total - part.total, self.explained - part.explained, self.freedom - part.freedom
+        )
+
+    @property
+    def family(self) -> Family:
+        if self.freedom < 1:
+            return Family(math.nan, math.nan, 0)
+        return Family(self.total / self.freedom, self.explained / self.freedom, self.freedom)
+
+
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """A sum of estimated variances, and its degrees of freedom (Biometrics Bulletin 2, 1946).
+
+    Args:
+        parts: the variances, each with its own degrees of freedom.
+    """
+    whole = sum(part for part, _ in parts)
+    split = sum(part**2 / freedom for part, freedom in parts if freedom)
+    return whole, whole**2 / split if split else min(freedom for _, freedom in parts)
 
 
 @dataclass(frozen=True)
@@ -167,10 +217,7 @@ class Analysis:
         """
         scale = float((weights**2).sum()) / self.seeds if self.seeds else math.nan
         return self.of_differences(
-            self.differences(weights),
-            Family(family.mean_square * scale, family.beyond_images * scale, family.freedom),
-            looks=looks,
-            against=against,
+            self.differences(weights), family.times(scale), looks=looks, against=against
         )
 
     def of_differences(
@@ -213,58 +260,61 @@ class Analysis:
     @cached_property
     def depths(self) -> Family:
         """Seed x freeze: for the freeze depths and their trend."""
-        return self._interaction(["freeze"])
+        return self._interaction("freeze").family
 
     @cached_property
     def pairs(self) -> Family:
         """Seed x configuration: for two configurations."""
-        return self._interaction(["number"])
+        return self._interaction("number").family
 
     @cached_property
     def choices(self) -> Family:
-        """For head and schedule: seed x both, or seed x configuration where that is larger."""
-        both, single = self._interaction(["head", "scheduler"]), self.pairs
-        return Family(
-            max(both.mean_square, single.mean_square),
-            max(both.beyond_images, single.beyond_images),
-            both.freedom,
-        )
+        """Seed x configuration within depths: for head and schedule, which cancel depths.
+
+        Where head, schedule and both together vary more between seeds than what else it holds, it
+        is these three alone.
+        """
+        both = self._interaction("head", "scheduler")
+        within = self._interaction("number") - self._interaction("freeze")
+        alone, rest = both.family, (within - both).family
+        if not rest.freedom:
+            return alone
+        beyond_chance = stats.f.isf(POOLING, alone.freedom, rest.freedom)
+        return alone if alone.mean_square > beyond_chance * rest.mean_square else within.family
 
     def own(self, weights: np.ndarray) -> Family:
         """A contrast's own variance between seeds, for many seeds."""
-        scale = float((weights**2).sum())
-        total, beyond = self.between(self.differences(weights))
-        return Family(total / scale, beyond / scale, self.seeds - 1)
+        return self.between(self.differences(weights)).times(1 / float((weights**2).sum()))
 
     def choice(self, weights: np.ndarray) -> Family:
         """The family of a contrast of heads or schedules."""
         return self.own(weights) if self.seeds >= OWN_VARIANCE else self.choices
 
-    def between(self, differences: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Variance between the seeds' means, and the part that their images do not explain."""
+    def between(self, differences: Sequence[np.ndarray]) -> Family:
+        """Variance between the seeds' means."""
         if len(differences) < 2:
-            return math.nan, math.nan
+            return Family(math.nan, math.nan, 0)
         total = float(np.var([d.mean() for d in differences], ddof=1))
         explained = float(np.mean([d.var(ddof=1) / len(d) for d in differences]))
-        return total, max(0.0, total - explained)
+        return Family(total, explained if self.found.folds else 0.0, len(differences) - 1)
 
-    def _interaction(self, factors: list[str]) -> Family:
-        """Mean square of the interaction of seeds with the cells of some factors."""
-        cells = self.design.groupby(factors).ngroup().to_numpy()
+    def _interaction(self, *factors: str) -> "Squares":
+        """The interaction of seeds with the cells of some factors."""
+        cells = self.design.groupby(list(factors)).ngroup().to_numpy()
         levels, configurations = cells.max() + 1, len(cells)
-        freedom = (levels - 1) * (self.seeds - 1)
-        if freedom < 1:
-            return Family(math.nan, math.nan, 0)
         repeats = configurations / levels
         # Rows average the configurations of a cell, less the average of all.
         averages = (cells == np.arange(levels)[:, None]) / repeats - 1 / configurations
         means = averages @ self.found.accuracies.T
         apart = means - means.mean(axis=1, keepdims=True)
-        total = repeats * float((apart**2).sum()) / freedom
-        if not self.found.folds:
-            return Family(total, total, freedom)
-        explained = float(np.mean(list(self._within(averages)))) * repeats / (levels - 1)
-        return Family(total, max(0.0, total - explained), freedom)
+        explained = 0.0
+        if self.found.folds:
+            explained = float(np.mean(list(self._within(averages)))) * (self.seeds - 1)
+        return Squares(
+            repeats * float((apart**2).sum()),
+            repeats * explained,
+            (levels - 1) * (self.seeds - 1),
+        )
 
     def _within(self, averages: np.ndarray) -> Iterator[float]:
         """By seed, the variance that images alone give to all cells' means together."""

@@ -133,8 +133,9 @@ def simulation() -> HTML:
         ),
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
-            "model of who is right on what, fitted to {}. All choices: the eight intervals of the "
-            "first page, all of them at once. {} To repeat it: {}."
+            "model of who is right on what, fitted to {}. Configuration 1: its intervals against "
+            "all others, which make that of its lead, all of them at once; all choices: the eight "
+            "of the first page, likewise. {} To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["no effects"].columns),
@@ -147,11 +148,19 @@ def simulation() -> HTML:
 
 
 def _outside(covered: pd.DataFrame) -> str:
-    """Which intervals cover less, or more, often than wanted in some case; one row a claim."""
+    """Which intervals cover less, or more, often than wanted, and where; one row a claim."""
     low, high = simulated.WANTED
-    narrow = covered.index[(covered < low).any(axis="columns")]
-    wide = covered.index[(covered > high).any(axis="columns")]
     return (
-        f"Less than {number(low, 0)} % in some case: {', '.join(narrow) or 'none'}. More than "
-        f"{number(high, 0)} %, so that it is wider than need be: {', '.join(wide) or 'none'}."
+        f"Less than {number(low, 0)} %: {_where(covered < low)}. More than {number(high, 0)} %, so "
+        f"that it is wider than need be: {_where(covered > high)}."
     )
+
+
+def _where(chosen: pd.DataFrame) -> str:
+    """Claims and the cases for which they were chosen."""
+    by_claim = {
+        claim: list(dict.fromkeys(case for _, case in row.index[row]))
+        for claim, row in chosen.iterrows()
+    }
+    named = [f"{claim} ({', '.join(cases)})" for claim, cases in by_claim.items() if cases]
+    return ", ".join(named) or "none"

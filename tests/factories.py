@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,20 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
     """A finished run; accuracy in per cent, by default plausible for its configuration."""
     own = Path(__file__).parents[1] / "results"
     assert own != paths.RESULTS, "made-up records go to a folder of the test's own: use_folders"
-    rng = np.random.default_rng(100 * settings.number + settings.seed)
     if accuracy is None:
+        rng = np.random.default_rng(100 * settings.number + settings.seed)
         accuracy = 85 - 0.2 * settings.freeze**2 + rng.normal(0, 1)
+    record, data = made_up(settings.model_dump_json(), accuracy)
+    records.record_path(settings.study, record.run_id).unlink(missing_ok=True)
+    records.save(record, data)
+    return record
+
+
+@cache
+def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
+    """A finished run that no training made: its record and its predictions file's bytes."""
+    settings = Settings.model_validate_json(settings_json)
+    rng = np.random.default_rng(100 * settings.number + settings.seed)
     fold = settings.seed % settings.folds if settings.folds else 0
     table = predictions(accuracy, rng, fold)
     looks = [predictions(accuracy - 4 / epoch, rng, fold) for epoch in range(1, 5)]
@@ -139,10 +151,7 @@ def save_run(settings: Settings, accuracy: float | None = None) -> Record:
     ]
     seen = looks[_best(history).epoch - 1]
     shown = pd.concat([seen[seen["part"] == "validation"], table[table["part"] == "test"]])
-    record, data = run_record(settings, history, metrics(table, "test"), shown)
-    records.record_path(settings.study, record.run_id).unlink(missing_ok=True)
-    records.save(record, data)
-    return record
+    return run_record(settings, history, metrics(table, "test"), shown)
 
 
 def _best(history: list[Epoch]) -> Epoch:

@@ -121,6 +121,7 @@ def test_peers_train(peer, tmp_path, monkeypatch):
         assert any(kept.is_file() for kept in (tmp_path / "torchcache").rglob("*"))
 
 
+@pytest.mark.slow
 def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
     """In memory and in one loop, and to the same test accuracy: the images come in our order."""
     study = tmp_path / "tiny.yml"
@@ -215,6 +216,7 @@ def test_the_committed_numbers_follow_from_the_measurements():
     assert summary(bench["measurements"]).items() <= bench.items()
 
 
+@pytest.mark.slow
 def test_the_expert_computes_with_all_that_the_processor_has():
     trained = (
         "from bench import expert; from effnet_core import processor; "

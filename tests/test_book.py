@@ -33,6 +33,7 @@ def test_the_pages_are_those_of_the_table_of_contents():
     assert "images" in listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.parametrize("skip", [(), (1, 9, 28), range(1, 29)], ids=["whole", "partial", "none"])
 def test_every_page_computes_whatever_is_missing(page, skip, tmp_path, monkeypatch):
@@ -46,6 +47,7 @@ def test_every_page_computes_whatever_is_missing(page, skip, tmp_path, monkeypat
         exec(cell, names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.parametrize("depths", [range(7), [3]], ids=["depths", "one depth"])
 def test_every_page_computes_with_one_head_and_one_schedule(page, depths, tmp_path, monkeypatch):
@@ -122,6 +124,7 @@ def test_a_typed_result_is_found(sentence):
     assert typed_numbers(f"## Table 1\n\n{sentence}\n\n`-p freeze 2`") != []
 
 
+@pytest.mark.slow
 def test_the_book_imports_no_torch():
     code = (
         "import sys; from bench import gpu, speed, targets; "

@@ -51,6 +51,7 @@ def interrupted(monkeypatch, after: int, **changes) -> None:
     this.lock.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["scheduler"])
 def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatch, capsys, case):
     whole = train(**RICH | case)
@@ -126,6 +127,7 @@ def assert_same(found, expected) -> None:
     assert found.model_copy(update=aside) == expected
 
 
+@pytest.mark.slow
 def test_another_study_shares_nothing(own_folders, capsys):
     train(freeze=6, epochs=1)
     train(freeze=6, epochs=1, scheduler="cosine", learning_rate=1e-3)
@@ -141,6 +143,7 @@ def test_no_checkpoint_where_training_again_is_as_fast(own_folders, monkeypatch)
     assert [path.parent.parent.name for path in paths.CACHE.rglob("*.pt")] == ["epochs"]
 
 
+@pytest.mark.slow
 def test_a_repeated_run_neither_takes_up_nor_leaves_a_checkpoint(own_folders, monkeypatch, capsys):
     interrupted(monkeypatch, 1, freeze=6)
     before = {path: path.read_bytes() for path in own_folders.rglob("*.pt")}

@@ -130,6 +130,7 @@ def test_where_one_depth_may_be_harmless_the_question_stays_open():
     assert judged_table(table)["depth"].verdict == "inconclusive"
 
 
+@pytest.mark.slow
 def test_corrected_p_values_are_never_smaller():
     write_study("elpv")
     for judgement in claims.of_study(evidence.load("elpv")):
@@ -144,6 +145,7 @@ def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
     assert claims.by_chance([untested]).startswith("No verdict")
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_compared_image_by_image():
     write_study("elpv")
     found = evidence.load("elpv")
@@ -154,6 +156,7 @@ def test_fine_tuning_is_compared_image_by_image():
     assert judged["optimism"].estimate.known
 
 
+@pytest.mark.slow
 def test_each_seed_chooses_its_own_configuration_on_validation():
     """Seed 0's best on validation is not seed 1's; the best mean is neither."""
     for settings in load_study("elpv").runs():
@@ -180,6 +183,7 @@ def test_the_smallest_effect_of_interest_is_the_studys():
     assert "50.0 points" in judged["depth"].sentence
 
 
+@pytest.mark.slow
 def test_new_records_change_the_verdicts():
     runs = list(load_study("elpv").runs())
     for better in ("none", "mlp"):

@@ -29,6 +29,7 @@ def with_labels(data: run.Data, labels: np.ndarray) -> run.Data:
     return replace(data, dataset=replace(data.dataset, labels=labels))
 
 
+@pytest.mark.slow
 def test_records_are_true_and_repeatable(own_folders):
     first = train_classical()
     assert [(r.kind, r.run_id) for r in first] == [
@@ -67,6 +68,7 @@ def test_grid_has_every_cell():
         classical.build(trial, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", list(classical.OPTIONS))
 def test_every_classifier_learns(begun, classifier):
     this, data = begun
@@ -87,6 +89,7 @@ def test_nothing_is_learnt_from_labels_that_were_shuffled(begun):
     assert candidate.cv_accuracy < 25  # ten classes
 
 
+@pytest.mark.slow
 def test_validation_and_test_images_decide_nothing(begun):
     this, data = begun
     found = classical.compare(this, data, "grid", SMALL_GRID)

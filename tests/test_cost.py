@@ -10,6 +10,7 @@ from effnet_core.model.cost import stage_costs, step_cost
 from effnet_core.model.freezing import FrozenNetwork
 
 
+@pytest.mark.slow
 def test_v2_l_at_480_as_published():
     # 56.1 GMAC forward an image and 118.5 M parameters, timm's results-imagenet and model card.
     with torch.device("meta"):
@@ -26,6 +27,7 @@ def test_v2_l_at_480_as_published():
     assert cost.flop == 3 * cost.suffix_flop
 
 
+@pytest.mark.slow
 def test_freezing_moves_work_to_the_prefix():
     costs = []
     for freeze in range(7):

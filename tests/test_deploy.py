@@ -41,6 +41,9 @@ protocol:
 """
 
 
+pytestmark = pytest.mark.slow  # two runs are trained first
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A study of two runs on 150 digits as files: the folder, and the better run's record."""
@@ -92,6 +95,7 @@ def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     assert rounded == stated["confidence"][again.index].tolist()
 
 
+@pytest.mark.slow
 def test_files_are_predicted_as_recorded(study):
     root, best = study
     stated = records.load_predictions(records.record_path("mine", best.run_id))
@@ -184,7 +188,6 @@ def exported(request, study):
         keep_winner(load_study("mine"), Console(width=500))
 
 
-@pytest.mark.slow
 def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, capsys):
     import onnxruntime
 
@@ -224,7 +227,6 @@ def test_without_the_extra_nothing_is_exported_and_it_is_told(study, monkeypatch
     assert not list(paths.records("mine").glob("*model"))
 
 
-@pytest.mark.slow
 def test_an_export_that_disagrees_is_not_written(study, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     monkeypatch.setattr(export, "ALLOWED", 1e-12)

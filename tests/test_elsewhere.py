@@ -71,6 +71,7 @@ def shown(tmp_path, monkeypatch):
     return show
 
 
+@pytest.mark.slow
 def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     found = shown(cats="a", dogs="b")
     text = elsewhere.answer(found).data
@@ -86,6 +87,7 @@ def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     assert "are here yet" not in text
 
 
+@pytest.mark.slow
 def test_what_is_missing_of_a_study_is_said(shown):
     shown(cats="a", dogs="b")
     for path in paths.records("dogs").glob("*seed2*.json"):
@@ -101,6 +103,7 @@ def test_no_p_value_is_shown_as_nothing(p, text):
     assert p_value(p) == text
 
 
+@pytest.mark.slow
 def test_the_same_images_are_no_other_data_set(shown):
     found = shown(cats="a", again="a")
     assert list(found) == ["Pictures of cats"]
@@ -109,6 +112,7 @@ def test_the_same_images_are_no_other_data_set(shown):
     assert "Not here: Pictures of again, which is on the same images as another." in said
 
 
+@pytest.mark.slow
 def test_a_study_without_records_is_left_out(shown):
     found = shown(cats="a", none="")
     said = elsewhere.answer(found).data

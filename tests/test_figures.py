@@ -166,6 +166,7 @@ def test_class_names_in_any_script_are_drawn_without_a_warning(monkeypatch, recw
     assert not [one for one in recwarn if "Glyph" in str(one.message)]
 
 
+@pytest.mark.slow
 def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
     write_study("quick")
     found = evidence.load("quick")
@@ -181,6 +182,7 @@ def test_the_front_holds_what_nothing_beats():
     assert costs.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [d for d in DRAWN if d is not figures.stages])
 def test_figures_hold_all_seeds_and_whatever_is_there(draw):
     for settings in list(load_study("elpv").runs())[:33]:
@@ -213,6 +215,7 @@ def test_a_study_without_runs_draws_nothing_and_says_so(draw):
     assert expected in draw(found).data
 
 
+@pytest.mark.slow
 def test_what_could_be_resolved_takes_two_seeds():
     write_study("quick")
     assert "two complete seeds" in effects.resolving(evidence.load("quick")).data

@@ -98,6 +98,7 @@ def test_a_study_is_written_that_can_be_trained(photos, own_studies, capsys):
         begin(photos, capsys)
 
 
+@pytest.mark.slow
 def test_a_study_is_as_large_as_the_hours_allow(photos, own_studies, capsys):
     for seed in range(100, 400):
         photo(photos / "dog" / f"{seed}.png", seed, (300, 300))

@@ -28,6 +28,7 @@ def in_force(lines: str, **environment: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @needs_avx2
 def test_portable_is_in_force_whatever_the_environment_says():
     environment = {"ATEN_CPU_CAPABILITY": "default", "OPENBLAS_CORETYPE": "Nehalem"}
@@ -39,6 +40,7 @@ def test_portable_is_in_force_whatever_the_environment_says():
         assert part in found["said"]
 
 
+@pytest.mark.slow
 @needs_avx2
 def test_native_leaves_pytorch_its_own_choice():
     settings = "{'study': 'quick', 'instructions': 'native'}"

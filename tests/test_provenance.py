@@ -28,6 +28,7 @@ def begun():
     return this, data, model, fitted, run.evaluate_parts(this, data, model)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("code edited during a run")
 @pytest.mark.parametrize("name", ["model/freezing.py", "study/records.py", "model/new.py"])
 def test_code_that_changes_while_a_run_trains_leaves_no_record(own_folders, source, name):
@@ -42,6 +43,7 @@ def test_code_that_changes_while_a_run_trains_leaves_no_record(own_folders, sour
     assert not list(paths.RESULTS.rglob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.fault("code edited during a run")
 def test_a_package_that_is_updated_meanwhile_leaves_no_record(own_folders, monkeypatch):
     steps = begun()
@@ -59,6 +61,7 @@ def test_the_fingerprint_is_of_the_code_that_was_imported(source):
     assert provenance.code_fingerprint("data/") != before
 
 
+@pytest.mark.slow
 @pytest.mark.fault("stale activations")
 def test_activations_of_other_code_are_not_used(own_folders, monkeypatch):
     first = train(**SMALL | {"freeze": 6})

@@ -12,6 +12,7 @@ from effnet_core.study import records
 from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS, read_settings
 
 
+@pytest.mark.slow
 def test_record_is_true_and_repeatable(trained):
     first = trained
     path = records.record_path(first.settings.study, first.run_id)
@@ -46,6 +47,7 @@ CONFIGURATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("freeze", "head", "scheduler"), CONFIGURATIONS)
 def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
     configuration = {"freeze": freeze, "head": head, "scheduler": scheduler}
@@ -111,6 +113,7 @@ def test_gpu_that_is_not_there(own_folders, monkeypatch):
         run.begin(SMALL | {"device": "cuda"})
 
 
+@pytest.mark.slow
 def test_other_code_does_not_read_what_was_cached(own_folders, monkeypatch):
     train()
     kept = set(own_folders.glob("cache/prefix/*.npy"))

@@ -121,6 +121,7 @@ def test_the_folds_of_elpv_are_of_the_published_size_and_of_all_images(elpv):
     assert len(np.unique(np.concatenate([each.test for each in found]))) == len(elpv)
 
 
+@pytest.mark.slow
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=60, max_size=70),
     seed=SEEDS,

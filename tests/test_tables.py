@@ -40,6 +40,7 @@ def test_table_1_has_every_configuration_in_the_sources_order():
     assert table.data.count('href="runs/quick/') == 28
 
 
+@pytest.mark.slow
 def test_several_seeds_are_averaged():
     write_study("elpv")
     found = evidence.load("elpv")

@@ -38,6 +38,7 @@ def test_a_repeated_run_is_equal_and_this_is_written_down(trained):
     assert read_all(study) == ([trained], [])  # it is no record itself
 
 
+@pytest.mark.slow
 def test_several_are_repeated_side_by_side(trained):
     other = train(freeze=5)
     told, reported = [], []
@@ -50,6 +51,7 @@ def test_several_are_repeated_side_by_side(trained):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.fault("forged records")
 def test_a_forged_record_is_found_out(trained):
     path = records.record_path(trained.settings.study, trained.run_id)
@@ -60,6 +62,7 @@ def test_a_forged_record_is_found_out(trained):
     assert written["different"] == [trained.run_id]
 
 
+@pytest.mark.slow
 def test_kept_activations_are_not_believed(trained):
     for path in (paths.CACHE / "prefix").glob("*.npy"):
         rows = np.load(path, mmap_mode="r+")
@@ -72,6 +75,7 @@ def test_kept_activations_are_not_believed(trained):
         train()
 
 
+@pytest.mark.slow
 def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     monkeypatch.setattr(classical, "grid", lambda: SMALL_GRID)
     _, best = train_classical()
@@ -87,6 +91,7 @@ def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     assert found.agreement == "different"
 
 
+@pytest.mark.slow
 @pytest.mark.fault("forged records")
 def test_strict_fails_unless_all_are_equal_whatever_excuses_a_difference(trained):
     study = trained.settings.study
@@ -174,6 +179,7 @@ def test_one_sentence_says_what_came_out(came_out, said):
     assert verify.summary([compared(agreement) for agreement in came_out]) == said
 
 
+@pytest.mark.slow
 def test_a_reader_who_verifies_published_records_changes_nothing_in_git(trained):
     study = trained.settings.study
     published = paths.records(f"published/{study}")

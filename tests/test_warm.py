@@ -46,6 +46,7 @@ def test_a_kernel_that_died_before_it_answered_is_told(monkeypatch):
         asyncio.run(WarmClient().wait_for_ready(timeout=5))
 
 
+@pytest.mark.slow
 def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
     """In a process of its own: what starts kernels warm stays for a process's life."""
     script = """

@@ -1,5 +1,6 @@
 """How tests are ordered and shared out; what they use is in shared_fixtures.py."""
 
+import gc
 import os
 
 import pytest
@@ -12,7 +13,13 @@ def pytest_configure(config):
     """The process that only shares out the tests starts them without waiting for torch."""
     only_shares_out = config.getoption("dist", "no") != "no" and not A_WORKER
     if not only_shares_out:
+        gc.disable()  # importing makes hardly any garbage
         config.pluginmanager.import_plugin("shared_fixtures")
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_itemcollected(item):

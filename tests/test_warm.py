@@ -57,14 +57,15 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
         if __name__ == "__main__":
             warm.start_with()
             for _ in range(3):
-                code = "import os; print({}, os.getpid())"
+                code = "import gc, os; print({}, os.getpid(), gc.isenabled())"
                 cells = [nbformat.v4.new_code_cell(code.format(n)) for n in range(2)]
                 client = NotebookClient(nbformat.v4.new_notebook(cells=cells), **warm.AT_ONCE)
                 client.execute()
-                (first, process), (second, _) = (cell.outputs[0].text.split() for cell in cells)
-                print(first, second, psutil.pid_exists(int(process)))
+                told = [cell.outputs[0].text.split() for cell in cells]
+                (first, process, collects), (second, *_) = told
+                print(first, second, psutil.pid_exists(int(process)), collects)
         """
     found = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
     )
-    assert found.stdout.splitlines() == ["0 1 False"] * 3, found.stderr
+    assert found.stdout.splitlines() == ["0 1 False True"] * 3, found.stderr

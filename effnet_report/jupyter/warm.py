@@ -52,7 +52,8 @@ def start_with(*modules: str) -> None:
     # Of a kernel's start, half is importing a debugger, which would warn of what it cannot see.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    get_context("forkserver").set_forkserver_preload([*kernel, *modules])
+    faster = f"{__package__}.no_collector"
+    get_context("forkserver").set_forkserver_preload([faster, *kernel, *modules])
     with suppress(OSError):  # then kernels start cold, and say so
         forkserver.ensure_running()  # it imports while this process goes on
     os.register_at_fork(after_in_child=_share_the_parent)
@@ -217,6 +218,7 @@ def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415  preloaded by the parent
 
     gc.freeze()  # what the parent imported is no garbage, and need not be looked through
+    gc.enable()
     os.setsid()  # Ctrl-C in the sweep's terminal is for the sweep
     os.environ.update(environment)
     if folder:

@@ -5,6 +5,7 @@ models that qemu emulates (Debian: `apt-get install qemu-user`), and here with o
 changed that no result may depend on. The page Reproducibility shows what came out.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -16,16 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any, NamedTuple
 
-import pandas as pd
-from IPython.display import HTML
-from markupsafe import Markup
 from rich.console import Console
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, HEADS
 from effnet_core.study.provenance import hardware, versions
-from effnet_report.render.html import paragraph, table
 
 
 class Place(NamedTuple):
@@ -161,43 +158,9 @@ def measure(places: Sequence[Place], tell: Callable[[str], None]) -> dict[str, A
     return made | {"hashes": here, "places": found}
 
 
-def show() -> HTML:
-    """The table of the page Reproducibility."""
-    path = paths.processors()
-    if not path.is_file():
-        command = Markup("Not measured yet. <code>make processors</code> does it.")
-        return paragraph([command], "report-gap")
-    measured = json.loads(path.read_text(encoding="utf-8"))
-    compared = len(measured["hashes"])
-    frame = pd.DataFrame(
-        {
-            "trained on": place["what"],
-            "how": f"emulated: {place['emulated']}"
-            if place["emulated"]
-            else ", ".join(f"{name}={value}" for name, value in place["variables"].items()),
-            "equal to the bit": f"{compared - len(place['different'])} of {compared}",
-            "different": ", ".join(place["different"]) or "nothing",
-        }
-        for place in measured["places"]
-    )
-    same = sum(not place["different"] for place in measured["places"])
-    return table(
-        frame,
-        "processors",
-        finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
-        caption=(
-            f"Frozen activations and weights after {measured['steps']} steps of batch 4 on real "
-            "images, every freeze depth with both heads at the small image size and two depths "
-            f"at the large one, against {measured['machine']['processor']}. Emulated processors "
-            "offer what the real ones do, so that libraries choose as they would there; "
-            "arithmetic of an emulator follows the same standard, and its errors would show as "
-            "differences."
-        ),
-    )
-
-
 def main() -> None:
     if len(sys.argv) > 1:
+        gc.disable()  # an emulator takes a minute to import PyTorch, of which this is a fifth
         print(json.dumps(train(json.loads(sys.argv[1]))))
         return
     console = Console(stderr=True)

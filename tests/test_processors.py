@@ -6,7 +6,7 @@ import shutil
 import pytest
 from factories import use_folders
 
-from bench import processors
+from bench import bits, processors
 from effnet_core import paths
 
 # One with kept activations and one with all stages training; `make processors` does all.
@@ -23,7 +23,7 @@ def test_another_processor_gives_the_same_bits(model):
 
 def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
-    assert "make processors" in processors.show().data
+    assert "make processors" in bits.show().data
     hashes = {"HERE": {"weights": "a", "activations": "b"}, "EPYC": {"weights": "c"}}
     monkeypatch.setattr(
         processors, "on", lambda place: hashes["HERE"] | hashes.get(place.model, {})
@@ -33,6 +33,6 @@ def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
     paths.RESULTS.mkdir(parents=True, exist_ok=True)
     paths.processors().write_text(json.dumps(found))
-    page = processors.show().data
+    page = bits.show().data
     assert "1 of 2 other processors" in page
     assert ">weights<" in page

@@ -82,7 +82,7 @@ TARGETS = [
         "arithmetic of a training step, ours over the usual loop's",
         *(1.3, False, _value("step", "ratio")),
     ),
-    Target("fixed cost of a run in a sweep, s", *(5, True, _value("startup_seconds")), 1),
+    Target("fixed cost of a run in a sweep, s", *(0.8, True, _value("startup_seconds"))),
     Target("fixed cost of a typed run, s", *(6, True, _value("startup_typed_seconds")), 1),
     Target("time of a run: deviation from proportional", *(LINEAR, True, _nonlinearity)),
     Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), 0),

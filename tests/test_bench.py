@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import nbformat
 import pytest
 import torch
 from factories import use_folders
 
 from bench import __main__ as bench_main
-from bench import arms, expert, peers, speed, step_tables, targets
+from bench import arms, beside, expert, peers, speed, step_tables, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
@@ -21,7 +22,7 @@ FOUND = {
     "complete": {"seconds": 90.0, "accuracy": {"a": 80.0, "b": 82.0}},
     "expert": {"seconds": 100.0, "accuracy": {"a": 80.0, "b": 80.0}},
     "limit": {"measured": 0.1, "arithmetic": 0.04, "memory": 0.02},
-    "ours": {"seconds": 100.0, "fixed_seconds": 3.0, "accuracy": {"a": 80.0, "b": 82.0}},
+    "ours": {"seconds": 100.0, "fixed_seconds": 0.7, "accuracy": {"a": 80.0, "b": 82.0}},
     "peer": {"seconds": 400.0, "accuracy": {"a": 79.0, "b": 81.0}},
     "depth": {
         **{"computed": 10.0, "first": 8.0, "later": 6.0},
@@ -82,7 +83,7 @@ def test_a_ratio_is_taken_within_a_turn():
     assert found["sweep"]["ours_accuracy"] - found["sweep"]["plain_accuracy"] == 1.0
     assert found["prefix"]["6"]["speedup"] / found["prefix"]["6"]["ceiling"] == 0.75
     assert found["step"]["ratio"] == 1.0
-    assert found["startup_seconds"] == 3.0
+    assert found["startup_seconds"] == 0.7
 
 
 def test_what_was_not_measured_is_not_there():
@@ -229,3 +230,33 @@ def test_the_expert_computes_with_all_that_the_processor_has():
     )
     assert "torch" in done.stdout
     assert not any(name in done.stdout for name in processor.TORCH)
+
+
+def test_time_beside_the_training_is_told_by_section(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path)
+    assert "report-gap" in beside.show().data
+    for name, images in (("01-seed0", 1.0), ("02-seed0", 2.0), ("03-seed0", 9.0)):
+        cells, start = [], 10
+        for source, seconds in (
+            ("study = 'quick'", 0.5), ("## The images", 0), ("show(images)", images),
+            ("## Training", 0), ("fitted = run.train(this)", 20.0), ("curves()", 0.25),
+        ):  # fmt: skip
+            new = nbformat.v4.new_markdown_cell if seconds == 0 else nbformat.v4.new_code_cell
+            cell = new(source)
+            cell.metadata.papermill = {
+                "start_time": f"2026-01-01T00:00:{start}+00:00",
+                "duration": seconds,
+            }
+            cells.append(cell)
+        whole = {"start_time": "2026-01-01T00:00:08+00:00", "duration": 24 + images}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": whole})
+        place = paths.executed(beside.STUDY) / f"{name}.ipynb"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, place)
+    assert beside.parts(place) == pytest.approx(
+        {beside.START: 2, "Settings and imports": 0.5, "The images": 9, "Training": 0.25,
+         "training": 20, beside.REST: 1.25}
+    )  # fmt: skip
+    shown = beside.show().data
+    assert "Beside its training a run takes 6.0 s, most of that for: start of" in shown
+    assert "Median wall time of 3 runs" in shown

@@ -95,7 +95,6 @@ def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     assert rounded == stated["confidence"][again.index].tolist()
 
 
-@pytest.mark.slow
 def test_files_are_predicted_as_recorded(study):
     root, best = study
     stated = records.load_predictions(records.record_path("mine", best.run_id))

@@ -31,8 +31,8 @@ def show() -> HTML:
         frame,
         "beside-training",
         finding=(
-            f"Beside its training a run takes {number(typical.sum())} s, most of that for: "
-            f"{typical.idxmax().lower()}."
+            f"Beside its training a run takes {number(typical.sum())} s; the longest part of that "
+            f"is “{typical.idxmax()}”, {number(typical.max())} s."
         ),
         caption=(
             f"Median wall time of {len(trained)} runs of a sweep of quick, two side by side, by "

@@ -126,7 +126,8 @@ def limits(bench: Bench) -> HTML:
         ),
         caption=(
             "A training step of elpv, one thread, kept activations. The larger of two times is a "
-            "limit: its operations at the speed of a large matrix product, and what has to go to "
+            "limit: its operations at the speed of a large matrix product, with all that the "
+            "processor has, while trainings use portable instructions; and what has to go to "
             "memory and back at the speed of copying: activations once each way, of each weight "
             "that trains eight numbers. Depthwise convolutions and normalisation do little "
             "arithmetic for what they move, so no program reaches it."

@@ -137,16 +137,19 @@ def limit(freeze: str) -> Found:
     """A step of the large study beside what the machine allows, seconds, on one thread.
 
     `arithmetic` is the time of its floating-point operations at the speed of a large matrix
-    product; `memory` the time to move, at the speed of copying, what has to be moved: each kept
-    activation is written and read once, and of each weight that trains eight numbers are read or
-    written: itself twice forward and backward, its gradient and both of Adam's moments. What
-    leaves the frozen stages is kept.
+    product, with all that the processor has; `memory` the time to move, at the speed of copying,
+    what has to be moved: each kept activation is written and read once, and of each weight that
+    trains eight numbers are read or written: itself twice forward and backward, its gradient and
+    both of Adam's moments. What leaves the frozen stages is kept.
     """
     import torch  # noqa: PLC0415
 
     from effnet_core.model.cost import step_cost  # noqa: PLC0415
     from effnet_core.model.freezing import count  # noqa: PLC0415
 
+    # A process cannot change its instructions; the step is trained with portable ones.
+    with get_context("spawn").Pool(1) as another:
+        flop_seconds = another.apply(_product)
     torch.set_num_threads(1)
     protocol = load_study(LARGE).protocol
     work = Step(protocol.backbone, protocol.image_size, int(freeze), True, 1, 0, 0.0)
@@ -154,15 +157,24 @@ def limit(freeze: str) -> Found:
     cost = step_cost(model, work.image_size, 4)
     weights = 4 * count(list(model.parameters())) + 3 * 4 * cost.trainable
     moved = 2 * (cost.memory - weights) + 8 * 4 * cost.trainable
-    square, long = torch.randn(2048, 2048), torch.randn(2**26)
+    long = torch.randn(2**26)
     copy = torch.empty_like(long)
-    product = _time(lambda: torch.mm(square, square), 5, 2.0) / (2 * 2048**3)
     copying = _time(lambda: copy.copy_(long), 5, 1.0) / (2 * long.nbytes)
     return {
         "measured": _time(train, 20, 5.0),
-        "arithmetic": 3 * cost.suffix_flop * product,
+        "arithmetic": 3 * cost.suffix_flop * flop_seconds,
         "memory": moved * copying,
     }
+
+
+def _product() -> float:
+    """Seconds of a floating-point operation in a large matrix product, on one thread."""
+    import torch  # noqa: PLC0415
+
+    processor.use("native")
+    torch.set_num_threads(1)
+    square = torch.randn(2048, 2048)
+    return _time(lambda: torch.mm(square, square), 5, 2.0) / (2 * 2048**3)
 
 
 def profile() -> Found:

@@ -258,5 +258,5 @@ def test_time_beside_the_training_is_told_by_section(tmp_path, monkeypatch):
          "training": 20, beside.REST: 1.25}
     )  # fmt: skip
     shown = beside.show().data
-    assert "Beside its training a run takes 6.0 s, most of that for: start of" in shown
+    assert "Beside its training a run takes 6.0 s; the longest part of that is “start of" in shown
     assert "Median wall time of 3 runs" in shown

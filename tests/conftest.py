@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(config, items):
     """
     processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     long = [item for item in items if item.get_closest_marker("slow")]
+    long.sort(key=lambda item: "minutes" not in item.get_closest_marker("slow").args)
     book = [item for item in long if "book" in item.fixturenames]
     shares = [book, *([] for _ in range(processes - 1))]
     for number, item in enumerate(item for item in long if item not in book):

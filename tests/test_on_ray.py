@@ -141,7 +141,7 @@ def checkpointed(clone: Copy, node, patiently: subprocess.Popen) -> tuple[psutil
     raise AssertionError(patiently.communicate()[0])
 
 
-@pytest.mark.slow
+@pytest.mark.slow("minutes")
 @pytest.mark.cluster("sweeps on Ray that lose a worker, a node and the driver")
 def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, tally, request):
     go_on = tmp_path / "go_on"

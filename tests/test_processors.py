@@ -13,7 +13,7 @@ from effnet_core import paths
 CASES = [("quick", 0, "none"), ("quick", 5, "mlp")]
 
 
-@pytest.mark.slow
+@pytest.mark.slow("minutes")
 @pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-user")
 @pytest.mark.parametrize("model", ["EPYC-Rome", "Haswell"])
 def test_another_processor_gives_the_same_bits(model):

@@ -39,7 +39,7 @@ def follow(clone, *command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow("minutes")
 def test_the_tutorial_leads_from_photos_to_a_report_and_a_model(clone):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     shutil.copytree(paths.BOOK, clone.root / "book", ignore=shutil.ignore_patterns("runs"))

@@ -4,9 +4,8 @@ ENVIRONMENT := .venv/installed
 BIN := .venv/bin
 STUDY ?= quick
 PAGE := _build/html/index.html
-# One process more than there are cores: many a test waits for what it has started.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-SIDE_BY_SIDE := -n $(shell expr $(CORES) + 1) --maxprocesses 4 --dist worksteal
+SIDE_BY_SIDE := --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help report book pdf verify processors bench test check campaign lint clean
@@ -48,10 +47,10 @@ bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes
 	$(BIN)/python -m bench --only "$(only)"
 
 test: lint ## check the style and run all tests
-	$(BIN)/pytest $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(shell expr $(CORES) + 1) # many a test waits for what it has started
 
 check: lint ## check the style and run the tests that are quick, in about a minute
-	$(BIN)/pytest -n $(CORES) --maxprocesses 4 --dist worksteal -m "not slow" # none of them waits
+	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(CORES) -m "not slow"
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, half an hour
 	$(BIN)/pytest -m "fault or cluster" --campaign

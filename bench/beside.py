@@ -36,8 +36,8 @@ def show() -> HTML:
         ),
         caption=(
             f"Median wall time of {len(trained)} runs of a sweep of quick, two side by side, by "
-            "section of the notebook, its figures included. A typed run imports first what a "
-            "sweep imports once for all."
+            "section of the notebook, figures included; of Training its figure alone. A typed run "
+            "imports first what a sweep imports once for all."
         ),
         decimals=2,
     )

@@ -162,6 +162,11 @@ def lead(compared: Compared, number: int = 1) -> Estimate:
     others = rivals(compared, number)
     if not others:
         return unknown(f"configuration {number} was not compared with another")
+    return over_the_best(others)
+
+
+def over_the_best(others: Sequence[Estimate]) -> Estimate:
+    """The lead over the best, from `rivals`."""
     closest = min(others, key=lambda other: other.effect)
     surest = min(others, key=_errors_away)
     low, high = (min(getattr(other, end) for other in others) for end in ("low", "high"))

@@ -134,8 +134,9 @@ def simulation() -> HTML:
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
             "model of who is right on what, fitted to {}. Configuration 1: its intervals against "
-            "all others, which make that of its lead, all of them at once; all choices: the eight "
-            "of the first page, likewise. {} To repeat it: {}."
+            "all others, all of them at once; its lead: the interval that follows from them for "
+            "its lead over the best of the others; all choices: the eight of the first page at "
+            "once. {} To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["no effects"].columns),

@@ -11,7 +11,7 @@ from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence, source
 from effnet_report.evidence.correctness import chosen_on_validation
 from effnet_report.inference import claims, wording
-from effnet_report.inference.contrasts import OneTable, over_classical
+from effnet_report.inference.contrasts import OneTable, over_classical, rivals
 from effnet_report.inference.seeds_and_images import unknown
 
 NAN = math.nan
@@ -31,7 +31,12 @@ def judged_table(table) -> dict[str, claims.Judgement]:
     """All claims on a table of runs, with nothing to compare fine-tuning with."""
     estimates = dict.fromkeys(claims.CLAIMS, estimate(NAN, NAN))
     estimates |= claims._of_accuracy(OneTable(table))
-    judged = claims.judge(estimates, MARGIN, claims.depths(OneTable(table), MARGIN))
+    judged = claims.judge(
+        estimates,
+        MARGIN,
+        claims.depths(OneTable(table), MARGIN),
+        claims.Rivals(rivals(OneTable(table))),
+    )
     return {judgement.key: judgement for judgement in judged}
 
 
@@ -109,6 +114,29 @@ def test_the_schedule_that_is_better_is_named_whichever_it_is():
         assert other not in sentence
 
 
+def test_configuration_1_is_the_best_if_it_leads_each_other():
+    judged = judged_table(table_with(lambda row: 3.0 * (row["number"] == 1)))["first"]
+    assert judged.verdict == "supported"
+    assert judged.sentence.startswith("Configuration 1 is the best (configuration 1 minus conf")
+    alike = judged_table(table_with(lambda _: 0.0))["first"]
+    assert alike.sentence.startswith("Configuration 1 has no lead of 0.5 points or more")
+    behind = judged_table(table_with(lambda row: 3.0 * (row["number"] == 28)))["first"]
+    assert behind.verdict == "contradicted"
+    assert behind.measured == "configuration 1 minus configuration 28"
+    assert behind.sentence.startswith(f"Configuration 1 is not the best ({behind.measured}: ")
+
+
+def test_the_rival_that_decides_is_shown():
+    ahead = {2: estimate(0.5, 3.0), 3: estimate(0.2, 4.0), 4: estimate(1.0, 2.0)}
+    assert claims.Rivals(ahead).closest == 3
+    unclear = ahead | {3: estimate(-0.2, 4.0)}
+    assert claims.Rivals(unclear).closest == 3
+    behind = unclear | {4: estimate(-3.0, -1.0)}
+    assert claims.Rivals(behind).closest == 4
+    assert claims.Rivals({}).closest == 0
+    assert not claims.Rivals({}).lead.known
+
+
 def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     table = table_with(lambda row: -2.0 * (row["freeze"] > 4))
     deep = claims.depths(OneTable(table), MARGIN)
@@ -138,8 +166,8 @@ def test_corrected_p_values_are_never_smaller():
 
 
 def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
-    tested = [claims.Judgement("head", estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
-    untested = claims.Judgement("head", unknown(""), "inconclusive", "", NAN, MARGIN)
+    tested = [claims.Judgement("head", "", estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
+    untested = claims.Judgement("head", "", unknown(""), "inconclusive", "", NAN, MARGIN)
     assert "of the 8 that rest" in claims.by_chance([*tested, untested])
     assert "at most 0.4 " in claims.by_chance([*tested, untested])
     assert claims.by_chance([untested]).startswith("No verdict")

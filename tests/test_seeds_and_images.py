@@ -8,7 +8,7 @@ from scipy import stats
 
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness
-from effnet_report.inference import contrasts, power
+from effnet_report.inference import contrasts, dunnett, power
 from effnet_report.inference.seeds_and_images import Analysis, Family, interval
 from effnet_report.inference.simulation import first_elpv
 
@@ -203,19 +203,11 @@ def test_all_choices_are_looked_at_at_once(elpv):
 
 @pytest.mark.parametrize(("comparisons", "freedom"), [(5, 20), (27, 54), (3, 7)])
 def test_dunnetts_reach_covers_as_a_multivariate_t_says(comparisons, freedom):
-    reach = contrasts.dunnett_reach(comparisons, freedom)
+    reach = dunnett.reach(comparisons, freedom)
     shape = np.full((comparisons, comparisons), 0.5) + 0.5 * np.eye(comparisons)
     bounds = np.full(comparisons, reach)
     law = stats.multivariate_t(shape=shape, df=freedom, seed=0)
     assert law.cdf(bounds, lower_limit=-bounds) == pytest.approx(0.95, abs=0.003)
-
-
-def test_the_lead_is_over_the_best_of_the_others(elpv):
-    lead = contrasts.lead(elpv)
-    means = elpv.found.accuracies.mean(axis=0)
-    assert lead.effect == pytest.approx(means[0] - means[1:].max())
-    assert lead.low < lead.effect < lead.high
-    assert lead.p > contrasts.depths(elpv)[5].p
 
 
 def test_a_choice_is_judged_by_its_own_variance_from_eight_seeds_on(elpv):
@@ -284,19 +276,32 @@ def test_a_chosen_model_minus_a_classical_one_varies_as_all_do_and_one_of_them(e
 
 
 def test_every_rival_of_a_configuration_has_an_interval_and_all_hold_at_once(elpv):
-    rivals = contrasts.rivals(elpv, 1)
+    rivals = contrasts.rivals(elpv)
     means = elpv.found.accuracies.mean(axis=0)
-    assert [rival.effect for rival in rivals] == pytest.approx(list(means[0] - means[1:]))
+    assert list(rivals) == list(range(2, 29))
+    assert [r.effect for r in rivals.values()] == pytest.approx(list(means[0] - means[1:]))
     one = elpv.estimate(np.eye(28)[0] - np.eye(28)[9], elpv.pairs)
-    joint = rivals[8]
+    joint = rivals[10]
     assert (joint.high - joint.effect) / joint.error == pytest.approx(
-        contrasts.dunnett_reach(27, math.floor(joint.freedom))
+        dunnett.reach(27, math.floor(joint.freedom))
     )
     assert joint.high - joint.low > 1.3 * (one.high - one.low)
     assert joint.p > one.p
-    lead = contrasts.lead(elpv)
-    assert lead.low == min(rival.low for rival in rivals)
-    assert lead.high == min(rival.high for rival in rivals)
+    assert contrasts.rivals(elpv, 29) == {}
+
+
+def test_all_depths_at_once_are_wider_than_one_and_narrower_than_bonferronis(elpv):
+    single, joint = contrasts.depths(elpv)[5], contrasts.all_depths(elpv)[5]
+    bonferroni = contrasts.depths(elpv, looks=6)[5]
+    assert bonferroni.low < joint.low < single.low < single.high < joint.high < bonferroni.high
+    assert single.p < joint.p < bonferroni.p
+
+
+def test_p_of_many_comparisons_is_below_one_in_twenty_where_the_interval_ends(elpv):
+    joint = contrasts.all_depths(elpv)
+    for n, change in joint.items():
+        for end in (change.low, change.high):
+            assert contrasts.all_depths(elpv, against=end)[n].p == pytest.approx(0.05, abs=0.002)
 
 
 def test_the_sources_table_is_judged_over_its_configurations():

@@ -48,8 +48,8 @@ def test_intervals_cover_new_seeds_and_new_images(fitted, seeds, folds, effects)
     rng = np.random.default_rng(2)
     covered = simulation.coverage(generator, seeds, folds, REPLICATES, rng)
     assert set(covered) == {
-        *(f"freeze {n}" for n in range(1, 7)), "trend", "head", "schedule", "configuration 1",
-        "its lead", "classical", "optimism", "time or memory", "all choices",
+        *(f"freeze {n}" for n in range(1, 7)), "trend", "head", "schedule", "classical",
+        "optimism", "time or memory", "all depths", "configuration 1", "all choices",
     }  # fmt: skip
     assert {name: share for name, share in covered.items() if share < LEAST} == {}
     assert np.mean(list(covered.values())) < 98.5  # nor wider than it need be

@@ -21,7 +21,7 @@ from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, load
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared, OneTable, analysis
-from effnet_report.inference.seeds_and_images import Estimate, unknown
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
 from effnet_report.inference.wording import WORDS, Words, interval
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
@@ -71,6 +71,7 @@ class Judgement:
     """A claim, evaluated on some data.
 
     Attributes:
+        measured: the effect in words, of these data.
         verdict: on a study, one of `Verdict`; on a single table, whether it is consistent.
         sentence: what the report says about it.
         adjusted_p: p after Holm's correction for all claims on the same data.
@@ -78,6 +79,7 @@ class Judgement:
     """
 
     key: str
+    measured: str
     estimate: Estimate
     verdict: str
     sentence: str
@@ -96,7 +98,7 @@ class Judgement:
 SOURCES = {
     "first": Claim(
         "Configuration 1 (nothing frozen, one linear layer, plateau) is the best.",
-        "configuration 1 minus the best of the others",
+        "configuration 1 minus the one that comes closest to it, or is ahead of it",
         GAIN,
     ),
     "classical": Claim(
@@ -188,8 +190,7 @@ class Depths:
 
 def depths(compared: Compared, margin: float) -> Depths:
     """Compare every freeze with none, against a margin in points of accuracy."""
-    looks = max(1, compared.design["freeze"].nunique() - 1)
-    changes = contrasts.depths(compared, looks, against=-margin)
+    changes = contrasts.all_depths(compared, against=-margin)
     known = {n: change for n, change in changes.items() if change.known}
     deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]
@@ -203,30 +204,73 @@ def depths_of(evidence: Evidence) -> Depths:
     return depths(analysis(evidence), evidence.design.smallest_effect)
 
 
-def judge(estimates: Mapping[str, Estimate], margin: float, by_depth: Depths) -> list[Judgement]:
+@dataclass(frozen=True)
+class Rivals:
+    """How configuration 1 compares with the others.
+
+    Attributes:
+        differences: configuration 1 minus each other, by number; the intervals hold all at once.
+    """
+
+    differences: dict[int, Estimate]
+
+    @property
+    def closest(self) -> int:
+        """The one that decides, as configuration 1 is the best only if it leads each; or 0.
+
+        It is the rival whose interval ends lowest; without intervals, the best. Where
+        configuration 1 leads that one, it is the rival whose interval begins lowest.
+        """
+        found = self.differences
+        known = all(difference.known for difference in found.values())
+        end = "high" if known else "effect"
+        strongest = min(found, key=lambda n: getattr(found[n], end), default=0)
+        if strongest and found[strongest].low > 0:
+            return min(found, key=lambda n: found[n].low)
+        return strongest
+
+    @property
+    def lead(self) -> Estimate:
+        """Configuration 1 minus `closest`; negative when that is ahead."""
+        if self.closest:
+            return self.differences[self.closest]
+        return unknown("configuration 1 was not compared with another")
+
+
+def judge(
+    estimates: Mapping[str, Estimate], margin: float, by_depth: Depths, rivals: Rivals
+) -> list[Judgement]:
     """Turn every claim's estimate into a verdict and a sentence.
 
     Args:
-        estimates: by key of `CLAIMS`; that of `depth` is added here.
+        estimates: by key of `CLAIMS`; those of `depth` and `first` are added here.
         margin: smallest effect of interest, points of accuracy.
         by_depth: how deep one can freeze.
+        rivals: how configuration 1 compares with the others.
     """
-    estimates = {**estimates, "depth": by_depth.loss}
+    estimates = {**estimates, "depth": by_depth.loss, "first": rivals.lead}
+    of_these_data = {"depth": f"freeze {by_depth.nearest} minus none"} if by_depth.nearest else {}
+    if rivals.closest:
+        of_these_data["first"] = f"configuration 1 minus configuration {rivals.closest}"
     adjusted = holm([estimates[key].p for key in CLAIMS])
     judged = []
     for (key, claim), p in zip(CLAIMS.items(), adjusted, strict=True):
-        estimate, measured = estimates[key], claim.measured
-        if key == "depth":
-            found, measured = _loss(by_depth), f"freeze {by_depth.nearest} minus none"
-        else:
-            # Of a saving, anything above zero matters.
-            found = outcome(estimate, margin if claim.unit == "points" else 0)
+        estimate, measured = estimates[key], of_these_data.get(key, claim.measured)
+        # Of a saving, anything above zero matters.
+        smallest = margin if claim.unit == "points" else 0
+        found = _loss(by_depth) if key == "depth" else outcome(estimate, smallest)
         words = Words(
             estimate, claim.unit, measured, margin, by_depth.deepest_noninferior, by_depth.inferior
         )
         judged.append(
             Judgement(
-                key, estimate, claim.verdicts[found], words.fill(WORDS[key][found]), p, margin
+                key,
+                measured,
+                estimate,
+                claim.verdicts[found],
+                words.fill(WORDS[key][found]),
+                p,
+                margin,
             )
         )
     return judged
@@ -251,10 +295,12 @@ def of_source() -> list[Judgement]:
         **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
     }
     judged = []
-    for one in judge(estimates, margin, depths(compared, margin)):
+    for one in judge(
+        estimates, margin, depths(compared, margin), Rivals(contrasts.rivals(compared))
+    ):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
         span = one.span("consistency interval")
-        sentence = f"{one.claim.measured}, in one table of single runs: {span}: {verdict}."
+        sentence = f"{one.measured}, in one table of single runs: {span}: {verdict}."
         judged.append(replace(one, verdict=verdict, sentence=sentence, adjusted_p=math.nan))
     return judged
 
@@ -263,7 +309,8 @@ def of_source() -> list[Judgement]:
 def of_study(evidence: Evidence) -> list[Judgement]:
     """The claims on a study: accuracies on test images, which no choice ever saw."""
     by_depth = depths_of(evidence)
-    estimates = _of_accuracy(analysis(evidence)) | {
+    compared = analysis(evidence)
+    estimates = _of_accuracy(compared) | {
         "classical": contrasts.over_classical(evidence),
         "optimism": contrasts.optimism(evidence),
     }
@@ -273,7 +320,9 @@ def of_study(evidence: Evidence) -> list[Judgement]:
             if by_depth.deepest_noninferior
             else unknown("no freeze is shown to keep the accuracy")
         )
-    return judge(estimates, evidence.design.smallest_effect, by_depth)
+    return judge(
+        estimates, evidence.design.smallest_effect, by_depth, Rivals(contrasts.rivals(compared))
+    )
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:
@@ -283,7 +332,7 @@ def by_chance(judged: Sequence[Judgement]) -> str:
         return "No verdict rests on an interval yet."
     return (
         f"Each verdict is reached by itself: of the {tested} that rest on an interval, at most "
-        f"{(1 - contrasts.LEVEL) * tested:.2g} are expected to be wrong by chance."
+        f"{(1 - LEVEL) * tested:.2g} are expected to be wrong by chance."
     )
 
 
@@ -302,6 +351,7 @@ def as_records(judged: list[Judgement]) -> list[dict[str, object]]:
         {
             "claim": judgement.key,
             "statement": judgement.claim.statement,
+            "measured": judgement.measured,
             "verdict": judgement.verdict,
             "sentence": judgement.sentence,
             "unit": judgement.claim.unit,
@@ -336,7 +386,6 @@ def save(reference: str) -> None:
 
 def _of_accuracy(compared: Compared) -> dict[str, Estimate]:
     return {
-        "first": contrasts.lead(compared),
         "freeze": contrasts.trend(compared),
         "head": contrasts.choice(compared, "head"),
         "scheduler": contrasts.choice(compared, "scheduler"),

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
 
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence.correctness import (
@@ -18,8 +17,8 @@ from effnet_report.evidence.correctness import (
     without_training,
 )
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import dunnett
 from effnet_report.inference.seeds_and_images import (
-    LEVEL,
     Analysis,
     Estimate,
     Family,
@@ -53,9 +52,7 @@ class OneTable:
     def choice(self, _: np.ndarray) -> Family:
         return self.pairs
 
-    def estimate(
-        self, weights: np.ndarray, family: Family, *, looks: int = 1, against: float = 0.0
-    ) -> Estimate:
+    def estimate(self, weights: np.ndarray, family: Family, *, looks: int = 1) -> Estimate:
         """A contrast with its consistency interval; see `Analysis.estimate`."""
         return replace(
             interval(
@@ -66,16 +63,12 @@ class OneTable:
                 "schedule leave unexplained",
                 seeds=1,
                 looks=looks,
-                against=against,
             ),
             p=math.nan,
         )
 
 
 Compared = Analysis | OneTable
-# Where the integrals of Dunnett's distribution are evaluated.
-PLACES, SHARES = np.polynomial.hermite_e.hermegauss(32)
-QUANTILES = (np.arange(100) + 0.5) / 100
 
 
 @cache
@@ -105,17 +98,23 @@ def _mean_where(chosen: pd.Series) -> np.ndarray:
     return chosen.to_numpy(dtype=float) / chosen.sum()
 
 
-def depths(compared: Compared, looks: int = 1, against: float = 0.0) -> dict[int, Estimate]:
+def depths(compared: Compared, looks: int = 1) -> dict[int, Estimate]:
     """Every freeze against none; empty where none was not tried."""
     levels = sorted(compared.design["freeze"].unique())
     if 0 not in levels:
         return {}
     return {
-        int(n): compared.estimate(
-            depth_weights(compared.design, n), compared.depths, looks=looks, against=against
-        )
+        int(n): compared.estimate(depth_weights(compared.design, n), compared.depths, looks=looks)
         for n in levels[1:]
     }
+
+
+def all_depths(compared: Compared, against: float = 0.0) -> dict[int, Estimate]:
+    """Every freeze against none; intervals and p hold for all of them at once.
+
+    Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one.
+    """
+    return dunnett.at_once(depths(compared), against)
 
 
 def trend(compared: Compared) -> Estimate:
@@ -153,82 +152,22 @@ def all_choices(compared: Compared) -> dict[str, Estimate]:
     return joint | {words[factor]: choice(compared, factor, looks) for factor in factors}
 
 
-def lead(compared: Compared, number: int = 1) -> Estimate:
-    """Lead of a configuration over the best of the others; negative when it is behind.
+def rivals(compared: Compared, number: int = 1) -> dict[int, Estimate]:
+    """A configuration minus each of the others, by their numbers; the intervals hold all at once.
 
-    Which of the others is best is not known, so its interval is made from those of all comparisons
-    with it, as in multiple comparisons with the best (Hsu, Annals of Statistics 9, 1981).
-    """
-    others = rivals(compared, number)
-    if not others:
-        return unknown(f"configuration {number} was not compared with another")
-    return over_the_best(others)
-
-
-def over_the_best(others: Sequence[Estimate]) -> Estimate:
-    """The lead over the best, from `rivals`."""
-    closest = min(others, key=lambda other: other.effect)
-    surest = min(others, key=_errors_away)
-    low, high = (min(getattr(other, end) for other in others) for end in ("low", "high"))
-    return replace(closest, low=low, high=high, p=surest.p)
-
-
-def rivals(compared: Compared, number: int) -> list[Estimate]:
-    """A configuration minus each of the others; their intervals and p hold all at once.
-
-    The t for many comparisons with one is Dunnett's (JASA 50, 1955).
+    Not the lead over the best of the others: which that is, is not known, so that an interval for
+    it is wider than it promises.
     """
     numbers = compared.design["number"].to_numpy()
     if number not in numbers:
-        return []
-    single = [
-        compared.estimate((numbers == number) * 1.0 - (numbers == other), compared.pairs)
-        for other in numbers[numbers != number]
-    ]
-    if not all(rival.known for rival in single):
-        return single
-    many, freedom = len(single), min((rival.freedom for rival in single), default=1.0)
-    reach = dunnett_reach(many, math.floor(freedom))
-    return [
-        replace(
-            rival,
-            low=rival.effect - reach * rival.error,
-            high=rival.effect + reach * rival.error,
-            # A table of single runs has no p.
-            p=dunnett_p(abs(_errors_away(rival)), many, freedom) + 0 * rival.p,
-            freedom=freedom,
-            method=f"{rival.method}; Dunnett's t for {many} comparisons with one",
+        return {}
+    single = {
+        int(other): compared.estimate(
+            (numbers == number) * 1.0 - (numbers == other), compared.pairs
         )
-        for rival in single
-    ]
-
-
-def _errors_away(estimate: Estimate) -> float:
-    """An effect in standard errors."""
-    if estimate.error:
-        return estimate.effect / estimate.error
-    return math.copysign(math.inf, estimate.effect) if estimate.effect else 0.0
-
-
-def dunnett_p(t: float, comparisons: int, freedom: float) -> float:
-    """Chance that any of several comparisons with one is as far from zero, if none differs.
-
-    Two-sided, for means of equal variance: correlation 1/2 (Dunnett, JASA 50, 1955).
-    """
-    if math.isinf(t):
-        return 0.0
-    scale = np.sqrt(2 * special.gammaincinv(freedom / 2, QUANTILES) / freedom)[:, None]
-    reach = math.sqrt(2) * t * scale  # chi squared is twice a gamma variable
-    inside = special.ndtr(PLACES + reach) - special.ndtr(PLACES - reach)
-    return 1 - float((inside**comparisons @ SHARES).mean() / math.sqrt(2 * math.pi))
-
-
-@cache
-def dunnett_reach(comparisons: int, freedom: float) -> float:
-    """How many standard errors the intervals of several comparisons with one reach."""
-    return float(
-        optimize.brentq(lambda t: dunnett_p(t, comparisons, freedom) - (1 - LEVEL), 0.5, 500)
-    )
+        for other in numbers[numbers != number]
+    }
+    return dunnett.at_once(single)
 
 
 def over_classical(evidence: Evidence, *, each_seed: bool = True) -> Estimate:

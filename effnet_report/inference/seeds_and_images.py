@@ -68,21 +68,19 @@ def interval(
     seeds: int,
     images: int = 0,
     looks: int = 1,
-    against: float = 0.0,
 ) -> Estimate:
     """Effect, interval and p from one t.
 
     Args:
         looks: number of effects that are looked at; the intervals and p of all of them then
             hold at once (Bonferroni).
-        against: the effect that p is about; 0 is no effect.
     """
     if not freedom > 0:
         return unknown("one seed cannot say how much trainings differ", effect, seeds=seeds,
                        images=images)  # fmt: skip
     error = math.sqrt(variance)
     reach = float(stats.t.ppf(1 - (1 - LEVEL) / (2 * looks), freedom)) * error
-    away = abs(effect - against)
+    away = abs(effect)
     # Without any variance the smallest difference is certain, and no difference is none.
     p = 2 * float(stats.t.sf(away / error, freedom)) if error else float(away == 0)
     p = min(1.0, looks * p)
@@ -204,21 +202,16 @@ class Analysis:
         """A contrast of the configurations, by seed and image, points."""
         return [100 * weights @ part for part in self.found.right]
 
-    def estimate(
-        self, weights: np.ndarray, family: Family, *, looks: int = 1, against: float = 0.0
-    ) -> Estimate:
+    def estimate(self, weights: np.ndarray, family: Family, *, looks: int = 1) -> Estimate:
         """A contrast of the configurations for other seeds and other images.
 
         Args:
             weights: one a configuration; their sum is 0.
             family: how much trainings differ in such contrasts.
             looks: see `interval`.
-            against: see `interval`.
         """
         scale = float((weights**2).sum()) / self.seeds if self.seeds else math.nan
-        return self.of_differences(
-            self.differences(weights), family.times(scale), looks=looks, against=against
-        )
+        return self.of_differences(self.differences(weights), family.times(scale), looks=looks)
 
     def of_differences(
         self,
@@ -226,7 +219,6 @@ class Analysis:
         seed_variance: Family,
         *,
         looks: int = 1,
-        against: float = 0.0,
     ) -> Estimate:
         """The mean of differences by seed and image.
 
@@ -234,7 +226,6 @@ class Analysis:
             differences: by seed, one value an image, points.
             seed_variance: of that mean.
             looks: see `interval`.
-            against: see `interval`.
         """
         if not differences:
             return unknown("no seed has a run of every configuration yet")
@@ -254,7 +245,6 @@ class Analysis:
             seeds=len(differences),
             images=self.found.images,
             looks=looks,
-            against=against,
         )
 
     @cached_property
@@ -300,6 +290,8 @@ class Analysis:
 
     def _interaction(self, *factors: str) -> "Squares":
         """The interaction of seeds with the cells of some factors."""
+        if self.seeds < 2:
+            return Squares(math.nan, math.nan, 0)
         cells = self.design.groupby(list(factors)).ngroup().to_numpy()
         levels, configurations = cells.max() + 1, len(cells)
         repeats = configurations / levels

@@ -9,8 +9,8 @@ from effnet_report.render.html import number
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {
     "first": {
-        "better": "Configuration 1 is the best, by {by}.",
-        "worse": "Configuration 1 is not the best: another is better by {by}.",
+        "better": "Configuration 1 is the best ({span}).",
+        "worse": "Configuration 1 is not the best ({span}).",
         "level": "Configuration 1 has no lead of {margin} points or more ({span}).",
         "open": "Whether configuration 1 is the best is inconclusive ({span}).",
     },

@@ -7,9 +7,10 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, contrasts
+from effnet_report.inference import claims
 from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
+from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.render.html import DASH, link, number, p_value, paragraph, table, write_to_site
 
 SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
@@ -77,7 +78,7 @@ def methods(evidence: Evidence) -> HTML:
     judged = claims.of_study(evidence)
     frame = pd.DataFrame(
         {
-            "measured": j.claim.measured,
+            "measured": j.measured,
             "seeds": j.estimate.seeds,
             "images": j.estimate.images or DASH,
             "degrees of freedom": j.estimate.freedom,
@@ -87,12 +88,12 @@ def methods(evidence: Evidence) -> HTML:
         }
         for j in judged
     )
-    left = sum(j.adjusted_p < 1 - contrasts.LEVEL for j in judged)
+    left = sum(j.adjusted_p < 1 - LEVEL for j in judged)
     return table(
         frame,
         "methods",
         finding=f"After correction for their number, {left} of {len(judged)} p stay below "
-        f"{number(100 * (1 - contrasts.LEVEL), 0)} %.",
+        f"{number(100 * (1 - LEVEL), 0)} %.",
         caption=(
             "p: probability of a result at least as far from no effect, if there were none; for "
             "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
@@ -122,26 +123,25 @@ def simulation() -> HTML:
         for effects in data.columns.levels[0]
     }  # fmt: skip
     null = data["no effects"].loc["all choices"]
-    alone = data.drop(index="all choices")
     return table(
         pd.DataFrame(ranges).reset_index(),
         "simulation",
         finding=(
-            f"95 % intervals cover the truth in {number(alone.min().min())} to "
-            f"{number(alone.max().max())} % of simulated studies; without any effect, at most "
+            f"95 % intervals cover the truth in {number(data.min().min())} to "
+            f"{number(data.max().max())} % of simulated studies; without any effect, at most "
             f"{number(100 - null.min())} % of them show a clear choice."
         ),
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
-            "model of who is right on what, fitted to {}. Configuration 1: its intervals against "
-            "all others, all of them at once; its lead: the interval that follows from them for "
-            "its lead over the best of the others; all choices: the eight of the first page at "
-            "once. {} To repeat it: {}."
+            "model of who is right on what, fitted to {}. All depths: against none, all of them at "
+            "once; configuration 1: against each other, all of them at once; all choices: the "
+            "eight of the first page at once. One of several that hold at once covers more often "
+            "by itself. {} To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["no effects"].columns),
             found["study"],
-            _outside(alone),
+            _outside(data),
             Markup(SIMULATE),
         ),
         data=data.set_axis([", ".join(c) for c in data.columns], axis="columns").reset_index(),

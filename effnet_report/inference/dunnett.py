@@ -1,0 +1,73 @@
+"""Several effects, each of something minus one and the same: intervals and p that hold at once.
+
+The t for many comparisons with one is Dunnett's (JASA 50, 1955). SciPy's takes samples of its own
+and no variances that were estimated otherwise.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from scipy import optimize, special
+
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate
+
+# Where the integrals of the distribution are evaluated.
+PLACES, SHARES = np.polynomial.hermite_e.hermegauss(32)
+QUANTILES = (np.arange(100) + 0.5) / 100
+
+
+def at_once(single: Mapping[int, Estimate], against: float = 0.0) -> dict[int, Estimate]:
+    """Effects with intervals and p that hold for all of them.
+
+    Args:
+        single: the effects, each with its own interval.
+        against: the effect that p is about; 0 is no effect.
+    """
+    return {name: _joint(estimate, len(single), against) for name, estimate in single.items()}
+
+
+def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
+    """One of several effects."""
+    if not estimate.known:
+        return estimate
+    wide = reach(many, math.floor(estimate.freedom)) * estimate.error
+    p = p_value(_errors_away(estimate, against), many, estimate.freedom)
+    return replace(
+        estimate,
+        low=estimate.effect - wide,
+        high=estimate.effect + wide,
+        p=p + 0 * estimate.p,  # a table of single runs has none
+        method=f"{estimate.method}; Dunnett's t for {many} comparisons with one",
+    )
+
+
+def _errors_away(estimate: Estimate, against: float) -> float:
+    """How far an effect is from another, in standard errors."""
+    away = abs(estimate.effect - against)
+    if estimate.error:
+        return away / estimate.error
+    return math.inf if away else 0.0
+
+
+def p_value(t: float, comparisons: int, freedom: float) -> float:
+    """Chance that any of several comparisons with one is as far from zero, if none differs.
+
+    Two-sided, for means of equal variance: correlation 1/2.
+    """
+    if math.isinf(t):
+        return 0.0
+    scale = np.sqrt(2 * special.gammaincinv(freedom / 2, QUANTILES) / freedom)[:, None]
+    wide = math.sqrt(2) * t * scale  # chi squared is twice a gamma variable
+    inside = special.ndtr(PLACES + wide) - special.ndtr(PLACES - wide)
+    return 1 - float((inside**comparisons @ SHARES).mean() / math.sqrt(2 * math.pi))
+
+
+@cache
+def reach(comparisons: int, freedom: float) -> float:
+    """How many standard errors the intervals of several comparisons with one reach."""
+    return float(
+        optimize.brentq(lambda t: p_value(t, comparisons, freedom) - (1 - LEVEL), 0.5, 500)
+    )

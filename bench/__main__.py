@@ -23,6 +23,7 @@ from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
 from effnet_core import files, paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
+from effnet_report.jupyter.warm import LARGE_PAGES
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
 ARMS = [
@@ -133,6 +134,8 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
         copy_repository(Path(folder), published=arm == "book")
         seed = [str(turn)] if arm.startswith(SEEDED) else []
         environment = os.environ | {"PYTHONPATH": folder}
+        if arm.startswith("elpv") and arm.endswith("ours"):
+            environment |= LARGE_PAGES  # as the kernels of a sweep have it
         command = [sys.executable, "-m", "bench.arms", *arm.split(), *seed]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -1,4 +1,5 @@
 import asyncio
+import platform
 import stat
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from jupyter_client import KernelManager
 
+from effnet_report.jupyter import warm
 from effnet_report.jupyter.warm import WarmClient, WarmProvisioner
 
 
@@ -44,6 +46,28 @@ def test_a_kernel_that_died_before_it_answered_is_told(monkeypatch):
     monkeypatch.setattr(WarmClient, "is_alive", dead)
     with pytest.raises(RuntimeError, match="died before"):
         asyncio.run(WarmClient().wait_for_ready(timeout=5))
+
+
+def test_processes_that_are_started_keep_their_memory_in_large_pages(monkeypatch):
+    version = tuple(map(int, (platform.libc_ver()[1] or "0").split(".")))
+    if platform.libc_ver()[0] != "glibc" or version < (2, 35):
+        pytest.skip("glibc asks for large pages from 2.35 on")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    show = "kept = bytearray(64_000_000); print(open('/proc/self/smaps').read())"
+
+    def asked_for() -> int:
+        shown = subprocess.run(
+            [sys.executable, "-c", show], check=True, stdout=subprocess.PIPE, text=True
+        )
+        flags = [line for line in shown.stdout.splitlines() if line.startswith("VmFlags:")]
+        return sum(" hg" in line for line in flags)
+
+    assert asked_for() == 0
+    warm.use_large_pages()
+    assert asked_for() > 0
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    warm.use_large_pages()
+    assert asked_for() == 0  # what somebody chose stays
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ ARMS = [
     "evaluation",
     *(f"growth {images}" for images in IMAGES),
     "typed",
+    "start",
     "book",
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
@@ -54,6 +55,7 @@ MEASURES = {
     "complete": SWEEP,
     "ours": SWEEP,
     "typed": SWEEP,
+    "start": (*SWEEP, "bench/start.py"),
     "book": ("effnet_core", "effnet_report", "bench", "book", "_config.yml", "results/published"),
     "peer": PEER,
     "expert": EXPERT,
@@ -136,7 +138,8 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
         environment = os.environ | {"PYTHONPATH": folder}
         if arm.startswith("elpv") and arm.endswith("ours"):
             environment |= LARGE_PAGES  # as the kernels of a sweep have it
-        command = [sys.executable, "-m", "bench.arms", *arm.split(), *seed]
+        module = ["bench.start"] if arm == "start" else ["bench.arms", *arm.split(), *seed]
+        command = [sys.executable, "-m", *module]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )

@@ -48,7 +48,7 @@ def parts(file: Path) -> dict[str, float]:
     notebook = nbformat.read(file, as_version=4)
     whole = notebook.metadata.papermill
     cells = list(_timed(notebook))
-    found = {START: _seconds(whole.start_time, cells[0][1].start_time)}
+    found = {START: seconds_between(whole.start_time, cells[0][1].start_time)}
     for section, cell in cells:
         found[section] = found.get(section, 0.0) + cell.duration
     return found | {REST: whole.duration - sum(found.values())}
@@ -64,5 +64,6 @@ def _timed(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, nbformat.Note
             yield "training" if TRAINING in cell.source else section, cell.metadata.papermill
 
 
-def _seconds(start: str, end: str) -> float:
+def seconds_between(start: str, end: str) -> float:
+    """Of two moments as papermill notes them."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

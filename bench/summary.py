@@ -42,6 +42,7 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
         "evaluation": _evaluation(turns),
         **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
         **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
+        **_start(turns),
         "growth": {
             str(n): _medians(turns, f"growth {n}", ("seconds", "fixed_seconds", "peak_memory_mb"))
             for n in IMAGES
@@ -135,6 +136,16 @@ def _limits(turns: list[Turn]) -> Found:
 def _lead(ours: Found, theirs: Found) -> float:
     """By how many points our mean accuracy is higher, over the same configurations."""
     return fmean(ours["accuracy"].values()) - fmean(theirs["accuracy"].values())
+
+
+def _start(turns: list[Turn]) -> Found:
+    """From a command to its first step: seconds of each part, and of all."""
+    made = [turn["start"] for turn in turns if "start" in turn]
+    found = {
+        what: _medians([{what: one[what]} for one in made], what, list(parts))
+        for what, parts in (made or [{}])[0].items()
+    }
+    return {"start": found} if found else {}
 
 
 def _depth(turns: list[Turn], freeze: int) -> Found:

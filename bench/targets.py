@@ -84,6 +84,9 @@ TARGETS = [
     ),
     Target("fixed cost of a run in a sweep, s", *(0.8, True, _value("startup_seconds"))),
     Target("fixed cost of a typed run, s", *(6, True, _value("startup_typed_seconds")), 1),
+    Target(
+        "from effnet sweep to the first step, s", *(4, True, _value("start", "sweep", "all")), 1
+    ),
     Target("time of a run: deviation from proportional", *(LINEAR, True, _nonlinearity)),
     Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), 0),
     Target("the book after one record, s", *(15, True, _value("book", "rebuild_seconds")), 0),

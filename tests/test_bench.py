@@ -12,7 +12,7 @@ import torch
 from factories import use_folders
 
 from bench import __main__ as bench_main
-from bench import arms, beside, expert, peers, speed, step_tables, targets
+from bench import arms, beside, expert, peers, speed, start, step_tables, targets
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
@@ -43,6 +43,10 @@ FOUND = {
     },
     "growth": {"seconds": 10.0, "fixed_seconds": 3.0, "peak_memory_mb": 900.0},
     "typed": {"fixed_seconds": 9.0},
+    "start": {
+        "sweep": {"command": 1.0, "kernel": 4.0, "cells": 0.5, "all": 5.5},
+        "typed": {"command": 2.0, "kernel": 3.0, "cells": 0.7, "all": 5.7},
+    },
     "book": {
         **{"clean_seconds": 40.0, "rebuild_seconds": 20.0},
         **{"run_pages": 28, "first_page_kb": 400.0},
@@ -100,7 +104,9 @@ def test_what_was_not_measured_is_not_there():
 def test_every_arm_can_be_called(arm):
     name, *arguments = arm.split()
     seeded = name in SEEDED
-    inspect.signature(arms.ARMS[name]).bind(*arguments, *(["0"] if seeded else []))
+    inspect.signature((arms.ARMS | {"start": start.start})[name]).bind(
+        *arguments, *(["0"] if seeded else [])
+    )
     if name == "peer":
         assert arguments[0] in peers.PEERS
     if seeded and arguments:
@@ -157,8 +163,19 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
         return {arm.split()[0] for arm in ARMS if bench_main.fingerprint(arm) != before[arm]}
 
     assert touched("bench/peers.py") == {"peer", "book"}
-    assert touched("effnet_report/sweep/sweep.py") == {"complete", "ours", "typed", "book"}
-    trains = {"complete", "ours", "typed", "book", "peer", "expert", "elpv", "depth", "growth"}
+    assert touched("effnet_report/sweep/sweep.py") == {"complete", "ours", "typed", "start", "book"}
+    trains = {
+        "complete",
+        "ours",
+        "typed",
+        "start",
+        "book",
+        "peer",
+        "expert",
+        "elpv",
+        "depth",
+        "growth",
+    }
     assert touched("effnet_core/run.py") == trains
     bench_main._in_git.cache_clear()
 
@@ -166,7 +183,7 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
 def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     bench = written(monkeypatch, tmp_path, list(measurements()))
     shown = targets.met(bench).data
-    assert "Targets met: 8 of the 12 that were measured" in shown
+    assert "Targets met: 8 of the 13 that were measured" in shown
     assert "at most 0.33" in shown
     said = speed.answer(bench).data
     assert "all included, takes 90 % of the time" in said
@@ -177,6 +194,9 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "The usual loop takes 4.0 times as long" in drawn
     assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
     assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
+    waited = start.show(bench).data
+    assert "comes 5.5 s after the command" in waited
+    assert "s is “its kernel, which has" in waited
     assert "1.0 times as much arithmetic" in step_tables.steps(bench).data
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
@@ -195,6 +215,7 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
     for draw in (speed.design, speed.depths, speed.shares, step_tables.steps, step_tables.profile):
         assert "<code>make bench</code>" in draw(bench).data
     assert "<code>make bench</code>" in step_tables.evaluation(bench).data
+    assert "<code>make bench</code>" in start.show(bench).data
 
 
 @pytest.mark.slow
@@ -206,7 +227,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
             assert draw(bench).data
         for draw in (speed.depths, speed.shares, step_tables.steps, step_tables.profile):
             assert draw(bench).data
-        for draw in (step_tables.evaluation, speed.growth):
+        for draw in (step_tables.evaluation, speed.growth, start.show):
             assert draw(bench).data
 
 

@@ -50,6 +50,8 @@ def sweep_shown(
     sweep.clear_leftovers(everything)
     found = loader.load(design.name, design)
     found.check_agreement()
+    if ray is None and any(state(task, found) is not State.DONE for task in everything):
+        warm.start_with(*warm.NOTEBOOKS)  # it imports while all images are read
     with console.status("Reading all images ..."):
         twins = sweep.check_images(design, found)
     if twins:

@@ -53,7 +53,6 @@ JUST_MADE = 60  # seconds
 def start_with(*modules: str) -> None:
     """Let all kernels that this process starts from now on have these modules imported."""
     _use_own_folder()
-    use_large_pages()
     # Of a kernel's start, half is importing a debugger, which would warn of what it cannot see.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
@@ -70,8 +69,9 @@ def use_large_pages() -> None:
 
     Where the system has them for the asking (`madvise`, as Debian's does), the processor looks up
     less often where a page lies; and what a step of training has given back is there for the next
-    one, without a visit to the system. Each takes a few per cent of a step when nothing is frozen.
-    glibc before 2.35 and other C libraries do not heed this.
+    one, without a visit to the system. Together that is a tenth of a step when nothing is frozen.
+    It costs half a second of importing, so that it is for sweeps. glibc before 2.35 and other C
+    libraries do not heed it.
     """
     for name, value in LARGE_PAGES.items():
         os.environ.setdefault(name, value)

@@ -51,6 +51,7 @@ def sweep_shown(
     found = loader.load(design.name, design)
     found.check_agreement()
     if ray is None and any(state(task, found) is not State.DONE for task in everything):
+        warm.use_large_pages()
         warm.start_with(*warm.NOTEBOOKS)  # it imports while all images are read
     with console.status("Reading all images ..."):
         twins = sweep.check_images(design, found)

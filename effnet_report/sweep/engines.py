@@ -46,6 +46,7 @@ class Here:
     seed_by_seed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        warm.use_large_pages()
         warm.start_with(*self.preload)
 
     def __str__(self) -> str:

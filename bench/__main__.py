@@ -59,7 +59,7 @@ MEASURES = {
     "book": ("effnet_core", "effnet_report", "bench", "book", "_config.yml", "results/published"),
     "peer": PEER,
     "expert": EXPERT,
-    "elpv": EXPERT,
+    "elpv": (*EXPERT, "effnet_report/jupyter/warm.py"),  # where LARGE_PAGES are
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
     **dict.fromkeys(("step", "limit", "profile", "shares", "evaluation"), STEP),

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -63,8 +64,8 @@ def _wait(command: list[str | Path], study: str) -> Found:
         cells[0].metadata.papermill.start_time,
         training.metadata.papermill.start_time,
     ]
-    each = map(seconds_between, moments, moments[1:])
-    return dict(zip(PARTS, each, strict=False)) | {"all": seconds_between(began, moments[-1])}
+    each = [seconds_between(*ends) for ends in pairwise(moments)]
+    return dict(zip(PARTS, each, strict=True)) | {"all": sum(each)}
 
 
 @needs("start")

@@ -10,8 +10,8 @@ from effnet_core import paths
 from effnet_core.study.design import load_study
 from effnet_report.evidence import evidence, source
 from effnet_report.evidence.correctness import chosen_on_validation
-from effnet_report.inference import claims, wording
-from effnet_report.inference.contrasts import OneTable, over_classical, rivals
+from effnet_report.inference import claims, decisive, wording
+from effnet_report.inference.contrasts import OneTable, over_classical
 from effnet_report.inference.seeds_and_images import unknown
 
 NAN = math.nan
@@ -34,8 +34,8 @@ def judged_table(table) -> dict[str, claims.Judgement]:
     judged = claims.judge(
         estimates,
         MARGIN,
-        claims.depths(OneTable(table), MARGIN),
-        claims.Rivals(rivals(OneTable(table))),
+        decisive.depths(OneTable(table), MARGIN),
+        decisive.rivals(OneTable(table)),
     )
     return {judgement.key: judgement for judgement in judged}
 
@@ -117,29 +117,31 @@ def test_the_schedule_that_is_better_is_named_whichever_it_is():
 def test_configuration_1_is_the_best_if_it_leads_each_other():
     judged = judged_table(table_with(lambda row: 3.0 * (row["number"] == 1)))["first"]
     assert judged.verdict == "supported"
-    assert judged.sentence.startswith("Configuration 1 is the best (configuration 1 minus conf")
+    assert judged.sentence.startswith("Configuration 1 is the best; configuration 1 minus conf")
     alike = judged_table(table_with(lambda _: 0.0))["first"]
     assert alike.sentence.startswith("Configuration 1 has no lead of 0.5 points or more")
     behind = judged_table(table_with(lambda row: 3.0 * (row["number"] == 28)))["first"]
     assert behind.verdict == "contradicted"
-    assert behind.measured == "configuration 1 minus configuration 28"
-    assert behind.sentence.startswith(f"Configuration 1 is not the best ({behind.measured}: ")
+    assert behind.measured == (
+        "configuration 1 minus configuration 28 (freeze 6, two linear layers with dropout, cosine)"
+    )
+    assert behind.sentence.startswith(f"Configuration 1 is not the best; {behind.measured}: ")
 
 
 def test_the_rival_that_decides_is_shown():
     ahead = {2: estimate(0.5, 3.0), 3: estimate(0.2, 4.0), 4: estimate(1.0, 2.0)}
-    assert claims.Rivals(ahead).closest == 3
+    assert decisive.Rivals(ahead, {}).closest == 3
     unclear = ahead | {3: estimate(-0.2, 4.0)}
-    assert claims.Rivals(unclear).closest == 3
+    assert decisive.Rivals(unclear, {}).closest == 3
     behind = unclear | {4: estimate(-3.0, -1.0)}
-    assert claims.Rivals(behind).closest == 4
-    assert claims.Rivals({}).closest == 0
-    assert not claims.Rivals({}).lead.known
+    assert decisive.Rivals(behind, {}).closest == 4
+    assert decisive.Rivals({}, {}).closest == 0
+    assert not decisive.Rivals({}, {}).lead.known
 
 
 def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     table = table_with(lambda row: -2.0 * (row["freeze"] > 4))
-    deep = claims.depths(OneTable(table), MARGIN)
+    deep = decisive.depths(OneTable(table), MARGIN)
     assert (deep.deepest_noninferior, deep.inferior, deep.nearest) == (4, [5, 6], 4)
     sentence = judged_table(table)["depth"].sentence
     assert sentence.startswith(

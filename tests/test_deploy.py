@@ -27,7 +27,7 @@ from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.evidence import evidence
-from effnet_report.inference import claims, recommendation
+from effnet_report.inference import decisive, recommendation
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
 from effnet_report.sweep.command import keep_winner
@@ -311,8 +311,8 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all(monkey
             n: replace(unknown(""), low=-0.1 if n in shown else -2.0, high=2.0) for n in FREEZE[1:]
         }
         deepest = max(shown, default=0)
-        made = claims.Depths(deepest, [], deepest or 1, changes)
-        monkeypatch.setattr(claims, "depths_of", lambda _: made)
+        made = decisive.Depths(deepest, [], deepest or 1, changes)
+        monkeypatch.setattr(decisive, "depths_of", lambda _: made)
         recommendation.depths.cache_clear()
         return [
             sentence.split(" loses")[0].split(" stages")[0]

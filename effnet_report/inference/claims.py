@@ -21,6 +21,7 @@ from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, load
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared, OneTable, analysis
+from effnet_report.inference.decisive import Depths, Rivals, depths, depths_of, rivals
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
 from effnet_report.inference.wording import WORDS, Words, interval
 
@@ -163,82 +164,8 @@ def outcome(estimate: Estimate, margin: float) -> Outcome:
     return "better" if estimate.low > 0 else "open"
 
 
-@dataclass(frozen=True)
-class Depths:
-    """How deep one can freeze.
-
-    Attributes:
-        deepest_noninferior: the deepest freeze that is shown to lose less than the margin, or 0.
-        inferior: the freezes that are shown to lose more.
-        nearest: `deepest_noninferior`, or else the freeze whose largest possible loss is smallest.
-        changes: change of accuracy by depth; the intervals hold for all depths at once.
-    """
-
-    deepest_noninferior: int
-    inferior: list[int]
-    nearest: int
-    changes: dict[int, Estimate]
-
-    @property
-    def loss(self) -> Estimate:
-        """The change at `nearest`."""
-        if self.nearest:
-            return self.changes[self.nearest]
-        of_one = (change.method for change in self.changes.values())
-        return unknown(next(of_one, "no freeze can be compared with none"))
-
-
-def depths(compared: Compared, margin: float) -> Depths:
-    """Compare every freeze with none, against a margin in points of accuracy."""
-    changes = contrasts.all_depths(compared, against=-margin)
-    known = {n: change for n, change in changes.items() if change.known}
-    deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
-    lost = [n for n, change in known.items() if change.high < -margin]
-    nearest = deepest or max(known, key=lambda n: known[n].low, default=0)
-    return Depths(deepest, lost, nearest, changes)
-
-
-@cache
-def depths_of(evidence: Evidence) -> Depths:
-    """How deep one can freeze, by a study."""
-    return depths(analysis(evidence), evidence.design.smallest_effect)
-
-
-@dataclass(frozen=True)
-class Rivals:
-    """How configuration 1 compares with the others.
-
-    Attributes:
-        differences: configuration 1 minus each other, by number; the intervals hold all at once.
-    """
-
-    differences: dict[int, Estimate]
-
-    @property
-    def closest(self) -> int:
-        """The one that decides, as configuration 1 is the best only if it leads each; or 0.
-
-        It is the rival whose interval ends lowest; without intervals, the best. Where
-        configuration 1 leads that one, it is the rival whose interval begins lowest.
-        """
-        found = self.differences
-        known = all(difference.known for difference in found.values())
-        end = "high" if known else "effect"
-        strongest = min(found, key=lambda n: getattr(found[n], end), default=0)
-        if strongest and found[strongest].low > 0:
-            return min(found, key=lambda n: found[n].low)
-        return strongest
-
-    @property
-    def lead(self) -> Estimate:
-        """Configuration 1 minus `closest`; negative when that is ahead."""
-        if self.closest:
-            return self.differences[self.closest]
-        return unknown("configuration 1 was not compared with another")
-
-
 def judge(
-    estimates: Mapping[str, Estimate], margin: float, by_depth: Depths, rivals: Rivals
+    estimates: Mapping[str, Estimate], margin: float, by_depth: Depths, others: Rivals
 ) -> list[Judgement]:
     """Turn every claim's estimate into a verdict and a sentence.
 
@@ -246,12 +173,12 @@ def judge(
         estimates: by key of `CLAIMS`; those of `depth` and `first` are added here.
         margin: smallest effect of interest, points of accuracy.
         by_depth: how deep one can freeze.
-        rivals: how configuration 1 compares with the others.
+        others: how configuration 1 compares with the others.
     """
-    estimates = {**estimates, "depth": by_depth.loss, "first": rivals.lead}
+    estimates = {**estimates, "depth": by_depth.loss, "first": others.lead}
     of_these_data = {"depth": f"freeze {by_depth.nearest} minus none"} if by_depth.nearest else {}
-    if rivals.closest:
-        of_these_data["first"] = f"configuration 1 minus configuration {rivals.closest}"
+    if others.closest:
+        of_these_data["first"] = f"configuration 1 minus {others.names[others.closest]}"
     adjusted = holm([estimates[key].p for key in CLAIMS])
     judged = []
     for (key, claim), p in zip(CLAIMS.items(), adjusted, strict=True):
@@ -295,9 +222,7 @@ def of_source() -> list[Judgement]:
         **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
     }
     judged = []
-    for one in judge(
-        estimates, margin, depths(compared, margin), Rivals(contrasts.rivals(compared))
-    ):
+    for one in judge(estimates, margin, depths(compared, margin), rivals(compared)):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
         span = one.span("consistency interval")
         sentence = f"{one.measured}, in one table of single runs: {span}: {verdict}."
@@ -320,9 +245,7 @@ def of_study(evidence: Evidence) -> list[Judgement]:
             if by_depth.deepest_noninferior
             else unknown("no freeze is shown to keep the accuracy")
         )
-    return judge(
-        estimates, evidence.design.smallest_effect, by_depth, Rivals(contrasts.rivals(compared))
-    )
+    return judge(estimates, evidence.design.smallest_effect, by_depth, rivals(compared))
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:

@@ -152,20 +152,18 @@ def all_choices(compared: Compared) -> dict[str, Estimate]:
     return joint | {words[factor]: choice(compared, factor, looks) for factor in factors}
 
 
-def rivals(compared: Compared, number: int = 1) -> dict[int, Estimate]:
-    """A configuration minus each of the others, by their numbers; the intervals hold all at once.
+def rivals(compared: Compared) -> dict[int, Estimate]:
+    """Configuration 1 minus each of the others, by their numbers; the intervals hold all at once.
 
     Not the lead over the best of the others: which that is, is not known, so that an interval for
     it is wider than it promises.
     """
     numbers = compared.design["number"].to_numpy()
-    if number not in numbers:
+    if 1 not in numbers:
         return {}
     single = {
-        int(other): compared.estimate(
-            (numbers == number) * 1.0 - (numbers == other), compared.pairs
-        )
-        for other in numbers[numbers != number]
+        int(other): compared.estimate((numbers == 1) * 1.0 - (numbers == other), compared.pairs)
+        for other in numbers[numbers != 1]
     }
     return dunnett.at_once(single)
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, contrasts
+from effnet_report.inference import contrasts, decisive
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, spread
 from effnet_report.render.html import number
 
@@ -39,7 +39,7 @@ def depths(evidence: Evidence) -> list[Depth]:
     """Every depth against none; empty before a seed has a run of every configuration."""
     return [
         Depth(n, change, *(contrasts.saving(evidence, cost, n) for cost in COSTS.values()))
-        for n, change in claims.depths_of(evidence).changes.items()
+        for n, change in decisive.depths_of(evidence).changes.items()
     ]
 
 
@@ -58,13 +58,13 @@ def table(evidence: Evidence) -> pd.DataFrame:
 
 def recommended(evidence: Evidence) -> Depth | None:
     """The depth that `rule` picks, if there is an interval to pick by."""
-    nearest = claims.depths_of(evidence).nearest
+    nearest = decisive.depths_of(evidence).nearest
     return next((depth for depth in depths(evidence) if depth.freeze == nearest), None)
 
 
 def rule(evidence: Evidence) -> str:
     """How the depth is picked, in words, and which part of the rule picked it."""
-    margin, by_depth = number(evidence.design.smallest_effect), claims.depths_of(evidence)
+    margin, by_depth = number(evidence.design.smallest_effect), decisive.depths_of(evidence)
     used = "Here the first part decides."
     if not by_depth.deepest_noninferior:
         used = "Here none does." if by_depth.nearest else "Here there are no intervals."
@@ -78,7 +78,7 @@ def rule(evidence: Evidence) -> str:
 def sentences(evidence: Evidence) -> list[str]:
     """What to do, and what the study is too small for: that first where it is too small for all."""
     said = [too_small(evidence), sentence(evidence)]
-    if claims.depths_of(evidence).deepest_noninferior:
+    if decisive.depths_of(evidence).deepest_noninferior:
         said.reverse()
     return [text for text in said if text]
 
@@ -103,7 +103,7 @@ def stage_count(evidence: Evidence) -> int:
 def too_small(evidence: Evidence) -> str:
     """What the study cannot show, where its intervals are wider than the smallest effect."""
     found, margin = correctness(evidence), number(evidence.design.smallest_effect)
-    changes = claims.depths_of(evidence).changes
+    changes = decisive.depths_of(evidence).changes
     if not changes:
         return ""
     if len(found.seeds) == 1:

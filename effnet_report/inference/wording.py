@@ -9,10 +9,10 @@ from effnet_report.render.html import number
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {
     "first": {
-        "better": "Configuration 1 is the best ({span}).",
-        "worse": "Configuration 1 is not the best ({span}).",
-        "level": "Configuration 1 has no lead of {margin} points or more ({span}).",
-        "open": "Whether configuration 1 is the best is inconclusive ({span}).",
+        "better": "Configuration 1 is the best; {span}.",
+        "worse": "Configuration 1 is not the best; {span}.",
+        "level": "Configuration 1 has no lead of {margin} points or more; {span}.",
+        "open": "Whether configuration 1 is the best is inconclusive; {span}.",
     },
     "classical": {
         "better": "Fine-tuning beats the best model without it, by {by}.",

@@ -13,7 +13,7 @@ from effnet_core.study.design import Study, load_study, study_path
 from effnet_report.evidence.weights import lost
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import sweep
-from effnet_report.sweep.engines import Engine, Here
+from effnet_report.sweep.engines import Engine, Here, import_ahead
 from effnet_report.sweep.progress import duration, execute_shown
 from effnet_report.sweep.tasks import State, Task, state, tasks_of
 
@@ -51,8 +51,7 @@ def sweep_shown(
     found = loader.load(design.name, design)
     found.check_agreement()
     if ray is None and any(state(task, found) is not State.DONE for task in everything):
-        warm.use_large_pages()
-        warm.start_with(*warm.NOTEBOOKS)  # it imports while all images are read
+        import_ahead(warm.NOTEBOOKS)  # while all images are read
     with console.status("Reading all images ..."):
         twins = sweep.check_images(design, found)
     if twins:

@@ -37,6 +37,12 @@ class Engine(Protocol):
         """End what is running, at once."""
 
 
+def import_ahead(modules: Sequence[str]) -> None:
+    """Start the parent of kernels that train, which imports while this process goes on."""
+    warm.use_large_pages()
+    warm.start_with(*modules)
+
+
 @dataclass(frozen=True)
 class Here:
     """Runs on this machine: in kernels forked from one that has imported `preload`."""
@@ -46,8 +52,7 @@ class Here:
     seed_by_seed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        warm.use_large_pages()
-        warm.start_with(*self.preload)
+        import_ahead(self.preload)
 
     def __str__(self) -> str:
         return f"{self.jobs} side by side"

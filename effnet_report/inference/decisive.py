@@ -1,0 +1,95 @@
+"""Which of several comparisons decides a claim: of the depths with none, of the rivals with one."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from effnet_core.study.design import describe
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import contrasts
+from effnet_report.inference.contrasts import Compared, analysis
+from effnet_report.inference.seeds_and_images import Estimate, unknown
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How deep one can freeze.
+
+    Attributes:
+        deepest_noninferior: the deepest freeze that is shown to lose less than the margin, or 0.
+        inferior: the freezes that are shown to lose more.
+        nearest: `deepest_noninferior`, or else the freeze whose largest possible loss is smallest.
+        changes: change of accuracy by depth; the intervals hold for all depths at once.
+    """
+
+    deepest_noninferior: int
+    inferior: list[int]
+    nearest: int
+    changes: dict[int, Estimate]
+
+    @property
+    def loss(self) -> Estimate:
+        """The change at `nearest`."""
+        if self.nearest:
+            return self.changes[self.nearest]
+        of_one = (change.method for change in self.changes.values())
+        return unknown(next(of_one, "no freeze can be compared with none"))
+
+
+def depths(compared: Compared, margin: float) -> Depths:
+    """Compare every freeze with none, against a margin in points of accuracy."""
+    changes = contrasts.all_depths(compared, against=-margin)
+    known = {n: change for n, change in changes.items() if change.known}
+    deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
+    lost = [n for n, change in known.items() if change.high < -margin]
+    nearest = deepest or max(known, key=lambda n: known[n].low, default=0)
+    return Depths(deepest, lost, nearest, changes)
+
+
+@cache
+def depths_of(evidence: Evidence) -> Depths:
+    """How deep one can freeze, by a study."""
+    return depths(analysis(evidence), evidence.design.smallest_effect)
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """How configuration 1 compares with the others.
+
+    Attributes:
+        differences: configuration 1 minus each other, by number; the intervals hold all at once.
+        names: of the others in words, by number.
+    """
+
+    differences: dict[int, Estimate]
+    names: dict[int, str]
+
+    @property
+    def closest(self) -> int:
+        """The one that decides, as configuration 1 is the best only if it leads each; or 0.
+
+        It is the rival whose interval ends lowest; without intervals, the best. Where
+        configuration 1 leads that one, it is the rival whose interval begins lowest.
+        """
+        found = self.differences
+        known = all(difference.known for difference in found.values())
+        end = "high" if known else "effect"
+        strongest = min(found, key=lambda n: getattr(found[n], end), default=0)
+        if strongest and found[strongest].low > 0:
+            return min(found, key=lambda n: found[n].low)
+        return strongest
+
+    @property
+    def lead(self) -> Estimate:
+        """Configuration 1 minus `closest`; negative when that is ahead."""
+        if self.closest:
+            return self.differences[self.closest]
+        return unknown("configuration 1 was not compared with another")
+
+
+def rivals(compared: Compared) -> Rivals:
+    """Compare configuration 1 with every other."""
+    names = {
+        row.number: f"configuration {row.number} ({describe(row.freeze, row.head, row.scheduler)})"
+        for row in compared.design.itertuples()
+    }
+    return Rivals(contrasts.rivals(compared), names)

@@ -42,10 +42,11 @@ def answer(bench: Bench) -> HTML:
         )
     if "ratio" in sweep:
         low, high = (number(lead) for lead in sweep["accuracy_lead_spread"])
+        leads = f"{low} points by each seed" if low == high else f"{low} to {high} points, by seed"
         said.append(
             f"Its trainings take {number(100 * sweep['ratio'], 0)} % of the time that the usual "
-            f"loop takes for them. Mean test accuracy, here minus there, is {low} to {high} "
-            "points, by seed: the images come in another order."
+            f"loop takes for them. Mean test accuracy, here minus there, is {leads}: the images "
+            "come in another order."
         )
     return finding(
         " ".join(said) or "The comparison with other people's loops has not been measured yet."

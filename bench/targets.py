@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 
-from effnet_report.render.html import DASH, number, table
+from effnet_report.render.html import DASH, link, number, table
 
 Bench = dict[str, Any]
 # How far from proportional to the images a run's time may be.
@@ -20,12 +21,14 @@ class Target:
 
     Attributes:
         measured: its value and its spread, which may be absent.
+        profile: the page's table that says where the time goes.
     """
 
     what: str
     limit: float
     at_most: bool
     measured: Callable[[Bench], tuple[float, list[float]]]
+    profile: str = ""
     decimals: int = 2
 
 
@@ -67,30 +70,37 @@ TARGETS = [
     ),
     Target(
         "time of one run a depth of elpv, share of the expert's",
-        *(0.80, True, _value("elpv", "expert_ratio")),
+        *(0.80, True, _value("elpv", "expert_ratio"), "limits"),
     ),
-    Target("the same at the depth where it is largest", *(1.0, True, _slowest_depth)),
+    Target("the same at the depth where it is largest", *(1.0, True, _slowest_depth, "limits")),
     Target(
         "time of all trainings of quick, share of the usual loop's",
         *(0.33, True, _value("sweep", "ratio")),
     ),
     Target(
         "speed-up by kept activations at freeze 2 to 6, least share of the ceiling",
-        *(0.90, False, _share_of_ceiling),
+        *(0.90, False, _share_of_ceiling, "shares"),
     ),
     Target(
         "arithmetic of a training step, ours over the usual loop's",
-        *(1.3, False, _value("step", "ratio")),
+        *(1.3, False, _value("step", "ratio"), "profile"),
     ),
-    Target("fixed cost of a run in a sweep, s", *(0.8, True, _value("startup_seconds"))),
-    Target("fixed cost of a typed run, s", *(6, True, _value("startup_typed_seconds")), 1),
     Target(
-        "from effnet sweep to the first step, s", *(4, True, _value("start", "sweep", "all")), 1
+        "fixed cost of a run in a sweep, s",
+        *(0.8, True, _value("startup_seconds"), "beside-training"),
+    ),
+    Target("fixed cost of a typed run, s", *(6, True, _value("startup_typed_seconds"), "start"), 1),
+    Target(
+        "from effnet sweep to the first step, s",
+        *(4, True, _value("start", "sweep", "all"), "start"),
+        1,
     ),
     Target("time of a run: deviation from proportional", *(LINEAR, True, _nonlinearity)),
-    Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), 0),
-    Target("the book after one record, s", *(15, True, _value("book", "rebuild_seconds")), 0),
-    Target("the first page, kB", *(500, True, _value("book", "first_page_kb")), 0),
+    Target("the book from nothing, s", *(60, True, _value("book", "clean_seconds")), decimals=0),
+    Target(
+        "the book after one record, s", *(15, True, _value("book", "rebuild_seconds")), decimals=0
+    ),
+    Target("the first page, kB", *(500, True, _value("book", "first_page_kb")), decimals=0),
 ]
 
 
@@ -129,5 +139,12 @@ def _target_row(target: Target, bench: Bench) -> dict[str, str]:
     return row | {
         "measured": words(value),
         "lowest to highest": f"{words(low)} to {words(high)}",
-        "met": "yes" if met else "no",
+        "met": "yes" if met else _where_it_goes(target),
     }
+
+
+def _where_it_goes(target: Target) -> str:
+    """No, and the table that says why."""
+    if not target.profile:
+        return "no"
+    return Markup("no: {}").format(link(f"#{target.profile}", "where the time goes"))

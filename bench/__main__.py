@@ -36,6 +36,7 @@ ARMS = [
     *(f"peer {name} slice" for name in PEERS),
     *(f"depth {n}" for n in FREEZE),
     *(f"limit {n}" for n in FREEZE),
+    "instructions",
     *(f"step {which} {form}" for which in STEPS for form in ("ours", "plain")),
     *(f"step {which} threads" for which in STEPS if which.startswith("lite0")),
     "profile",
@@ -62,7 +63,10 @@ MEASURES = {
     "elpv": (*EXPERT, "effnet_report/jupyter/warm.py"),  # where LARGE_PAGES are
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
-    **dict.fromkeys(("step", "limit", "profile", "shares", "evaluation"), STEP),
+    **dict.fromkeys(
+        ("step", "limit", "instructions", "profile", "shares", "evaluation"),
+        STEP,
+    ),
 }
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)

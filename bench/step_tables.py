@@ -54,6 +54,34 @@ def steps(bench: Bench) -> HTML:
     )
 
 
+@needs("instructions")
+def instructions(bench: Bench) -> HTML:
+    """What it costs that every processor gives the same bits."""
+    data = pd.DataFrame(
+        {
+            "frozen stages": int(freeze),
+            "portable, ms": 1000 * found["portable"],
+            "native, ms": 1000 * found["native"],
+            "portable, native = 1": number(found["portable"] / found["native"], 2),
+        }
+        for freeze, found in bench["instructions"].items()
+    )
+    times = data["portable, ms"] / data["native, ms"]
+    return table(
+        data,
+        "instructions",
+        finding=(
+            f"For the same bits on every processor a step takes {number(times.min(), 2)} to "
+            f"{number(times.max(), 2)} times as long, by depth, as with all instructions that "
+            "this one has."
+        ),
+        caption=(
+            "A training step of elpv, one thread, kept activations; both at the same time, one a "
+            "core. Trainings use portable instructions, unless a study says instructions: native."
+        ),
+    )
+
+
 @needs("profile")
 def profile(bench: Bench) -> HTML:
     """Which operators a training step spends its time in."""

@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from statistics import fmean, median
-from typing import Any
+from typing import Any, get_args
 
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import processor
@@ -165,6 +165,36 @@ def limit(freeze: str) -> Found:
         "arithmetic": 3 * cost.suffix_flop * flop_seconds,
         "memory": moved * copying,
     }
+
+
+def instructions() -> Found:
+    """By depth, a step of the large study with portable and with native instructions, seconds.
+
+    Both are trained at the same time, one a core: a slow minute counts for both. What leaves the
+    frozen stages is kept.
+    """
+    forms = get_args(processor.Instructions)
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        together = manager.Barrier(len(forms))
+        with context.Pool(len(forms), maxtasksperchild=1) as pool:
+            found = pool.starmap(_steps_with, [(form, together) for form in forms], chunksize=1)
+    return {str(n): {form: one[n] for form, one in zip(forms, found, strict=True)} for n in FREEZE}
+
+
+def _steps_with(form: processor.Instructions, together: Barrier) -> dict[int, float]:
+    import torch  # noqa: PLC0415
+
+    processor.use(form)
+    torch.set_num_threads(1)
+    protocol = load_study(LARGE).protocol
+    found = {}
+    for freeze in FREEZE:
+        work = Step(protocol.backbone, protocol.image_size, freeze, True, 1, 0, 0.0)
+        _, train = training_step(work, kept=freeze > 0)
+        together.wait()
+        found[freeze] = _time(train, 20, 10.0)
+    return found
 
 
 def _product() -> float:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
-from typing import Any
+from typing import Any, get_args
 
+from effnet_core.processor import Instructions
 from effnet_core.study.design import FREEZE
 
 Found = dict[str, Any]
@@ -38,7 +39,9 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
         "prefix": {str(n): _depth(turns, n) for n in FREEZE},
         "step": _steps(turns),
         "profile": _profile(turns),
-        "shares": _shares(turns),
+        # Of a training step the frozen stages' share; and its seconds with these instructions.
+        "shares": _by_depth(turns, "shares", ("arithmetic", "time")),
+        "instructions": _by_depth(turns, "instructions", get_args(Instructions)),
         "evaluation": _evaluation(turns),
         **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
         **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
@@ -193,11 +196,11 @@ def _profile(turns: list[Turn]) -> dict[str, dict[str, float]]:
     }
 
 
-def _shares(turns: list[Turn]) -> Found:
-    """By depth, the frozen stages' share of a training step: of its arithmetic and its time."""
-    made = [turn["shares"] for turn in turns if "shares" in turn]
+def _by_depth(turns: list[Turn], arm: str, keys: Sequence[str]) -> Found:
+    """Medians of what an arm found for all depths at once."""
+    made = [turn[arm] for turn in turns if arm in turn]
     return {
-        freeze: {key: median(one[freeze][key] for one in made) for key in ("arithmetic", "time")}
+        freeze: {key: median(one[freeze][key] for one in made) for key in keys}
         for freeze in (made or [{}])[0]
     }
 

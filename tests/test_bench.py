@@ -33,6 +33,7 @@ FOUND = {
         **{"efficiency": 0.3, "product_gflops": 90.0, "images_per_second": 60.0},
         **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
     },
+    "instructions": {str(n): {"portable": 0.12 + n / 100, "native": 0.1} for n in range(7)},
     "shares": {str(n): {"arithmetic": n / 10, "time": n / 20} for n in range(1, 7)},
     "profile": {
         "0": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.01},
@@ -208,6 +209,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
     assert "here minus there, is 1.0 points by each seed" in speed.answer(bench).data
+    assert "a step takes 1.20 to 1.80 times as long" in step_tables.instructions(bench).data
     parts = step_tables.profile(bench).data
     assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts
     batches = step_tables.evaluation(bench).data
@@ -221,7 +223,8 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
         assert "<code>make bench</code>" in draw(bench).data
     for draw in (speed.design, speed.depths, speed.shares, step_tables.steps, step_tables.profile):
         assert "<code>make bench</code>" in draw(bench).data
-    assert "<code>make bench</code>" in step_tables.evaluation(bench).data
+    for draw in (step_tables.evaluation, step_tables.instructions):
+        assert "<code>make bench</code>" in draw(bench).data
     assert "<code>make bench</code>" in start.show(bench).data
 
 
@@ -234,7 +237,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
             assert draw(bench).data
         for draw in (speed.depths, speed.shares, step_tables.steps, step_tables.profile):
             assert draw(bench).data
-        for draw in (step_tables.evaluation, speed.growth, start.show):
+        for draw in (step_tables.evaluation, step_tables.instructions, speed.growth, start.show):
             assert draw(bench).data
 
 

@@ -63,10 +63,7 @@ MEASURES = {
     "elpv": (*EXPERT, "effnet_report/jupyter/warm.py"),  # where LARGE_PAGES are
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
-    **dict.fromkeys(
-        ("step", "limit", "instructions", "profile", "shares", "evaluation"),
-        STEP,
-    ),
+    **dict.fromkeys(("step", "limit", "instructions", "profile", "shares", "evaluation"), STEP),
 }
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)

@@ -70,7 +70,7 @@ CASES = [
 Hashes = dict[str, str]
 
 
-def train(cases: Sequence[tuple[str, int, str]], steps: int) -> Hashes:
+def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     """sha256 of what leaves the frozen stages, and of the trained weights, by configuration."""
     import numpy as np  # noqa: PLC0415  only the process that computes needs them
     import torch  # noqa: PLC0415
@@ -91,7 +91,7 @@ def train(cases: Sequence[tuple[str, int, str]], steps: int) -> Hashes:
         settings = read_settings({"study": study, "freeze": freeze, "head": head})
         run.begin_again(settings)
         dataset = load_dataset(settings.dataset)
-        chosen = range(0, len(dataset), len(dataset) // (steps * settings.batch_size) + 1)
+        chosen = range(0, len(dataset), len(dataset) // (STEPS * settings.batch_size) + 1)
         images = np.stack([decode(dataset.images[i], settings.image_size) for i in chosen])
         backbone = load_backbone(settings.backbone, settings.weights)
         classifier = build_head(settings, backbone.features, len(dataset.classes))
@@ -116,7 +116,7 @@ def train(cases: Sequence[tuple[str, int, str]], steps: int) -> Hashes:
     return found
 
 
-def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES, steps: int = STEPS) -> Hashes:
+def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     """`train` in a process of its own.
 
     Raises:
@@ -127,7 +127,7 @@ def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES, steps: int =
         raise InputError("qemu-x86_64 is missing. Install it: apt-get install qemu-user")
     prefix = [str(emulator), "-cpu", where.model] if where.model else []
     done = subprocess.run(
-        [*prefix, sys.executable, "-m", "bench.processors", json.dumps([*cases]), str(steps)],
+        [*prefix, sys.executable, "-m", "bench.processors", json.dumps(list(cases))],
         cwd=paths.ROOT,
         env=os.environ | dict(where.variables),
         capture_output=True,
@@ -161,7 +161,7 @@ def measure(places: Sequence[Place], tell: Callable[[str], None]) -> dict[str, A
 def main() -> None:
     if len(sys.argv) > 1:
         gc.disable()  # an emulator takes a minute to import PyTorch, of which this is a fifth
-        print(json.dumps(train(json.loads(sys.argv[1]), int(sys.argv[2]))))
+        print(json.dumps(train(json.loads(sys.argv[1]))))
         return
     console = Console(stderr=True)
     console.print(f"{len(EMULATED)} emulated processors take five minutes each, on a core each.")

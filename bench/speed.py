@@ -42,7 +42,7 @@ def answer(bench: Bench) -> HTML:
         )
     if "ratio" in sweep:
         low, high = (number(lead) for lead in sweep["accuracy_lead_spread"])
-        leads = f"{low} points by each seed" if low == high else f"{low} to {high} points, by seed"
+        leads = f"{low} points" if low == high else f"{low} to {high} points, by seed"
         said.append(
             f"Its trainings take {number(100 * sweep['ratio'], 0)} % of the time that the usual "
             f"loop takes for them. Mean test accuracy, here minus there, is {leads}: the images "

@@ -62,17 +62,18 @@ def instructions(bench: Bench) -> HTML:
             "frozen stages": int(freeze),
             "portable, ms": 1000 * found["portable"],
             "native, ms": 1000 * found["native"],
-            "portable, native = 1": number(found["portable"] / found["native"], 2),
+            "portable, native = 1": number(found["ratio"], 2),
+            "lowest to highest": " to ".join(number(r, 2) for r in found["ratio_spread"]),
         }
         for freeze, found in bench["instructions"].items()
     )
-    times = data["portable, ms"] / data["native, ms"]
+    times = [found["ratio"] for found in bench["instructions"].values()]
     return table(
         data,
         "instructions",
         finding=(
-            f"For the same bits on every processor a step takes {number(times.min(), 2)} to "
-            f"{number(times.max(), 2)} times as long, by depth, as with all instructions that "
+            f"For the same bits on every processor a step takes {number(min(times), 2)} to "
+            f"{number(max(times), 2)} times as long, by depth, as with all instructions that "
             "this one has."
         ),
         caption=(

@@ -39,9 +39,8 @@ def summary(measured: Sequence[dict[str, Any]]) -> Found:
         "prefix": {str(n): _depth(turns, n) for n in FREEZE},
         "step": _steps(turns),
         "profile": _profile(turns),
-        # Of a training step the frozen stages' share; and its seconds with these instructions.
-        "shares": _by_depth(turns, "shares", ("arithmetic", "time")),
-        "instructions": _by_depth(turns, "instructions", get_args(Instructions)),
+        "shares": _shares(turns),
+        **_instructions(turns),
         "evaluation": _evaluation(turns),
         **_median(turns, "startup_seconds", lambda t: t["ours all"]["fixed_seconds"]),
         **_median(turns, "startup_typed_seconds", lambda t: t["typed"]["fixed_seconds"]),
@@ -196,13 +195,24 @@ def _profile(turns: list[Turn]) -> dict[str, dict[str, float]]:
     }
 
 
-def _by_depth(turns: list[Turn], arm: str, keys: Sequence[str]) -> Found:
-    """Medians of what an arm found for all depths at once."""
-    made = [turn[arm] for turn in turns if arm in turn]
+def _shares(turns: list[Turn]) -> Found:
+    """By depth, the frozen stages' share of a training step: of its arithmetic and its time."""
+    made = [turn["shares"] for turn in turns if "shares" in turn]
     return {
-        freeze: {key: median(one[freeze][key] for one in made) for key in keys}
+        freeze: {key: median(one[freeze][key] for one in made) for key in ("arithmetic", "time")}
         for freeze in (made or [{}])[0]
     }
+
+
+def _instructions(turns: list[Turn]) -> Found:
+    """By depth, seconds of a step with portable and with native instructions, and their ratio."""
+    made = [turn["instructions"] for turn in turns if "instructions" in turn]
+    found = {
+        freeze: _median(made, "ratio", lambda t, n=freeze: t[n]["portable"] / t[n]["native"])
+        | _medians(made, freeze, get_args(Instructions))
+        for freeze in (made or [{}])[0]
+    }
+    return {"instructions": found} if found else {}
 
 
 def _evaluation(turns: list[Turn]) -> Found:

@@ -208,7 +208,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert "1.0 times as much arithmetic" in step_tables.steps(bench).data
     assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
     assert "step and 30 % of its time" in speed.shares(bench).data
-    assert "here minus there, is 1.0 points by each seed" in speed.answer(bench).data
+    assert "here minus there, is 1.0 points: the images" in speed.answer(bench).data
     assert "a step takes 1.20 to 1.80 times as long" in step_tables.instructions(bench).data
     parts = step_tables.profile(bench).data
     assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts

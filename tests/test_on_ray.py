@@ -22,16 +22,15 @@ from copies import Clone
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, load_study
+from effnet_core.study.design import load_study
 from effnet_report.evidence.weights import describe
 from effnet_report.sweep import plan, sweep
 
-# Without the classical comparison, which takes longest and is nothing new; of a small network in
-# few steps, as what is tried is around them.
+# All 28 configurations, without the classical comparison, which takes longest and is nothing new;
+# of a small network in few steps, as what is tried is around them.
 STUDY = """
-    title: Configurations of a few digits
+    title: 28 configurations of a few digits
     seeds: [0]
-    factors: {freeze: DEPTHS, head: [none, mlp], scheduler: [plateau, cosine]}
     protocol: {dataset: digits, max_images: 60, image_size: 32, weights: none, epochs: 3,
       backbone: tinynet_e, batch_size: 32}
     """
@@ -45,8 +44,6 @@ SWEEP = """
     sys.argv = ["effnet", "sweep", *sys.argv[1:]]
     cli.main()
     """
-# Frozen stages; the campaign trains all 28 configurations, four a depth.
-DEPTHS, DEPTHS_OF_THE_CAMPAIGN = [0, 2, 4, 6], FREEZE
 # On a node, a run with a checkpoint of its own, which it has after two epochs, waits for the test.
 WAITS = """
         while "_ray_pkg_" in __file__ and path == self.path and not Path({go_on!r}).exists():
@@ -55,15 +52,13 @@ WAITS = """
 
 
 class Copy(Clone):
-    """With a study of tiny runs, whose checkpoints all come back."""
+    """With a study of 28 tiny runs, whose checkpoints all come back."""
+
+    TINY = STUDY
 
     def __init__(self, root: Path, go_on: Path, request: pytest.FixtureRequest) -> None:
-        campaign = request.getfixturevalue("campaign")
-        depths = list(DEPTHS_OF_THE_CAMPAIGN if campaign else DEPTHS)
-        self.TINY = STUDY.replace("DEPTHS", str(depths))
         super().__init__(root)
         self.request = request
-        self.runs = 4 * len(depths)
         saving = self.root / "effnet_core" / "training" / "checkpoints.py"
         told = "self.saved = float(spent[0])\n"
         assert told in saving.read_text()
@@ -162,21 +157,21 @@ def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, 
     cluster.add()
     go_on.touch()
     while driver.poll() is None:
-        if len(clone.outcomes()) >= 6 and {first, second} <= clone.notebooks().keys():
+        if len(clone.outcomes()) >= 12 and {first, second} <= clone.notebooks().keys():
             break
         time.sleep(0.2)
     driver.kill()
     told, _ = driver.communicate(timeout=60)
-    assert f"{clone.runs} of {clone.runs} runs to do, 4 side by side on Ray." in told
+    assert "28 of 28 runs to do, 4 side by side on Ray." in told
     assert len(re.findall(r"Node \S+ is refused, as it has papermill 9.9.9, not", told)) == 1
-    assert len(clone.outcomes()) < clone.runs
+    assert len(clone.outcomes()) < 28
 
     again = clone.sweep(*options)
     more, _ = again.communicate(timeout=300)
     assert again.returncode == 0, told + more
     assert here.wait(timeout=300) == 0, here.communicate()[0]
     truth, found = local.outcomes(), clone.outcomes()
-    assert len(truth) == clone.runs
+    assert len(truth) == 28
     tally["false"] += sum(found[name] != truth.get(name) for name in found)
     tally["lost"] += len(truth.keys() - found.keys())
     assert found == truth

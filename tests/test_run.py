@@ -62,9 +62,9 @@ def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
 
 @pytest.mark.slow
 def test_settings_that_change_bits_are_in_the_record(own_folders):
-    fewest = {"backbone": "tinynet_e"}  # of all layers, each of which a compiler takes seconds for
-    plain, mixed = train(**fewest), train(**fewest, precision="bfloat16")
-    compiled = train(**fewest, compiled=True, epochs=1)
+    network = {"backbone": "tinynet_e"}  # the smaller, the sooner it is compiled
+    plain, mixed = train(**network), train(**network, precision="bfloat16")
+    compiled = train(**network, compiled=True, epochs=1)
     assert (plain.settings.precision, plain.settings.compiled) == ("float32", False)
     assert mixed.settings.precision == "bfloat16"
     assert compiled.settings.compiled

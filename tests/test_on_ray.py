@@ -44,6 +44,18 @@ SWEEP = """
     sys.argv = ["effnet", "sweep", *sys.argv[1:]]
     cli.main()
     """
+# The truth: the same runs one after the other in one process, with nothing around them.
+ALONE = """
+    from effnet_core import run
+    from effnet_core.study.design import load_study
+
+    for settings in load_study("tiny").runs():
+        this = run.begin(settings.model_dump())
+        data = run.load_data(this)
+        model = run.build_model(this, data)
+        fitted = run.train(this, data, model)
+        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+    """
 # On a node, a run with a checkpoint of its own, which it has after two epochs, waits for the test.
 WAITS = """
         while "_ray_pkg_" in __file__ and path == self.path and not Path({go_on!r}).exists():
@@ -66,8 +78,11 @@ class Copy(Clone):
         saving.write_text(saving.read_text().replace(told, told + waits))
 
     def sweep(self, *options: str) -> subprocess.Popen:
+        return self.start(SWEEP, "tiny", *options)
+
+    def start(self, code: str, *options: str) -> subprocess.Popen:
         started = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(SWEEP), "tiny", *options],
+            [sys.executable, "-c", textwrap.dedent(code), *options],
             cwd=self.root,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -146,7 +161,7 @@ def checkpointed(clone: Copy, node, patiently: subprocess.Popen) -> tuple[psutil
 def test_whatever_is_lost_each_run_ends_once_with_its_record(cluster, tmp_path, tally, request):
     go_on = tmp_path / "go_on"
     local, clone = (Copy(tmp_path / name, go_on, request) for name in ("local", "clone"))
-    here = local.sweep("--jobs", "2")
+    here = local.start(ALONE)
     options = "--engine", "ray", "--address", cluster.address, "--gpus-per-run", "1"
     driver = clone.sweep(*options)
 

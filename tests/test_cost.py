@@ -34,7 +34,11 @@ def test_freezing_moves_work_to_the_prefix():
         with torch.device("meta"):
             network = build_network("tf_efficientnet_lite0")
             head = torch.nn.Linear(network.num_features, 2)
-        costs.append(step_cost(FrozenNetwork(network, head, freeze), 64, 4))
+        costs.append(cost := step_cost(FrozenNetwork(network, head, freeze), 64, 4))
+        # Counted another way: each part without its normalisation, one image, no head.
+        shares = [stage.flop_share for stage in stage_costs(network, 64)]
+        share = cost.prefix_flop / (cost.prefix_flop + cost.suffix_flop)
+        assert sum(shares[: freeze + 1] if freeze else []) == pytest.approx(share, rel=1e-3)
     forward = {cost.prefix_flop + cost.suffix_flop for cost in costs}
     assert len(forward) == 1
     for shallow, deep in itertools.pairwise(costs):

@@ -1,9 +1,11 @@
 import asyncio
 import platform
+import signal
 import stat
 import subprocess
 import sys
 import textwrap
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def test_a_kernel_that_died_before_it_answered_is_told(monkeypatch):
     monkeypatch.setattr(WarmClient, "is_alive", dead)
     with pytest.raises(RuntimeError, match="died before"):
         asyncio.run(WarmClient().wait_for_ready(timeout=5))
+
+
+def test_a_kernel_that_was_killed_is_known_to_have_ended():
+    """Jupyter, which is told that it lives, would ask again a tenth of a second later."""
+    kernel = get_context("spawn").Process(target=signal.pause, daemon=True)
+    kernel.start()
+    process = warm._Process(kernel)
+    assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    assert process.poll() == -signal.SIGKILL
 
 
 def test_processes_that_are_started_keep_their_memory_in_large_pages(monkeypatch):

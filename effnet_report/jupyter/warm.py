@@ -26,6 +26,7 @@ from threading import Thread
 from typing import Any
 
 import psutil
+import zmq
 from filelock import FileLock, Timeout
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
@@ -48,6 +49,8 @@ ORPHANED = 255
 # In the folder of a process's temporary files; one may be about to lock what it has just made.
 OWNER = "owner.lock"
 JUST_MADE = 60  # seconds
+# Between two attempts to connect; without a word ZeroMQ waits for a tenth of a second.
+RECONNECT = 5  # milliseconds
 
 
 def start_with(*modules: str) -> None:
@@ -158,6 +161,11 @@ class WarmProvisioner(LocalProvisioner):
 class WarmClient(AsyncKernelClient):
     """Talks to a kernel from the moment that it answers."""
 
+    def start_channels(self, *which: bool, **named: bool) -> None:
+        """Connect, soon after a kernel that was just asked for has opened its sockets."""
+        self.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+        super().start_channels(*which, **named)
+
     async def wait_for_ready(self, timeout: float | None = None) -> None:
         """Wait for an answer, and for what is published about it: then both ways are open.
 
@@ -195,13 +203,14 @@ class _Process:
     def send_signal(self, number: int) -> None:
         if self._process.pid is not None:
             os.kill(self._process.pid, number)
+        if number == signal.SIGKILL:
+            self._process.join()  # told that it lives, Jupyter would ask again in a while
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
-        self._process.join()  # at once; asked whether it is alive, Jupyter would ask again later
 
 
 class OrphanedError(Exception):

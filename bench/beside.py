@@ -36,8 +36,9 @@ def show() -> HTML:
         ),
         caption=(
             f"Median wall time of {len(trained)} runs of a sweep of quick, two side by side, by "
-            "section of the notebook, figures included; of Training its figure alone. A typed run "
-            "imports first what a sweep imports once for all."
+            "section of the notebook, figures included; of Training its figure alone. The fixed "
+            "cost above leaves out the evaluation too. A typed run imports first what a sweep "
+            "imports once for all."
         ),
         decimals=2,
     )

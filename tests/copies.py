@@ -17,6 +17,19 @@ from effnet_core.study import records
 from effnet_core.study.design import load_study
 from effnet_report.evidence import failures
 
+# The truth: all runs of the study, one after the other in one process, nothing around them.
+ALONE = """
+    from effnet_core import run
+    from effnet_core.study.design import load_study
+
+    for settings in load_study("tiny").runs():
+        this = run.begin(settings.model_dump())
+        data = run.load_data(this)
+        model = run.build_model(this, data)
+        fitted = run.train(this, data, model)
+        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+    """
+
 
 class Clone:
     """A copy of the project's code in a temporary folder, and commands run in it.

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
-from copies import Clone
+from copies import ALONE, Clone
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
@@ -43,18 +43,6 @@ SWEEP = """
     command.tasks_of = lambda *s: [t for t in everything(*s) if "classical" not in t.run_id]
     sys.argv = ["effnet", "sweep", *sys.argv[1:]]
     cli.main()
-    """
-# The truth: the same runs one after the other in one process, with nothing around them.
-ALONE = """
-    from effnet_core import run
-    from effnet_core.study.design import load_study
-
-    for settings in load_study("tiny").runs():
-        this = run.begin(settings.model_dump())
-        data = run.load_data(this)
-        model = run.build_model(this, data)
-        fitted = run.train(this, data, model)
-        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
     """
 # On a node, a run with a checkpoint of its own, which it has after two epochs, waits for the test.
 WAITS = """

@@ -57,12 +57,13 @@ def _parts(network: EfficientNet) -> dict[str, nn.Module]:
 
 
 def _without_data(network: EfficientNet) -> EfficientNet:
-    """Its convolutions, on the meta device: of normalisation nothing is counted.
+    """What is counted of it, on the meta device: no normalisation, and nothing at random.
 
-    The counter would take it apart into its sums, for eight times as long as all else takes.
+    The counter would take normalisation apart, for eight times as long as all else takes.
     """
     tensors = [*network.parameters(), *network.buffers()]
-    copied = copy.deepcopy(network, {id(tensor): tensor.to("meta") for tensor in tensors})
+    shapes = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
+    copied = copy.deepcopy(network, shapes).eval()
     for module in list(copied.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from copies import Clone
+from copies import ALONE, Clone
 from factories import once
 
 pytestmark = pytest.mark.slow
@@ -36,17 +36,6 @@ SWEEP = """
         for ended in sweep.execute_all(pending, Here(1, warm.NOTEBOOKS), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
     raise SystemExit(130 if stop.soon else 0)
-    """
-RUNS = """
-    from effnet_core import run
-    from effnet_core.study.design import load_study
-
-    for settings in load_study("tiny").runs():
-        this = run.begin(settings.model_dump())
-        data = run.load_data(this)
-        model = run.build_model(this, data)
-        fitted = run.train(this, data, model)
-        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
     """
 
 # For what happens at once on a machine that is not busy; nothing waits so long in vain.
@@ -119,7 +108,7 @@ def truth(tmp_path_factory) -> dict[str, str]:
 
     def undisturbed_runs(folder: Path) -> dict[str, str]:
         clone = Clone(folder)
-        done = clone.run("python", "-c", textwrap.dedent(RUNS))
+        done = clone.run("python", "-c", textwrap.dedent(ALONE))
         assert done.returncode == 0, done.stderr
         return outcomes(clone)
 

@@ -24,15 +24,9 @@ import yaml
 from bench.steps import evaluation, instructions, limit, profile, shares, step
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import paths
-from effnet_core.study.design import (
-    SCHEDULERS,
-    Settings,
-    Study,
-    load_study,
-    read_settings,
-    run_id,
-)
+from effnet_core.study.design import SCHEDULERS, Settings, Study, run_id
 from effnet_core.study.schema import Record
+from effnet_core.study.studies import load_study, read_settings
 
 # Epochs of a run on all images: the first computes what the others read.
 LARGE_EPOCHS = 4

@@ -10,7 +10,8 @@ import pandas as pd
 from IPython.display import HTML
 
 from effnet_core import paths
-from effnet_report.render.html import number, paragraph, table
+from effnet_report.numbers import number
+from effnet_report.render.html import paragraph, table
 
 STUDY = "published/quick"
 TRAINING = "run.train("  # in the one cell that only trains

@@ -27,7 +27,8 @@ from effnet_core.data.splits import Split, split_dataset
 from effnet_core.model.backbones import load_backbone
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
-from effnet_core.study.design import Settings, load_study
+from effnet_core.study.design import Settings
+from effnet_core.study.studies import load_study
 from effnet_core.training.schedules import Schedule
 
 

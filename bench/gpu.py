@@ -26,9 +26,11 @@ from bench.steps import Step, training_step
 from bench.summary import Found
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import FREEZE, Settings, read_settings
+from effnet_core.study.design import FREEZE, Settings
 from effnet_core.study.provenance import commit, hardware, versions
-from effnet_report.render.html import number, paragraph, table
+from effnet_core.study.studies import read_settings
+from effnet_report.numbers import number
+from effnet_report.render.html import paragraph, table
 
 STUDY = "paper"
 PRECISIONS = ("float32", "bfloat16")

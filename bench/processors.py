@@ -84,7 +84,7 @@ def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
     from effnet_core.model.heads import build_head  # noqa: PLC0415
     from effnet_core.model.prefix import Pixels, frozen_boundary  # noqa: PLC0415
-    from effnet_core.study.design import read_settings  # noqa: PLC0415
+    from effnet_core.study.studies import read_settings  # noqa: PLC0415
 
     found = {}
     for study, freeze, head in cases:

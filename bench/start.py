@@ -17,11 +17,12 @@ import yaml
 from IPython.display import HTML
 
 from bench.beside import TRAINING, seconds_between
-from bench.speed import needs
 from bench.summary import STUDY, Found
 from effnet_core import paths
 from effnet_core.study.design import run_id
-from effnet_report.render.html import number, table
+from effnet_report.numbers import number
+from effnet_report.pages.speed import needs
+from effnet_report.render.html import table
 
 # What somebody waits for, one after the other; each lasts until the next begins.
 PARTS = {

@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import processor
-from effnet_core.study.design import FREEZE, load_study
+from effnet_core.study.design import FREEZE
+from effnet_core.study.studies import load_study
 
 
 @dataclass(frozen=True)

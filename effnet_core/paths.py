@@ -78,3 +78,8 @@ def processors() -> Path:
 def gpu() -> Path:
     """What was measured on a GPU."""
     return RESULTS / "gpu.json"
+
+
+def cluster() -> Path:
+    """What was simulated of a cluster."""
+    return RESULTS / "cluster.json"

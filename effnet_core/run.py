@@ -30,7 +30,7 @@ from effnet_core.model.prefix import (
     frozen_boundary,
 )
 from effnet_core.study import records
-from effnet_core.study.design import INCIDENTAL, Settings, load_study, override_lines, read_settings
+from effnet_core.study.design import INCIDENTAL, Settings
 from effnet_core.study.provenance import (
     EXECUTED,
     VERSIONS,
@@ -47,6 +47,7 @@ from effnet_core.study.schema import (
     Record,
     Stage,
 )
+from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_core.training import checkpoints
 from effnet_core.training import fit as training
 from effnet_core.training.evaluate import Evaluation, evaluate

@@ -17,7 +17,7 @@ from rich.table import Table
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import PUBLISHED, load_study, study_path
+from effnet_core.study.studies import PUBLISHED, load_study, study_path
 from effnet_report.evidence import failures as notes
 from effnet_report.sweep.tasks import State, state, tasks_of
 
@@ -186,7 +186,7 @@ def plan(study: StudyName) -> None:
 def publish(study: StudyName) -> None:
     """Publish a study: its records, its first seed's notebooks, and the verdicts on them."""
     from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
-    from effnet_report.sweep import publish as publishing  # noqa: PLC0415
+    from effnet_report.publishing import publish as publishing  # noqa: PLC0415
 
     design = load_study(study)
     found, notebooks = publishing.publish(design, study_path(study))
@@ -244,7 +244,7 @@ def verify(
     ] = False,
 ) -> None:
     """Repeat finished runs, all if not told which, and compare with their records."""
-    from effnet_report.sweep import verify as verification  # noqa: PLC0415  imports torch
+    from effnet_report.publishing import verify as verification  # noqa: PLC0415  imports torch
 
     def line(compared: verification.Comparison) -> None:
         console.print(f"{compared.run_id}: {compared.verdict}")

@@ -14,13 +14,13 @@ from factories import save_run, use_folders, write_notebook, write_study
 
 from effnet_core import paths
 from effnet_core.study import records
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import failures
 
 # The truth: all runs of the study, one after the other in one process, nothing around them.
 ALONE = """
     from effnet_core import run
-    from effnet_core.study.design import load_study
+    from effnet_core.study.studies import load_study
 
     for settings in load_study("tiny").runs():
         this = run.begin(settings.model_dump())
@@ -56,7 +56,7 @@ class Clone:
         saving = root / "effnet_core" / "training" / "checkpoints.py"
         every = saving.read_text().replace("WORTH_SAVING = 10.0", "WORTH_SAVING = 0.0")
         saving.write_text(every)  # its epochs take no time, and can be gone on from
-        comparison = root / "effnet_core" / "classical.py"
+        comparison = root / "effnet_report" / "baseline" / "classical.py"
         grid, slow = comparison.read_text(), re.compile(r'    "(random forest|.* boosting)": {.*\n')
         assert len(slow.findall(grid)) == 2
         comparison.write_text(slow.sub("", grid))  # forests take longest, and are nothing new here

@@ -14,12 +14,11 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from effnet_core import classical, paths, run
-from effnet_core.classical import BASELINE, Trial
+from effnet_core import paths, run
 from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import Settings, load_study
+from effnet_core.study.design import Settings
 from effnet_core.study.predictions import recomputed
 from effnet_core.study.schema import (
     AnyRecord,
@@ -36,6 +35,9 @@ from effnet_core.study.schema import (
     Record,
     Stage,
 )
+from effnet_core.study.studies import load_study
+from effnet_report.baseline import classical
+from effnet_report.baseline.classical import BASELINE, Trial
 
 NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60

@@ -13,11 +13,14 @@ import torch
 from factories import use_folders
 
 from bench import __main__ as bench_main
-from bench import arms, beside, expert, peers, speed, start, step_tables, targets
+from bench import arms, beside, expert, peers, start
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
-from effnet_core.study.design import load_study, read_settings
+from effnet_core.study.studies import load_study, read_settings
+from effnet_report.pages import speed
+from effnet_report.pages import speed_steps as step_tables
+from effnet_report.pages import speed_targets as targets
 
 FOUND = {
     "complete": {"seconds": 90.0, "accuracy": {"a": 80.0, "b": 82.0}},
@@ -252,7 +255,7 @@ def test_the_committed_numbers_follow_from_the_measurements():
 def test_the_expert_computes_with_all_that_the_processor_has():
     trained = (
         "from bench import expert; from effnet_core import processor; "
-        "from effnet_core.study.design import read_settings; "
+        "from effnet_core.study.studies import read_settings; "
         "settings = {'study': 'quick', 'freeze': 6, 'max_images': 40, 'epochs': 1}; "
         "expert.train_one(read_settings(settings)); print(processor.in_force())"
     )

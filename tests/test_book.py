@@ -14,7 +14,7 @@ from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import answer, effects, tables

@@ -7,7 +7,7 @@ import pytest
 from factories import save_classical, save_run, use_folders, write_study
 
 from effnet_core import paths
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence, source
 from effnet_report.evidence.correctness import chosen_on_validation
 from effnet_report.inference import claims, decisive, wording

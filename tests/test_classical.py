@@ -8,12 +8,13 @@ import torch
 from factories import SMALL_CLASSICAL, SMALL_GRID, train_classical
 from sklearn.svm import SVC
 
-from effnet_core import classical, run
-from effnet_core.classical import BASELINE, Trial
+from effnet_core import run
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import load_backbone
 from effnet_core.model.prefix import Pixels
 from effnet_core.study import records
+from effnet_report.baseline import classical
+from effnet_report.baseline.classical import BASELINE, Trial
 
 CLASSICAL = records.classical_id(0)
 

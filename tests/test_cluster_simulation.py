@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench import cluster as simulation
+from bench.cluster import ON_RAY, ORDERS, Work, makespan
 from effnet_core import paths
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.pages import cluster
-from effnet_report.sweep import simulation
-from effnet_report.sweep.simulation import ON_RAY, ORDERS, Work, makespan
 from effnet_report.sweep.tasks import tasks_of
 
 STUDY = load_study("paper")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from effnet_report.evidence.comparison import accuracy_interval
+from effnet_report.inference.comparison import accuracy_interval
 
 
 def test_wilson_interval_of_newcombes_example():

@@ -21,7 +21,8 @@ from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study import choice, records
-from effnet_core.study.design import FREEZE, load_study
+from effnet_core.study.design import FREEZE
+from effnet_core.study.studies import load_study
 from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation

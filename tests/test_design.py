@@ -6,14 +6,9 @@ from hypothesis import strategies as st
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import design
-from effnet_core.study.design import (
-    load_study,
-    number,
-    override_lines,
-    read_settings,
-    run_id,
-)
+from effnet_core.study import studies
+from effnet_core.study.design import number, run_id
+from effnet_core.study.studies import load_study, override_lines, read_settings
 
 STUDIES = ["elpv", "fashion", "paper", "quick"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
@@ -49,7 +44,7 @@ SOURCE = {
 
 
 def test_the_studies_are_the_ones_tested_here():
-    assert design.study_names() == STUDIES
+    assert studies.study_names() == STUDIES
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -8,11 +8,11 @@ import pytest
 from factories import fingerprints, save_run, use_folders
 
 from effnet_core import paths
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.inference.several import cochran, mean_over
+from effnet_report.numbers import DASH, p_value
 from effnet_report.pages import elsewhere
-from effnet_report.render.html import DASH, p_value
 
 YAML = """
 title: {title}

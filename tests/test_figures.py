@@ -9,7 +9,7 @@ from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, wri
 
 from effnet_core import paths
 from effnet_core.data import datasets
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence
 from effnet_report.pages import answer, costs, effects, figures, findings, images
 from effnet_report.render import html

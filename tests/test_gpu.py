@@ -6,12 +6,13 @@ import pytest
 import torch
 from factories import use_folders
 
+from bench import cluster as simulation
 from bench import gpu
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.model import freezing
-from effnet_core.study.design import FREEZE, read_settings
-from effnet_report.sweep import simulation
+from effnet_core.study.design import FREEZE
+from effnet_core.study.studies import read_settings
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -13,7 +13,7 @@ from effnet_core import paths
 from effnet_core.data.datasets import imagefolder, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.intake import layouts, study
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new

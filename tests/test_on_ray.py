@@ -22,7 +22,7 @@ from copies import ALONE, Clone
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence.weights import describe
 from effnet_report.sweep import plan, sweep
 

@@ -3,7 +3,7 @@
 import pytest
 
 from effnet_core.errors import InputError
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 
 PLAIN = "title: t\nseeds: [0]\nprotocol: {dataset: digits, image_size: 32}\n"
 LEVELS = "\n".join(

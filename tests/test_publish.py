@@ -10,9 +10,9 @@ from factories import save_run, write_notebook
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import load_study
 from effnet_core.study.loader import load_design
-from effnet_report.sweep.publish import publish
+from effnet_core.study.studies import load_study
+from effnet_report.publishing.publish import publish
 
 YAML = """
 title: As it was

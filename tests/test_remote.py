@@ -8,7 +8,8 @@ import pytest
 from effnet_core.data import remote
 from effnet_core.data.datasets import imagefolder
 from effnet_core.errors import InputError
-from effnet_core.study.design import Settings, is_url, load_study, place_name
+from effnet_core.study.design import Settings, is_url, place_name
+from effnet_core.study.studies import load_study
 
 STUDY = """
 title: Photos that lie elsewhere

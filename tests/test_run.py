@@ -9,7 +9,8 @@ from effnet_core import run
 from effnet_core.errors import InputError
 from effnet_core.model import prefix
 from effnet_core.study import records
-from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS, read_settings
+from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
+from effnet_core.study.studies import read_settings
 
 
 @pytest.mark.slow

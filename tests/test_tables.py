@@ -7,7 +7,7 @@ from factories import save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.study import records
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence, failures
 from effnet_report.pages import provenance, tables, verdicts
 from effnet_report.render import html

@@ -7,11 +7,12 @@ import pytest
 from factories import SMALL_GRID, read_all, train, train_classical
 from typer.testing import CliRunner
 
-from effnet_core import cache, classical, paths
+from effnet_core import cache, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_report import cli
-from effnet_report.sweep import verify
+from effnet_report.baseline import classical
+from effnet_report.publishing import verify
 
 
 def forged(record, predictions_of, **changes):

@@ -14,17 +14,9 @@ from typing import NamedTuple
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import predictions, records
-from effnet_core.study.design import (
-    INCIDENTAL,
-    Settings,
-    Study,
-    load_study,
-    overrides,
-    read_study,
-    study_name,
-    study_names,
-)
+from effnet_core.study.design import INCIDENTAL, Settings, Study
 from effnet_core.study.schema import AnyRecord, Record
+from effnet_core.study.studies import load_study, overrides, read_study, study_name, study_names
 
 
 @dataclass(frozen=True)

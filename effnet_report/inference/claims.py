@@ -16,7 +16,7 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from effnet_core import files, paths
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, load
 from effnet_report.inference import contrasts

@@ -13,7 +13,7 @@ from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts, decisive
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, spread
-from effnet_report.render.html import number
+from effnet_report.numbers import number
 
 COSTS = {"time": "cpu_seconds", "memory": "memory_mb"}
 

@@ -21,7 +21,8 @@ from scipy import optimize, stats
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import FACTORS, load_study, number
+from effnet_core.study.design import FACTORS, number
+from effnet_core.study.studies import load_study
 from effnet_report.evidence.correctness import Correctness, correctness
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts

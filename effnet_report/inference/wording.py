@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from effnet_report.inference.seeds_and_images import Estimate
-from effnet_report.render.html import number
+from effnet_report.numbers import number
 
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {

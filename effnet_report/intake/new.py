@@ -11,7 +11,7 @@ from rich.table import Table
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
-from effnet_core.study.design import PUBLISHED, study_names
+from effnet_core.study.studies import PUBLISHED, study_names
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look

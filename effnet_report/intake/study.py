@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from effnet_core import files, paths
-from effnet_core.classical import FOLDS
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.errors import InputError
-from effnet_core.study.design import Protocol, Study, load_study
+from effnet_core.study.design import Protocol, Study
+from effnet_core.study.studies import load_study
+from effnet_report.baseline.classical import FOLDS
 from effnet_report.intake.look import Look
 from effnet_report.sweep.plan import plan, too_few
 from effnet_report.sweep.sweep import automatic_jobs

@@ -22,8 +22,9 @@ from traitlets.config import Config
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import Settings, read_settings
+from effnet_core.study.design import Settings
 from effnet_core.study.records import check_place, classical_id
+from effnet_core.study.studies import read_settings
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.hub import check_weights
 

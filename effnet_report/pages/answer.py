@@ -10,10 +10,11 @@ from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims, contrasts, recommendation
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.wording import size
+from effnet_report.numbers import DASH, number
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, OURS, canvas, sentences
 from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
-from effnet_report.render.html import DASH, definition_list, listing, number, paragraph
+from effnet_report.render.html import definition_list, listing, paragraph
 
 QUESTIONS = {
     "depth": "How many stages should I freeze?",

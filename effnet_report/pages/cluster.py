@@ -8,22 +8,20 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
+from effnet_core import paths
 from effnet_core.study.design import FREEZE
+from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.finding import finding
-from effnet_report.render.html import number
-from effnet_report.sweep.simulation import ON_RAY, result
 
-AGAIN = Markup(
-    "To repeat it: <code>python -m effnet_report.sweep.simulation published/elpv</code>."
-)
+AGAIN = Markup("To repeat it: <code>python -m bench.cluster published/elpv</code>.")
 GOAL = 90.0  # per cent of the GPUs' time
 Found = dict[str, Any]
 
 
 def load() -> Found:
     """What was simulated last; nothing if it has not been."""
-    path = result()
+    path = paths.cluster()
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
@@ -31,11 +29,10 @@ def answer(found: Found) -> HTML:
     """How much faster a cluster is, and what bounds it."""
     if not found:
         return finding("No cluster has been simulated yet.", AGAIN)
-    return finding(*_answer(_frame(found)))
+    return finding(*_answer(_used(found)))
 
 
-def _answer(frame: pd.DataFrame) -> Iterator[str]:
-    ours = frame[frame["order"] == ON_RAY.name]
+def _answer(ours: pd.DataFrame) -> Iterator[str]:
     one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
     yield (
         f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would be "
@@ -58,8 +55,7 @@ def hours(found: Found) -> HTML:
     """Time and use of the GPUs, in the order that sweeps on Ray have."""
     if not found:
         return HTML("")
-    frame = _frame(found)
-    ours = frame[frame["order"] == ON_RAY.name]
+    ours = _used(found)
     shown = pd.DataFrame(
         {
             "GPUs": ours["gpus"],
@@ -106,8 +102,8 @@ def orders(found: Found) -> HTML:
     wide = frame.assign(case=cases).pivot_table(
         index="order", columns="case", values="efficiency", sort=False
     )
-    gained = wide.loc[ON_RAY.name] - wide.iloc[0]
-    steered = wide.iloc[-1] - wide.loc[ON_RAY.name]
+    gained = wide.loc[found["used"]] - wide.iloc[0]
+    steered = wide.iloc[-1] - wide.loc[found["used"]]
     return html.table(
         wide.reset_index(),
         "cluster-orders",
@@ -148,6 +144,12 @@ def assumptions(found: Found) -> HTML:
             AGAIN,
         ]
     )
+
+
+def _used(found: Found) -> pd.DataFrame:
+    """The rows of the order that sweeps on Ray have."""
+    frame = _frame(found)
+    return frame[frame["order"] == found["used"]]
 
 
 def _frame(found: Found) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from IPython.display import HTML
 
 from effnet_core.study.design import FREEZE
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, canvas, legend, sentences
 from effnet_report.render.finding import needs_runs
-from effnet_report.render.html import number
 
 
 def front(table: pd.DataFrame, cost: str, quality: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts, power
 from effnet_report.inference.contrasts import Compared, OneTable, analysis
+from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     COLOUR,
@@ -25,7 +26,7 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.finding import needs_runs
-from effnet_report.render.html import number, paragraph
+from effnet_report.render.html import paragraph
 
 MOST_SEEDS = 10
 IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)

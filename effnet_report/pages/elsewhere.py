@@ -14,10 +14,10 @@ from effnet_report.inference.contrasts import analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.several import cochran, mean_over
 from effnet_report.inference.wording import interval
+from effnet_report.numbers import number, p_value
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, plain, sentences
 from effnet_report.render.finding import finding
-from effnet_report.render.html import number, p_value
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
 # a mean over all kinds of images is nine times as wide as the two lie apart.

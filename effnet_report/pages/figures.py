@@ -8,8 +8,10 @@ import seaborn as sns
 from IPython.display import HTML
 
 from effnet_core.study.design import FREEZE, HEAD_WORDS, HEADS, SCHEDULERS
-from effnet_report.evidence import comparison, source
+from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import comparison
+from effnet_report.numbers import number
 from effnet_report.pages import findings
 from effnet_report.render import html
 from effnet_report.render.drawing import (
@@ -25,7 +27,6 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.finding import needs_runs, nothing_yet
-from effnet_report.render.html import number
 
 
 def stages(evidence: Evidence) -> HTML:

@@ -14,12 +14,13 @@ from effnet_core.study.design import (
     Factors,
     Protocol,
 )
-from effnet_report.evidence import comparison as compared
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims
+from effnet_report.inference import comparison as compared
+from effnet_report.numbers import number
 from effnet_report.render.finding import coverage, finding, nothing_yet
-from effnet_report.render.html import listing, number
+from effnet_report.render.html import listing
 
 
 def tutorial(evidence: Evidence) -> HTML:

@@ -9,13 +9,13 @@ from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study.design import describe
-from effnet_report.evidence.comparison import accuracy_interval
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference.comparison import accuracy_interval
+from effnet_report.numbers import number
 from effnet_report.render import confusion as matrix
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, plain, sentences
 from effnet_report.render.finding import needs_runs
-from effnet_report.render.html import number
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side

@@ -7,9 +7,10 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.errors import InputError
-from effnet_core.study.design import PUBLISHED
+from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence.evidence import Evidence, Verification
-from effnet_report.render.html import number, paragraph, table
+from effnet_report.numbers import number
+from effnet_report.render.html import paragraph, table
 
 
 def machine(evidence: Evidence) -> HTML:

@@ -7,13 +7,16 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import FACTORS, HEAD_WORDS, Protocol, load_study
+from effnet_core.study.design import FACTORS, HEAD_WORDS, Protocol
 from effnet_core.study.records import classical_id
-from effnet_report.evidence import comparison, source
+from effnet_core.study.studies import load_study
+from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, configuration_means
+from effnet_report.inference import comparison
+from effnet_report.numbers import number
 from effnet_report.pages import findings
 from effnet_report.render.finding import finding, nothing_yet
-from effnet_report.render.html import link, number, paragraph, table
+from effnet_report.render.html import link, paragraph, table
 
 FACTOR_HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}

@@ -11,7 +11,8 @@ from effnet_report.inference import claims
 from effnet_report.inference import simulation as simulated
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.seeds_and_images import LEVEL
-from effnet_report.render.html import DASH, link, number, p_value, paragraph, table, write_to_site
+from effnet_report.numbers import DASH, number, p_value
+from effnet_report.render.html import link, paragraph, table, write_to_site
 
 SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import math
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,9 +16,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from effnet_core import paths
+from effnet_report.numbers import number
 
-DASH = "\u2013"
-MINUS = "\u2212"
 # Base64 of a module and JSON of its styles go in.
 LIBRARY = """{
   const code = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
@@ -158,20 +156,6 @@ def rows(frame: pd.DataFrame, decimals: int = 1) -> Markup:
     return Markup(
         '<table class="table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>'
     ).format(head, body)
-
-
-def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
-    """A number as the report shows it: with a real minus, or a dash where there is none."""
-    if math.isnan(value):
-        return DASH
-    text = f"{value:z,.{decimals}f}"  # z: what rounds to zero has no minus
-    plus = "+" if sign and float(text.replace(",", "")) > 0 else ""
-    return plus + text.replace("-", MINUS)
-
-
-def p_value(p: float) -> str:
-    """A p-value as the report shows it: `0.012`, or `< 0.001` where no digit would be left."""
-    return "< 0.001" if p < 0.0005 else number(p, 3)
 
 
 def interactive(name: str, filters: Sequence[int]) -> Markup:

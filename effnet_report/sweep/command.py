@@ -9,7 +9,8 @@ from rich.markup import escape
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import Study, load_study, study_path
+from effnet_core.study.design import Study
+from effnet_core.study.studies import load_study, study_path
 from effnet_report.evidence.weights import lost
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import sweep

@@ -9,7 +9,6 @@ import psutil
 import torch
 from torch.nn.functional import cross_entropy
 
-from effnet_core.classical import FOLDS
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
@@ -19,6 +18,7 @@ from effnet_core.model.cost import StepCost, step_cost
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
+from effnet_report.baseline.classical import FOLDS
 
 SHOWN = 10  # files that are named
 # Hours are stated for this many images when the study's own cannot be counted.

@@ -11,7 +11,7 @@ from factories import read_all
 
 from effnet_core import cache, paths
 from effnet_core.study import records
-from effnet_core.study.design import load_study
+from effnet_core.study.studies import load_study
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import tasks_of
 

@@ -20,7 +20,7 @@ SWEEP = """
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_report.sweep.tasks import tasks_of
-    from effnet_core.study.design import load_study
+    from effnet_core.study.studies import load_study
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     runs = [t for t in tasks_of(load_study("many"), "many") if "classical" not in t.run_id]

@@ -26,7 +26,7 @@ SWEEP = """
     from effnet_report.sweep.engines import Here
     from effnet_report.sweep.tasks import State, state, tasks_of
     from effnet_core.study import loader
-    from effnet_core.study.design import load_study
+    from effnet_core.study.studies import load_study
 
     tasks = tasks_of(load_study("tiny"), "tiny")[:2]
     sweep.clear_leftovers(tasks)

@@ -1,6 +1,6 @@
 """How long a study of the source's network would take on many GPUs: simulated, not measured.
 
-`python -m effnet_report.sweep.simulation published/elpv` writes results/cluster.json. The runs of
+`python -m bench.cluster published/elpv` writes results/cluster.json. The runs of
 `studies/paper.yml` are put on GPUs in the order of a sweep. How long one takes follows from its
 arithmetic, and from epochs drawn from those that committed runs took before they stopped early.
 """
@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ import numpy as np
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader
-from effnet_core.study.design import FREEZE, Study, load_study
+from effnet_core.study.design import FREEZE, Study
 from effnet_core.study.schema import Record
+from effnet_core.study.studies import load_study
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import Task, tasks_of
 
@@ -208,11 +208,6 @@ def work_of(study: Study, reference: str, speed: float) -> Work:
     )
 
 
-def result() -> Path:
-    """What was simulated last."""
-    return paths.RESULTS / "cluster.json"
-
-
 def main(reference: str) -> None:
     """Simulate, and write what came out."""
     study = load_study("paper")
@@ -227,9 +222,10 @@ def main(reference: str) -> None:
         "speed": speed,
         **assumed,
         **asdict(work),
+        "used": ON_RAY.name,
         "rows": found,
     }
-    files.write(result(), (json.dumps(content, indent=1) + "\n").encode())
+    files.write(paths.cluster(), (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

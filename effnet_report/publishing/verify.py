@@ -12,7 +12,7 @@ from typing import Literal
 
 from joblib import Parallel, delayed
 
-from effnet_core import classical, files, paths, processor, run
+from effnet_core import files, paths, processor, run
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.choice import winner
@@ -20,7 +20,8 @@ from effnet_core.study.design import Settings
 from effnet_core.study.loader import located
 from effnet_core.study.provenance import EXECUTED, code_fingerprint, hardware, versions
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
-from effnet_report.evidence.comparison import accuracy_interval
+from effnet_report.baseline import classical
+from effnet_report.inference.comparison import accuracy_interval
 
 TOLERANCE = (
     "the repeated test accuracy lies in the 95 % Wilson interval of the recorded one; allowed "

@@ -9,12 +9,13 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from bench.targets import Bench
 from effnet_core import paths
+from effnet_report.numbers import number
+from effnet_report.pages.speed_targets import Bench
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, sentences
 from effnet_report.render.finding import finding
-from effnet_report.render.html import number, paragraph, table
+from effnet_report.render.html import paragraph, table
 
 PEERS = {
     "plain": "the usual loop",

@@ -3,9 +3,10 @@
 import pandas as pd
 from IPython.display import HTML
 
-from bench.speed import needs
-from bench.targets import Bench
-from effnet_report.render.html import number, table
+from effnet_report.numbers import number
+from effnet_report.pages.speed import needs
+from effnet_report.pages.speed_targets import Bench
+from effnet_report.render.html import table
 
 NETWORKS = {"lite0": "Lite0", "v2l": "V2-L"}
 LOOPS = {

@@ -8,7 +8,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.render.html import DASH, link, number, table
+from effnet_report.numbers import DASH, number
+from effnet_report.render.html import link, table
 
 Bench = dict[str, Any]
 # How far from proportional to the images a run's time may be.

@@ -10,8 +10,9 @@ import yaml
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
-from effnet_core.study.design import PUBLISHED, Study, is_url
+from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
+from effnet_core.study.studies import PUBLISHED
 
 STAGED = f"{PUBLISHED}/.new"
 

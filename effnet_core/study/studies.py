@@ -1,0 +1,166 @@
+"""Finding and reading a study's YAML file and a run's settings, with errors a person can act on."""
+
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.design import Factors, Protocol, Settings, Study, is_url, places
+from effnet_core.study.plain_yaml import read_yaml
+
+PUBLISHED = "published"
+
+
+def study_names() -> list[str]:
+    return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
+
+
+def study_path(name: str) -> Path:
+    """The YAML file of a study: of a name in `studies/`, or the path itself.
+
+    A study elsewhere is known by its name once it was swept: its design lies beside its records.
+    """
+    if name.endswith((".yml", ".yaml")):
+        return Path(name)
+    place, left = paths.STUDIES / f"{name}.yml", paths.design(name)
+    return left if "/" not in name and left.is_file() and not place.is_file() else place
+
+
+def load_study(name: str) -> Study:
+    """Read and validate a study.
+
+    Args:
+        name: a name in `studies/`, or the path of a YAML file of your own.
+
+    Raises:
+        InputError: no such study, or a setting that is unknown or out of range.
+    """
+    path = study_path(name)
+    if not path.is_file():
+        known = study_names()
+        raise InputError(
+            f"There is no study {name!r}{_nearest(name, known)} "
+            f"Studies: {', '.join(known)}; or give the path of a .yml file."
+        )
+    if path.stem == PUBLISHED:
+        raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
+    return read_study(path, name if path == paths.design(name) else path.stem)
+
+
+def read_study(path: Path, name: str) -> Study:
+    """The study in a file, under the name that its records have; errors as in `load_study`."""
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
+    if "name" in content:
+        raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
+    try:
+        study = Study.model_validate(content | {"name": name})
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error, Study)}") from None
+    placed = places(study.protocol, lambda place: _beside(path, place))
+    return study.model_copy(update={"protocol": study.protocol.model_copy(update=placed)})
+
+
+def _beside(path: Path, place: str) -> str:
+    """A place that a study's file names: relative to that file, wherever it is used."""
+    if is_url(place):
+        return place
+    return os.path.abspath(path.resolve().parent / Path(place).expanduser())  # noqa: PTH100
+
+
+def read_settings(parameters: Mapping[str, Any]) -> Settings:
+    """The settings of one run from notebook parameters.
+
+    A protocol setting that is None is as the study says. One that differs makes another
+    study, with a name of its own: its record cannot be mistaken for one of the study's.
+
+    Raises:
+        InputError: an unknown name (with the nearest valid one), a wrong type, a value out
+            of range.
+    """
+    valid = list(Settings.model_fields)
+    unknown = [name for name in parameters if name not in valid]
+    if unknown:
+        raise InputError(_unknown(unknown[0], valid))
+    name = parameters.get("study", "quick")
+    if not isinstance(name, str):
+        raise InputError(f"study = {name!r}: must be a name, such as 'quick'.")
+    study = load_study(name)
+    protocol = study.protocol.model_dump()
+    chosen = {n: v for n, v in parameters.items() if not (v is None and n in protocol)}
+    try:
+        settings = Settings.model_validate(protocol | chosen | {"study": study.name})
+    except ValidationError as error:
+        raise InputError(_explain(error, Settings)) from None
+    return settings.model_copy(update={"study": study_name(study, settings)})
+
+
+def overrides(protocol: Protocol, settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Settings that are not as a study's protocol says: what they are, and what it says."""
+    given = settings.model_dump()
+    return {n: (given[n], v) for n, v in protocol if given[n] != v}
+
+
+def study_name(study: Study, settings: Settings) -> str:
+    """What a run belongs to: the study, or a variant of it, named by what is overridden."""
+    changed = {name: now for name, (now, _) in overrides(study.protocol, settings).items()}
+    changed.pop("cache_gb", None)  # decides how fast, not what
+    if not changed:
+        return study.name
+    text = json.dumps(changed, sort_keys=True)
+    return f"{study.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    """How a sentence about a misspelt name ends."""
+    match = difflib.get_close_matches(name, valid, n=1)
+    return f"; did you mean {match[0]!r}?" if match else "."
+
+
+def _unknown(name: str, valid: list[str]) -> str:
+    return f"There is no setting {name!r}{_nearest(name, valid)} Valid names: {', '.join(valid)}."
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line a problem: which setting, what it was, what it may be."""
+    sections: dict[str, type[BaseModel]] = {"protocol": Protocol, "factors": Factors}
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        given, message = _shown(problem["input"]), problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            section, _, setting = name.rpartition(".")
+            lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
+        elif problem["type"] == "missing":
+            lines.append(f"{name} is missing.")
+        elif problem["type"] == "literal_error":
+            choices = problem["ctx"]["expected"]
+            hint = _nearest(given.strip("'"), choices.split("'")[1::2])
+            lines.append(f"{name} = {given}: must be {choices}{hint}")
+        elif problem["type"] == "value_error":  # settings that do not go together
+            lines.append(str(problem["ctx"]["error"]))
+        else:
+            lines.append(f"{name} = {given}: {message[0].lower()}{message[1:]}.")
+    return " ".join(lines)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return "a value too long to show"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def override_lines(settings: Settings, protocol: Protocol) -> list[str]:
+    """What differs from a study's protocol, as `name: was -> is`."""
+    changed = overrides(protocol, settings)
+    return [f"{name}: {was} -> {now}" for name, (now, was) in changed.items()]

@@ -1,0 +1,1 @@
+"""Classical models: what the same images give without fine-tuning."""

@@ -1,0 +1,1 @@
+"""Committing records, and repeating committed runs to the bit."""

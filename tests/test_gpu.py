@@ -64,5 +64,5 @@ def test_the_simulated_cluster_computes_at_the_measured_speed():
     assert card == found["machine"]["gpu"]
     reached = [step["flop"] / step["seconds"] for step in found["steps"] if step["freeze"] == 0]
     assert min(reached) <= speed <= max(reached)
-    simulated = json.loads(simulation.result().read_text())
+    simulated = json.loads(paths.cluster().read_text())
     assert (simulated["gpu"], simulated["speed"]) == (card, speed)

@@ -61,8 +61,9 @@ lint: $(ENVIRONMENT) ## check style, format, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-clean: ## remove the built report and the caches; records, checkpoints and .venv stay
-	rm -rf _build .cache/images .cache/prefix .cache/epochs .cache/running
+clean: ## remove the built report, and the caches that no run uses; records, checkpoints and .venv stay
+	rm -rf _build
+	@if [ -x $(BIN)/effnet ]; then $(BIN)/effnet cache --clear; fi
 
 # The scripts in .venv name the folder that they were made in.
 MADE_IN := $(shell sed -n '1s|^\#!\(.*\)/\.venv/bin/.*|\1|p' $(BIN)/pip 2>/dev/null)

@@ -269,7 +269,7 @@ def cache_command(
 ) -> None:
     """Show what is kept on disk between runs: decoded images, activations, first epochs."""
     if clear:
-        console.print(f"Deleted {cache.clear() / 1e9:.2f} GB from {paths.CACHE}.")
+        _clear_cache()
         return
     table = Table("kind", "file", "on disk", "last used", title=str(paths.CACHE))
     kept = cache.entries()
@@ -279,6 +279,20 @@ def cache_command(
     console.print(table)
     total = sum(entry.size for entry in kept) / 1e9
     console.print(f"{total:.2f} GB in all. It can go at any time: `effnet cache --clear`.")
+
+
+def _clear_cache() -> None:
+    cleared = cache.clear()
+    if cleared.freed or not (cleared.in_use or cleared.undeletable):
+        console.print(f"Deleted {cleared.freed / 1e9:.2f} GB from {paths.CACHE}.")
+    if cleared.in_use:
+        console.print(f"{len(cleared.in_use)} files stay: runs that have not ended use them.")
+    if cleared.undeletable:
+        first, why = next(iter(cleared.undeletable.items()))
+        raise InputError(
+            f"{len(cleared.undeletable)} files cannot be deleted, such as {first}: {why}. Make "
+            "them and their folders writable, or ask whoever owns them."
+        )
 
 
 def main() -> None:

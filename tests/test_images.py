@@ -1,11 +1,12 @@
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_core import paths
+from effnet_core import cache, paths
 from effnet_core.data import images
 from effnet_core.data.datasets import digits, imagefolder
 from effnet_core.data.images import decode, load_images
@@ -34,6 +35,39 @@ def test_images_are_decoded_once_and_then_mapped(own_folders, monkeypatch):
     assert np.array_equal(first, second)
     with pytest.raises(ValueError, match="read-only"):
         second[0] = 0
+
+
+@pytest.mark.parametrize("delete", [cache.clear, lambda: shutil.rmtree(paths.CACHE / "images")])
+def test_images_are_right_though_the_cache_is_cleared_while_they_are_decoded(
+    own_folders, monkeypatch, delete
+):
+    dataset = few_digits()
+    right = [decode(image, 32) for image in dataset.images]
+    cleared = []
+
+    def decoded(image, *how):
+        if len(cleared) < 2:
+            cleared.append(delete())
+        return decode(image, *how)
+
+    monkeypatch.setattr(images, "decode", decoded)
+    assert np.array_equal(load_images(dataset, 32), right)
+
+
+def test_images_stay_right_while_they_are_cleared_and_made_again(own_folders):
+    dataset = few_digits()
+    first = load_images(dataset, 32)
+    right = first.copy()
+    shutil.rmtree(paths.CACHE / "images")
+    load_images(dataset, 32)
+    cache.clear()
+    assert np.array_equal(first, right)
+
+
+def test_images_that_vanish_again_and_again_end_in_one_message(own_folders, monkeypatch):
+    monkeypatch.setattr(images, "_fill", lambda *_: None)
+    with pytest.raises(InputError, match="do not stay"):
+        load_images(few_digits(), 32)
 
 
 def test_another_size_or_another_image_is_decoded_anew(own_folders):

@@ -1,6 +1,8 @@
 """Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from effnet_core.data.formats import open_image
 from effnet_core.errors import InputError
 from effnet_core.study.design import Background, Resize
 from effnet_core.study.provenance import code_fingerprint
+
+# How often decoding starts again when the files vanish under it.
+ATTEMPTS = 3
 
 # Pillow would clip their values at 255 and so turn most such images white.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
@@ -44,27 +49,42 @@ def load_images(
     path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:
-        if not _whole(path, shape):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
-                if not _whole(path, shape):  # another process may have filled it while we waited
-                    _fill(path, shape, dataset, resize, background)
+        for _ in range(ATTEMPTS):
+            # Somebody may delete the folder by hand at any time: then it is made again.
+            with suppress(FileNotFoundError):
+                images = _opened(path, shape)
+                if images is None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with FileLock(path.with_suffix(".lock")):
+                        images = _opened(path, shape)  # another process may have filled it
+                        if images is None:
+                            _fill(path, shape, dataset, resize, background)
+                            images = _opened(path, shape)
+                if images is not None:
+                    return images
     except OSError as error:
         raise InputError(
             f"Cannot keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
             f"{error.strerror}. Make the folder writable, or free some space."
         ) from None
-    return np.load(path, mmap_mode="r")
+    raise InputError(
+        f"Decoded images do not stay in {path.parent} as they were written. Look at what deletes "
+        "files there, and at the disk."
+    )
 
 
-def _whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the decoded images are there, each as it was written."""
+def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
+    """The decoded images that are there; None unless each is as it was written."""
     try:
-        images = np.load(path, mmap_mode="r")
+        images = cache.open_array(path)
         checksums = np.load(cache.checksums_path(path))
     except (OSError, EOFError, ValueError):
-        return False
-    return images.shape == shape and checksums.tolist() == [cache.checksum(i) for i in images]
+        return None
+    return images if images.shape == shape and _agree(images, checksums) else None
+
+
+def _agree(images: np.ndarray, checksums: np.ndarray) -> bool:
+    return checksums.tolist() == [cache.checksum(image) for image in images]
 
 
 def _fill(
@@ -84,6 +104,8 @@ def _fill(
         for index, image in enumerate(pool.map(decode, dataset.images, *how)):
             images[index] = image
             checksums[index] = cache.checksum(image)
+        if not _agree(images, checksums):
+            raise OSError(errno.EIO, "they are not what was written a moment ago")
 
 
 def decode(

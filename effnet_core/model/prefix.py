@@ -142,8 +142,8 @@ class Cached:
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
         """The two files as memory; empty where they are missing or not what they should be."""
         try:
-            rows = np.load(self.path, mmap_mode="r+")
-            checksums = np.load(checksums_path(self.path), mmap_mode="r+")
+            rows = cache.open_array(self.path, "r+")
+            checksums = cache.open_array(checksums_path(self.path), "r+")
         except (OSError, EOFError, ValueError):
             return np.empty(0), np.empty(0)
         whole = len(rows) == len(checksums) == self.images

@@ -42,13 +42,11 @@ def set_portable() -> None:
         os.environ.update(PORTABLE)
 
 
-def use(instructions: Instructions) -> str:
+def use(instructions: Instructions) -> None:
     """Settle what PyTorch computes with in this process; call it before it computes.
 
-    NumPy and OpenBLAS, loaded already, stay with the portable ones.
-
-    Returns:
-        What to know about it: why it is not possible here, or nothing.
+    NumPy and OpenBLAS, loaded already, stay with the portable ones. Where portable instructions
+    are not possible, this is printed.
 
     Raises:
         InputError: this process has computed with the others already.
@@ -64,12 +62,11 @@ def use(instructions: Instructions) -> str:
             os.environ.pop(name, None)
         if instructions == "portable":
             set_portable()
-    if instructions == "native" or portable_here():
-        return ""
-    return (
-        f"This processor ({platform.machine()}) has no AVX2, so the portable instructions "
-        "cannot be used: on other machines the last bits, and with them accuracies, will differ."
-    )
+    if instructions == "portable" and not portable_here():
+        print(
+            f"This processor ({platform.machine()}) has no AVX2, so the portable instructions "
+            "cannot be used: on other machines the last bits, and accuracies, will differ."
+        )
 
 
 def used(instructions: Instructions) -> str:

@@ -1,7 +1,6 @@
 """One run, from its settings to its record: the steps that `notebooks/train.ipynb` shows."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import paths, processor, winner
+from effnet_core import paths, winner
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
-from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.convolutions import place
 from effnet_core.model.cost import stage_costs
@@ -30,14 +28,9 @@ from effnet_core.model.prefix import (
     frozen_boundary,
 )
 from effnet_core.study import records
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import INCIDENTAL, Settings
-from effnet_core.study.provenance import (
-    EXECUTED,
-    VERSIONS,
-    Clock,
-    check_unchanged,
-    code_fingerprint,
-)
+from effnet_core.study.provenance import VERSIONS, Clock, check_unchanged
 from effnet_core.study.schema import (
     BestOfCycle,
     Epoch,
@@ -50,6 +43,7 @@ from effnet_core.study.schema import (
 from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_core.training import checkpoints
 from effnet_core.training import fit as training
+from effnet_core.training.determinism import make_reproducible
 from effnet_core.training.evaluate import Evaluation, evaluate
 
 
@@ -126,7 +120,7 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     chosen = {name: parameters[name] for name in Settings.model_fields if name in parameters}
     settings = read_settings(chosen)
     study = load_study(chosen.get("study", settings.study))
-    _make_reproducible(settings)
+    make_reproducible(settings)
     changed = override_lines(settings, study.protocol)
     name = run_id or settings.run_id
     lock = records.claim(settings.study, name)
@@ -160,33 +154,10 @@ def repeat(settings: Settings, keep_for: str | None = None) -> tuple[Record, byt
 def begin_again(settings: Settings) -> Run:
     """A run that claims nothing, because nothing of it will be written."""
     clock = Clock()
-    _make_reproducible(settings)
+    make_reproducible(settings)
     return Run(
         settings, [], [], clock, FileLock(records.lock_path(settings.study, settings.run_id))
     )
-
-
-def _make_reproducible(settings: Settings) -> None:
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
-    if note := processor.use(settings.instructions):
-        print(note)
-    if settings.instructions == "portable" and processor.portable_here():
-        _check_not_too_late()
-    torch.set_num_threads(settings.threads)
-    # Read when CUDA starts; without it cuBLAS has no deterministic matrix product.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # It would fill every new tensor, lest somebody reads one before writing it: nobody here does.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _check_not_too_late() -> None:
-    if torch.backends.cpu.get_cpu_capability() != "AVX2":
-        raise InputError(
-            "PyTorch has computed with other instructions in this process before the run began. "
-            "Restart the kernel, and import effnet_core before anything computes."
-        )
 
 
 def load_data(run: Run) -> Data:
@@ -239,16 +210,6 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
     settings = run.settings
     print(model.boundary_note)
 
-    def line(epoch: Epoch) -> None:
-        seconds = float(run.clock.spent("train")[0]) / epoch.epoch
-        left = seconds * (settings.epochs - epoch.epoch)
-        print(
-            f"epoch {epoch.epoch}/{settings.epochs}  rate {epoch.learning_rate:.1e}  "
-            f"loss {epoch.train_loss:.3f}  validation {epoch.validation.loss:.3f}, "
-            f"{epoch.validation.accuracy:.1f} %  {seconds:.0f} s, at most {left:.0f} s left",
-            flush=True,
-        )
-
     with run.clock.phase("train"):
         return training.fit(
             model.network,
@@ -257,9 +218,20 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
             data.split.train,
             data.split.validation,
             settings=settings,
-            report=line,
+            report=lambda epoch: print(_progress(run, epoch), flush=True),
             checkpoint=_checkpoint(run, data, model) if run.lock.is_locked else None,
         )
+
+
+def _progress(run: Run, epoch: Epoch) -> str:
+    """The line that is printed after an epoch."""
+    seconds = float(run.clock.spent("train")[0]) / epoch.epoch
+    left = seconds * (run.settings.epochs - epoch.epoch)
+    return (
+        f"epoch {epoch.epoch}/{run.settings.epochs}  rate {epoch.learning_rate:.1e}  "
+        f"loss {epoch.train_loss:.3f}  validation {epoch.validation.loss:.3f}, "
+        f"{epoch.validation.accuracy:.1f} %  {seconds:.0f} s, at most {left:.0f} s left"
+    )
 
 
 def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
@@ -359,11 +331,11 @@ def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.D
     return pd.concat(tables, ignore_index=True)
 
 
-def fingerprints(data: Data, weights: str, *more_code: str) -> Fingerprints:
+def fingerprints(data: Data, weights: str, purpose: str = "run") -> Fingerprints:
     """What decided the outcome.
 
     Args:
-        more_code: files of the package that count besides those of every run.
+        purpose: of `code.PURPOSES`: whose code decided it.
 
     Raises:
         InputError: the code on the disk is no longer the code that runs.
@@ -373,5 +345,5 @@ def fingerprints(data: Data, weights: str, *more_code: str) -> Fingerprints:
         data=data.dataset.fingerprint,
         split=data.split.fingerprint,
         weights=weights,
-        code=code_fingerprint(*EXECUTED, *more_code),
+        code=code_fingerprint(purpose),
     )

@@ -15,8 +15,8 @@ from effnet_core import cache
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.formats import open_image
 from effnet_core.errors import InputError
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Background, Resize
-from effnet_core.study.provenance import code_fingerprint
 
 # How often decoding starts again when the files vanish under it.
 ATTEMPTS = 3
@@ -45,7 +45,7 @@ def load_images(
         InputError: an image cannot be read: it is named, and nothing is trained on the rest;
             or the disk has no room for the decoded images.
     """
-    made_by = (code_fingerprint("data/"), resize, background, PIL.__version__)
+    made_by = (code_fingerprint("images"), resize, background, PIL.__version__)
     path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:

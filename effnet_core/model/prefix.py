@@ -19,8 +19,8 @@ from effnet_core.cache import checksum, checksums_path, new_array
 from effnet_core.data.datasets import Dataset
 from effnet_core.model.backbones import Backbone
 from effnet_core.model.cost import worth_caching
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings
-from effnet_core.study.provenance import code_fingerprint
 from effnet_core.study.schema import Stage
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
@@ -211,7 +211,7 @@ def cached_depths(
     if not worth_caching(stages, depth):
         return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
     decides = (
-        code_fingerprint("data/", "model/", "processor.py", "run.py"),
+        code_fingerprint("activations"),
         *(dataset.fingerprint, settings.image_size, settings.resize, settings.background),
         version("pillow"),
         *(settings.backbone, backbone.fingerprint, backbone.mean, backbone.std),

@@ -1,6 +1,5 @@
 """Where a record comes from: code, versions, machine and times."""
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -20,8 +19,6 @@ from effnet_core.study.schema import Made
 
 # What can change the last bits of a result, and what reads the images.
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "papermill")
-# What a run executes between its settings and its outcome.
-EXECUTED = ("data/", "model/", "processor.py", "run.py", "training/")
 
 
 class Clock:
@@ -76,20 +73,6 @@ def versions() -> dict[str, str]:
 
 def _now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
-
-
-def code_fingerprint(*parts: str) -> str:
-    """sha256 over names and text of source files, as they were when they were imported.
-
-    Args:
-        parts: files and folders of the package, such as `run.py` and `model/`; by default the
-            ones that every run executes.
-    """
-    digest = hashlib.sha256()
-    for name, text in SOURCES.items():
-        if name.startswith(parts or EXECUTED):
-            digest.update(f"{name}\0".encode() + text)
-    return digest.hexdigest()
 
 
 def check_unchanged() -> None:

@@ -291,7 +291,7 @@ def _result(
             validation=comparison.evaluations["validation"].metrics,
             test=comparison.evaluations["test"].metrics,
         ),
-        fingerprints=fingerprints(data, backbone.fingerprint, "classical.py"),
+        fingerprints=fingerprints(data, backbone.fingerprint, "classical"),
         predictions=hashlib.sha256(predictions).hexdigest(),
         made=run.clock.made(),
     )

@@ -16,9 +16,10 @@ from effnet_core import files, paths, processor, run
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.choice import winner
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings
 from effnet_core.study.loader import located
-from effnet_core.study.provenance import EXECUTED, code_fingerprint, hardware, versions
+from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
 from effnet_report.baseline import classical
 from effnet_report.inference.comparison import accuracy_interval
@@ -181,10 +182,7 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
 
 def expectation(record: AnyRecord) -> str:
     """What can be expected of a repetition on this machine, before it starts."""
-    own = ["classical.py"] if isinstance(record, ClassicalRecord) else []
-    origin = _different(
-        {"code": record.fingerprints.code}, {"code": code_fingerprint(*EXECUTED, *own)}
-    )
+    origin = _different({"code": record.fingerprints.code}, {"code": code_now(record)})
     origin += _different(record.made.versions, versions())
     origin += _different(
         {"processor": computed_by(record.settings, record.made.hardware)},
@@ -194,6 +192,11 @@ def expectation(record: AnyRecord) -> str:
         return "it has to come out equal to the bit."
     other = ", ".join(line.split(":")[0] for line in origin)
     return f"it may come out different in its last bits, because of other: {other}."
+
+
+def code_now(record: AnyRecord) -> str:
+    """The fingerprint that a repetition of a record would have of its code."""
+    return code_fingerprint("run" if isinstance(record, Record) else "classical")
 
 
 def computed_by(settings: Settings, hardware: Mapping[str, str]) -> str:

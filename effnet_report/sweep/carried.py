@@ -20,8 +20,9 @@ from filelock import FileLock
 from effnet_core import files, paths, processor
 from effnet_core.errors import InputError
 from effnet_core.study import choice, records
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings, Study
-from effnet_core.study.provenance import COMMIT, VERSIONS, code_fingerprint
+from effnet_core.study.provenance import COMMIT, VERSIONS
 from effnet_report.evidence.weights import describe
 from effnet_report.jupyter import warm
 from effnet_report.sweep.engines import Here
@@ -91,7 +92,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """What has to be the same everywhere for equal runs to leave equal records."""
     on_gpu = settings.device == "cuda"
     instructions = "of the GPU" if on_gpu else processor.used(settings.instructions)
-    return VERSIONS | {"code": code_fingerprint("")[:12], "instructions": instructions}
+    code = {f"code of {kind}": code_fingerprint(kind)[:12] for kind in ("run", "classical")}
+    return VERSIONS | code | {"instructions": instructions}
 
 
 def why_not_here(run: Carried) -> str:

@@ -9,7 +9,7 @@ what was found. Nor are counting arithmetic, timing, caching and recording: they
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 
@@ -17,7 +17,7 @@ from effnet_core import SOURCES
 
 # Modules that decide an outcome, by purpose. Names restrict a module to these definitions and to
 # what they use in it; an empty tuple takes the whole module.
-Modules = Mapping[str, tuple[str, ...]]
+Modules = dict[str, tuple[str, ...]]
 IMAGES: Modules = {
     "effnet_core/data/images.py": ("decode",),
     "effnet_core/data/formats.py": ("open_image",),
@@ -55,7 +55,7 @@ CLASSICAL: Modules = (
         "effnet_report/baseline/classical.py": ("BASELINE", "compare", "grid"),
     }
 )
-PURPOSES: Mapping[str, Modules] = {
+PURPOSES: dict[str, Modules] = {
     "images": IMAGES,
     "activations": ACTIVATIONS,
     "run": RUN,
@@ -173,11 +173,11 @@ def _names(node: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
-def _imported(imports: list[ast.stmt], used: set[str]) -> Iterator[str]:
+def _imported(imports: Sequence[ast.Import | ast.ImportFrom], used: set[str]) -> Iterator[str]:
     """Where used names come from; imports for type hints alone are not among them."""
     for node in imports:
         origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        for alias in node.names:  # type: ignore[attr-defined]
+        for alias in node.names:
             name = alias.asname or alias.name.split(".")[0]
             if name in used:
                 yield f"{origin}{alias.name} as {name}"

@@ -1,4 +1,16 @@
-"""The one exception for bad input."""
+"""The one exception for bad input, and what to do about an error of the operating system."""
+
+import errno
+
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Make the folder writable"),
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "Make room: free some space, or inodes (`df -h`, `df -i`)"
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Allow more open files: `ulimit -n 4096`"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "Move the file away that is in its place"),
+    errno.ENAMETOOLONG: "Choose a shorter name",
+}
 
 
 class InputError(Exception):
@@ -11,3 +23,14 @@ class InputError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback (an IPython convention)."""
         return [f"InputError: {self}"]
+
+
+def cannot(what: str, error: OSError) -> InputError:
+    """An error of the operating system as one sentence, and what to do.
+
+    Args:
+        what: could not be done, as in `write /folder/file`.
+    """
+    code = error.errno or 0
+    remedy = REMEDIES.get(code, "Look at the path and at the disk")
+    return InputError(f"Cannot {what}: {error.strerror or error}. {remedy}, and start again.")

@@ -1,12 +1,15 @@
-"""Files that nobody ever meets half-written, not after a power cut either."""
+"""Crash-safe writes: readers see the old file or the new one, after a power cut too."""
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
+
+ROOM = 2**20  # bytes that a folder must have room for before work for it begins
 
 
 @contextmanager
@@ -23,16 +26,14 @@ def replaced(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            _flush(partial)
+            partial.chmod(0o666 & ~_umask())  # some libraries write for the owner only
+            flush(partial)
             partial.replace(path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Make the folder writable, or free some space, and start again."
-        ) from None
+        raise cannot(f"write {path}", error) from None
 
 
 def write(path: Path, data: bytes) -> None:
@@ -41,13 +42,34 @@ def write(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
 
 
-def _flush(path: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Make sure, before work begins whose result belongs there, that a folder takes files.
+
+    Raises:
+        InputError: it cannot be made or written, or the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM)
+    except OSError as error:
+        raise cannot(f"write in {folder}", error) from None
+
+
+def flush(path: Path) -> None:
     """Wait until a file's contents, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    """What new files are not open to; the system tells it only when it is set."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def package_folder(module: str, distribution: str) -> Path:

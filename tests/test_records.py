@@ -158,7 +158,7 @@ def test_a_published_study_is_read_from_its_own_folder(own_folders, make_record)
 
 def test_a_file_in_place_of_the_results_folder_is_told(own_folders, make_record):
     paths.RESULTS.write_text("in the way")
-    with pytest.raises(InputError, match=r"Cannot write .*results.*: .*Make the folder writable"):
+    with pytest.raises(InputError, match=r"Cannot write .*results.*: .*Move the file away"):
         save(*make_record())
     assert paths.RESULTS.read_text() == "in the way"
 

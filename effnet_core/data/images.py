@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from effnet_core import cache
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.formats import open_image
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Background, Resize
 
@@ -63,10 +63,8 @@ def load_images(
                 if images is not None:
                     return images
     except OSError as error:
-        raise InputError(
-            f"Cannot keep {np.prod(shape) / 1e9:.2f} GB of decoded images in {path.parent}: "
-            f"{error.strerror}. Make the folder writable, or free some space."
-        ) from None
+        kept = f"{np.prod(shape) / 1e9:.2f} GB of decoded images"
+        raise cannot(f"keep {kept} in {path.parent}", error) from None
     raise InputError(
         f"Decoded images do not stay in {path.parent} as they were written. Look at what deletes "
         "files there, and at the disk."

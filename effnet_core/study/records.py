@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from effnet_core import files, paths
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_core.study.design import INCIDENTAL, Settings
 from effnet_core.study.schema import (
     AnyRecord,
@@ -66,9 +66,7 @@ def claim(study: str, run_id: str) -> FileLock:
     except Timeout:
         raise TakenError(f"Run {run_id} of {study} is being trained by another process.") from None
     except OSError as error:
-        raise InputError(
-            f"Cannot write {path.parent}: {error.strerror}. Make the folder writable."
-        ) from None
+        raise cannot(f"write {path.parent}", error) from None
     return lock
 
 

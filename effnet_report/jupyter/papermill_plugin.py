@@ -21,7 +21,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from effnet_core import files, paths
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_core.study.design import Settings
 from effnet_core.study.records import check_place, classical_id
 from effnet_core.study.studies import read_settings
@@ -110,10 +110,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from None
         except OSError as error:
             Path(working).unlink(missing_ok=True)  # half a notebook
-            raise click.ClickException(
-                f"Cannot write {output_path}: {error.strerror or error}. Make the folder "
-                "writable, or free some space, and start again."
-            ) from None
+            raise click.ClickException(str(cannot(f"write {output_path}", error))) from None
         click.echo(f"Executed notebook: {output_path}", err=True)
         return result
 

@@ -185,12 +185,12 @@ def plan(study: StudyName) -> None:
 @app.command()
 def publish(study: StudyName) -> None:
     """Publish a study: its records, its first seed's notebooks, and the verdicts on them."""
-    from effnet_report.inference import claims  # noqa: PLC0415  slow to import, and only here
+    from effnet_report.inference import analysis  # noqa: PLC0415  slow to import, and only here
     from effnet_report.publishing import publish as publishing  # noqa: PLC0415
 
     design = load_study(study)
     found, notebooks = publishing.publish(design, study_path(study))
-    claims.save(f"{PUBLISHED}/{design.name}")
+    analysis.save_claims(f"{PUBLISHED}/{design.name}")
     console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
 
 

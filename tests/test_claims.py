@@ -10,8 +10,9 @@ from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence, source
 from effnet_report.evidence.correctness import chosen_on_validation
-from effnet_report.inference import claims, decisive, wording
-from effnet_report.inference.contrasts import OneTable, over_classical
+from effnet_report.inference import analysis, claims, decisive, wording
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.contrasts import OneTable
 from effnet_report.inference.seeds_and_images import unknown
 
 NAN = math.nan
@@ -30,11 +31,11 @@ def estimate(low: float, high: float):
 def judged_table(table) -> dict[str, claims.Judgement]:
     """All claims on a table of runs, with nothing to compare fine-tuning with."""
     estimates = dict.fromkeys(claims.CLAIMS, estimate(NAN, NAN))
-    estimates |= claims._of_accuracy(OneTable(table))
+    estimates |= claims.of_accuracy(OneTable(table))
     judged = claims.judge(
         estimates,
         MARGIN,
-        decisive.depths(OneTable(table), MARGIN),
+        decisive.noninferiority(OneTable(table), MARGIN),
         decisive.rivals(OneTable(table)),
     )
     return {judgement.key: judgement for judgement in judged}
@@ -72,7 +73,9 @@ def test_outcomes_follow_from_the_interval_and_the_margin(low, high, outcome):
     ],
 )
 def test_bounds_show_on_which_side_of_zero_and_of_the_margin_they_lie(low, high, shown):
-    told = wording.interval(estimate(low, high), margin=MARGIN).replace("\N{MINUS SIGN}", "-")
+    told = wording.effect_with_interval(estimate(low, high), margin=MARGIN).replace(
+        "\N{MINUS SIGN}", "-"
+    )
     assert told.endswith(f"interval {shown}")
 
 
@@ -141,7 +144,7 @@ def test_the_rival_that_decides_is_shown():
 
 def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     table = table_with(lambda row: -2.0 * (row["freeze"] > 4))
-    deep = decisive.depths(OneTable(table), MARGIN)
+    deep = decisive.noninferiority(OneTable(table), MARGIN)
     assert (deep.deepest_noninferior, deep.inferior, deep.nearest) == (4, [5, 6], 4)
     sentence = judged_table(table)["depth"].sentence
     assert sentence.startswith(
@@ -163,7 +166,7 @@ def test_where_one_depth_may_be_harmless_the_question_stays_open():
 @pytest.mark.slow
 def test_corrected_p_values_are_never_smaller():
     write_study("elpv")
-    for judgement in claims.of_study(evidence.load("elpv")):
+    for judgement in analysis.load("elpv").claims:
         assert not judgement.adjusted_p < judgement.estimate.p
 
 
@@ -179,7 +182,7 @@ def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
 def test_fine_tuning_is_compared_image_by_image():
     write_study("elpv")
     found = evidence.load("elpv")
-    judged = {judgement.key: judgement for judgement in claims.of_study(found)}
+    judged = Analysis(found).judgement
     lead = judged["classical"].estimate
     assert (lead.seeds, lead.images) == (len(found.design.seeds), 200 * len(found.design.seeds))
     assert lead.low < lead.effect < lead.high
@@ -194,21 +197,22 @@ def test_each_seed_chooses_its_own_configuration_on_validation():
         record = save_run(settings, accuracy=80 if settings.number == good else 70)
         assert record.outcome.validation.accuracy < 80
         save_classical(settings, "classical", accuracy=75)
-    found = evidence.load("elpv")
-    seeds = len(found.design.seeds)
-    places = chosen_on_validation(found)
+    found = analysis.load("elpv")
+    seeds = len(found.evidence.design.seeds)
+    places = chosen_on_validation(found.evidence, found.correctness)
     assert [int(place) + 1 for place in places] == [3, 9, *[20] * (seeds - 2)]
-    assert over_classical(found).effect == pytest.approx(5, abs=0.01)
-    same_for_all = chosen_on_validation(found, each_seed=False)
+    assert found.over_classical.effect == pytest.approx(5, abs=0.01)
+    same_for_all = chosen_on_validation(found.evidence, found.correctness, each_seed=False)
     assert len(set(same_for_all)) == 1
-    assert over_classical(found, each_seed=False).effect < 5
+    same = found.differences_to_classical(each_seed=False)
+    assert found.lead_over_classical(same).effect < 5
 
 
 def test_the_smallest_effect_of_interest_is_the_studys():
     write_study("elpv")
     found = evidence.load("elpv")
     strict = replace(found, design=found.design.model_copy(update={"smallest_effect": 50.0}))
-    judged = {judgement.key: judgement for judgement in claims.of_study(strict)}
+    judged = Analysis(strict).judgement
     assert judged["first"].verdict == "contradicted"
     assert "50.0 points" in judged["depth"].sentence
 
@@ -219,14 +223,14 @@ def test_new_records_change_the_verdicts():
     for better in ("none", "mlp"):
         for settings in runs:
             save_run(settings, accuracy=80 + 8 * (settings.head == better))
-        judged = {j.key: j for j in claims.of_study(evidence.load("elpv"))}
+        judged = analysis.load("elpv").judgement
         verb = "raises" if better == "mlp" else "lowers"
         assert judged["head"].sentence.startswith(f"A deeper head {verb} accuracy, by 8.0 points")
 
 
 def test_without_a_classical_record_fine_tuning_is_not_judged():
     write_study("quick", classical=False)
-    judged = {judgement.key: judgement for judgement in claims.of_study(evidence.load("quick"))}
+    judged = analysis.load("quick").judgement
     assert judged["classical"].verdict == "inconclusive"
     assert "a seed lacks" in judged["classical"].sentence
 
@@ -235,7 +239,7 @@ def test_without_a_classical_record_fine_tuning_is_not_judged():
 def test_a_study_that_has_just_begun_is_judged_without_an_error(done):
     for settings in list(load_study("elpv").runs())[:done]:
         save_run(settings)
-    judged = claims.of_study(evidence.load("elpv"))
+    judged = analysis.load("elpv").claims
     assert len(judged) == len(claims.CLAIMS)
     # One seed cannot say how much trainings differ.
     assert {judgement.verdict for judgement in judged} == {"inconclusive"}
@@ -244,7 +248,7 @@ def test_a_study_that_has_just_begun_is_judged_without_an_error(done):
 def test_verdicts_are_data_too(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "CLAIMS", tmp_path / "source_claims.json")
     write_study("quick")
-    claims.save("quick")
+    analysis.save_claims("quick")
     for path in (paths.records("quick") / "claims.json", source.CLAIMS):
         rows = json.loads(path.read_text())
         assert [row["claim"] for row in rows] == list(claims.CLAIMS)
@@ -276,4 +280,4 @@ def test_the_verdicts_kept_on_a_published_study_are_those_it_gives(study, monkey
     # A long study may be published seed by seed, but no run of a seed is left out.
     left = Counter(settings.seed for settings in found.unfinished)
     assert set(left.values()) <= {len(found.design.configurations())}
-    same((paths.records(found.reference) / "claims.json").read_bytes(), claims.of_study(found))
+    same((paths.records(found.reference) / "claims.json").read_bytes(), Analysis(found).claims)

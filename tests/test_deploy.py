@@ -28,7 +28,8 @@ from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.evidence import evidence
-from effnet_report.inference import decisive, recommendation
+from effnet_report.inference import decisive
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
 from effnet_report.sweep.command import keep_winner
@@ -304,7 +305,7 @@ def test_the_first_pages_answer_is_in_the_terminal(capsys):
     assert [row["freeze"] for row in content["depths"]] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all(monkeypatch):
+def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
     found = evidence.load("published/elpv")
 
     def said(*shown: int) -> list[str]:
@@ -312,19 +313,15 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all(monkey
             n: replace(unknown(""), low=-0.1 if n in shown else -2.0, high=2.0) for n in FREEZE[1:]
         }
         deepest = max(shown, default=0)
-        made = decisive.Depths(deepest, [], deepest or 1, changes)
-        monkeypatch.setattr(decisive, "depths_of", lambda _: made)
-        recommendation.depths.cache_clear()
+        analysis = Analysis(found)
+        analysis.noninferiority = decisive.Noninferiority(deepest, [], deepest or 1, changes)
         return [
             sentence.split(" loses")[0].split(" stages")[0]
-            for sentence in recommendation.sentences(found)
+            for sentence in analysis.recommendation.sentences
         ]
 
     small = "This study is too small to show that"
-    try:
-        assert said() == [f"{small} a freeze", "Freezing 1 of 7"]
-        assert said(2, 6) == ["Freezing 6 of 7", f"{small} freeze 1, 3, 4 or 5"]
-        assert said(1, 2, 4, 5, 6) == ["Freezing 6 of 7", f"{small} freeze 3"]
-        assert said(*FREEZE[1:]) == ["Freezing 6 of 7"]
-    finally:
-        recommendation.depths.cache_clear()
+    assert said() == [f"{small} a freeze", "Freezing 1 of 7"]
+    assert said(2, 6) == ["Freezing 6 of 7", f"{small} freeze 1, 3, 4 or 5"]
+    assert said(1, 2, 4, 5, 6) == ["Freezing 6 of 7", f"{small} freeze 3"]
+    assert said(*FREEZE[1:]) == ["Freezing 6 of 7"]

@@ -9,13 +9,13 @@ from scipy import stats
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import contrasts, dunnett, power
-from effnet_report.inference.seeds_and_images import Analysis, Family, interval
+from effnet_report.inference.seeds_and_images import Estimator, Family, t_interval
 from effnet_report.inference.simulation import first_elpv
 
 
 @pytest.fixture(scope="module")
-def elpv() -> Analysis:
-    return Analysis(first_elpv())
+def elpv() -> Estimator:
+    return Estimator(first_elpv())
 
 
 def in_folds(found: Correctness, seeds: int) -> Correctness:
@@ -29,7 +29,7 @@ def span(estimate) -> tuple[float, float, float]:
 
 
 def test_freeze_5_of_the_first_elpv(elpv):
-    estimate = contrasts.depths(elpv)[5]
+    estimate = contrasts.each_depth(elpv)[5]
     assert elpv.depths.mean_square == pytest.approx(1.5775, abs=5e-5)
     assert elpv.depths.freedom == 12
     weights = contrasts.depth_weights(elpv.design, 5)
@@ -42,7 +42,7 @@ def test_freeze_5_of_the_first_elpv(elpv):
     assert (estimate.seeds, estimate.images) == (3, 656)
 
 
-def cautious(elpv: Analysis) -> Family:
+def cautious(elpv: Estimator) -> Family:
     """Head and schedule as first proposed: seed x configuration, with the few degrees of freedom
     of seed x {head, schedule, both}. Its worked check holds; the intervals cover 98 to 100 %."""
     three = elpv._interaction("head", "scheduler").family
@@ -50,7 +50,7 @@ def cautious(elpv: Analysis) -> Family:
     return Family(elpv.pairs.mean_square, 0.0, three.freedom)
 
 
-def weights_of(elpv: Analysis, factor: str) -> np.ndarray:
+def weights_of(elpv: Estimator, factor: str) -> np.ndarray:
     return contrasts.choice_weights(elpv.design, factor, *contrasts.CHOICES[factor])
 
 
@@ -81,7 +81,7 @@ def test_a_head_that_differs_more_between_seeds_is_not_pooled(elpv):
     right = [part.copy() for part in found.right]
     for seed, head in enumerate(["mlp", "none", "mlp"]):
         right[seed][(found.design["head"] == head).to_numpy(), : 40 * (seed + 1)] = False
-    apart = Analysis(Correctness(found.design, found.seeds, right, [0, 0, 0]))
+    apart = Estimator(Correctness(found.design, found.seeds, right, [0, 0, 0]))
     assert apart.choices == apart._interaction("head", "scheduler").family
     assert apart.choices.freedom == 6
     assert apart.choices.mean_square > 10 * elpv.choices.mean_square
@@ -98,7 +98,7 @@ def test_the_pigeonhole_bootstrap_agrees(elpv):
     drawn = ((by_seed @ table) * by_image).sum(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert (low, high) == pytest.approx((-0.23, 3.14), abs=0.05)
-    estimate = contrasts.depths(elpv)[5]
+    estimate = contrasts.each_depth(elpv)[5]
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=0.15)
 
 
@@ -151,9 +151,9 @@ def test_folds_of_one_seed_that_all_images_explain_add_no_seed_variance(elpv):
     hard = rng.random((1, 4000)) < 0.8
     flips = rng.random((28, 4000)) < 0.1
     right = [(hard ^ flips)[:, s::4] for s in range(4)]
-    folds = Analysis(Correctness(elpv.design, [0, 1, 2, 3], right, [0, 1, 2, 3]))
+    folds = Estimator(Correctness(elpv.design, [0, 1, 2, 3], right, [0, 1, 2, 3]))
     whole = np.concatenate(folds.differences(contrasts.depth_weights(elpv.design, 5)))
-    estimate = contrasts.depths(folds)[5]
+    estimate = contrasts.each_depth(folds)[5]
     assert estimate.error == pytest.approx(whole.std(ddof=1) / math.sqrt(4000), rel=0.35)
     assert estimate.images == 4000
 
@@ -164,7 +164,7 @@ def test_seeds_of_one_fold_share_its_images(elpv):
     twice = Correctness(once.design, list(range(6)), once.right * 2, [0, 1, 2, 0, 1, 2])
     weights = contrasts.depth_weights(elpv.design, 5)
     images = [
-        power.spread(Analysis(found).differences(weights), found.test_sets).images
+        power.spread(Estimator(found).differences(weights), found.test_sets).images
         for found in (once, twice)
     ]
     assert images[0] == pytest.approx(images[1])
@@ -173,8 +173,8 @@ def test_seeds_of_one_fold_share_its_images(elpv):
 
 def test_one_seed_has_effects_without_intervals(elpv):
     found = elpv.found
-    one = Analysis(Correctness(found.design, [0], found.right[:1], [0]))
-    estimate = contrasts.depths(one)[5]
+    one = Estimator(Correctness(found.design, [0], found.right[:1], [0]))
+    estimate = contrasts.each_depth(one)[5]
     assert estimate.effect == pytest.approx(
         one.found.accuracies[0][20:24].mean() - one.found.accuracies[0][:4].mean()
     )
@@ -183,13 +183,13 @@ def test_one_seed_has_effects_without_intervals(elpv):
 
 
 def test_equal_seeds_and_images_leave_no_doubt():
-    estimate = interval(1.0, 0.0, 6, "", seeds=3)
+    estimate = t_interval(1.0, 0.0, 6, "", seeds=3)
     assert (estimate.low, estimate.high, estimate.p) == (1.0, 1.0, 0.0)
-    assert interval(0.0, 0.0, 6, "", seeds=3).p == 1.0
+    assert t_interval(0.0, 0.0, 6, "", seeds=3).p == 1.0
 
 
 def test_effects_for_all_at_once_are_wider_and_their_p_larger(elpv):
-    single, joint = contrasts.depths(elpv)[5], contrasts.depths(elpv, looks=6)[5]
+    single, joint = contrasts.each_depth(elpv)[5], contrasts.each_depth(elpv, looks=6)[5]
     assert joint.low < single.low < single.high < joint.high
     assert joint.p == pytest.approx(6 * single.p)
 
@@ -197,8 +197,8 @@ def test_effects_for_all_at_once_are_wider_and_their_p_larger(elpv):
 def test_all_choices_are_looked_at_at_once(elpv):
     effects = contrasts.all_choices(elpv)
     assert len(effects) == 8
-    assert effects["freeze 5 instead of 0"].p == pytest.approx(8 * contrasts.depths(elpv)[5].p)
-    assert effects["freeze 5 instead of 0"].low < contrasts.depths(elpv, looks=6)[5].low
+    assert effects["freeze 5 instead of 0"].p == pytest.approx(8 * contrasts.each_depth(elpv)[5].p)
+    assert effects["freeze 5 instead of 0"].low < contrasts.each_depth(elpv, looks=6)[5].low
 
 
 @pytest.mark.parametrize(("comparisons", "freedom"), [(5, 20), (27, 54), (3, 7)])
@@ -215,7 +215,7 @@ def test_a_choice_is_judged_by_its_own_variance_from_eight_seeds_on(elpv):
     assert elpv.choice(weights) == elpv.choices
     found = elpv.found
     right = [np.roll(found.right[s % 3], s, axis=1) for s in range(8)]
-    eight = Analysis(Correctness(found.design, list(range(8)), right, [0] * 8))
+    eight = Estimator(Correctness(found.design, list(range(8)), right, [0] * 8))
     means = [d.mean() for d in eight.differences(weights)]
     own = eight.choice(weights)
     assert own.freedom == 7
@@ -225,20 +225,20 @@ def test_a_choice_is_judged_by_its_own_variance_from_eight_seeds_on(elpv):
 def test_fewer_factors_are_compared_as_far_as_they_vary(elpv):
     found = elpv.found
     kept = found.design.query("head == 'none' and scheduler == 'cosine' and freeze < 2").index
-    small = Analysis(
+    small = Estimator(
         Correctness(
             found.design.loc[kept].reset_index(drop=True), found.seeds,
             [part[kept] for part in found.right], found.test_sets,
         )
     )  # fmt: skip
     assert list(contrasts.all_choices(small)) == ["freeze 1 instead of 0"]
-    assert contrasts.depths(small)[1].known
+    assert contrasts.each_depth(small)[1].known
     assert "only one head" in contrasts.choice(small, "head").method
-    deep = Analysis(
+    deep = Estimator(
         Correctness(found.design.iloc[4:].reset_index(drop=True), found.seeds,
                     [part[4:] for part in found.right], found.test_sets)
     )  # fmt: skip
-    assert contrasts.depths(deep) == {}
+    assert contrasts.each_depth(deep) == {}
     assert contrasts.rivals(deep).keys() == set()
     assert contrasts.trend(deep).known
 
@@ -291,17 +291,19 @@ def test_every_rival_of_a_configuration_has_an_interval_and_all_hold_at_once(elp
 
 
 def test_all_depths_at_once_are_wider_than_one_and_narrower_than_bonferronis(elpv):
-    single, joint = contrasts.depths(elpv)[5], contrasts.all_depths(elpv)[5]
-    bonferroni = contrasts.depths(elpv, looks=6)[5]
+    single, joint = contrasts.each_depth(elpv)[5], contrasts.depths_at_once(elpv)[5]
+    bonferroni = contrasts.each_depth(elpv, looks=6)[5]
     assert bonferroni.low < joint.low < single.low < single.high < joint.high < bonferroni.high
     assert single.p < joint.p < bonferroni.p
 
 
 def test_p_of_many_comparisons_is_below_one_in_twenty_where_the_interval_ends(elpv):
-    joint = contrasts.all_depths(elpv)
+    joint = contrasts.depths_at_once(elpv)
     for n, change in joint.items():
         for end in (change.low, change.high):
-            assert contrasts.all_depths(elpv, against=end)[n].p == pytest.approx(0.05, abs=0.002)
+            assert contrasts.depths_at_once(elpv, against=end)[n].p == pytest.approx(
+                0.05, abs=0.002
+            )
 
 
 def test_the_sources_table_is_judged_over_its_configurations():
@@ -311,7 +313,7 @@ def test_the_sources_table_is_judged_over_its_configurations():
     depth = table.groupby("freeze")["accuracy"].transform("mean")
     residuals = table["accuracy"] - blocks - depth + table["accuracy"].mean()
     error = math.sqrt(2 / 4 * (residuals**2).sum() / 18)
-    estimate = contrasts.depths(one)[6]
+    estimate = contrasts.each_depth(one)[6]
     means = table.groupby("freeze")["accuracy"].mean()
     assert estimate.effect == pytest.approx(means[6] - means[0])
     assert estimate.high - estimate.effect == pytest.approx(stats.t.ppf(0.975, 18) * error)

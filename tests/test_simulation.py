@@ -28,11 +28,11 @@ def fitted() -> simulation.Generator:
 def test_the_generator_resembles_the_runs_it_was_fitted_to(fitted):
     rng = np.random.default_rng(1)
     real = first_elpv()
-    runs = [simulation.study(fitted, 3, False, rng).analysis for _ in range(40)]
+    runs = [simulation.study(fitted, 3, False, rng).estimator for _ in range(40)]
     assert fitted.accuracies.mean() == pytest.approx(real.accuracies.mean(), abs=0.1)
     made = np.mean([one.found.accuracies.mean() for one in runs])
     assert made == pytest.approx(real.accuracies.mean(), abs=0.8)
-    wanted = simulation.Analysis(real)
+    wanted = simulation.Estimator(real)
     for family in ("depths", "pairs"):
         made = np.mean([getattr(one, family).mean_square for one in runs])
         assert made == pytest.approx(getattr(wanted, family).mean_square, rel=0.25)
@@ -62,7 +62,7 @@ def test_configurations_as_units_would_not_cover(fitted):
     for _ in range(REPLICATES):
         found = simulation.study(null, 3, False, rng).analysis.found
         table = found.design.assign(accuracy=found.accuracies.mean(axis=0))
-        estimate = simulation.contrasts.depths(simulation.contrasts.OneTable(table))[5]
+        estimate = simulation.contrasts.each_depth(simulation.contrasts.OneTable(table))[5]
         inside.append(estimate.low <= 0 <= estimate.high)
     assert 100 * np.mean(inside) < LEAST
 

@@ -6,20 +6,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from effnet_report.evidence import evidence
-from effnet_report.inference import recommendation
+from effnet_report.inference import analysis
 
 
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
-    found = evidence.load(study)
-    table = recommendation.table(found)
-    said = recommendation.sentences(found)
+    found = analysis.load(study)
+    recommendation = found.recommendation
+    table, said = recommendation.table, recommendation.sentences
     if as_json:
         content = {
-            "study": found.reference,
+            "study": found.evidence.reference,
             "sentences": said,
-            "rule": recommendation.rule(found),
+            "rule": recommendation.rule,
             "depths": table.to_dict("records"),
         }
         print(json.dumps(content, indent=1, ensure_ascii=False))
@@ -34,4 +33,4 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
         ]
         shown.add_row(f"{row['freeze']:.0f}", *cells)
     console.print(shown)
-    console.print(escape(recommendation.rule(found)))
+    console.print(escape(recommendation.rule))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -54,8 +53,7 @@ def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> pd.Se
     return (table["label"] == table["predicted"]).sort_index()
 
 
-@cache
-def correctness(evidence: Evidence) -> Correctness:
+def of_complete_seeds(evidence: Evidence) -> Correctness:
     """What the finished runs of a study got right, seed by seed; incomplete seeds are left out."""
     order = evidence.design.configurations()
     runs = {(s.seed, (s.freeze, s.head, s.scheduler)): r for r in evidence.finished
@@ -93,14 +91,16 @@ def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray
     return [np.mean([t.to_numpy(dtype=float) for t in part], axis=0) for part in tables.values()]
 
 
-def chosen_on_validation(evidence: Evidence, *, each_seed: bool = True) -> np.ndarray:
+def chosen_on_validation(
+    evidence: Evidence, found: Correctness, *, each_seed: bool = True
+) -> np.ndarray:
     """By seed, the place of the configuration with the best validation accuracy.
 
     Args:
         evidence: a study.
+        found: its complete seeds.
         each_seed: each seed's own; else the one with the best mean over the seeds.
     """
-    found = correctness(evidence)
     table = evidence.runs.pivot(index="seed", columns="number", values="validation_accuracy")
     accuracy = table.loc[found.seeds, found.design["number"]].to_numpy()
     if not each_seed:

@@ -15,15 +15,13 @@ from typing import Literal
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from effnet_core import files, paths
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import source
-from effnet_report.evidence.evidence import Evidence, load
 from effnet_report.inference import contrasts
-from effnet_report.inference.contrasts import Compared, OneTable, analysis
-from effnet_report.inference.decisive import Depths, Rivals, depths, depths_of, rivals
+from effnet_report.inference.contrasts import Compared, OneTable
+from effnet_report.inference.decisive import Noninferiority, Rivals, noninferiority, rivals
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
-from effnet_report.inference.wording import WORDS, Words, interval
+from effnet_report.inference.wording import WORDS, Words, effect_with_interval
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
 Outcome = Literal["better", "worse", "level", "open"]
@@ -92,8 +90,8 @@ class Judgement:
         return CLAIMS[self.key]
 
     def span(self, kind: str = "interval") -> str:
-        """The effect with its interval, as `wording.interval` writes it."""
-        return interval(self.estimate, self.claim.unit, kind, self.margin)
+        """The effect with its interval, as `effect_with_interval` writes it."""
+        return effect_with_interval(self.estimate, self.claim.unit, kind, self.margin)
 
 
 SOURCES = {
@@ -165,7 +163,7 @@ def outcome(estimate: Estimate, margin: float) -> Outcome:
 
 
 def judge(
-    estimates: Mapping[str, Estimate], margin: float, by_depth: Depths, others: Rivals
+    estimates: Mapping[str, Estimate], margin: float, by_depth: Noninferiority, others: Rivals
 ) -> list[Judgement]:
     """Turn every claim's estimate into a verdict and a sentence.
 
@@ -217,35 +215,17 @@ def of_source() -> list[Judgement]:
     table = source.comparison()
     lead = float(table["best_dl"] - table[["best_ml", "baseline"]].max())
     margin, compared = load_study("paper").smallest_effect, OneTable(source.results())
-    estimates = _of_accuracy(compared) | {
+    estimates = of_accuracy(compared) | {
         "classical": unknown("no interval: one run each, on an unknown number of images", lead),
         **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
     }
     judged = []
-    for one in judge(estimates, margin, depths(compared, margin), rivals(compared)):
+    for one in judge(estimates, margin, noninferiority(compared, margin), rivals(compared)):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
         span = one.span("consistency interval")
         sentence = f"{one.measured}, in one table of single runs: {span}: {verdict}."
         judged.append(replace(one, verdict=verdict, sentence=sentence, adjusted_p=math.nan))
     return judged
-
-
-@cache
-def of_study(evidence: Evidence) -> list[Judgement]:
-    """The claims on a study: accuracies on test images, which no choice ever saw."""
-    by_depth = depths_of(evidence)
-    compared = analysis(evidence)
-    estimates = _of_accuracy(compared) | {
-        "classical": contrasts.over_classical(evidence),
-        "optimism": contrasts.optimism(evidence),
-    }
-    for key, cost in (("time", "cpu_seconds"), ("memory", "memory_mb")):
-        estimates[key] = (
-            contrasts.saving(evidence, cost, by_depth.deepest_noninferior)
-            if by_depth.deepest_noninferior
-            else unknown("no freeze is shown to keep the accuracy")
-        )
-    return judge(estimates, evidence.design.smallest_effect, by_depth, rivals(compared))
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:
@@ -297,17 +277,8 @@ def as_json(judged: list[Judgement]) -> bytes:
     return (json.dumps(as_records(judged), indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def save(reference: str) -> None:
-    """Write the verdicts on a study beside its records, and those on the source's tables.
-
-    Raises:
-        InputError: no such study, or a folder cannot be written.
-    """
-    files.write(paths.records(reference) / "claims.json", as_json(of_study(load(reference))))
-    files.write(source.CLAIMS, as_json(of_source()))
-
-
-def _of_accuracy(compared: Compared) -> dict[str, Estimate]:
+def of_accuracy(compared: Compared) -> dict[str, Estimate]:
+    """What each of the source's factors changes, by key of `CLAIMS`."""
     return {
         "freeze": contrasts.trend(compared),
         "head": contrasts.choice(compared, "head"),
@@ -315,7 +286,7 @@ def _of_accuracy(compared: Compared) -> dict[str, Estimate]:
     }
 
 
-def _loss(by_depth: Depths) -> Outcome:
+def _loss(by_depth: Noninferiority) -> Outcome:
     """Whether a loss of the size of the margin is excluded (better), or certain at all depths."""
     if by_depth.deepest_noninferior:
         return "better"

@@ -9,13 +9,13 @@ from scipy import stats
 from effnet_core.study.design import describe
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import source
-from effnet_report.evidence.correctness import chosen_on_validation, correctness
+from effnet_report.evidence.correctness import Correctness, chosen_on_validation
 from effnet_report.evidence.evidence import Evidence
 
 THIS_STUDY = "this study"
 
 
-def models(evidence: Evidence) -> pd.DataFrame:
+def models(evidence: Evidence, complete: Correctness) -> pd.DataFrame:
     """Accuracy on the test set with its interval, from the plainest model up.
 
     Returns:
@@ -23,7 +23,7 @@ def models(evidence: Evidence) -> pd.DataFrame:
         low, high, precision, recall (per cent; the last two NaN where unknown). Ours are means
         over the seeds; the interval is for other images, not for other trainings.
     """
-    rows = list(_ours(evidence)) + [
+    rows = list(_ours(evidence, complete)) + [
         {
             "model": row.method,
             "source": row.citation,
@@ -39,7 +39,7 @@ def models(evidence: Evidence) -> pd.DataFrame:
     return pd.concat([table[columns[:4]], bounds, table[columns[4:]]], axis="columns")
 
 
-def _ours(evidence: Evidence) -> Iterator[dict[str, object]]:
+def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, object]]:
     if evidence.finished:
         labels = pd.concat(evidence.predictions(record)["label"] for record in evidence.best)
         largest = labels.value_counts(normalize=True).iloc[0]
@@ -54,10 +54,9 @@ def _ours(evidence: Evidence) -> Iterator[dict[str, object]]:
             found = evidence.classical[kind]
             names = {f"{r.outcome.features}, {r.outcome.classifier}" for r in found}
             yield _row(evidence, f"{title} ({' or '.join(sorted(names))})", found)
-    seeds = correctness(evidence).seeds
-    if len(seeds) > 1:
-        numbers = correctness(evidence).design["number"].iloc[chosen_on_validation(evidence)]
-        chosen = set(zip(seeds, numbers, strict=True))
+    if len(complete.seeds) > 1:
+        numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
+        chosen = set(zip(complete.seeds, numbers, strict=True))
         runs = [r for r in evidence.finished if (r.settings.seed, r.number) in chosen]
         yield _row(evidence, "fine-tuned, each seed its best on validation", runs)
     if evidence.finished:

@@ -1,30 +1,19 @@
 """What is compared with what: the effects of a study, and those of the source's table."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from statistics import fmean
 
 import numpy as np
 import pandas as pd
 
-from effnet_core.study.schema import AnyRecord
-from effnet_report.evidence.correctness import (
-    chosen_on_validation,
-    correctness,
-    validation_shares,
-    without_training,
-)
-from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import dunnett
 from effnet_report.inference.seeds_and_images import (
-    Analysis,
     Estimate,
+    Estimator,
     Family,
-    interval,
     satterthwaite,
     spread,
+    t_interval,
     unknown,
 )
 
@@ -53,9 +42,9 @@ class OneTable:
         return self.pairs
 
     def estimate(self, weights: np.ndarray, family: Family, *, looks: int = 1) -> Estimate:
-        """A contrast with its consistency interval; see `Analysis.estimate`."""
+        """A contrast with its consistency interval; see `Estimator.estimate`."""
         return replace(
-            interval(
+            t_interval(
                 float(weights @ self.accuracy),
                 family.mean_square * float((weights**2).sum()),
                 family.freedom,
@@ -68,13 +57,7 @@ class OneTable:
         )
 
 
-Compared = Analysis | OneTable
-
-
-@cache
-def analysis(evidence: Evidence) -> Analysis:
-    """The estimator on a study's test images."""
-    return Analysis(correctness(evidence))
+Compared = Estimator | OneTable
 
 
 def depth_weights(design: pd.DataFrame, n: int) -> np.ndarray:
@@ -98,7 +81,7 @@ def _mean_where(chosen: pd.Series) -> np.ndarray:
     return chosen.to_numpy(dtype=float) / chosen.sum()
 
 
-def depths(compared: Compared, looks: int = 1) -> dict[int, Estimate]:
+def each_depth(compared: Compared, looks: int = 1) -> dict[int, Estimate]:
     """Every freeze against none; empty where none was not tried."""
     levels = sorted(compared.design["freeze"].unique())
     if 0 not in levels:
@@ -109,12 +92,12 @@ def depths(compared: Compared, looks: int = 1) -> dict[int, Estimate]:
     }
 
 
-def all_depths(compared: Compared, against: float = 0.0) -> dict[int, Estimate]:
+def depths_at_once(compared: Compared, against: float = 0.0) -> dict[int, Estimate]:
     """Every freeze against none; intervals and p hold for all of them at once.
 
     Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one.
     """
-    return dunnett.at_once(depths(compared), against)
+    return dunnett.at_once(each_depth(compared), against)
 
 
 def trend(compared: Compared) -> Estimate:
@@ -141,14 +124,14 @@ def all_choices(compared: Compared) -> dict[str, Estimate]:
     The chance that any of them stands out where none has an effect is one in twenty.
     """
     design = compared.design
-    freezes = depths(compared)
+    freezes = each_depth(compared)
     factors = [factor for factor in CHOICES if design[factor].nunique() > 1]
     looks = max(1, len(freezes) + len(factors))
     words = {
         "head": "deeper head instead of one layer",
         "scheduler": "cosine instead of plateau",
     }
-    joint = {f"freeze {n} instead of 0": e for n, e in depths(compared, looks).items()}
+    joint = {f"freeze {n} instead of 0": e for n, e in each_depth(compared, looks).items()}
     return joint | {words[factor]: choice(compared, factor, looks) for factor in factors}
 
 
@@ -168,56 +151,16 @@ def rivals(compared: Compared) -> dict[int, Estimate]:
     return dunnett.at_once(single)
 
 
-def over_classical(evidence: Evidence, *, each_seed: bool = True) -> Estimate:
-    """Fine-tuned minus classical on the same images, both chosen on validation images.
-
-    Args:
-        evidence: a study.
-        each_seed: each seed takes the configuration with its own best validation accuracy. Else
-            all take the one with the best mean, whose lead carries the luck of these trainings.
-    """
-    parts = against_classical(evidence, each_seed=each_seed)
-    if parts is None:
-        return unknown("a seed lacks its fine-tuned models, or the one without fine-tuning")
-    return chosen_minus_other(analysis(evidence), *parts)
-
-
 Differences = list[np.ndarray]
 
 
-def against_classical(
-    evidence: Evidence, *, each_seed: bool = True
-) -> tuple[Differences, Differences] | None:
-    """By seed and image, the chosen configuration, and all on average, minus the other model.
-
-    The other model is the baseline or the best classical one, chosen on validation too.
-    """
-    found, kinds = correctness(evidence), evidence.classical.values()
-
-    def validated(records: Sequence[AnyRecord]) -> float:
-        return fmean(record.outcome.validation.accuracy for record in records)
-
-    theirs = without_training(evidence, found, max(kinds, key=validated, default=[]))
-    if not found.seeds or set(theirs) != set(found.seeds):
-        return None
-    chosen = chosen_on_validation(evidence, each_seed=each_seed)
-    rows = [
-        (100.0 * right, 100.0 * theirs[seed], place)
-        for right, seed, place in zip(found.right, found.seeds, chosen, strict=True)
-    ]
-    return (
-        [right[place] - other for right, other, place in rows],
-        [right.mean(axis=0) - other for right, other, _ in rows],
-    )
-
-
-def chosen_minus_other(compared: Analysis, chosen: Differences, average: Differences) -> Estimate:
-    """The chosen configurations minus another kind of model, from `against_classical`."""
+def chosen_minus_other(compared: Estimator, chosen: Differences, average: Differences) -> Estimate:
+    """The chosen configurations minus another kind of model, by seed and image."""
     seeds, family = len(chosen), choice_family(compared, average)
     # Of two seeds alone the variance between them is too uncertain: images then set its least.
     if len(set(compared.found.test_sets)) < seeds or seeds <= 2:
         return compared.of_differences(chosen, family.times(1 / seeds))
-    return interval(
+    return t_interval(
         float(np.mean([d.mean() for d in chosen])),
         family.mean_square / seeds,
         family.freedom,
@@ -228,7 +171,7 @@ def chosen_minus_other(compared: Analysis, chosen: Differences, average: Differe
     )
 
 
-def choice_family(compared: Analysis, average: Differences) -> Family:
+def choice_family(compared: Estimator, average: Differences) -> Family:
     """Variance between seeds of a chosen configuration minus another kind of model.
 
     It is that of the mean of all configurations minus the other model, and that of one
@@ -245,16 +188,7 @@ def choice_family(compared: Analysis, average: Differences) -> Family:
     return Family(whole, sum(part.explained for part in parts), freedom)
 
 
-def optimism(evidence: Evidence) -> Estimate:
-    """Validation accuracy at the best epoch minus test accuracy: the mean over the runs."""
-    found = correctness(evidence)
-    if not found.seeds:
-        return unknown("no seed has a run of every configuration yet")
-    validation = [100 * share for share in validation_shares(evidence, found)]
-    return validation_minus_test(analysis(evidence), validation)
-
-
-def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> Estimate:
+def validation_minus_test(compared: Estimator, validation: list[np.ndarray]) -> Estimate:
     """Mean accuracy on the seeds' validation images minus that on the test images.
 
     Both are of the same models, so that how good a seed's models are cancels. What remains is
@@ -272,7 +206,7 @@ def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> E
     parts = [(float(v.var(ddof=1)) / (len(v) * seeds**2), len(v) - 1) for v in validation]
     parts.append((images.images + images.noise, found.images - 1))
     variance, freedom = satterthwaite(parts)
-    return interval(
+    return t_interval(
         float(np.mean(means)),
         variance,
         freedom if seeds > 1 else math.nan,
@@ -280,22 +214,6 @@ def validation_minus_test(compared: Analysis, validation: list[np.ndarray]) -> E
         seeds=seeds,
         images=found.images,
     )
-
-
-def saving(evidence: Evidence, cost: str, n: int) -> Estimate:
-    """How much of a cost a freeze saves against freezing nothing, for other trainings, per cent.
-
-    Args:
-        evidence: a study.
-        cost: column of its runs, above zero.
-        n: frozen stages.
-    """
-    found = correctness(evidence)
-    if not found.seeds or not {0, n} <= set(found.design["freeze"]) or n == 0:
-        return unknown("there is nothing to compare")
-    table = evidence.runs.pivot(index="seed", columns="number", values=cost).astype(float)
-    logs = np.log(table.loc[found.seeds, found.design["number"]].to_numpy())
-    return saved(logs, found.design, n)
 
 
 def saved(logs: np.ndarray, design: pd.DataFrame, n: int) -> Estimate:
@@ -307,7 +225,7 @@ def saved(logs: np.ndarray, design: pd.DataFrame, n: int) -> Estimate:
     apart = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     freedom = (levels - 1) * (seeds - 1)
     scale = len(design) / levels * float((weights**2).sum()) / seeds
-    change = interval(
+    change = t_interval(
         float(weights @ logs.mean(axis=0)),
         scale * float((apart**2).sum()) / freedom if freedom else math.nan,
         freedom,

@@ -1,17 +1,15 @@
 """Which of several comparisons decides a claim: of the depths with none, of the rivals with one."""
 
 from dataclasses import dataclass
-from functools import cache
 
 from effnet_core.study.design import describe
-from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts
-from effnet_report.inference.contrasts import Compared, analysis
+from effnet_report.inference.contrasts import Compared
 from effnet_report.inference.seeds_and_images import Estimate, unknown
 
 
 @dataclass(frozen=True)
-class Depths:
+class Noninferiority:
     """How deep one can freeze.
 
     Attributes:
@@ -35,20 +33,14 @@ class Depths:
         return unknown(next(of_one, "no freeze can be compared with none"))
 
 
-def depths(compared: Compared, margin: float) -> Depths:
+def noninferiority(compared: Compared, margin: float) -> Noninferiority:
     """Compare every freeze with none, against a margin in points of accuracy."""
-    changes = contrasts.all_depths(compared, against=-margin)
+    changes = contrasts.depths_at_once(compared, against=-margin)
     known = {n: change for n, change in changes.items() if change.known}
     deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]
     nearest = deepest or max(known, key=lambda n: known[n].low, default=0)
-    return Depths(deepest, lost, nearest, changes)
-
-
-@cache
-def depths_of(evidence: Evidence) -> Depths:
-    """How deep one can freeze, by a study."""
-    return depths(analysis(evidence), evidence.design.smallest_effect)
+    return Noninferiority(deepest, lost, nearest, changes)
 
 
 @dataclass(frozen=True)

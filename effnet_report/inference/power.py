@@ -3,14 +3,11 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import stats
 
-from effnet_report.evidence.correctness import correctness
-from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts
-from effnet_report.inference.contrasts import Analysis, analysis
-from effnet_report.inference.seeds_and_images import LEVEL, Family, spread
+from effnet_report.inference.contrasts import Differences
+from effnet_report.inference.seeds_and_images import LEVEL, Estimator, Family, spread
 
 POWER = 0.8
 
@@ -60,9 +57,7 @@ class Components:
         )
 
 
-def components(
-    compared: Analysis, differences: list[np.ndarray], seed_variance: Family
-) -> Components:
+def components(compared: Estimator, differences: Differences, seed_variance: Family) -> Components:
     """Take the variance of a mean difference apart.
 
     Args:
@@ -80,12 +75,18 @@ def components(
     return Components(seed, parts.images * found.images, both, freedom)
 
 
-def measured(evidence: Evidence) -> dict[str, Components]:
-    """The components of a study's comparisons, as far as it has two seeds and the factors."""
-    compared, found = analysis(evidence), correctness(evidence)
-    if len(found.seeds) < 2:
+def measured(
+    compared: Estimator, against: tuple[Differences, Differences] | None
+) -> dict[str, Components]:
+    """The components of a study's comparisons, as far as it has two seeds and the factors.
+
+    Args:
+        compared: the study's configurations.
+        against: see `Analysis.differences_to_classical`.
+    """
+    if compared.seeds < 2:
         return {}
-    design, weights = found.design, {}
+    design, weights = compared.design, {}
     levels = sorted(design["freeze"].unique())
     if levels[0] == 0 and len(levels) > 1:
         weights[f"freeze {levels[-1]} and 0"] = contrasts.depth_weights(design, levels[-1])
@@ -98,7 +99,6 @@ def measured(evidence: Evidence) -> dict[str, Components]:
         family = compared.depths if name.startswith("freeze") else compared.choices
         one_seed = family.times(float((w**2).sum()))
         split[name] = components(compared, compared.differences(w), one_seed)
-    against = contrasts.against_classical(evidence)
     if against:
         chosen, average = against
         one_seed = contrasts.choice_family(compared, average)

@@ -59,7 +59,7 @@ def unknown(method: str, effect: float = math.nan, *, seeds: int = 0, images: in
     return Estimate(effect, nan, nan, nan, nan, nan, seeds, images, method)
 
 
-def interval(
+def t_interval(
     effect: float,
     variance: float,
     freedom: float,
@@ -190,7 +190,7 @@ def spread(differences: Sequence[np.ndarray], test_sets: Sequence[int]) -> Sprea
     return Spread(max(0.0, between - rest) / (seeds * n), rest / (seeds * n))
 
 
-class Analysis:
+class Estimator:
     """The estimator on the seeds of a study that have a run of every configuration."""
 
     def __init__(self, found: Correctness) -> None:
@@ -208,7 +208,7 @@ class Analysis:
         Args:
             weights: one a configuration; their sum is 0.
             family: how much trainings differ in such contrasts.
-            looks: see `interval`.
+            looks: see `t_interval`.
         """
         scale = float((weights**2).sum()) / self.seeds if self.seeds else math.nan
         return self.of_differences(self.differences(weights), family.times(scale), looks=looks)
@@ -225,7 +225,7 @@ class Analysis:
         Args:
             differences: by seed, one value an image, points.
             seed_variance: of that mean.
-            looks: see `interval`.
+            looks: see `t_interval`.
         """
         if not differences:
             return unknown("no seed has a run of every configuration yet")
@@ -236,7 +236,7 @@ class Analysis:
             shown = max(seed_variance.mean_square, parts.noise)
             variance = shown + parts.images
         freedom = seed_variance.freedom * ((variance / shown) ** 2 if shown > 0 else 1)
-        return interval(
+        return t_interval(
             float(np.mean([d.mean() for d in differences])),
             variance,
             freedom,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from effnet_report.inference.seeds_and_images import Estimate, interval, unknown
+from effnet_report.inference.seeds_and_images import Estimate, t_interval, unknown
 
 
 def mean_over(estimates: Sequence[Estimate]) -> Estimate:
@@ -20,7 +20,7 @@ def mean_over(estimates: Sequence[Estimate]) -> Estimate:
     variances = np.array([estimate.error for estimate in estimates]) ** 2
     freedom = np.array([estimate.freedom for estimate in estimates])
     parts = (variances**2 / freedom).sum()
-    return interval(
+    return t_interval(
         float(np.mean([estimate.effect for estimate in estimates])),
         float(variances.sum()) / len(estimates) ** 2,
         float(variances.sum() ** 2 / parts) if parts else math.inf,

@@ -23,10 +23,10 @@ from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FACTORS, number
 from effnet_core.study.studies import load_study
-from effnet_report.evidence.correctness import Correctness, correctness
+from effnet_report.evidence.correctness import Correctness, of_complete_seeds
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts
-from effnet_report.inference.seeds_and_images import Analysis, Estimate
+from effnet_report.inference.seeds_and_images import Estimate, Estimator
 
 TEST_SET, VALIDATION = 656, 492  # images: of one test set, to choose with
 POOL = 4 * TEST_SET  # in all folds; a study of which half is trained has seen two of four
@@ -151,17 +151,17 @@ def fit(found: Correctness, rng: np.random.Generator) -> Generator:
         image_seed=max(0.0, seed - image),
         image_seed_depth=max(0.0, correlation(True, "depth") - depth - max(0.0, seed - image)),
     )
-    return _with_seeds(flat, Analysis(found), rng)
+    return _with_seeds(flat, Estimator(found), rng)
 
 
-def _with_seeds(flat: Generator, measured: Analysis, rng: np.random.Generator) -> Generator:
+def _with_seeds(flat: Generator, measured: Estimator, rng: np.random.Generator) -> Generator:
     """Add the differences between seeds that images do not explain."""
 
-    def squares(analysis: Analysis) -> np.ndarray:
-        between = analysis.found.accuracies.mean(axis=1).var(ddof=1)
-        return np.array([analysis.depths.mean_square, analysis.pairs.mean_square, between])
+    def squares(one: Estimator) -> np.ndarray:
+        between = one.found.accuracies.mean(axis=1).var(ddof=1)
+        return np.array([one.depths.mean_square, one.pairs.mean_square, between])
 
-    alone = np.mean([squares(study(flat, measured.seeds, False, rng).analysis)
+    alone = np.mean([squares(study(flat, measured.seeds, False, rng).estimator)
                      for _ in range(40)], axis=0)  # fmt: skip
     depths, pairs, between = squares(measured) - alone
     repeats = len(flat.design) / flat.design["freeze"].nunique()
@@ -180,7 +180,7 @@ def _with_seeds(flat: Generator, measured: Analysis, rng: np.random.Generator) -
 class Simulated:
     """A simulated study: its test images, and what else the claims need."""
 
-    analysis: Analysis
+    estimator: Estimator
     classical: tuple[list[np.ndarray], list[np.ndarray]]
     validation: list[np.ndarray]
     logs: np.ndarray
@@ -205,7 +205,7 @@ def study(generator: Generator, seeds: int, folds: bool, rng: np.random.Generato
     best = [int(part.mean(axis=1).argmax()) for part in validation]
     pairs = [(100.0 * r, 100.0 * o, b) for r, o, b in zip(right, other, best, strict=True)]
     return Simulated(
-        Analysis(found),
+        Estimator(found),
         ([r[b] - o for r, o, b in pairs], [r.mean(axis=0) - o for r, o, _ in pairs]),
         [100 * part.mean(axis=0) for part in validation],
         COST * rng.normal(size=(seeds, len(generator.design))),
@@ -214,10 +214,10 @@ def study(generator: Generator, seeds: int, folds: bool, rng: np.random.Generato
 
 def estimates(simulated: Simulated) -> dict[str, Estimate]:
     """Claims about one effect on a simulated study, by the code that judges real ones."""
-    one, (chosen, average) = simulated.analysis, simulated.classical
+    one, (chosen, average) = simulated.estimator, simulated.classical
     deepest = int(one.design["freeze"].max())
     return {
-        **{f"freeze {n}": estimate for n, estimate in contrasts.depths(one).items()},
+        **{f"freeze {n}": estimate for n, estimate in contrasts.each_depth(one).items()},
         "trend": contrasts.trend(one),
         "head": contrasts.choice(one, "head"),
         "schedule": contrasts.choice(one, "scheduler"),
@@ -243,17 +243,17 @@ def truths(generator: Generator) -> dict[str, float]:
     }
 
 
-def covered_at_once(generator: Generator, one: Analysis) -> dict[str, bool]:
+def covered_at_once(generator: Generator, one: Estimator) -> dict[str, bool]:
     """Whether intervals that promise to hold all at once do so on a simulated study."""
     true, accuracy = truths(generator), generator.accuracies
-    by_depth = {n: true[f"freeze {n}"] for n in contrasts.depths(one)}
+    by_depth = {n: true[f"freeze {n}"] for n in contrasts.each_depth(one)}
     choices = [*by_depth.values(), true["head"], true["schedule"]]
 
     def covered(found: Iterable[Estimate], values: Iterable[float]) -> bool:
         return all(e.low <= value <= e.high for e, value in zip(found, values, strict=True))
 
     return {
-        "all depths": covered(contrasts.all_depths(one).values(), by_depth.values()),
+        "all depths": covered(contrasts.depths_at_once(one).values(), by_depth.values()),
         "configuration 1": covered(contrasts.rivals(one).values(), accuracy[0] - accuracy[1:]),
         "all choices": covered(contrasts.all_choices(one).values(), choices),
     }
@@ -274,7 +274,7 @@ def coverage(
         found = estimates(simulated)
         kept.append(found.pop("classical"))
         alone = {name: e.low <= true[name] <= e.high for name, e in found.items()}
-        inside.append(alone | covered_at_once(generator, simulated.analysis))
+        inside.append(alone | covered_at_once(generator, simulated.estimator))
     worth = float(np.mean([estimate.effect for estimate in kept]))
     shares = pd.DataFrame(inside).mean().to_dict()
     shares["classical"] = np.mean([e.low <= worth <= e.high for e in kept])
@@ -322,7 +322,7 @@ def first_elpv() -> Correctness:
 
 def main(reference: str | None = None) -> None:
     """Simulate, and write what came out."""
-    found = correctness(load(reference)) if reference else first_elpv()
+    found = of_complete_seeds(load(reference)) if reference else first_elpv()
     runs = len(found.seeds) * len(found.design)
     fitted = fit(found, np.random.default_rng(0))
     shares = {n: round(float(v), 4) for n, v in asdict(fitted).items() if isinstance(v, float)}

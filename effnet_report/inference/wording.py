@@ -104,7 +104,7 @@ class Words:
     lost: list[int]
 
     def fill(self, template: str) -> str:
-        span = interval(self.estimate, self.unit, margin=self.margin)
+        span = effect_with_interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {span}"
         costly = ", ".join(map(str, self.lost))
@@ -124,7 +124,7 @@ def size(estimate: Estimate, unit: str = "points", margin: float = 0.0) -> str:
     return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
 
 
-def interval(
+def effect_with_interval(
     estimate: Estimate, unit: str = "points", kind: str = "interval", margin: float = 0.0
 ) -> str:
     """An effect with its sign and interval, as in `-0.3 points, 95 % interval -0.9 to 0.3`."""

@@ -5,9 +5,9 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.datasets import PACKAGED
-from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, contrasts, recommendation
+from effnet_report.inference import claims
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.wording import size
 from effnet_report.numbers import DASH, number
@@ -30,8 +30,8 @@ def answer(evidence: Evidence) -> HTML:
     """The recommendation, after a warning where the study is too small for it."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    said = recommendation.sentences(evidence)
-    classical = contrasts.over_classical(evidence)
+    analysis = Analysis(evidence)
+    said, classical = analysis.recommendation.sentences, analysis.over_classical
     if classical.effect < 0:
         sure = f"by {size(classical)}" if classical.high < 0 else (
             f"by {number(-classical.effect)} points here, which is inconclusive"
@@ -43,7 +43,8 @@ def answer(evidence: Evidence) -> HTML:
 @needs_runs
 def subject(evidence: Evidence) -> HTML:
     """Study, data, network, images and classes that the answer is about."""
-    design, facts, found = evidence.design, evidence.finished[0].facts, correctness(evidence)
+    design, facts = evidence.design, evidence.finished[0].facts
+    found = Analysis(evidence).correctness
     shown = facts.classes[:SHOWN_CLASSES]
     more = len(facts.classes) - len(shown)
     names = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -68,7 +69,8 @@ def subject(evidence: Evidence) -> HTML:
 @needs_runs
 def trade_off(evidence: Evidence) -> HTML:
     """Change of accuracy against training time saved, one point a depth."""
-    data = recommendation.table(evidence)
+    recommendation = Analysis(evidence).recommendation
+    data = recommendation.table
     if data.empty:
         return paragraph(["No freeze can be compared with none yet."])
     figure = canvas(6, 4)
@@ -103,7 +105,7 @@ def trade_off(evidence: Evidence) -> HTML:
                 if len(known)
                 else ""
             )
-            + f"Grey: less than {number(margin)} points. {recommendation.rule(evidence)}"
+            + f"Grey: less than {number(margin)} points. {recommendation.rule}"
         ),
         alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
         data=data,
@@ -113,7 +115,8 @@ def trade_off(evidence: Evidence) -> HTML:
 @needs_runs
 def risks(evidence: Evidence) -> HTML:
     """The table beside it, with memory."""
-    depths = recommendation.depths(evidence)
+    recommendation = Analysis(evidence).recommendation
+    depths = recommendation.depths
     if not depths:  # the drawing above has said why
         return paragraph([])
     frame = pd.DataFrame(
@@ -137,7 +140,7 @@ def risks(evidence: Evidence) -> HTML:
             "and other images of this kind. CPU time and peak memory: for each depth by itself, "
             "and other trainings on such a machine."
         ),
-        data=recommendation.table(evidence),
+        data=recommendation.table,
     )
 
 
@@ -153,7 +156,7 @@ def answers(evidence: Evidence) -> HTML:
     """The questions of someone who is about to fine-tune, answered by the verdicts."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
+    judged = Analysis(evidence).judgement
     said = {key: judged[key].sentence for key in QUESTIONS}
     said["depth"] = f"{said['depth']} {judged['freeze'].sentence}"
     return definition_list(

@@ -8,10 +8,10 @@ from IPython.display import HTML
 
 from effnet_core.study.design import HEAD_WORDS, HEADS, SCHEDULERS, describe
 from effnet_report.evidence import source
-from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import contrasts, power
-from effnet_report.inference.contrasts import Compared, OneTable, analysis
+from effnet_report.inference import contrasts
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.drawing import (
@@ -37,8 +37,9 @@ def forest(evidence: Evidence) -> HTML:
     compared: dict[str, tuple[Compared, str, str, float]] = {
         "source": (OneTable(source.results()), THEIRS, "s", 0.15)
     }
-    if correctness(evidence).seeds:
-        compared["this study"] = (analysis(evidence), OURS, "o", -0.15)
+    ours = Analysis(evidence).estimator
+    if ours.seeds:
+        compared["this study"] = (ours, OURS, "o", -0.15)
     found = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
     labels = list(dict.fromkeys(choice for choices in found.values() for choice in choices))
     figure = canvas(7.2, 4.2)
@@ -59,16 +60,16 @@ def forest(evidence: Evidence) -> HTML:
         for name, choices in found.items()
         for choice, estimate in choices.items()
     )
-    ours = found.get("this study", {})
-    clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
+    shown = found.get("this study", {})
+    clear = [name for name, e in shown.items() if e.low > 0 or e.high < 0]
     finding = "No seed has a run of every configuration yet."
     if "this study" in found:
         finding = "This study compares nothing with freeze 0, and no heads or schedules."
-    if ours and not any(e.known for e in ours.values()):
+    if shown and not any(e.known for e in shown.values()):
         finding = "This study has no intervals: one seed cannot say what each choice changes."
-    elif ours:
+    elif shown:
         changes = "change" if len(clear) > 1 else "changes"
-        finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"
+        finding = f"{len(clear) or 'None'} of {len(shown)} choices {changes} accuracy clearly"
         finding += f": {'; '.join(clear)}." if clear else " in this study."
     return html.figure(
         figure,
@@ -127,7 +128,8 @@ def interaction(evidence: Evidence) -> HTML:
 @needs_runs
 def resolving(evidence: Evidence) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
-    parts, found = power.measured(evidence), correctness(evidence)
+    analysis = Analysis(evidence)
+    parts, found = analysis.components, analysis.correctness
     if not parts:
         return paragraph(["It takes two complete seeds to say how small a change could be seen."])
     seeds, images = len(found.seeds), found.images

@@ -7,13 +7,12 @@ import pandas as pd
 from IPython.display import HTML
 
 from effnet_report.evidence import evidence
-from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, contrasts
-from effnet_report.inference.contrasts import analysis
+from effnet_report.inference import claims
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.several import cochran, mean_over
-from effnet_report.inference.wording import interval
+from effnet_report.inference.wording import effect_with_interval
 from effnet_report.numbers import number, p_value
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, plain, sentences
@@ -37,7 +36,7 @@ def studies() -> dict[str, Evidence]:
     seen: set[str] = set()
     for reference in evidence.shown():
         study = evidence.load(reference)
-        if correctness(study).seeds:
+        if Analysis(study).correctness.seeds:
             data = study.finished[0].fingerprints.data
             if data not in seen:
                 found[study.design.title] = study
@@ -56,7 +55,7 @@ def _answer(found: dict[str, Evidence]) -> Iterator[str]:
                                              else "no data set yet.")  # fmt: skip
         yield "Whether they hold on other images, it cannot say."
         return
-    verdicts = [{one.key: one.verdict for one in claims.of_study(e)} for e in found.values()]
+    verdicts = [{one.key: one.verdict for one in Analysis(e).claims} for e in found.values()]
     decided = [key for key in claims.CLAIMS if all(v[key] != "inconclusive" for v in verdicts)]
     agreed = [key for key in decided if len({v[key] for v in verdicts}) == 1]
     yield f"The same design ran on {len(found)} data sets: {'; '.join(found)}."
@@ -80,7 +79,7 @@ def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
             study = evidence.load(reference)
             why = (
                 "is on the same images as another"
-                if correctness(study).seeds
+                if Analysis(study).correctness.seeds
                 else "has no seed with a run of every configuration yet"
             )
             yield f"Not here: {study.design.title}, which {why}."
@@ -88,7 +87,7 @@ def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
 
 def verdicts(found: dict[str, Evidence]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
-    judged = {title: claims.of_study(study) for title, study in found.items()}
+    judged = {title: Analysis(study).claims for title, study in found.items()}
     rows, data = [], []
     for place, claim in enumerate(claims.CLAIMS.values()):
         here = {title: every[place] for title, every in judged.items()}
@@ -117,7 +116,7 @@ def forest(found: dict[str, Evidence]) -> HTML:
     """What each choice changes on each data set, and on the mean over these sets."""
     if not found:
         return finding("No data set has a run of every configuration yet.")
-    choices = {title: contrasts.all_choices(analysis(study)) for title, study in found.items()}
+    choices = {title: Analysis(study).effects for title, study in found.items()}
     labels = list(dict.fromkeys(choice for effects in choices.values() for choice in effects))
     every = {label: mean_over([e[label] for e in choices.values() if label in e])
              for label in labels}  # fmt: skip
@@ -169,7 +168,7 @@ def means(found: dict[str, Evidence]) -> HTML:
     """The mean effect over these data sets, and whether they differ by more than chance."""
     if len(found) < 2:
         return html.paragraph(["A mean over data sets needs at least two of them."])
-    judged = [{one.key: one.estimate for one in claims.of_study(e)} for e in found.values()]
+    judged = [{one.key: one.estimate for one in Analysis(e).claims} for e in found.values()]
     rows, data = [], []
     for key in SAME_EVERYWHERE:
         estimates = [every[key] for every in judged]
@@ -177,7 +176,7 @@ def means(found: dict[str, Evidence]) -> HTML:
         rows.append(
             {
                 "effect": claims.CLAIMS[key].measured,
-                "mean over these data sets": interval(mean),
+                "mean over these data sets": effect_with_interval(mean),
                 "do they differ? Cochran's Q": number(q) + f" on {len(found) - 1}" * mean.known,
                 "p": p_value(p),
             }

@@ -11,6 +11,7 @@ from effnet_core.study.design import FREEZE, HEAD_WORDS, HEADS, SCHEDULERS
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import comparison
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages import findings
 from effnet_report.render import html
@@ -289,7 +290,7 @@ def configurations(evidence: Evidence) -> HTML:
 @needs_runs
 def models(evidence: Evidence) -> HTML:
     """Accuracies of the models side by side, with intervals for the number of images."""
-    data = comparison.models(evidence)
+    data = Analysis(evidence).comparison
     names = [textwrap.fill(name, 30) for name in data["model"]]
     figure = canvas(7.2, 0.9 + 0.5 * len(data))
     axes = figure.subplots()

@@ -18,6 +18,7 @@ from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims
 from effnet_report.inference import comparison as compared
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.render.finding import coverage, finding, nothing_yet
 from effnet_report.render.html import listing
@@ -102,7 +103,7 @@ def results(evidence: Evidence) -> HTML:
     accuracy = fmean(record.outcome.test.accuracy for record in evidence.best)
     tested = len(evidence.correct(evidence.best))  # with folds, more than one run has tested
     low, high = compared.accuracy_interval(accuracy, tested)
-    optimism = next(j for j in claims.of_study(evidence) if j.key == "optimism")
+    optimism = Analysis(evidence).judgement["optimism"]
     return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
@@ -117,10 +118,10 @@ def comparison(evidence: Evidence) -> HTML:
     """Fine-tuning against everything that needs no fine-tuning."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = next(j for j in claims.of_study(evidence) if j.key == "classical")
+    analysis = Analysis(evidence)
     return finding(
-        best_of(compared.models(evidence)),
-        judged.sentence,
+        best_of(analysis.comparison),
+        analysis.judgement["classical"].sentence,
         *coverage(evidence),
     )
 
@@ -164,7 +165,7 @@ def conclusions(evidence: Evidence) -> HTML:
     """How many of the source's conclusions these data bear."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    verdicts = [one.verdict for one in claims.of_study(evidence) if one.key in claims.SOURCES]
+    verdicts = [one.verdict for one in Analysis(evidence).claims if one.key in claims.SOURCES]
     return finding(
         f"Of the source's {len(verdicts)} conclusions, this study supports "
         f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
@@ -177,7 +178,7 @@ def verdicts(evidence: Evidence) -> HTML:
     """Every conclusion as this study words it."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    return listing(judgement.sentence for judgement in claims.of_study(evidence))
+    return listing(judgement.sentence for judgement in Analysis(evidence).claims)
 
 
 def reproducibility(evidence: Evidence) -> HTML:

@@ -13,6 +13,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.evidence import source
 from effnet_report.evidence.evidence import Evidence, configuration_means
 from effnet_report.inference import comparison
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages import findings
 from effnet_report.render.finding import finding, nothing_yet
@@ -214,7 +215,7 @@ def protocol(evidence: Evidence) -> HTML:
 
 def models(evidence: Evidence) -> HTML:
     """Table 2: plainest guess, baseline, best classical, best fine-tuned, published elsewhere."""
-    frame = comparison.models(evidence)
+    frame = Analysis(evidence).comparison
     ours = (frame["source"] == comparison.THIS_STUDY).sum()
     names = {"low": "from, %", "high": "to, %", "images": "test images"}
     return table(

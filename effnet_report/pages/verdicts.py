@@ -9,6 +9,7 @@ from markupsafe import Markup
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims
 from effnet_report.inference import simulation as simulated
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.numbers import DASH, number, p_value
@@ -19,7 +20,7 @@ SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
 
 def conclusions(evidence: Evidence) -> HTML:
     """Each conclusion with its verdict on this study, beside the source's table."""
-    judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
+    judged = list(zip(Analysis(evidence).claims, claims.of_source(), strict=True))
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
@@ -65,7 +66,7 @@ def _verdict(judgement: Judgement, kind: str) -> Markup:
 def _verdict_files(evidence: Evidence) -> Markup:
     """Links to the verdicts as JSON, which are put beside the pages."""
     files = {
-        "claims.json": (claims.of_study(evidence), "this study"),
+        "claims.json": (Analysis(evidence).claims, "this study"),
         "source-claims.json": (claims.of_source(), "the source's table"),
     }
     return Markup(", ").join(
@@ -76,7 +77,7 @@ def _verdict_files(evidence: Evidence) -> Markup:
 
 def methods(evidence: Evidence) -> HTML:
     """How each verdict on this study was reached."""
-    judged = claims.of_study(evidence)
+    judged = Analysis(evidence).claims
     frame = pd.DataFrame(
         {
             "measured": j.measured,

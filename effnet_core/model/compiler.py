@@ -2,7 +2,7 @@
 
 torchvision imports `torch._dynamo` for one function that is never called here, and every step of
 an optimizer imports it to mark where a compiled graph would end. The import takes 1.4 s of CPU
-time, a quarter of what all imports of a run take. In code that is not compiled, the two functions that an
+time, a quarter of all that a run imports. In code that is not compiled, the two functions that an
 optimizer calls do nothing. `defer` therefore puts a stand-in with just these functions in the
 compiler's place. Looking up any other name imports the real compiler, which then takes over.
 """

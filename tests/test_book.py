@@ -265,3 +265,42 @@ def test_interactive_pages_fall_back_to_the_readers_own_study(monkeypatch):
     monkeypatch.delenv("EFFNET_STUDY", raising=False)
     assert "EFFNET_STUDY" not in os.environ
     assert sphinx_extension.load_design("quick").name == "quick"
+
+
+def test_a_link_among_the_records_is_not_followed_into_the_site(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_study("quick")
+    folder = paths.records("quick")
+    (tmp_path / "secret").write_text("secret")
+    (folder / "note.txt").symlink_to(tmp_path / "secret")
+    (folder / "gone.json").symlink_to(tmp_path / "nowhere")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+    app = SimpleNamespace(
+        outdir=tmp_path / "html", config=SimpleNamespace(effnet_studies=["quick"])
+    )
+    sphinx_extension.copy_records(app, None)
+    copied = {path.name for path in (tmp_path / "html/records/quick").iterdir()}
+    left = {"note.txt", "gone.json", "elsewhere", "pipe"}
+    assert copied == {path.name for path in folder.glob("[!.]*")} - left
+    assert "01-freeze0-none-plateau-seed0.json" in copied
+
+
+def test_a_title_is_text_beside_another_studys_run(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    title = "<script>alert(1)</script> [x](file:///etc/passwd) {eval}`1`"
+    quick = (paths.STUDIES / "quick.yml").read_text()
+    shutil.copytree(paths.STUDIES, tmp_path / "studies")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path / "studies")
+    old = re.search("^title: .*$", quick, flags=re.M)[0]
+    (tmp_path / "studies/quick.yml").write_text(quick.replace(old, f"title: '{title}'"))
+    write_study("quick")
+    run = "01-freeze0-none-plateau-seed0"
+    paths.executed("quick").mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(), paths.executed("quick") / f"{run}.ipynb")
+    app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["elpv", "quick"]))
+    source = [(paths.executed("quick") / f"{run}.ipynb").read_text()]
+    sphinx_extension.link_run_page(app, f"runs/quick/{run}", source)
+    heading = nbformat.reads(source[0], as_version=4).cells[0].source.splitlines()[0]
+    assert "alert(1)" in heading
+    assert not re.search(r"(?<!\\)[<\[{]", heading)

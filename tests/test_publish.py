@@ -1,7 +1,10 @@
 """What is published says nothing about the machine it was made on, and nothing false."""
 
 import json
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -12,6 +15,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.loader import load_design
 from effnet_core.study.studies import load_study
+from effnet_report.publishing import exchange
 from effnet_report.publishing.publish import publish
 
 YAML = """
@@ -134,6 +138,94 @@ def test_a_full_disk_leaves_what_was_published(root, source, monkeypatch):
         publish(design, source)
     assert published() == before
     assert not list(paths.RESULTS.rglob(".new"))
+
+
+class Killed:
+    """Ends the process at the n-th change of a file, as a kill would: nothing is cleaned up."""
+
+    EVENTS = frozenset({"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.copyfile"})
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, event, _):
+        if event in self.EVENTS:
+            self.left -= 1
+            if self.left < 0:
+                os._exit(9)
+
+
+def publish_killed(design, source, after: int) -> bool:
+    """Publish in a process that is killed; whether it had come to its end before."""
+    child = os.fork()
+    if child == 0:
+        sys.addaudithook(Killed(after))
+        publish(design, source)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.fixture(params=["one call", "two renames"])
+def renames(request, monkeypatch):
+    if request.param == "two renames":
+        monkeypatch.setattr(exchange, "_exchanged", lambda *_: False)
+    return request.param
+
+
+@pytest.mark.slow
+@pytest.mark.fault("kills while publishing")
+def test_a_kill_at_any_moment_loses_nothing_that_was_published(root, source, renames):
+    design = load_study(str(source))
+    publish(design, source)
+    only_there, *_ = records.record_files("mine")  # moved away since: published is the one copy
+    only_there.unlink()
+    records.predictions_path(only_there).unlink()
+    before, after = published(), 0
+    while not publish_killed(design, source, after):
+        after += 1
+        if renames == "one call":  # and readers never miss it
+            assert {name for name in published() if not name.startswith(".new/")} == before
+        publish(design, source)
+        assert published() == before
+        assert len(loader.load("published/mine").believed) == 2
+        assert not list(paths.RESULTS.rglob(".*"))
+    assert after > 20
+
+
+def test_an_error_of_a_rename_leaves_what_was_published(root, source, monkeypatch):
+    design = load_study(str(source))
+    publish(design, source)
+    before, rename = published(), Path.rename
+    monkeypatch.setattr(exchange, "_exchanged", lambda *_: False)
+
+    def refused(path, target):
+        if path.parent.name == ".new" and not path.name.startswith("."):
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(InputError, match="Cannot publish mine: Permission denied"):
+        publish(design, source)
+    assert published() == before
+
+
+def test_two_do_not_publish_at_once(root, source):
+    with (
+        exchange.alone(paths.records("published")),
+        pytest.raises(InputError, match="Another process"),
+    ):
+        publish(load_study(str(source)), source)
+
+
+def test_a_link_in_a_published_study_is_not_followed(root, source):
+    design = load_study(str(source))
+    publish(design, source)
+    secret = root / "secret"
+    secret.write_text("secret")
+    link = paths.records("published/mine") / "note.txt"
+    link.symlink_to(secret)
+    publish(design, source)
+    assert link.is_symlink()
 
 
 def test_without_records_nothing_is_published(root):

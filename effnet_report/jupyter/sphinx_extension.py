@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
 
 from effnet_core import paths
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
 from effnet_report.jupyter import warm
@@ -173,7 +174,7 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     heading, _, text = top.source.partition("\n")
     heading = title(study, run) or heading
     if study != app.config.effnet_studies[0]:
-        heading += f", {load_design(study).title}"
+        heading += f", {_inert(' '.join(load_design(study).title.split()))}"
     top.source = "\n\n".join([heading, " · ".join(links(app, study, page)), text])
     # Nothing else: a notebook's metadata can change how Sphinx reads it.
     python = {"name": "python", "pygments_lexer": "ipython3"}
@@ -195,16 +196,19 @@ def _only_show(notebook: nbformat.NotebookNode) -> None:
         if cell.cell_type == "markdown":
             if MARKER in cell.metadata.tags:
                 cell.source = re.sub("<[^>]*>", "", cell.source)
-            acts = r"[\\{\[<]|`{3,}|[~:]{3,}|^---"
-            cell.source = re.sub(
-                acts, lambda found: "".join(f"\\{c}" for c in found[0]), cell.source, flags=re.M
-            )
+            cell.source = _inert(cell.source)
             continue
         for output in cell.outputs:
             output.metadata = nbformat.from_dict({})
             if "data" in output:
                 shown = {kind: data for kind, data in output.data.items() if kind in SHOWN}
                 output.data = nbformat.from_dict(shown)
+
+
+def _inert(markdown: str) -> str:
+    """Markdown without what acts: its directives, roles, links, images and HTML are text."""
+    acts = r"[\\{\[<]|`{3,}|[~:]{3,}|^---"
+    return re.sub(acts, lambda found: "".join(f"\\{c}" for c in found[0]), markdown, flags=re.M)
 
 
 def title(study: str, run: str) -> str:
@@ -239,5 +243,17 @@ def copy_records(app: Sphinx, failure: Exception | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for study in app.config.effnet_studies if failure is None else []:
         if paths.records(study).is_dir():
-            hidden = shutil.ignore_patterns(".*")
-            shutil.copytree(paths.records(study), folder / study, ignore=hidden)
+            try:
+                shutil.copytree(paths.records(study), folder / study, ignore=_not_plain)
+            except OSError as error:
+                sys.exit(str(cannot(f"copy the records of {study} to the site", error)))
+
+
+def _not_plain(folder: str, names: list[str]) -> list[str]:
+    """What is no file or folder of the study's own: a link could lead to any file."""
+    kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}
+    return [
+        name
+        for name, kind in kinds.items()
+        if name.startswith(".") or not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+    ]

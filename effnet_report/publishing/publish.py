@@ -2,17 +2,19 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import yaml
 
 from effnet_core import files, paths
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_core.study import loader, records
 from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
 from effnet_core.study.studies import PUBLISHED
+from effnet_report.publishing.exchange import alone, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
 
@@ -21,7 +23,7 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
     """Copy all records that are believed, their design, and the first seed's notebooks.
 
     Everything is put together beside its place and checked there, with what was there before;
-    only then it takes the place.
+    only then it takes the place. A kill at any moment loses nothing.
 
     Args:
         source: the YAML file of the design.
@@ -30,8 +32,8 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         Number of records and of notebooks copied.
 
     Raises:
-        InputError: there are no records, or one is damaged or disagrees with the others; what
-            was there is as it was.
+        InputError: there are no records, one is damaged or disagrees with the others, or the
+            disk is full; what was there is as it was.
     """
     found = _checked(design.name, design)
     if not found.believed:
@@ -39,19 +41,35 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
     try:
-        for staged, there in folders:
-            shutil.rmtree(staged, ignore_errors=True)
-            if there.is_dir():
-                shutil.copytree(there, staged)
-            staged.mkdir(parents=True, exist_ok=True)
-        notebooks = _stage(found, stage, source)
-        _checked(stage, None)  # by the design as it is published
-        for staged, there in folders:
-            _take_place(staged, there)
-    finally:
-        for staged, _ in folders:
-            shutil.rmtree(staged.parent, ignore_errors=True)
+        with alone(paths.records(PUBLISHED)):
+            try:
+                for staged, there in folders:
+                    recover(staged, there)
+                    files.check_writable(staged)
+                    if there.is_dir():
+                        shutil.copytree(
+                            there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
+                        )
+                notebooks = _stage(found, stage, source)
+                _checked(stage, None)  # by the design as it is published
+                for staged, there in folders:
+                    exchange(staged, there)
+            finally:
+                for staged, there in folders:
+                    recover(staged, there)
+                    with suppress(OSError):  # another study is staged there
+                        staged.parent.rmdir()
+    except OSError as error:
+        raise cannot(f"publish {design.name}", error) from None
     return len(found.believed), notebooks
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, and stop at the first that cannot be copied; `shutil` would go on."""
+    try:
+        shutil.copy2(source, target)
+    except OSError as error:
+        raise cannot(f"copy {source} to {target}", error) from None
 
 
 def _checked(reference: str, design: Study | None) -> loader.Loaded:
@@ -124,11 +142,3 @@ def _copy_notebook(source: Path, target: Path, local: dict[str, str]) -> None:
     place = paths.executed(f"{PUBLISHED}/{target.parent.name}") / target.name
     papermill["output_path"] = place.relative_to(paths.ROOT).as_posix()
     nbformat.write(notebook, target)
-
-
-def _take_place(staged: Path, there: Path) -> None:
-    """Rename a folder to its place; the one that was there is gone last of all."""
-    before = staged.with_name(f"{staged.name}.before")
-    if there.is_dir():
-        there.rename(before)
-    staged.rename(there)

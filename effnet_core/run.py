@@ -33,7 +33,6 @@ from effnet_core.study.design import INCIDENTAL, Settings
 from effnet_core.study.provenance import VERSIONS, Clock, check_unchanged
 from effnet_core.study.schema import (
     BestOfCycle,
-    Epoch,
     Facts,
     Fingerprints,
     Outcome,
@@ -45,6 +44,7 @@ from effnet_core.training import checkpoints
 from effnet_core.training import fit as training
 from effnet_core.training.determinism import make_reproducible
 from effnet_core.training.evaluate import Evaluation, evaluate
+from effnet_core.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,13 @@ def build_model(run: Run, data: Data) -> Model:
         stages = stage_costs(backbone.network, settings.image_size)
         head = build_head(settings, backbone.features, len(data.dataset.classes))
         precision = getattr(torch, settings.precision)
-        network = FrozenNetwork(backbone.network, head, settings.freeze, precision)
+        network = FrozenNetwork(
+            backbone.network,
+            head,
+            settings.freeze,
+            precision,
+            keep_statistics=settings.norm_statistics == "pretrained",
+        )
         backbone.network.classifier = head
         place(network, settings.device)
         if settings.compiled:
@@ -206,10 +212,9 @@ def build_model(run: Run, data: Data) -> Model:
 
 
 def train(run: Run, data: Data, model: Model) -> training.Fit:
-    """Fine-tune, printing one line an epoch; the model keeps its best epoch's weights."""
+    """Fine-tune, printing one line per epoch; the model keeps the weights that count."""
     settings = run.settings
     print(model.boundary_note)
-
     with run.clock.phase("train"):
         return training.fit(
             model.network,
@@ -218,15 +223,16 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
             data.split.train,
             data.split.validation,
             settings=settings,
-            report=lambda epoch: print(_progress(run, epoch), flush=True),
+            report=lambda state: print(_progress(run, state), flush=True),
             checkpoint=_checkpoint(run, data, model) if run.lock.is_locked else None,
         )
 
 
-def _progress(run: Run, epoch: Epoch) -> str:
+def _progress(run: Run, state: TrainingState) -> str:
     """The line that is printed after an epoch."""
-    seconds = float(run.clock.spent("train")[0]) / epoch.epoch
-    left = seconds * (run.settings.epochs - epoch.epoch)
+    epoch, trained = state.history[-1], state.race.epochs + len(state.history)
+    seconds = float(run.clock.spent("train")[0]) / trained
+    left = seconds * (run.settings.trained_epochs - trained)
     return (
         f"epoch {epoch.epoch}/{run.settings.epochs}  rate {epoch.learning_rate:.1e}  "
         f"loss {epoch.train_loss:.3f}  validation {epoch.validation.loss:.3f}, "
@@ -297,6 +303,7 @@ def result(
         ),
         outcome=Outcome(
             history=fitted.history,
+            race=fitted.race,
             best_epoch=fitted.best_epoch,
             validation=evaluations["validation"].metrics,
             test=evaluations["test"].metrics,

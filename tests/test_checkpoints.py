@@ -16,8 +16,10 @@ from effnet_core.study.design import SCHEDULERS
 from effnet_core.study.provenance import Clock
 from effnet_core.study.schema import Epoch
 from effnet_core.training import checkpoints
-from effnet_core.training.checkpoints import Checkpoint, TrainingState
+from effnet_core.training.checkpoints import Checkpoint
+from effnet_core.training.race import Race
 from effnet_core.training.schedules import Schedule
+from effnet_core.training.state import TrainingState
 
 # Everything random or remembered that a run can have; at freeze 0 with 3 x 3 kernels over
 # several channels, which lie in memory in another order than their indices say.
@@ -159,15 +161,11 @@ def test_a_repeated_run_neither_takes_up_nor_leaves_a_checkpoint(own_folders, mo
 @pytest.fixture
 def small_state(make_settings):
     """One linear layer after one step and one epoch."""
-    layer = nn.Linear(3, 2)
-    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
-    schedule = Schedule(optimizer, make_settings(scheduler="plateau"))
-    layer(torch.ones(4, 3)).sum().backward()
-    optimizer.step()
-    schedule.step(1.0)
-    epoch = Epoch(epoch=1, learning_rate=1e-3, train_loss=0.5, validation=even_metrics(50.0))
-    best = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
-    return TrainingState(layer, optimizer, schedule, np.random.default_rng(0), [epoch], best)
+    state = new_state(make_settings)
+    state.suffix(torch.ones(4, 3)).sum().backward()
+    state.optimizer.step()
+    state.add(Epoch(epoch=1, learning_rate=1e-3, train_loss=0.5, validation=even_metrics(50.0)))
+    return state
 
 
 @pytest.fixture
@@ -178,10 +176,10 @@ def checkpoint(tmp_path):
 
 
 def new_state(make_settings) -> TrainingState:
-    layer = nn.Linear(3, 2)
+    settings, layer = make_settings(scheduler="plateau"), nn.Linear(3, 2)
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
-    schedule = Schedule(optimizer, make_settings(scheduler="plateau"))
-    return TrainingState(layer, optimizer, schedule, np.random.default_rng(1))
+    schedule, order = Schedule(optimizer, settings), np.random.default_rng()
+    return TrainingState(settings, layer, optimizer, schedule, order, Race(settings))
 
 
 def content(state: TrainingState) -> str:

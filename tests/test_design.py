@@ -100,6 +100,15 @@ def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
     assert one == also_one
 
 
+def test_a_race_can_be_typed():
+    """papermill passes `-p learning_rate '[3e-5, 1e-4, 3e-4]'` as text."""
+    typed = read_settings(CONFIGURATION | {"learning_rate": "[3e-5, 1e-4, 3e-4]"})
+    written = read_settings(CONFIGURATION | {"learning_rate": [3e-5, 1e-4, 3e-4]})
+    assert typed == written
+    assert typed.rates == (3e-5, 1e-4, 3e-4)
+    assert read_settings(CONFIGURATION | {"learning_rate": 1e-4}).rates == (1e-4,)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -121,6 +130,15 @@ def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
         ({"learning_rate": 0.0}, ["learning_rate = 0.0", "greater than 0"]),
         ({"learning_rate": float("nan")}, ["learning_rate = nan"]),
         ({"learning_rate": float("inf")}, ["learning_rate = inf", "finite"]),
+        ({"learning_rate": "0.1, 0.2"}, ["learning_rate = '0.1, 0.2'", "a list of such numbers"]),
+        ({"learning_rate": [1e-4, "x"]}, ["learning_rate = [0.0001, 'x']"]),
+        ({"learning_rate": [1e-4, 1e-4]}, ["learning_rate = [0.0001, 0.0001]", "each there once"]),
+        ({"learning_rate": []}, ["learning_rate = []"]),
+        (
+            {"learning_rate": [0.1, 0.2], "race_epochs": 9},
+            ["race_epochs = 9", "which is 4"],
+        ),
+        ({"norm_statistics": "still"}, ["norm_statistics = 'still'", "'batch' or 'pretrained'"]),
         ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),
         ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
         ({"folds": 1}, ["folds is 0, or 2 and more"]),

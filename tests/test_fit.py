@@ -93,7 +93,8 @@ def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images)
     settings = make_settings(freeze=4, weights="packaged", epochs=4, learning_rate=1e-3)
     start = FrozenNetwork(load_backbone(settings.backbone, "packaged").network, nn.Identity(), 4)
     told = []
-    model, _, fitted = fit_digits(settings, small_images, told.append)
+    report = lambda state: told.append(state.history[-1])  # noqa: E731
+    model, _, fitted = fit_digits(settings, small_images, report)
     assert equal(state(model.prefix), state(start.prefix))
     losses = [epoch.train_loss for epoch in fitted.history]
     assert min(losses[1:]) < 0.8 * losses[0]
@@ -123,8 +124,8 @@ class Line(nn.Module):
         super().__init__()
         self.suffix = nn.Linear(3, 2)
 
-    def trainable_parameters(self):
-        return list(self.parameters())
+    def parameter_groups(self, rate):
+        return [{"params": list(self.parameters()), "lr": rate}]
 
 
 @pytest.fixture
@@ -134,13 +135,16 @@ def scripted(monkeypatch, make_settings):
     Returns the model, the fit, and the weights that each epoch was evaluated with.
     """
 
-    def run(accuracies, losses=None, **changes):
-        script = zip(accuracies, losses or [1.0] * len(accuracies), strict=True)
+    def run(accuracies, losses=None, recalls=None, **changes):
+        losses = losses or [1.0] * len(accuracies)
+        script = zip(accuracies, losses, recalls or accuracies, strict=True)
         seen = []
 
         def evaluate_as_written(suffix, *_):
             seen.append(state(suffix))
-            return SimpleNamespace(metrics=even_metrics(*next(script)))
+            accuracy, loss, recall = next(script)
+            scores = even_metrics(accuracy, loss).model_copy(update={"recall": recall})
+            return SimpleNamespace(metrics=scores)
 
         monkeypatch.setattr(training, "evaluate", evaluate_as_written)
         table = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
@@ -184,6 +188,24 @@ def test_early_stopping_and_best_epoch(scripted, accuracies, patience, epochs, b
     assert sum(equal(state(model.suffix), weights) for weights in seen) == 1
 
 
+def test_with_no_patience_given_all_epochs_are_trained(scripted):
+    model, fitted, seen = scripted([80, 70, 60, 50, 40], early_stop_patience=None)
+    assert (len(fitted.history), fitted.best_epoch) == (5, 1)
+    assert equal(state(model.suffix), seen[0])
+
+
+def test_the_last_epochs_weights_can_count(scripted):
+    model, fitted, seen = scripted([80, 70, 75], early_stop_patience=None, select="last")
+    assert fitted.best_epoch == 3
+    assert equal(state(model.suffix), seen[2])
+
+
+def test_balanced_accuracy_can_choose_the_epoch(scripted):
+    script = {"accuracies": [60, 60, 90], "recalls": [50, 70, 60]}
+    assert scripted(**script)[1].best_epoch == 3
+    assert scripted(**script, criterion="balanced_accuracy")[1].best_epoch == 2
+
+
 def test_the_plateau_rate_drops_before_early_stopping_ends_the_run(scripted):
     # The loss rises from the second epoch on while accuracy still improves now and then.
     _, fitted, _ = scripted([50, 51, 51, 52, 52, 52], losses=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
@@ -225,7 +247,7 @@ def test_every_epoch_sees_every_image_once_in_another_order(make_settings, monke
     order = np.random.default_rng(0)
     for _ in range(2):
         training.train_epoch(
-            model,
+            model.suffix,
             table.__getitem__,
             np.zeros(9, dtype=np.int64),
             order.permutation(np.arange(9)),

@@ -122,3 +122,26 @@ def test_a_backbone_of_six_stages_freezes_at_most_five():
     network = load_backbone("tf_efficientnetv2_b0", "none").network
     with pytest.raises(InputError, match=r"freeze = 6: .*6 stages.*freeze is 0\.\.5"):
         FrozenNetwork(network, nn.Linear(1280, 3), 6)
+
+
+@pytest.mark.parametrize("freeze", [0, 5])
+def test_kept_statistics_stay_to_the_bit_and_scale_and_shift_train(freeze, batch):
+    network = FrozenNetwork(lite0(), nn.Linear(1280, 3), freeze, keep_statistics=True)
+    optimizer = torch.optim.Adam(network.trainable_parameters(), lr=1e-2)
+    before = tensors(network)
+    network.eval()
+    network.suffix.train()  # as an evaluation between two epochs sets the mode back
+    images, labels = batch
+    cross_entropy(network(images), labels).backward()
+    optimizer.step()
+    assert moved(before, network) == {f"suffix.{n}" for n, _ in network.suffix.named_parameters()}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_only_with_kept_statistics_an_image_does_not_depend_on_its_batch(keep, batch):
+    network = FrozenNetwork(lite0(), nn.Linear(1280, 3), 0, keep_statistics=keep).train()
+    images, _ = batch
+    others = torch.cat([images[:1], images[1:] * 3 + 1])
+    with torch.no_grad():
+        one, two = network(images)[0], network(others)[0]
+    assert torch.equal(one, two) is keep

@@ -1,5 +1,7 @@
 """Cut a backbone at the frozen boundary: a prefix that stands still, a suffix that trains."""
 
+from typing import Any
+
 import torch
 from timm.models import EfficientNet
 from torch import nn
@@ -13,11 +15,26 @@ class Suffix(nn.Sequential):
     With bfloat16, convolutions and matrix products compute in it, and weights, gradients and
     the optimizer stay float32 (`torch.autocast`). Its range is that of float32, so the loss
     needs no scaling.
+
+    Attributes:
+        keep_statistics: whether batch norm normalises with its running statistics in training
+            too, and leaves them as they are. Its scale and shift train.
     """
 
-    def __init__(self, *modules: nn.Module, precision: torch.dtype) -> None:
+    def __init__(
+        self, *modules: nn.Module, precision: torch.dtype, keep_statistics: bool = False
+    ) -> None:
         super().__init__(*modules)
         self.precision = precision
+        self.keep_statistics = keep_statistics
+
+    def train(self, mode: bool = True) -> "Suffix":
+        super().train(mode)
+        if self.keep_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, boundary: torch.Tensor) -> torch.Tensor:
         """Logits, float32, shape (batch, classes)."""
@@ -46,6 +63,8 @@ class FrozenNetwork(nn.Module):
         head: nn.Module,
         freeze: int,
         precision: torch.dtype = torch.float32,
+        *,
+        keep_statistics: bool = False,
     ) -> None:
         """Take the parts of a network, which is not copied, and put another head on them.
 
@@ -54,6 +73,8 @@ class FrozenNetwork(nn.Module):
             head: from pooled features to logits.
             freeze: number n of frozen stages, 0..(stages - 1). 0 freezes nothing, not the
                 stem either. The last stage always trains.
+            precision: of the suffix.
+            keep_statistics: of batch norm in the suffix, see `Suffix`.
 
         Raises:
             InputError: the backbone has too few stages.
@@ -70,7 +91,9 @@ class FrozenNetwork(nn.Module):
         trained = stages[freeze:] if freeze else [*stem, *stages]
         self.prefix = nn.Sequential(*frozen)
         self.suffix = Suffix(
-            *trained, network.conv_head, network.bn2, network.global_pool, head, precision=precision
+            *(*trained, network.conv_head, network.bn2, network.global_pool, head),
+            precision=precision,
+            keep_statistics=keep_statistics,
         )
         self.prefix.requires_grad_(False)
         self.train()
@@ -89,6 +112,10 @@ class FrozenNetwork(nn.Module):
     def trainable_parameters(self) -> list[nn.Parameter]:
         """What the optimizer gets."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """What the optimizer gets, with the learning rate of each group."""
+        return [{"params": self.trainable_parameters(), "lr": rate}]
 
 
 def count(parameters: list[nn.Parameter]) -> int:

@@ -1,8 +1,8 @@
 """Which configuration and which run of a study did best: one rule, wherever one is named.
 
-The best configuration has the highest mean validation accuracy over its seeds, among those with the
+The best configuration has the highest mean validation score over its seeds, among those with the
 most finished seeds; of equals it is the first in Table 1. Of its runs the best has the highest
-validation accuracy; of equals it is the one with the lowest seed.
+validation score; of equals it is the one with the lowest seed. The score is the study's criterion.
 """
 
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ def best_run(records: Iterable[Record]) -> Record | None:
     """The best run of the best configuration, if there is any."""
     return max(
         best_configuration(records),
-        key=lambda run: (run.outcome.validation.accuracy, -run.settings.seed),
+        key=lambda run: (run.validation_score, -run.settings.seed),
         default=None,
     )
 
 
 def _merit(runs: list[Record]) -> tuple[int, float, int]:
-    mean = fmean(run.outcome.validation.accuracy for run in runs)
+    mean = fmean(run.validation_score for run in runs)
     return len(runs), round(mean, DIGITS), -runs[0].number
 
 

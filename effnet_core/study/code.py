@@ -40,10 +40,11 @@ RUN: Modules = (
     | {
         "effnet_core/model/heads.py": (),
         "effnet_core/run.py": ("load_data", "build_model", "train", "evaluate_parts"),
-        "effnet_core/training/checkpoints.py": ("TrainingState",),
         "effnet_core/training/evaluate.py": (),
         "effnet_core/training/fit.py": (),
+        "effnet_core/training/race.py": (),
         "effnet_core/training/schedules.py": (),
+        "effnet_core/training/state.py": (),
     }
 )
 CLASSICAL: Modules = (

@@ -4,6 +4,7 @@
 study's protocol plus one configuration (freeze, head, scheduler) plus one seed.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -16,6 +17,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -31,6 +34,7 @@ HEAD_WORDS = {"none": "one linear layer", "mlp": "two linear layers with dropout
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
 Resize = Literal["squash", "pad", "crop"]
+Criterion = Literal["accuracy", "balanced_accuracy"]
 Background = Literal["white", "black"]
 # A study's name becomes the name of folders, so it cannot lead out of them, nor hide.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
@@ -47,6 +51,27 @@ def _once(values: list[Any]) -> list[Any]:
 
 
 Once = AfterValidator(_once)
+
+
+def _rate_or_race(value: Any) -> float | tuple[float, ...]:
+    """One learning rate, or several that race."""
+    several = isinstance(value, list | tuple)
+    rates = value if several else [value]
+    numbers = all(type(rate) in (int, float) and math.isfinite(rate) and rate > 0 for rate in rates)
+    if not rates or not numbers or len(set(rates)) < len(rates):
+        raise PydanticCustomError(
+            "rate",
+            "must be a finite number greater than 0, or a list of such numbers, each there once",
+        )
+    return tuple(map(float, rates)) if several else float(value)
+
+
+# The serializer keeps what it gets: pydantic's own for this union warns of a tuple in JSON.
+Rates = Annotated[
+    float | tuple[float, ...],
+    PlainValidator(_rate_or_race),
+    PlainSerializer(lambda rates: rates),
+]
 
 
 class Strict(BaseModel):
@@ -91,11 +116,29 @@ class Protocol(Strict):
     hidden_width: int = Field(256, ge=1, description="width of the mlp head's hidden layer")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    norm_statistics: Literal["batch", "pretrained"] = Field(
+        "batch",
+        description="what batch norm that trains normalises with: those of each batch, or those "
+        "of the pretrained weights, which stay; its scale and shift train either way",
+    )
 
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: Rates = Field(
+        1e-4, description="a number; or a list: the run races them and goes on with the best"
+    )
+    race_epochs: int = Field(
+        1, ge=1, description="trained with each rate of a list, before the lowest loss wins"
+    )
     batch_size: int = Field(4, ge=2)
     epochs: int = Field(15, ge=1, description="at most this many")
-    early_stop_patience: int = Field(2, ge=1, description="epochs without a better accuracy")
+    early_stop_patience: int | None = Field(
+        2, ge=1, description="epochs without a better score; null trains all epochs"
+    )
+    select: Literal["best", "last"] = Field(
+        "best", description="the epoch whose weights count: best on validation, or the last"
+    )
+    criterion: Criterion = Field(
+        "accuracy", description="on validation, chooses the epoch and the best run"
+    )
     plateau_patience: int = Field(1, ge=0)
     plateau_factor: float = Field(0.5, gt=0, lt=1)
 
@@ -121,6 +164,30 @@ class Protocol(Strict):
                 "set's own test images are the same for all seeds."
             )
         return self
+
+    @model_validator(mode="after")
+    def _race_ends_in_time(self) -> Self:
+        if len(self.rates) > 1 and self.race_epochs > self.epochs:
+            raise ValueError(
+                f"race_epochs = {self.race_epochs}: must be at most epochs, which is {self.epochs}."
+            )
+        return self
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates that race; a single one needs no race."""
+        rate = self.learning_rate
+        return rate if isinstance(rate, tuple) else (rate,)
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a better score after which training stops."""
+        return self.early_stop_patience or self.epochs
+
+    @property
+    def trained_epochs(self) -> int:
+        """At most, those of rates that lose the race included."""
+        return (len(self.rates) - 1) * self.race_epochs + self.epochs
 
 
 class Settings(Protocol):

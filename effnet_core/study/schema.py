@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from effnet_core.study.design import Settings, Strict
+from effnet_core.study.design import Criterion, Settings, Strict
 
 SCHEMA_VERSION: Final = 1
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -21,12 +21,25 @@ class Metrics(Strict):
     recall: Percent = Field(description="macro average over the classes")
     f1: Percent = Field(description="macro average over the classes")
 
+    def score(self, criterion: Criterion) -> float:
+        """What a study chooses by, per cent; balanced accuracy is the macro recall."""
+        return self.accuracy if criterion == "accuracy" else self.recall
+
 
 class Epoch(Strict):
     epoch: int = Field(ge=1)
     learning_rate: float = Field(description="the rate this epoch was trained with")
     train_loss: float
     validation: Metrics
+
+
+class Heat(Strict):
+    """One learning rate's part in a race."""
+
+    learning_rate: float
+    validation_loss: float | None = Field(
+        description="after the epochs of the race, the lowest wins; null if training diverged"
+    )
 
 
 class BestOfCycle(Strict):
@@ -41,7 +54,10 @@ class Outcome(Strict):
     """What training led to. Equal to the bit whenever the same run is repeated."""
 
     history: list[Epoch]
-    best_epoch: int
+    race: list[Heat] = Field(
+        default=[], description="of learning rates, in the order of the setting; empty without one"
+    )
+    best_epoch: int = Field(description="the one whose weights count")
     validation: Metrics
     test: Metrics
     best_of_cycle: BestOfCycle
@@ -136,6 +152,11 @@ class Record(Strict):
         if (self.run_id, self.number) != (self.settings.run_id, self.settings.number):
             raise ValueError("run_id or number is not what the settings say")
         return self
+
+    @property
+    def validation_score(self) -> float:
+        """What the study's criterion says of the chosen epoch, per cent."""
+        return self.outcome.validation.score(self.settings.criterion)
 
 
 ClassicalKind = Literal["baseline", "classical"]

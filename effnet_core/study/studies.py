@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,19 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
     protocol = study.protocol.model_dump()
     chosen = {n: v for n, v in parameters.items() if not (v is None and n in protocol)}
     try:
+        chosen = {name: _typed(value) for name, value in chosen.items()}
         settings = Settings.model_validate(protocol | chosen | {"study": study.name})
     except ValidationError as error:
         raise InputError(_explain(error, Settings)) from None
     return settings.model_copy(update={"study": study_name(study, settings)})
+
+
+def _typed(value: Any) -> Any:
+    """What a parameter means: papermill's `-p` passes a list as text, as in `[3e-5, 1e-4]`."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def overrides(protocol: Protocol, settings: Settings) -> dict[str, tuple[Any, Any]]:

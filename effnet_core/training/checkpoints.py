@@ -8,82 +8,21 @@ import hashlib
 import io
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from effnet_core import files
 from effnet_core.errors import InputError
-from effnet_core.study.design import Settings
 from effnet_core.study.provenance import Clock
-from effnet_core.study.schema import Epoch
-from effnet_core.training.schedules import Schedule
+from effnet_core.training.state import TrainingState
 
 # A kill loses so many seconds of training and an epoch at most; writing more often costs more.
 WORTH_SAVING = 10.0
-
-
-@dataclass
-class TrainingState:
-    """Where training is: what an epoch starts from and what it leaves.
-
-    Attributes:
-        suffix: the part of the network that trains.
-        order: draws the order of the images.
-        best_weights: of the suffix at the best epoch.
-    """
-
-    suffix: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    order: np.random.Generator
-    history: list[Epoch] = field(default_factory=list)
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the highest validation accuracy, the first of equals."""
-        return max(self.history, key=lambda epoch: epoch.validation.accuracy)
-
-    def finished(self, settings: Settings) -> bool:
-        """Whether all epochs are done, or none was better for as long as the patience lasts."""
-        done = len(self.history)
-        return done == settings.epochs or (
-            done > 0 and done - self.best.epoch >= settings.early_stop_patience
-        )
-
-    def content(self) -> dict[str, Any]:
-        """All of it but the schedule, which follows from the history; tensors are not copied."""
-        device = next(self.suffix.parameters()).device
-        on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return {
-            "suffix": self.suffix.state_dict(),
-            "best": self.best_weights,
-            "optimizer": self.optimizer.state_dict()["state"],
-            "random": (torch.get_rng_state(), on_gpu),
-            "order": self.order.bit_generator.state,
-            "history": [epoch.model_dump() for epoch in self.history],
-        }
-
-    def restore(self, content: Mapping[str, Any]) -> None:
-        """Become the state that `content` came from, at the rate that this schedule then sets."""
-        self.suffix.load_state_dict(content["suffix"])
-        self.best_weights = content["best"]
-        self.optimizer.load_state_dict(
-            self.optimizer.state_dict() | {"state": content["optimizer"]}
-        )
-        self.order.bit_generator.state = content["order"]
-        self.history = [Epoch.model_validate(epoch) for epoch in content["history"]]
-        self.schedule.replay([epoch.validation.loss for epoch in self.history])
-        on_cpu, on_gpu = content["random"]
-        torch.set_rng_state(on_cpu)
-        if on_gpu is not None:
-            torch.cuda.set_rng_state(on_gpu)
 
 
 @dataclass
@@ -94,8 +33,8 @@ class Checkpoint:
         origin: whatever decides the outcome but the schedule, which is in the name of `path`:
             settings, fingerprints, versions, processor.
         clock: of the run; the time that was trained before is added to it.
-        first: the state after the first epoch, in which no schedule has acted: runs that differ
-            in nothing else share it. None if there are no such runs.
+        first: the state after the first epoch, and the race to it, in which no schedule has
+            acted: runs that differ in nothing else share it. None if there are no such runs.
         saved: seconds of training that were saved already.
     """
 
@@ -108,8 +47,9 @@ class Checkpoint:
     def save(self, state: TrainingState) -> None:
         """Replace the checkpoint. On a full disk training goes on, and this is told."""
         spent = self.clock.spent("train")
-        shared = self.first if len(state.history) == 1 else None
-        if not shared and spent[0] - self.saved < WORTH_SAVING:
+        shared = None if state.scheduled else self.first
+        begun = bool(shared and state.history and state.race.decided)
+        if not begun and spent[0] - self.saved < WORTH_SAVING:
             return
         path = shared or self.path
         content = {"origin": self._origin(path), "spent": spent.tolist(), **state.content()}
@@ -141,7 +81,7 @@ class Checkpoint:
             self.clock.resume("train", np.array(content["spent"]))
             self.saved = content["spent"][0]
             whose = "the first epoch of all schedules" if path == self.first else "a checkpoint"
-            print(f"Resumed after epoch {len(state.history)}, from {whose}.", flush=True)
+            print(f"Resumed after {state.reached}, from {whose}.", flush=True)
             return
 
     def _origin(self, path: Path) -> dict[str, Any]:

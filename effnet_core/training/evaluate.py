@@ -13,6 +13,13 @@ from effnet_core.model.prefix import Boundary
 from effnet_core.study.schema import Metrics
 
 
+class DivergedError(InputError):
+    """A loss is no longer finite."""
+
+    def __init__(self) -> None:
+        super().__init__("Training diverged: the loss is not finite. Lower learning_rate.")
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Predictions for some images.
@@ -73,10 +80,10 @@ def metrics(labels: np.ndarray, predicted: np.ndarray, loss: float) -> Metrics:
     A class that is never predicted has precision 0, as in scikit-learn.
 
     Raises:
-        InputError: the loss is not finite: the model has diverged.
+        DivergedError: the loss is not finite.
     """
     if not np.isfinite(loss):
-        raise InputError("The model diverged: its loss is not finite. Lower learning_rate.")
+        raise DivergedError
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, average="macro", zero_division=0
     )

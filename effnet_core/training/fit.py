@@ -1,28 +1,34 @@
-"""The training loop: Adam, cross-entropy, a schedule, early stopping on accuracy."""
+"""The training loop: Adam, cross-entropy, a schedule, early stopping on the validation score."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from effnet_core.errors import InputError
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.prefix import Boundary
 from effnet_core.study.design import Settings
-from effnet_core.study.schema import Epoch
-from effnet_core.training.checkpoints import Checkpoint, TrainingState
-from effnet_core.training.evaluate import evaluate
-from effnet_core.training.schedules import Schedule
+from effnet_core.study.schema import Epoch, Heat
+from effnet_core.training.checkpoints import Checkpoint
+from effnet_core.training.evaluate import DivergedError, evaluate
+from effnet_core.training.state import TrainingState
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model: `suffix` holds the weights of the best epoch."""
+    """A trained model: `suffix` holds the weights of the best epoch.
+
+    Attributes:
+        best_epoch: whose weights count; the last one's if the settings say so.
+        race: of the learning rates, if there was one; the history is that of the winner.
+    """
 
     history: list[Epoch]
     best_epoch: int
+    race: list[Heat]
 
 
 def fit(
@@ -33,14 +39,17 @@ def fit(
     validation: np.ndarray,
     *,
     settings: Settings,
-    report: Callable[[Epoch], None],
+    report: Callable[[TrainingState], None],
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train the suffix, and leave it with the weights of the best epoch.
 
-    The best epoch has the highest validation accuracy, the first of equals. Training stops
-    after `early_stop_patience` epochs without a better one. The plateau schedule watches the
+    The best epoch has the highest validation score, the first of equals. Training stops after
+    `early_stop_patience` epochs without a better one. The plateau schedule watches the
     validation loss instead: with patiences of 1 and 2 on one quantity it could never act.
+
+    Several learning rates race first: the one with the lowest validation loss after
+    `race_epochs` goes on, from where it is then. A rate that diverges loses.
 
     Args:
         model: its prefix is not touched.
@@ -48,7 +57,7 @@ def fit(
         labels: class of every image, shape (N,).
         train: indices of the images to learn from.
         validation: indices of the images that decide the best epoch.
-        settings: rate, schedule, batch size, patience, seed.
+        settings: rates, schedule, batch size, patience, seed.
         report: called after each epoch.
         checkpoint: where training goes on from if it was interrupted; what comes out is the
             same to the bit.
@@ -56,41 +65,51 @@ def fit(
     Raises:
         InputError: the loss is no longer finite.
     """
-    optimizer = torch.optim.Adam(
-        model.trainable_parameters(), lr=settings.learning_rate, fused=True
-    )
-    schedule = Schedule(optimizer, settings)
-    order = np.random.default_rng(settings.seed)
-    torch.manual_seed(settings.seed)
-    state = TrainingState(model.suffix, optimizer, schedule, order)
+    state = TrainingState.before(model, settings)
+    state.race.begin(state)
     if checkpoint:
         checkpoint.resume(state)
-    while not state.finished(settings):
-        rate = optimizer.param_groups[0]["lr"]
-        loss = train_epoch(
-            model,
-            boundary,
-            labels,
-            order.permutation(train),
-            optimizer=optimizer,
-            settings=settings,
-        )
-        scores = evaluate(model.suffix, boundary, labels, validation, settings.batch_size).metrics
-        number = len(state.history) + 1
-        epoch = Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
-        state.history.append(epoch)
-        if state.best is epoch:
-            state.best_weights = {k: v.clone() for k, v in model.suffix.state_dict().items()}
-        schedule.step(scores.loss)
-        report(epoch)
+    while not (state.race.decided and state.finished):
+        try:
+            state.add(next_epoch(state, boundary, labels, train, validation))
+        except DivergedError:
+            if state.race.decided:
+                raise
+            state.race.end_heat(state, diverged=True)
+        else:
+            report(state)
+            if state.heat_ends:
+                state.race.end_heat(state)
         if checkpoint:
             checkpoint.save(state)
-    model.suffix.load_state_dict(state.best_weights)
-    return Fit(state.history, state.best.epoch)
+    return Fit(state.history, state.select(), state.race.heats)
+
+
+def next_epoch(
+    state: TrainingState,
+    boundary: Boundary,
+    labels: np.ndarray,
+    train: np.ndarray,
+    validation: np.ndarray,
+) -> Epoch:
+    """Train the next epoch, and see how good the model is then.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    settings = state.settings
+    rate = state.optimizer.param_groups[-1]["lr"]
+    order = state.order.permutation(train)
+    loss = train_epoch(
+        state.suffix, boundary, labels, order, optimizer=state.optimizer, settings=settings
+    )
+    scores = evaluate(state.suffix, boundary, labels, validation, settings.batch_size).metrics
+    number = len(state.history) + 1
+    return Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
 
 
 def train_epoch(
-    model: FrozenNetwork,
+    suffix: nn.Module,
     boundary: Boundary,
     labels: np.ndarray,
     order: np.ndarray,
@@ -102,19 +121,22 @@ def train_epoch(
 
     Returns:
         Mean training loss over the images, dropout active.
+
+    Raises:
+        DivergedError: it is not finite.
     """
-    model.train()
+    suffix.train()
     targets = torch.from_numpy(labels).to(settings.device)
     total = torch.zeros((), device=settings.device)
     for batch in batches(order, settings.batch_size):
-        loss = cross_entropy(model.suffix(boundary(batch)), targets[batch])
+        loss = cross_entropy(suffix(boundary(batch)), targets[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.detach() * len(batch)
     mean = float(total) / len(order)
     if not np.isfinite(mean):
-        raise InputError("Training diverged: the loss is not finite. Lower learning_rate.")
+        raise DivergedError
     return mean
 
 

@@ -10,16 +10,39 @@ from effnet_core.study.design import Settings
 
 
 class Schedule:
-    """One interface for both: after each epoch, `step(validation_loss)`."""
+    """One interface for both: after each epoch, `step(validation_loss)`.
+
+    Attributes:
+        rate: the one that training started with.
+    """
 
     def __init__(self, optimizer: Optimizer, settings: Settings) -> None:
-        self.scheduler: ReduceLROnPlateau | CosineAnnealingLR
+        self.optimizer = optimizer
+        self.settings = settings
+        self.restart(settings.rates[0])
+
+    def restart(self, rate: float, validation_losses: Iterable[float] = ()) -> None:
+        """Start with a rate, and get to where epochs with these losses lead.
+
+        A parameter group may have a `scale`: its share of the rate.
+        """
+        self.rate = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = rate * group.get("scale", 1.0)
+        self.scheduler = self._scheduler()
+        with warnings.catch_warnings():
+            # It is missing the steps of the optimizer, whose state is restored instead.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            for loss in validation_losses:
+                self.step(loss)
+
+    def _scheduler(self) -> ReduceLROnPlateau | CosineAnnealingLR:
+        settings = self.settings
         if settings.scheduler == "plateau":
-            self.scheduler = ReduceLROnPlateau(
-                optimizer, patience=settings.plateau_patience, factor=settings.plateau_factor
+            return ReduceLROnPlateau(
+                self.optimizer, patience=settings.plateau_patience, factor=settings.plateau_factor
             )
-        else:
-            self.scheduler = CosineAnnealingLR(optimizer, T_max=settings.epochs)
+        return CosineAnnealingLR(self.optimizer, T_max=settings.epochs)
 
     def step(self, validation_loss: float) -> None:
         """Set the next epoch's rate; the cosine schedule does not look at the loss."""
@@ -27,11 +50,3 @@ class Schedule:
             self.scheduler.step(validation_loss)
         else:
             self.scheduler.step()
-
-    def replay(self, validation_losses: Iterable[float]) -> None:
-        """Get to where epochs with these losses have led, as if they had been trained here."""
-        with warnings.catch_warnings():
-            # It is missing the steps of the optimizer, whose state is restored instead.
-            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-            for loss in validation_losses:
-                self.step(loss)

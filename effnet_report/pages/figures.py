@@ -211,7 +211,8 @@ def learning_curves(evidence: Evidence) -> HTML:
 def learning_rates(evidence: Evidence) -> HTML:
     """Whether the plateau schedule ever acted: the rate of every run over time."""
     history = evidence.history.copy()
-    history["share"] = 100 * history["learning_rate"] / evidence.design.protocol.learning_rate
+    rates = history["learning_rate"]
+    history["share"] = 100 * rates / rates.groupby(history["run_id"]).transform("first")
     table = history.pivot_table(
         index=["scheduler", "number", "seed"], columns="epoch", values="share"
     ).sort_index(ascending=[False, True, True])

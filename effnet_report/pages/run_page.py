@@ -36,16 +36,21 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
     return HTML(
         Markup(
             "<p><strong>Configuration {}</strong> of study <em>{}</em>, seed {}: {}, {}, {}.</p>"
-            "<p>{} with {} weights at {} x {} pixels, batches of {}, Adam at {:g}, at most {} "
+            "<p>{} with {} weights at {} x {} pixels, batches of {}, Adam at {}, at most {} "
             "epochs.</p>{}"
         ).format(
             *(settings.number, settings.study, settings.seed, frozen),
             *(HEAD_WORDS[settings.head], SCHEDULER_WORDS[settings.scheduler]),
             *(settings.backbone, settings.weights, settings.image_size, settings.image_size),
-            *(settings.batch_size, settings.learning_rate, settings.epochs),
+            *(settings.batch_size, _rates(settings.rates), settings.epochs),
             note if changed else "",
         )
     )
+
+
+def _rates(rates: Sequence[float]) -> str:
+    *others, last = (f"{rate:g}" for rate in rates)
+    return f"the best of {', '.join(others)} and {last}" if others else last
 
 
 def image_grid(

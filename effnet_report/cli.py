@@ -220,6 +220,16 @@ def predict(
 
 
 @app.command()
+def audit(
+    study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
+) -> None:
+    """Rank a finished study's labels by doubt, and say what could give a class away."""
+    from effnet_report.audit.tell import audit as tell_audit  # noqa: PLC0415  slow to import
+
+    tell_audit(study, console)
+
+
+@app.command()
 def export(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
 ) -> None:

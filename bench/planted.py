@@ -1,0 +1,130 @@
+"""How many planted label errors an audit finds: `python -m bench.planted elpv fashion_mnist`.
+
+A copy of a data set gets wrong labels for one image in twenty, drawn by chance. A small study is
+trained on the copy, and its audit is compared with what was planted. The answer is written to
+`results/audit.json`, with that of a single run beside it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from effnet_core import paths, run
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.study import records
+from effnet_core.study.studies import load_study
+from effnet_report.audit.judgements import Judgements, judgements
+from effnet_report.evidence import evidence
+
+FLIPPED, FIRST, IMAGES = 0.05, 50, 3000
+STUDY = {
+    "seeds": [0, 1, 2],
+    "factors": {"freeze": [5, 6], "head": ["none"], "scheduler": ["cosine"]},
+}
+PROTOCOL = {
+    **{"dataset": "imagefolder", "folds": 3, "image_size": 96, "norm_statistics": "pretrained"},
+    **{"learning_rate": 3e-4, "epochs": 4, "early_stop_patience": None},
+}
+
+
+def plant(name: str, folder: Path) -> pd.DataFrame:
+    """A copy of a data set, or of 3,000 of its images, with wrong labels in its table.
+
+    Returns:
+        What `labels.csv` in the folder says, and `truth`; one row per image.
+    """
+    dataset, rng = load_dataset(name), np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(dataset))[:IMAGES])
+    wrong = rng.random(len(chosen)) < FLIPPED
+    shift = rng.integers(1, len(dataset.classes), len(chosen))
+    given = (dataset.labels[chosen] + np.where(wrong, shift, 0)) % len(dataset.classes)
+    classes = np.array(dataset.classes)
+    table = pd.DataFrame(
+        {
+            "path": [f"{dataset.names[index]}.png" for index in chosen],
+            "label": classes[given],
+            "truth": classes[dataset.labels[chosen]],
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, index in zip(table["path"], chosen, strict=True):
+        _image(dataset, index).save(folder / path)
+    table[["path", "label"]].to_csv(folder / "labels.csv", index=False)
+    return table
+
+
+def _image(dataset: Dataset, index: int) -> Image.Image:
+    image = dataset.images[index]
+    return Image.fromarray(image) if isinstance(image, np.ndarray) else Image.open(image)
+
+
+def train(study: str) -> None:
+    """All runs of a study that have not finished, one after the other, in this process."""
+    for settings in load_study(study).runs():
+        if records.record_path(settings.study, settings.run_id).is_file():
+            continue
+        this = run.begin(settings.model_dump())
+        data = run.load_data(this)
+        model = run.build_model(this, data)
+        fitted = run.train(this, data, model)
+        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+
+
+def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
+    """What an audit found of what was planted.
+
+    Args:
+        one: test predictions of a single run.
+        table: as `plant` gives it.
+    """
+    table = table.set_index("path")
+    planted = table["label"] != table["truth"]
+    suspects = said.suspects
+    # The most confident errors of one run, on images that it did not train on.
+    sure = one["confidence"].where(one["label"] != one["predicted"], -one["confidence"])
+    alone = sure.sort_values(ascending=False).index[:FIRST]
+    predicted = pd.DataFrame(said.votes, index=said.names, columns=said.classes)
+    truth = predicted.columns.get_indexer(table["truth"].loc[said.names])
+    suspected = suspects.loc[suspects["suspected"], "image"]
+    checked = np.where(said.names.isin(suspected), truth, said.labels)
+    rows = np.arange(len(truth))
+    return {
+        "images": len(table),
+        "planted": int(planted.sum()),
+        "first": FIRST,
+        "precision": float(planted.loc[suspects["image"].iloc[:FIRST]].mean()),
+        "one_run_precision": float(planted.loc[alone].mean()),
+        "suspected": len(suspected),
+        "suspected_precision": float(planted.loc[suspected].mean()),
+        "suspected_recall": float(planted.loc[suspected].sum() / planted.sum()),
+        "accuracy": 100 * said.accuracy,
+        "expected_accuracy": 100 * said.corrected_accuracy,
+        "checked_accuracy": 100 * float(said.votes[rows, checked].mean()),
+        "true_accuracy": 100 * float(said.votes[rows, truth].mean()),
+    }
+
+
+def main() -> None:
+    path = paths.RESULTS / "audit.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    for name in sys.argv[1:]:
+        study, folder = f"planted-{name}", paths.CACHE / "planted" / name
+        table = plant(name, folder)
+        protocol = PROTOCOL | {"labels": str(folder / "labels.csv")}
+        content = STUDY | {"title": f"Wrong labels in {name}", "protocol": protocol}
+        (paths.STUDIES / f"{study}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        train(study)
+        finished = evidence.load(study)
+        one = finished.predictions(finished.best[0])
+        found[name] = compare(judgements(finished), one, table)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(found[name], indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()

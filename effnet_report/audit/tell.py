@@ -1,0 +1,165 @@
+"""The command `effnet audit`: what it prints, and the files that it leaves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from effnet_core import files, paths
+from effnet_core.data.datasets import Dataset
+from effnet_core.data.images import decode
+from effnet_core.study.design import Protocol
+from effnet_report.audit.cues import cues, look, twins
+from effnet_report.audit.judgements import Judgements, judgements
+from effnet_report.evidence import evidence
+from effnet_report.evidence.images import dataset_of
+from effnet_report.render import cards
+
+LABELS, SHEET, CUES, TWINS = "labels.csv", "suspects.html", "cues.csv", "twins.csv"
+PRINTED, SHOWN, SIDE = 10, 60, 160  # rows; cards; pixels
+ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
+
+
+def audit(study: str, console: Console) -> None:
+    """Rank a study's labels by doubt, and write what is needed to correct them.
+
+    Args:
+        study: a folder of records, such as `quick`.
+
+    Raises:
+        InputError: no run has finished, or the extra `audit` is not installed.
+    """
+    found = evidence.load(study)
+    said = judgements(found)
+    suspects, dataset = said.suspects, dataset_of(found)
+    folder = paths.records(found.design.name) / "audit"
+    _print_suspects(said, suspects, console)
+    if dataset is None:
+        _write(folder / LABELS, labels_table(suspects))
+        console.print(
+            "The images are not on this machine, so that neither copies nor cues were looked for. "
+            f"All labels, the most doubtful first: {folder / LABELS}"
+        )
+        return
+    with console.status("Looking at the images ..."):
+        facts, squares = look(dataset)
+        pairs = twins(dataset, squares)
+        known = cues(said, facts)
+    _write(folder / LABELS, labels_table(suspects, dataset, pairs))
+    _write(folder / TWINS, pairs)
+    _write(folder / CUES, known)
+    shown = suspects[suspects["suspected"]].head(SHOWN)
+    title = f"{found.design.title}: labels to check"
+    made = _cards(shown, dataset, found.design.protocol, pairs)
+    page = "".join(cards.page(title, [_summary(said, suspects)], made))
+    files.write(folder / SHEET, page.encode())
+    for sentence in [*_twins_in_words(pairs), *_cues_in_words(said, known)]:
+        console.print(escape(sentence))
+    console.print(
+        f"The first {len(shown)} suspects as a page: {folder / SHEET}. All labels, the most "
+        f"doubtful first: {folder / LABELS}. Correct its column `label`, then: effnet new "
+        f"corrected --images FOLDER --labels {folder / LABELS}",
+        soft_wrap=True,
+    )
+
+
+def labels_table(
+    suspects: pd.DataFrame, dataset: Dataset | None = None, pairs: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """All images with their labels, the most doubtful first, as `effnet new --labels` reads them.
+
+    Those that no run judged stand at the end. No cell begins as a spreadsheet's formula does.
+    """
+    table = suspects.rename(columns={"image": "path"})
+    if pairs is not None:
+        alike = pd.concat([pairs.set_index("one")["other"], pairs.set_index("other")["one"]])
+        table["twin"] = table["path"].map(alike[~alike.index.duplicated()])
+    if dataset is not None:
+        classes = [dataset.classes[label] for label in dataset.labels]
+        rest = pd.DataFrame({"path": dataset.names, "label": classes})
+        table = pd.concat([table, rest[~rest["path"].isin(table["path"])]])
+        table = table.astype({"runs": "Int64"})
+    for column, harmless in {"path": "./", "twin": "./", "label": "'", "suggested": "'"}.items():
+        if column in table:
+            text = table[column].fillna("").astype(str)
+            table[column] = text.where(~text.str.startswith(ACTIVE), harmless + text)
+    return table
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    files.write(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode())
+
+
+def _summary(said: Judgements, suspects: pd.DataFrame) -> str:
+    return (
+        f"{suspects['suspected'].sum():,} of {len(suspects):,} labels are suspected to be wrong, "
+        f"by {said.runs.min()} to {said.runs.max()} runs that did not train on the image. The "
+        f"runs are right on {100 * said.accuracy:.1f} % of these images as labelled; expect about "
+        f"{100 * said.corrected_accuracy:.1f} % once the suspected labels have been checked."
+    )
+
+
+def _print_suspects(said: Judgements, suspects: pd.DataFrame, console: Console) -> None:
+    table = Table("image", "label", "probability", "suggested", "probability", "wrong in")
+    for row in suspects[suspects["suspected"]].head(PRINTED).itertuples():
+        table.add_row(
+            *(escape(row.image), escape(row.label), f"{100 * row.probability:.0f} %"),
+            *(escape(row.suggested), f"{100 * row.suggested_probability:.0f} %"),
+            f"{round(row.wrong * row.runs)} of {row.runs} runs",
+        )
+    console.print(table)
+    always = int((suspects["wrong"] == 1).sum())
+    console.print(f"{_summary(said, suspects)} All runs got {always:,} images wrong.")
+    for pair in said.confused.head(3).itertuples():
+        console.print(
+            escape(
+                f"{pair.one} and {pair.other} are confused both ways: {100 * pair.one_as_other:.0f}"
+                f" % and {100 * pair.other_as_one:.0f} %."
+            )
+        )
+
+
+def _twins_in_words(pairs: pd.DataFrame) -> Iterator[str]:
+    if len(pairs):
+        first = pairs.iloc[0]
+        yield (
+            f"{len(pairs)} pairs of images look the same and have different labels, as {first.one} "
+            f"({first.one_label}) and {first.other} ({first.other_label})."
+        )
+
+
+def _cues_in_words(said: Judgements, known: pd.DataFrame) -> Iterator[str]:
+    base = 100 * pd.Series(said.labels).value_counts(normalize=True).max()
+    for cue, groups in known.groupby("cue", sort=False):
+        told, low, high = groups["told"].iloc[0], groups["accuracy"].min(), groups["accuracy"].max()
+        yield (
+            f"The {cue} of an image alone tells the class of {told:.0f} % (the commonest class "
+            f"has {base:.0f} %); accuracy is {low:.0f} to {high:.0f} % between its groups."
+        )
+
+
+def _cards(
+    shown: pd.DataFrame, dataset: Dataset, look_of: Protocol, pairs: pd.DataFrame
+) -> Iterator[cards.Card]:
+    images = dict(zip(dataset.names, dataset.images, strict=True))
+    twin = {
+        one: f"looks like {other}, labelled {label}"
+        for row in pairs.itertuples()
+        for one, other, label in (
+            (row.one, row.other, row.other_label),
+            (row.other, row.one, row.one_label),
+        )
+    }
+    for row in shown.itertuples():
+        view = decode(images[row.image], SIDE, look_of.resize, look_of.background)
+        wrong = f"wrong in {round(row.wrong * row.runs)} of {row.runs} runs"
+        yield cards.Card(
+            name=row.image,
+            title=f"{row.label} → {row.suggested}?",
+            views=[view],
+            shares={row.label: row.probability, row.suggested: row.suggested_probability},
+            notes=[wrong, *([twin[row.image]] if row.image in twin else [])],
+        )

@@ -17,7 +17,7 @@ from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence
 from effnet_report.jupyter import sphinx_extension
-from effnet_report.pages import answer, effects, tables
+from effnet_report.pages import answer, results
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -77,12 +77,12 @@ def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     answers = answer.answers(found).data
     assert "only one head was tried" in answers
     assert "only one scheduler was tried" in answers
-    means = tables.factor_means(found).data
+    means = results.factor_means(found).data
     assert "Of head and scheduler only one level was tried." in means
     assert re.search(r"between the levels of freeze \(\d\.\d points\)\.", means)
     assert (
         "only one head was tried and only one scheduler was tried"
-        in effects.interaction(found).data
+        in results.interaction(found).data
     )
 
 
@@ -90,7 +90,7 @@ def test_a_study_without_freeze_0_does_not_count_what_it_cannot_compare(tmp_path
     use_narrow_study([4, 6], tmp_path, monkeypatch)
     found = evidence.load("narrow")
     assert "of 0 depths" not in answer.risks(found).data
-    drawn = effects.forest(found).data
+    drawn = answer.forest(found).data
     assert "This study compares nothing with freeze 0" in drawn
     assert "No seed has a run" not in drawn
 
@@ -101,7 +101,7 @@ def test_every_page_opens_with_its_finding(page):
     heading, first = re.search(r"^# (.+)\n\n(.+)$", body, flags=re.MULTILINE).groups()
     assert heading
     assert first.startswith("```{code-cell}")
-    assert re.match(r"findings\.|\w+\.answer", cells(page)[0].strip().splitlines()[-1])
+    assert re.match(r"\w+\.answer\(", cells(page)[0].strip().splitlines()[-1])
 
 
 def typed_numbers(text: str) -> list[str]:
@@ -126,14 +126,17 @@ def test_a_typed_result_is_found(sentence):
 
 @pytest.mark.slow
 def test_the_book_imports_no_torch():
-    code = (
-        "import sys; from bench import gpu, speed, targets; "
-        "from effnet_report.jupyter import sphinx_extension; "
-        "from effnet_report.pages import answer, costs, effects, figures, images, tables; "
-        "from effnet_report.pages import elsewhere, provenance, verdicts; "
-        "sys.exit('torch' in sys.modules)"
-    )
+    modules = sphinx_extension.imported_by_pages(paths.BOOK)
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_has_a_module_of_its_name(page):
+    name = "answer" if page.stem == "index" else page.stem
+    shown = re.findall(r"^from effnet_report\.pages import (.+)$", page.read_text(), re.MULTILINE)
+    assert shown == [name]
+    assert f"effnet_report.pages.{name}" in sphinx_extension.imported_by_pages(paths.BOOK)
 
 
 def test_a_troubled_study_builds_and_says_what_is_missing(book):

@@ -10,29 +10,29 @@ from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, wri
 from effnet_core import paths
 from effnet_core.data import datasets
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import evidence
-from effnet_report.pages import answer, costs, effects, figures, findings, images
+from effnet_report.evidence import evidence, pictures
+from effnet_report.pages import answer, comparison, conclusions, experiment, images, results, source
 from effnet_report.render import html
 from effnet_report.render.finding import coverage
 from effnet_report.sweep import sweep
 
 DRAWN = [
     answer.trade_off,
-    effects.forest,
-    effects.interaction,
-    effects.side_by_side,
-    figures.stages,
-    figures.freezing,
-    figures.heat_map,
-    figures.configurations,
-    figures.learning_curves,
-    figures.learning_rates,
-    figures.models,
+    answer.forest,
+    results.interaction,
+    source.side_by_side,
+    experiment.stages,
+    results.freezing,
+    results.heat_map,
+    results.configurations,
+    results.learning_curves,
+    results.learning_rates,
+    comparison.models,
     images.confusion,
     images.calibration,
-    costs.cost,
+    results.cost,
 ]
-OF_IMAGES = [images.seen, images.hardest, images.by_group]
+OF_IMAGES = [experiment.seen, images.hardest, images.by_group]
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def known_images(monkeypatch):
         subgroups=["mono" if n % 2 else "poly" for n in range(len(names))],
         images=rng.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
     )
-    monkeypatch.setattr(images, "load_dataset", lambda *_: dataset)
+    monkeypatch.setattr(pictures, "load_dataset", lambda *_: dataset)
 
 
 @pytest.mark.parametrize("draw", OF_IMAGES)
@@ -106,8 +106,10 @@ def test_with_folds_the_images_are_all_images(two_folds, known_images):
 def test_images_are_shown_as_the_network_gets_them(known_images, monkeypatch, resize, words):
     wide = np.full((2 * (TEST_IMAGES + VALIDATION_IMAGES), 8, 16), 200, np.uint8)
     wide[:, :, :4] = 90
-    known = images.load_dataset()
-    monkeypatch.setattr(images, "load_dataset", lambda *_: dataclasses.replace(known, images=wide))
+    known = pictures.load_dataset()
+    monkeypatch.setattr(
+        pictures, "load_dataset", lambda *_: dataclasses.replace(known, images=wide)
+    )
     drawn = []
 
     def figure(figure, *arguments, **words):
@@ -118,7 +120,7 @@ def test_images_are_shown_as_the_network_gets_them(known_images, monkeypatch, re
     found = evidence.load("quick")
     look = found.design.protocol.model_copy(update={"resize": resize, "background": "black"})
     design = found.design.model_copy(update={"protocol": look})
-    images.seen(dataclasses.replace(found, design=design))
+    experiment.seen(dataclasses.replace(found, design=design))
     ((shown, said),) = drawn
     assert words in said["finding"]
     side = look.image_size
@@ -179,11 +181,11 @@ def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
 
 def test_the_front_holds_what_nothing_beats():
     table = pd.DataFrame({"cost": [1, 2, 2, 3, 4], "quality": [5, 4, 7, 7, 9]})
-    assert costs.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
+    assert results.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", [d for d in DRAWN if d is not figures.stages])
+@pytest.mark.parametrize("draw", [d for d in DRAWN if d is not experiment.stages])
 def test_figures_hold_all_seeds_and_whatever_is_there(draw):
     for settings in list(load_study("elpv").runs())[:33]:
         save_run(settings)
@@ -211,16 +213,16 @@ def test_every_figure_has_words_a_picture_and_data(draw):
 def test_a_study_without_runs_draws_nothing_and_says_so(draw):
     found = evidence.load("quick")
     assert found.finished == []
-    expected = "source" if draw is effects.forest else "No run of study quick has finished yet"
+    expected = "source" if draw is answer.forest else "No run of study quick has finished yet"
     assert expected in draw(found).data
 
 
 @pytest.mark.slow
 def test_what_could_be_resolved_takes_two_seeds():
     write_study("quick")
-    assert "two complete seeds" in effects.resolving(evidence.load("quick")).data
+    assert "two complete seeds" in conclusions.resolving(evidence.load("quick")).data
     write_study("elpv")
-    drawing(effects.resolving(evidence.load("elpv")))
+    drawing(conclusions.resolving(evidence.load("elpv")))
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
     folds = data[data["design"] == "as many folds over all images"]
     assert all(v.is_monotonic_decreasing for _, v in folds.groupby("comparison")["smallest"])
@@ -239,7 +241,7 @@ def write_seeds(*seeds: int):
 def test_folds_that_are_missing_are_counted_where_they_would_help():
     """With half of the folds trained, what is drawn is for all images, what is said for these."""
     found = write_seeds(0, 1)
-    said = effects.resolving(found).data
+    said = conclusions.resolving(found).data
     assert f"With 2 seeds and {2 * TEST_IMAGES} test images" in said
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
     facts = found.finished[0].facts
@@ -250,8 +252,8 @@ def test_folds_that_are_missing_are_counted_where_they_would_help():
 def test_without_intervals_nothing_is_said_to_be_unclear():
     """One seed: not `none of the choices is clear`, but that there is nothing to be clear by."""
     found = write_seeds(0)
-    assert "one seed cannot say what each choice changes" in effects.forest(found).data
-    assert "nan" not in drawing(effects.forest(found))[1]
+    assert "one seed cannot say what each choice changes" in answer.forest(found).data
+    assert "nan" not in drawing(answer.forest(found))[1]
     for show in (answer.trade_off, answer.risks):
         assert answer.NO_INTERVALS in show(found).data
         assert "excludes zero" not in show(found).data
@@ -278,16 +280,16 @@ def test_what_is_missing_is_named_by_seed(seeds, skipped, words):
 
 
 def test_the_results_count_the_test_images_of_all_folds():
-    said = findings.results(write_seeds(0, 1)).data
+    said = results.answer(write_seeds(0, 1)).data
     assert f"With {2 * TEST_IMAGES} test images" in said
 
 
 def test_the_title_follows_the_data():
     write_study("quick")
-    before = figures.freezing(evidence.load("quick")).data
+    before = results.freezing(evidence.load("quick")).data
     for path in paths.records("quick").glob("*-freeze1-*"):
         path.unlink()
-    after = figures.freezing(evidence.load("quick")).data
+    after = results.freezing(evidence.load("quick")).data
     title = re.compile(r'report-title">(.+?)<')
     assert title.search(before)[1] != title.search(after)[1]
 
@@ -296,13 +298,13 @@ def test_the_same_data_give_the_same_file():
     write_study("quick")
     drawn = []
     for _ in range(2):
-        figures.freezing(evidence.load("quick"))
+        results.freezing(evidence.load("quick"))
         drawn.append((html.site() / "figures" / "freezing.svg").read_bytes())
     assert drawn[0] == drawn[1]
 
 
 def test_the_source_figure_needs_no_study():
-    assert drawing(figures.source_freezing())[0] == "source-freezing"
+    assert drawing(source.freezing())[0] == "source-freezing"
 
 
 def test_what_a_study_does_not_try_is_said_and_not_drawn(tmp_path):
@@ -315,12 +317,12 @@ def test_what_a_study_does_not_try_is_said_and_not_drawn(tmp_path):
     for settings in load_study("few").runs():
         save_run(settings)
     found = evidence.load("few")
-    said = findings.experiment(found).data
+    said = experiment.answer(found).data
     assert "Of freeze it tries 0, 5, 6." in said
     assert "Here head does not vary: one linear layer." in said
     assert "Here scheduler does not vary: plateau." in said
-    for draw in (figures.heat_map, figures.learning_curves, figures.freezing,
-                 figures.configurations):  # fmt: skip
+    for draw in (results.heat_map, results.learning_curves, results.freezing,
+                 results.configurations):  # fmt: skip
         name, _ = drawing(draw(found))
         drawn = (html.site() / "figures" / f"{name}.svg").read_text()
         assert "plateau" in drawn

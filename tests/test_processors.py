@@ -6,8 +6,9 @@ import shutil
 import pytest
 from factories import use_folders
 
-from bench import bits, processors
+from bench import processors
 from effnet_core import paths
+from effnet_report.pages import reproducibility
 
 
 @pytest.mark.slow("minutes")
@@ -25,7 +26,7 @@ def test_another_processor_gives_the_same_bits(model, case):
 
 def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
-    assert "make processors" in bits.show().data
+    assert "make processors" in reproducibility.processors().data
     hashes = {"HERE": {"weights": "a", "activations": "b"}, "EPYC": {"weights": "c"}}
     monkeypatch.setattr(
         processors, "on", lambda place: hashes["HERE"] | hashes.get(place.model, {})
@@ -35,6 +36,6 @@ def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
     paths.RESULTS.mkdir(parents=True, exist_ok=True)
     paths.processors().write_text(json.dumps(found))
-    page = bits.show().data
+    page = reproducibility.processors().data
     assert "1 of 2 other processors" in page
     assert ">weights<" in page

@@ -12,7 +12,7 @@ from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import simulation
 from effnet_report.inference.simulation import first_elpv
-from effnet_report.pages import verdicts
+from effnet_report.pages import conclusions
 
 REPLICATES = 80
 # Two-sided, so that not one of the fifteen intervals of a case falls below by chance: binomial,
@@ -79,12 +79,12 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     first = first_elpv()
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
-    assert "python -m effnet_report.inference.simulation" in verdicts.simulation().data
+    assert "python -m effnet_report.inference.simulation" in conclusions.simulation().data
     monkeypatch.setattr(simulation, "CASES", [(3, False), (4, True)])
     monkeypatch.setattr(simulation, "REPLICATES", 4)
     monkeypatch.setattr(simulation, "first_elpv", lambda: first)
     simulation.main()
-    shown = verdicts.simulation().data
+    shown = conclusions.simulation().data
     assert simulation.title(2, True) == "2 of 4 folds"
     outside = re.search(r"Less than 93 %: (.+?)\. More than 97 %.+?: (.+?)\.", shown)
     assert "(3 seeds" in outside[2]  # of 4 studies, all or at most three quarters

@@ -9,7 +9,15 @@ from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import evidence, failures
-from effnet_report.pages import provenance, tables, verdicts
+from effnet_report.pages import (
+    comparison,
+    conclusions,
+    experiment,
+    reproducibility,
+    results,
+    runs,
+    source,
+)
 from effnet_report.render import html
 
 
@@ -32,7 +40,7 @@ def written_csv(name: str) -> pd.DataFrame:
 def test_table_1_has_every_configuration_in_the_sources_order():
     write_study("quick")
     found = evidence.load("quick")
-    table = tables.results(found)
+    table = results.table_1(found)
     frame = shown(table)
     assert list(frame["model"].astype(int)) == list(range(1, 29))
     accuracy = [record.outcome.test.accuracy for record in found.finished]
@@ -57,11 +65,11 @@ def test_missing_failed_and_damaged_runs_are_named():
     records.record_path("quick", runs[7]).write_text("{")
     found = evidence.load("quick")
     assert [settings.number for settings in found.unfinished] == [5, 6, 7]
-    why = shown(provenance.missing(found)).set_index("run")["why"]
+    why = shown(reproducibility.missing(found)).set_index("run")["why"]
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
     assert "is not a whole JSON record" in why[runs[7]]
-    cells = shown(tables.results(found)).set_index("model")["runs"]
+    cells = shown(results.table_1(found)).set_index("model")["runs"]
     assert cells[["5", "6", "7"]].tolist() == [
         "seed 0: missing",
         "seed 0: failed",
@@ -73,14 +81,15 @@ def test_a_seed_without_any_run_is_missing_in_one_line():
     for settings in load_study("elpv").runs():
         if settings.seed < 2 and settings.number != 4:
             save_run(settings)
-    frame = shown(provenance.missing(evidence.load("elpv")))
+    frame = shown(reproducibility.missing(evidence.load("elpv")))
     runs = [s.run_id for s in load_study("elpv").runs() if s.number == 4 and s.seed < 2]
     assert frame["run"].tolist() == [*runs, "all 28 of seed 2", "all 28 of seed 3"]
     assert set(frame["why"]) == {"missing"}
-    assert "To train them: effnet sweep elpv." in provenance.missing(evidence.load("elpv")).data
+    missing = reproducibility.missing(evidence.load("elpv")).data
+    assert "To train them: effnet sweep elpv." in missing
     paths.records("published").mkdir()
     paths.records("elpv").rename(paths.records("published/elpv"))
-    committed = provenance.missing(evidence.load("published/elpv")).data
+    committed = reproducibility.missing(evidence.load("published/elpv")).data
     assert "cp -r results/published/elpv results/elpv, then effnet sweep elpv." in committed
 
 
@@ -105,13 +114,13 @@ def test_data_can_not_break_out_of_a_table():
 
 def test_csv_holds_text_where_the_page_has_links():
     write_study("quick")
-    tables.run_grid(evidence.load("quick"))
+    runs.run_grid(evidence.load("quick"))
     assert written_csv("run-grid-quick").iloc[0, 1].endswith(" %")
 
 
 def test_conclusions_come_as_numbers_too():
     write_study("quick")
-    verdicts.conclusions(evidence.load("quick"))
+    conclusions.verdicts(evidence.load("quick"))
     data = written_csv("conclusions")
     assert data.groupby("data").size().to_dict() == {"source's table": 9, "this study": 9}
     wanted = {
@@ -137,8 +146,8 @@ def test_conclusions_come_as_numbers_too():
 def test_only_a_table_with_filters_needs_scripts():
     write_study("quick")
     found = evidence.load("quick")
-    assert "<script" not in tables.run_grid(found).data
-    table = tables.results(found).data
+    assert "<script" not in runs.run_grid(found).data
+    table = results.table_1(found).data
     assert 'src="scripts/itables.js"' in table
     assert "http" not in table.split("<script", 1)[1]
     assert (html.site() / "scripts" / "itables.js").stat().st_size > 500_000
@@ -146,7 +155,7 @@ def test_only_a_table_with_filters_needs_scripts():
 
 def test_runs_trained_again_are_listed(tmp_path):
     write_study("quick")
-    assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
+    assert "effnet verify quick" in reproducibility.verification(evidence.load("quick")).data
     a, b, c, later, *_ = [settings.run_id for settings in load_study("quick").runs()]
     content = {
         "verified": [a, b, c, later, "of another study"],
@@ -161,7 +170,7 @@ def test_runs_trained_again_are_listed(tmp_path):
     }
     paths.verification("quick", "first").write_text(json.dumps(content))
     made_again(later, finished="2026-01-01T00:00:01+00:00")
-    table = provenance.verification(evidence.load("quick"))
+    table = reproducibility.verification(evidence.load("quick"))
     assert "1 of 3 repeated results" in table.data
     agreement = ["equal to the bit", "different", "within tolerance"]
     assert shown(table)["result"].tolist() == agreement
@@ -170,14 +179,14 @@ def test_runs_trained_again_are_listed(tmp_path):
     # What came out on another processor stands beside it.
     content |= {"machine": {"processor": "another", "cores": "16"}, "versions": {"torch": "2.11.0"}}
     paths.verification("quick", "second").write_text(json.dumps(content))
-    table = provenance.verification(evidence.load("quick"))
+    table = reproducibility.verification(evidence.load("quick"))
     assert "2 of 6 repeated results" in table.data
     assert "On another with 16 cores and PyTorch 2.11.0: finished 2026-01" in table.data
     assert shown(table)["result"].tolist() == agreement * 2
     assert shown(table)["repeated on"].tolist() == ["a processor"] * 3 + ["another"] * 3
     for name in (a, b, c):
         made_again(name, finished="2026-02-01T00:00:00Z")
-    assert "effnet verify quick" in provenance.verification(evidence.load("quick")).data
+    assert "effnet verify quick" in reproducibility.verification(evidence.load("quick")).data
 
 
 def made_again(run_id: str, finished: str) -> None:
@@ -192,7 +201,7 @@ def made_again(run_id: str, finished: str) -> None:
 def test_a_damaged_verification_is_told_on_its_page(text):
     write_study("quick")
     paths.verification("quick", "any").write_text(text)
-    told = provenance.verification(evidence.load("quick")).data
+    told = reproducibility.verification(evidence.load("quick")).data
     assert "verification-any.json is damaged. Delete it" in told
 
 
@@ -203,14 +212,14 @@ def test_figures_and_tables_name_the_command_that_remakes_them(monkeypatch):
 
 
 def test_source_tables_are_the_sources_rows():
-    assert len(shown(tables.source_results())) == 28
-    values = shown(tables.source_comparison())["accuracy, %"].astype(float).tolist()
+    assert len(shown(source.table_1())) == 28
+    values = shown(source.table_2())["accuracy, %"].astype(float).tolist()
     assert values == pytest.approx([84.7, 95.9, 97.6])
 
 
 def test_protocol_counts_what_differs_from_the_source():
     write_study("quick")
-    frame = shown(tables.protocol(evidence.load("quick"))).set_index("setting")
+    frame = shown(experiment.protocol(evidence.load("quick"))).set_index("setting")
     ours, theirs = (load_study(name).protocol for name in ("quick", "paper"))
     assert frame.loc["epochs", "this study"] == str(ours.epochs)
     assert frame.loc["epochs", "the source (study paper)"] == str(theirs.epochs)
@@ -228,7 +237,7 @@ def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow", reason="the extra `formats` is not installed")
     use_folders(tmp_path, monkeypatch)
     write_study("quick")
-    for made in (tables.run_grid, tables.results, verdicts.conclusions):
+    for made in (runs.run_grid, results.table_1, conclusions.verdicts):
         assert "&lt;" not in made(evidence.load("quick")).data
 
 
@@ -236,9 +245,9 @@ def test_a_failed_classical_run_is_on_the_page_with_its_reason(tmp_path, monkeyp
     use_folders(tmp_path, monkeypatch)
     write_study("quick", classical=False)
     failures.save("quick", "classical-seed0", "Out of memory.", "")
-    page = provenance.missing(evidence.load("quick")).data
+    page = reproducibility.missing(evidence.load("quick")).data
     assert "classical-seed0" in page
     assert "Out of memory." in page
-    compared = tables.candidates(evidence.load("quick")).data
+    compared = comparison.candidates(evidence.load("quick")).data
     assert "classical-seed0 has failed: Out of memory." in compared
     assert "Start the runs" not in compared

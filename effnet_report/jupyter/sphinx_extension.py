@@ -39,8 +39,7 @@ SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # First of all, so it is the first extension: this imports in the meantime what pages need.
-    app.add_config_value("effnet_preload", [], "", list)
-    warm.start_with(*app.config.effnet_preload)
+    warm.start_with(*imported_by_pages(Path(app.srcdir)))
     app.add_config_value("effnet_studies", ["quick"], "env", list)
     app.connect("config-inited", choose_study)
     app.connect("builder-inited", check_room)
@@ -50,6 +49,13 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", link_run_page)
     app.connect("build-finished", copy_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def imported_by_pages(folder: Path) -> list[str]:
+    """Modules of this project that the cells of the book's pages import, sorted."""
+    lines = re.compile(r"^from (effnet_report[.\w]*) import ([\w, ]+)$", re.MULTILINE)
+    found = (match for page in folder.glob("*.md") for match in lines.findall(page.read_text()))
+    return sorted({f"{room}.{name}" for room, names in found for name in names.split(", ")})
 
 
 def choose_study(_: Sphinx, config: Config) -> None:

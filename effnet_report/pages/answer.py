@@ -1,18 +1,29 @@
-"""The first page: what freezing saves and what it risks, and what follows from it."""
+"""The page The answer: what freezing saves and what it risks, and what follows from it."""
+
+from dataclasses import asdict
 
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.datasets import PACKAGED
+from effnet_report.evidence import source
+from effnet_report.evidence.correctness import correctness
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims
-from effnet_report.inference.analysis import Analysis
+from effnet_report.inference import claims, contrasts, recommendation
+from effnet_report.inference.contrasts import Compared, OneTable, analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.wording import size
 from effnet_report.numbers import DASH, number
 from effnet_report.render import html
-from effnet_report.render.drawing import INK, OURS, canvas, sentences
+from effnet_report.render.drawing import (
+    INK,
+    OURS,
+    THEIRS,
+    canvas,
+    legend,
+    sentences,
+)
 from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
 from effnet_report.render.html import definition_list, listing, paragraph
 
@@ -30,8 +41,8 @@ def answer(evidence: Evidence) -> HTML:
     """The recommendation, after a warning where the study is too small for it."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    analysis = Analysis(evidence)
-    said, classical = analysis.recommendation.sentences, analysis.over_classical
+    said = recommendation.sentences(evidence)
+    classical = contrasts.over_classical(evidence)
     if classical.effect < 0:
         sure = f"by {size(classical)}" if classical.high < 0 else (
             f"by {number(-classical.effect)} points here, which is inconclusive"
@@ -43,8 +54,7 @@ def answer(evidence: Evidence) -> HTML:
 @needs_runs
 def subject(evidence: Evidence) -> HTML:
     """Study, data, network, images and classes that the answer is about."""
-    design, facts = evidence.design, evidence.finished[0].facts
-    found = Analysis(evidence).correctness
+    design, facts, found = evidence.design, evidence.finished[0].facts, correctness(evidence)
     shown = facts.classes[:SHOWN_CLASSES]
     more = len(facts.classes) - len(shown)
     names = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -69,8 +79,7 @@ def subject(evidence: Evidence) -> HTML:
 @needs_runs
 def trade_off(evidence: Evidence) -> HTML:
     """Change of accuracy against training time saved, one point a depth."""
-    recommendation = Analysis(evidence).recommendation
-    data = recommendation.table
+    data = recommendation.table(evidence)
     if data.empty:
         return paragraph(["No freeze can be compared with none yet."])
     figure = canvas(6, 4)
@@ -105,7 +114,7 @@ def trade_off(evidence: Evidence) -> HTML:
                 if len(known)
                 else ""
             )
-            + f"Grey: less than {number(margin)} points. {recommendation.rule}"
+            + f"Grey: less than {number(margin)} points. {recommendation.rule(evidence)}"
         ),
         alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
         data=data,
@@ -115,8 +124,7 @@ def trade_off(evidence: Evidence) -> HTML:
 @needs_runs
 def risks(evidence: Evidence) -> HTML:
     """The table beside it, with memory."""
-    recommendation = Analysis(evidence).recommendation
-    depths = recommendation.depths
+    depths = recommendation.depths(evidence)
     if not depths:  # the drawing above has said why
         return paragraph([])
     frame = pd.DataFrame(
@@ -140,7 +148,7 @@ def risks(evidence: Evidence) -> HTML:
             "and other images of this kind. CPU time and peak memory: for each depth by itself, "
             "and other trainings on such a machine."
         ),
-        data=recommendation.table,
+        data=recommendation.table(evidence),
     )
 
 
@@ -156,7 +164,7 @@ def answers(evidence: Evidence) -> HTML:
     """The questions of someone who is about to fine-tune, answered by the verdicts."""
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = Analysis(evidence).judgement
+    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
     said = {key: judged[key].sentence for key in QUESTIONS}
     said["depth"] = f"{said['depth']} {judged['freeze'].sentence}"
     return definition_list(
@@ -182,4 +190,57 @@ def commands(evidence: Evidence) -> HTML:
             (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
             (one_run, "trains one run."),
         )
+    )
+
+
+def forest(evidence: Evidence) -> HTML:
+    """Forest plot: what each choice changes, all choices looked at at once."""
+    compared: dict[str, tuple[Compared, str, str, float]] = {
+        "source": (OneTable(source.results()), THEIRS, "s", 0.15)
+    }
+    if correctness(evidence).seeds:
+        compared["this study"] = (analysis(evidence), OURS, "o", -0.15)
+    found = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
+    labels = list(dict.fromkeys(choice for choices in found.values() for choice in choices))
+    figure = canvas(7.2, 4.2)
+    axes = figure.subplots()
+    for name, (_, colour, marker, offset) in compared.items():
+        for choice, estimate in found[name].items():
+            height = offset - labels.index(choice)
+            axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
+            axes.plot(estimate.effect, height, marker, color=colour, label=name)
+    margin = evidence.design.smallest_effect
+    axes.axvspan(-margin, margin, color="#eeeeee", zorder=0, label="too small to matter")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks([-place for place in range(len(labels))], labels)
+    axes.set_xlabel("change of accuracy, percentage points")
+    legend(figure, axes)
+    data = pd.DataFrame(
+        {"data": name, "choice": choice, **asdict(estimate)}
+        for name, choices in found.items()
+        for choice, estimate in choices.items()
+    )
+    ours = found.get("this study", {})
+    clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
+    finding = "No seed has a run of every configuration yet."
+    if "this study" in found:
+        finding = "This study compares nothing with freeze 0, and no heads or schedules."
+    if ours and not any(e.known for e in ours.values()):
+        finding = "This study has no intervals: one seed cannot say what each choice changes."
+    elif ours:
+        changes = "change" if len(clear) > 1 else "changes"
+        finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"
+        finding += f": {'; '.join(clear)}." if clear else " in this study."
+    return html.figure(
+        figure,
+        "effects",
+        finding=finding,
+        caption=(
+            "Mean change over configurations that agree in the other two factors. This study: 95 % "
+            "intervals for all choices at once, for other trainings and other images; without any "
+            "effect, one study in twenty would show a clear choice. Source: consistency over its "
+            "configurations, which says nothing about other trainings."
+        ),
+        alt=sentences(data, "{data}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
+        data=data,
     )

@@ -1,65 +1,46 @@
-"""Drawings of what the models say about single images of the test set."""
+"""The page The images: what the models say about single images of the test set."""
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.images import decode
-from effnet_core.errors import InputError
-from effnet_core.study.design import describe
+from effnet_core.study.design import (
+    describe,
+)
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import number
 from effnet_report.render import confusion as matrix
 from effnet_report.render import html
-from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, plain, sentences
-from effnet_report.render.finding import needs_runs
+from effnet_report.render.drawing import (
+    INK,
+    OURS,
+    THEIRS,
+    canvas,
+    legend,
+    plain,
+    sentences,
+)
+from effnet_report.render.finding import coverage, finding, needs_runs, no_images, nothing_yet
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
-MOST_SEEN = 10  # classes of which images are shown
 
 
-@needs_runs
-def seen(evidence: Evidence) -> HTML:
-    """A few images of each class, squares as the network gets them."""
-    dataset, look = _dataset(evidence), evidence.design.protocol
-    if dataset is None:
-        return _no_images(evidence)
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    classes = np.argsort(-counts, kind="stable")[:MOST_SEEN]
-    figure = canvas(7.2, 1.25 * len(classes))
-    panels = figure.subplots(len(classes), COLUMNS, squeeze=False)
-    for row, label in zip(panels, classes, strict=True):
-        members = np.flatnonzero(dataset.labels == label)
-        spread = members[np.linspace(0, len(members) - 1, COLUMNS).astype(int)]
-        for axes, index in zip(row, spread, strict=True):
-            view = decode(dataset.images[index], look.image_size, look.resize, look.background)
-            axes.imshow(view)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(True)  # or what is filled up would not show
-        row[0].set_ylabel(plain(dataset.classes[label]), rotation=0, ha="right", va="center")
-    how = {
-        "squash": "squashed where it is not square",
-        "pad": f"its short side filled up in {look.background}",
-        "crop": "both ends of its long side cut off",
-    }[look.resize]
-    data = pd.DataFrame({"class": dataset.classes, "images": counts})
-    data = data.iloc[np.argsort(-counts, kind="stable")]
-    left_out = len(dataset.classes) - len(classes)
-    return html.figure(
-        figure,
-        "as-the-network-sees-them",
-        finding=(
-            f"The network sees an image as a square of {look.image_size} x {look.image_size} "
-            f"pixels, {how}."
-        ),
-        caption=f"{COLUMNS} images of each class, evenly spread over the data set"
-        + (f"; {left_out} smaller classes are left out." if left_out else "."),
-        alt=sentences(data.head(len(classes)), "{class}: {images} images"),
-        data=data,
+def answer(evidence: Evidence) -> HTML:
+    """How many test images no run, and how many every run, gets right."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    right = evidence.correct(evidence.finished)
+    always, never = int((right == 1).sum()), int((right == 0).sum())
+    return finding(
+        f"Of {len(right):,} test images, every run that tested them classifies {always:,} "
+        f"correctly, and none {never:,}; on the other {len(right) - always - never:,} they "
+        "differ.",
+        *coverage(evidence),
     )
 
 
@@ -158,9 +139,9 @@ def temperature(evidence: Evidence) -> HTML:
 @needs_runs
 def hardest(evidence: Evidence) -> HTML:
     """The test images that most runs get wrong."""
-    dataset = _dataset(evidence)
+    dataset = pictures(evidence)
     if dataset is None:
-        return _no_images(evidence)
+        return no_images(evidence)
     names = pd.Index(dataset.names)
     right = evidence.correct(evidence.finished)
     wrong = (1 - right[right.index.isin(names)]).sort_values(ascending=False, kind="stable")
@@ -205,9 +186,9 @@ def hardest(evidence: Evidence) -> HTML:
 @needs_runs
 def by_group(evidence: Evidence) -> HTML:
     """Accuracy in each known subgroup of the images, such as the cell type."""
-    dataset = _dataset(evidence)
+    dataset = pictures(evidence)
     if dataset is None:
-        return _no_images(evidence)
+        return no_images(evidence)
     if not dataset.subgroups:
         return html.paragraph([f"Of {evidence.design.title} no kinds of images are known."])
     groups = dict(zip(dataset.names, dataset.subgroups, strict=True))
@@ -273,25 +254,3 @@ def _taken_for(evidence: Evidence) -> pd.Series:
     votes = wrong.groupby(["image", "predicted"]).size().sort_values(kind="stable").reset_index()
     last = votes.drop_duplicates("image", keep="last").set_index("image")["predicted"]
     return last.map(lambda label: classes[label])
-
-
-def _dataset(evidence: Evidence) -> Dataset | None:
-    """The images themselves, if they are here and are those that the runs have seen."""
-    protocol = evidence.design.protocol
-    try:
-        dataset = load_dataset(
-            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
-        )
-    except InputError:
-        return None
-    seen = evidence.predictions(evidence.finished[0]).index
-    return dataset if seen.isin(dataset.names).all() else None
-
-
-def _no_images(evidence: Evidence) -> HTML:
-    return html.paragraph(
-        [
-            f"The images of {evidence.design.title} are not on the machine "
-            "that built this page, so they cannot be shown."
-        ]
-    )

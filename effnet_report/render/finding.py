@@ -72,3 +72,13 @@ def _ranges(numbers: Sequence[int]) -> str:
             runs.append([number])
     spans = [run if len(run) < 3 else [f"{run[0]} to {run[-1]}"] for run in runs]
     return ", ".join(str(one) for span in spans for one in span)
+
+
+def no_images(evidence: Evidence) -> HTML:
+    """In place of pictures, where the study's images are not on this machine."""
+    return paragraph(
+        [
+            f"The images of {evidence.design.title} are not on the machine "
+            "that built this page, so they cannot be shown."
+        ]
+    )

@@ -1,0 +1,18 @@
+"""The images of a study, where they are on this machine."""
+
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.errors import InputError
+from effnet_report.evidence.evidence import Evidence
+
+
+def pictures(evidence: Evidence) -> Dataset | None:
+    """The images themselves, if they are here and are those that the runs have seen."""
+    protocol = evidence.design.protocol
+    try:
+        dataset = load_dataset(
+            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
+        )
+    except InputError:
+        return None
+    seen = evidence.predictions(evidence.finished[0]).index
+    return dataset if seen.isin(dataset.names).all() else None

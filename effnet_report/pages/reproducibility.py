@@ -1,0 +1,226 @@
+"""The page Reproducibility: where the records come from, what is missing, what was repeated."""
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core import paths
+from effnet_core.errors import InputError
+from effnet_core.study.studies import PUBLISHED
+from effnet_report.evidence.evidence import Evidence, Verification
+from effnet_report.numbers import number
+from effnet_report.render.finding import coverage, finding, nothing_yet
+from effnet_report.render.html import paragraph, table
+
+
+def answer(evidence: Evidence) -> HTML:
+    """Whether all records stem from one data set, one set of weights and one code."""
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    prints = pd.DataFrame(record.fingerprints.model_dump() for record in evidence.finished)
+    several = [name for name in ("data", "weights", "code") if prints[name].nunique() > 1]
+    agreement = (
+        f"They do not agree in {' and '.join(several)}: do not compare them before you know why."
+        if several
+        else "All stem from the same images, the same starting weights and the same code."
+    )
+    hours = evidence.runs["total_seconds"].sum() / 3600
+    return finding(
+        f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; their "
+        f"times add up to {number(hours, 2)} hours.",
+        agreement,
+        *coverage(evidence),
+    )
+
+
+def missing(evidence: Evidence) -> HTML:
+    """Runs that are not part of the report, and why; records that no figure counts."""
+    told = evidence.failures | evidence.set_aside
+    why = {s.run_id: told.get(s.run_id, "missing") for s in evidence.unfinished} | told
+    if not why:
+        return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
+    for seed in evidence.design.seeds:
+        runs = [s.run_id for s in evidence.planned if s.seed == seed]
+        if all(why.get(name) == "missing" for name in runs):  # in one line
+            why = {name: w for name, w in why.items() if name not in runs}
+            why[f"all {len(runs)} of seed {seed}"] = "missing"
+    frame = pd.DataFrame(why.items(), columns=["run", "why"])
+    return table(
+        frame,
+        "missing",
+        finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
+        caption=f"To train them: {_go_on(evidence)}effnet sweep {evidence.design.name}.",
+    )
+
+
+def _go_on(evidence: Evidence) -> str:
+    """What to do first where the records that are there are committed ones: else all is trained."""
+    name, shown = evidence.design.name, evidence.reference
+    committed = shown.startswith(f"{PUBLISHED}/")
+    return f"cp -r results/{shown} results/{name}, then " if committed else ""
+
+
+def run_times(evidence: Evidence) -> HTML:
+    """Every run: how long it took, and the command that repeats it."""
+    columns = ["cpu_seconds", "train_seconds", "total_seconds", "memory_mb"]
+    made = evidence.runs.set_index("run_id")[columns]
+    frame = pd.DataFrame({"run": s.run_id, "command": _command(s)} for s in evidence.planned)
+    frame = frame.merge(made, how="left", left_on="run", right_index=True)
+    names = {
+        "cpu_seconds": "training, CPU s",
+        "train_seconds": "training, s",
+        "total_seconds": "in all, s",
+        "memory_mb": "memory, MB",
+    }
+    total = frame["total_seconds"].sum() / 60
+    return table(
+        frame[["run", *names, "command"]].rename(columns=names),
+        "run-times",
+        finding=f"The times of the finished runs add up to {number(total)} minutes.",
+        caption="Each command repeats one run, from the repository's folder.",
+    )
+
+
+def _command(settings: object) -> Markup:
+    parts = " ".join(
+        f"-p {name} {getattr(settings, name)}"
+        for name in ("study", "freeze", "head", "scheduler", "seed")
+    )
+    return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
+
+
+def verification(evidence: Evidence) -> HTML:
+    """What `effnet verify` found: whether runs trained again gave the same record."""
+    try:
+        found = evidence.verifications
+    except InputError as damaged:
+        return paragraph([str(damaged)])
+    if not found:
+        return paragraph(
+            [
+                "No run of this study was trained twice yet. This does it: ",
+                Markup("<code>effnet verify {}</code>.").format(evidence.reference),
+            ]
+        )
+    frame = pd.DataFrame(row for one in found for row in _repeated(one))
+    equal = sum(one.equal for one in found)
+    return table(
+        frame,
+        "verification",
+        finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
+        caption=(
+            "Computed from the images, without cached activations. "
+            f"{' '.join(_where(one) for one in found)} Code counts as changed when any character "
+            f"of it did. Within tolerance: {found[0].tolerance}."
+        ),
+    )
+
+
+def _repeated(found: Verification) -> Iterator[dict[str, str]]:
+    """A row a run that was repeated on one kind of processor."""
+    agreement = (
+        dict.fromkeys(found.verified, "equal to the bit")
+        | dict.fromkeys(found.within_tolerance, "within tolerance")
+        | dict.fromkeys(found.different, "different")
+    )
+    for run, agreed in sorted(agreement.items()):
+        yield {
+            "run": run,
+            "repeated on": found.machine.processor,
+            "result": agreed,
+            "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
+            or "nothing",
+        }
+
+
+def _where(found: Verification) -> str:
+    """On what, with what and when."""
+    with_torch = f" and PyTorch {found.versions['torch']}" if "torch" in found.versions else ""
+    return (
+        f"On {found.machine.processor} with {found.machine.cores} cores{with_torch}: finished "
+        f"{found.finished}."
+    )
+
+
+def processors() -> HTML:
+    """Whether other processors computed the same bits."""
+    path = paths.processors()
+    if not path.is_file():
+        command = Markup("Not measured yet. <code>make processors</code> does it.")
+        return paragraph([command], "report-gap")
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    compared = len(measured["hashes"])
+    frame = pd.DataFrame(
+        {
+            "trained on": place["what"],
+            "how": f"emulated: {place['emulated']}"
+            if place["emulated"]
+            else ", ".join(f"{name}={value}" for name, value in place["variables"].items()),
+            "equal to the bit": f"{compared - len(place['different'])} of {compared}",
+            "different": ", ".join(place["different"]) or "nothing",
+        }
+        for place in measured["places"]
+    )
+    same = sum(not place["different"] for place in measured["places"])
+    return table(
+        frame,
+        "processors",
+        finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
+        caption=(
+            f"Frozen activations and weights after {measured['steps']} steps of batch 4 on real "
+            "images, every freeze depth with both heads at the small image size and two depths "
+            f"at the large one, against {measured['machine']['processor']}. Emulated processors "
+            "offer what the real ones do, so that libraries choose as they would there; "
+            "arithmetic of an emulator follows the same standard, and its errors would show as "
+            "differences."
+        ),
+    )
+
+
+def machine(evidence: Evidence) -> HTML:
+    """Hardware and versions, each value with the number of records that name it."""
+    rows = [
+        {"what": group, "name": name, "value": value}
+        for record in evidence.everything
+        for group, values in (
+            ("hardware", record.made.hardware),
+            ("version", record.made.versions),
+            ("commit", {"git": record.made.commit}),
+        )
+        for name, value in values.items()
+    ]
+    frame = _tally(rows, ["what", "name", "value"])
+    mixed = frame.groupby(["what", "name"]).size().gt(1).sum()
+    return table(
+        frame,
+        "machine",
+        finding=f"The records differ in {mixed} of these lines.",
+        caption="One line per value; the last column counts the records that have it.",
+    )
+
+
+def fingerprints(evidence: Evidence) -> HTML:
+    """What decided the outcome besides the settings, as sha256."""
+    rows = [
+        {"what": name, "sha256": value}
+        for record in evidence.everything
+        for name, value in record.fingerprints.model_dump().items()
+    ]
+    frame = _tally(rows, ["what", "sha256"])
+    return table(
+        frame,
+        "fingerprints",
+        finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
+        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own; runs and "
+        "classical comparisons are computed by different files, so their code differs.",
+    )
+
+
+def _tally(rows: list[dict[str, str]], columns: list[str]) -> pd.DataFrame:
+    """Each different row once, with the number of records that it stands in."""
+    return (
+        pd.DataFrame(rows, columns=columns).groupby(columns).size().rename("records").reset_index()
+    )

@@ -1,0 +1,70 @@
+"""The page Runs: every run of the book's studies, with its page."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core.study.design import (
+    HEAD_WORDS,
+)
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.numbers import number
+from effnet_report.render.finding import coverage, finding
+from effnet_report.render.html import link, table
+
+
+def answer(studies: Sequence[Evidence]) -> HTML:
+    """How many runs there are to look at, and which of the main study's are missing."""
+    pages = [study.page(settings.run_id) for study in studies for settings in study.planned]
+    return finding(
+        f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
+        "executed notebook, with the images, the model, every epoch and the worst mistakes.",
+        *coverage(studies[0]),
+    )
+
+
+def run_grids(studies: Sequence[Evidence]) -> HTML:
+    """The runs of each study of the book."""
+    return HTML(Markup().join(Markup(run_grid(study).data) for study in studies))
+
+
+def run_grid(evidence: Evidence) -> HTML:
+    """All runs on one screen: freeze by head and schedule, each with its test accuracy."""
+    accuracy = evidence.runs.set_index("run_id")["test_accuracy"]
+
+    def word(run: str) -> str:
+        known = run in accuracy
+        return f"{number(accuracy[run])}\u00a0%" if known else evidence.status(run)
+
+    def cell(freeze: int, head: str, scheduler: str) -> Markup:
+        runs = [
+            settings
+            for settings in evidence.planned
+            if (settings.freeze, settings.head, settings.scheduler) == (freeze, head, scheduler)
+        ]
+        there = [run for run in runs if evidence.status(run.run_id) != "missing"]
+        cells = [link(evidence.page(run.run_id), word(run.run_id)) for run in there]
+        if left := len(runs) - len(there):
+            cells.append("missing" if left == 1 else f"{left} missing")
+        return Markup(", ").join(cells)
+
+    frame = pd.DataFrame(
+        {
+            "freeze": freeze,
+            **{
+                f"{HEAD_WORDS[head]}, {scheduler}": cell(freeze, head, scheduler)
+                for head in evidence.design.factors.head
+                for scheduler in evidence.design.factors.scheduler
+            },
+        }
+        for freeze in evidence.design.factors.freeze
+    )
+    return table(
+        frame,
+        f"run-grid-{evidence.reference.rsplit('/', 1)[-1]}",
+        finding=f"{evidence.design.title}: {len(evidence.finished)} of {len(evidence.planned)} "
+        "runs are finished.",
+        caption="Accuracy on the test set, one entry a seed; a link leads to the run's page.",
+    )

@@ -1,0 +1,116 @@
+"""The page What the source found: its two tables, and how they compare with this study."""
+
+from IPython.display import HTML
+
+from effnet_core.study.design import (
+    HEAD_WORDS,
+    describe,
+)
+from effnet_report.evidence import source as tables
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import claims
+from effnet_report.numbers import number
+from effnet_report.render import factors, html
+from effnet_report.render.drawing import (
+    OURS,
+    THEIRS,
+    canvas,
+    sentences,
+)
+from effnet_report.render.finding import finding, needs_runs
+from effnet_report.render.html import table
+
+
+def answer() -> HTML:
+    """What follows from the source's own table."""
+    table = tables.results()
+    judged = [one for one in claims.of_source() if one.key in claims.SOURCES]
+    consistent = sum(one.verdict == claims.CONSISTENCY["supported"] for one in judged)
+    return finding(
+        f"The source trained {len(table)} configurations once each; "
+        f"{factors.leaders(table, 'accuracy')} came out best with "
+        f"{number(table['accuracy'].max(), 2)} % accuracy.",
+        f"Of its {len(judged)} conclusions, {consistent} are consistent over the configurations of "
+        "its table. Single runs cannot show whether they hold for other trainings.",
+    )
+
+
+def table_1() -> HTML:
+    """The source's Table 1, as it stands there."""
+    frame = tables.results()
+    order = ["number", "head", "freeze", "scheduler", *factors.QUALITY]
+    shown = frame.assign(head=frame["head"].map(HEAD_WORDS))[order]
+    return table(
+        shown.rename(columns=factors.HEADINGS | factors.QUALITY),
+        "source-results",
+        finding=f"Highest accuracy in the source: {factors.leaders(frame, 'accuracy')}.",
+        caption="Table 1 of the source, row for row: the best of each cycle, on validation.",
+        decimals=2,
+    )
+
+
+def freezing() -> HTML:
+    """The source's accuracies by number of frozen stages."""
+    return factors.freezing(
+        tables.results(),
+        "source-freezing",
+        "Each point is one run: its best validation accuracy. The line joins the means.",
+    )
+
+
+def means() -> HTML:
+    """What follows from the source's Table 1 by factor."""
+    return factors.means(tables.results(), "source-means")
+
+
+@needs_runs
+def side_by_side(evidence: Evidence) -> HTML:
+    """The source's accuracy of every configuration beside ours."""
+    columns = ["number", "freeze", "head", "scheduler", "accuracy"]
+    table = tables.results()[columns].merge(
+        evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_source", "")
+    )
+    table = table.rename(columns={"accuracy": "accuracy_here"})
+    figure = canvas(7.2, 1 + 0.19 * len(table))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, column, colour, marker, title in (
+        (left, "accuracy_source", THEIRS, "s", "source: validation accuracy, %"),
+        (right, "accuracy_here", OURS, "o", "this study: test accuracy, %"),
+    ):
+        axes.hlines(table["number"], table[column].min(), table[column], color="#dddddd")
+        axes.plot(table[column], table["number"], marker, color=colour)
+        axes.set_xlabel(title)
+    words = [f"{row.number}: {describe(row.freeze, row.head, row.scheduler)}"
+             for row in table.itertuples()]  # fmt: skip
+    left.set_yticks(table["number"], words, fontsize=8)
+    left.invert_yaxis()
+    finding = "There are too few configurations to compare two orders."
+    if len(table) > 2:
+        rank = table["accuracy_source"].corr(table["accuracy_here"], method="spearman")
+        finding = f"The two orders of configurations have a rank correlation of {number(rank, 2)}."
+    return html.figure(
+        figure,
+        "source-and-ours",
+        finding=finding,
+        caption=(
+            "Compare orders, not values: the images, the network and the set that was measured on "
+            "differ. Rank correlation: Spearman; 1 is the same order, 0 none in common."
+        ),
+        alt=sentences(
+            table, "{number}: source {accuracy_source:.1f} %, here {accuracy_here:.1f} %"
+        ),
+        data=table,
+    )
+
+
+def table_2() -> HTML:
+    """The source's Table 2, as it stands there."""
+    names = {"baseline": "baseline", "best_ml": "best classical", "best_dl": "best fine-tuned"}
+    values = tables.comparison()
+    lead = values["best_dl"] - values["best_ml"]
+    return table(
+        values.rename(names).rename_axis("model").reset_index().rename(columns=factors.QUALITY),
+        "source-comparison",
+        finding=f"The best network is {number(lead)} points above the best classical model.",
+        caption="Table 2 of the source, row for row.",
+    )

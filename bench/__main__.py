@@ -20,9 +20,10 @@ import typer
 from rich.console import Console
 
 from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
-from effnet_core import files, paths
+from effnet_core import paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
+from effnet_report.evidence.measurements import Measurement, benchmark
 from effnet_report.jupyter.warm import LARGE_PAGES
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
@@ -39,9 +40,6 @@ ARMS = [
     "instructions",
     *(f"step {which} {form}" for which in STEPS for form in ("ours", "plain")),
     *(f"step {which} threads" for which in STEPS if which.startswith("lite0")),
-    "profile",
-    "shares",
-    "evaluation",
     *(f"growth {images}" for images in IMAGES),
     "typed",
     "start",
@@ -63,7 +61,7 @@ MEASURES = {
     "elpv": (*EXPERT, "effnet_report/jupyter/warm.py"),  # where LARGE_PAGES are
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
-    **dict.fromkeys(("step", "limit", "instructions", "profile", "shares", "evaluation"), STEP),
+    **dict.fromkeys(("step", "limit", "instructions"), STEP),
 }
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)
@@ -76,33 +74,31 @@ def main(
     """Measure speed and memory against the way people do it, into results/bench.json."""
     origin = {"versions": versions(), "machine": hardware()}
     measured = _measured(origin)
+    there = {(one.turn, one.arm) for one in measured}
     todo = [
         (turn, arm)
         for turn in range(repeats)
         for arm in ARMS
-        if arm.startswith(only) and not any(m["turn"] == turn and m["arm"] == arm for m in measured)
+        if arm.startswith(only) and (turn, arm) not in there
     ]
     console.print(f"{len(todo)} measurements to do, {len(measured)} are there.")
-    for place, (turn, arm) in enumerate(todo, start=1):
+    for count, (turn, arm) in enumerate(todo, start=1):
         start = time.perf_counter()
         of = fingerprint(arm)
         found = measure(arm, turn)
-        measured.append({"turn": turn, "arm": arm, "of": of, "commit": commit(), "found": found})
-        report = origin | summary(measured) | {"measurements": measured}
-        files.write(paths.bench(), (json.dumps(report, indent=1) + "\n").encode())
+        measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=found))
+        summary(measured).model_copy(update=origin).save(paths.bench())
         seconds = time.perf_counter() - start
-        console.print(f"[{place}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
+        console.print(f"[{count}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
     console.print(f"Written: {paths.bench().relative_to(paths.ROOT)}")
 
 
-def _measured(origin: dict[str, Any]) -> list[dict[str, Any]]:
+def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
     """What is there of the same versions and machine, of what has not changed since."""
-    if not paths.bench().is_file():
+    before = benchmark()
+    if (before.versions, before.machine) != (origin["versions"], origin["machine"]):
         return []
-    before = json.loads(paths.bench().read_text())
-    if not origin.items() <= before.items():
-        return []
-    return [one for one in before["measurements"] if one.get("of") == fingerprint(one["arm"])]
+    return [one for one in before.measurements if one.of == fingerprint(one.arm)]
 
 
 def fingerprint(arm: str) -> str:

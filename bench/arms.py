@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from bench.steps import evaluation, instructions, limit, profile, shares, step
+from bench.steps import instructions, limit, step
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import paths
 from effnet_core.study.design import SCHEDULERS, Settings, Study, run_id
@@ -273,7 +273,7 @@ ARMS: dict[str, Callable[..., Found]] = {
     arm.__name__: arm
     for arm in (
         *(complete, expert, elpv, ours, peer, depth),
-        *(step, limit, instructions, profile, shares, evaluation, growth, typed, book),
+        *(step, limit, instructions, growth, typed, book),
     )
 }
 

@@ -6,20 +6,20 @@ arithmetic, and from epochs drawn from those that committed runs took before the
 """
 
 import heapq
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
-from effnet_core import files, paths
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader
 from effnet_core.study.design import FREEZE, Study
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import load_study
+from effnet_report.evidence import measurements
+from effnet_report.evidence.measurements import Cluster, ClusterRow
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import Task, tasks_of
 
@@ -128,7 +128,7 @@ def makespan(
     return end
 
 
-def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[ClusterRow]:
     """Each order on each number of GPUs: hours, and share of the GPUs' time that was of use.
 
     Efficiency is the time on one GPU, in the order of sweeps on Ray, over GPUs times makespan. It
@@ -151,14 +151,14 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[dict[st
                 found[order.name].append(makespan(tasks, epochs, work, gpus, order))
         for name, seconds in found.items():
             share = np.array(alone) / gpus / seconds
-            yield {
-                "gpus": gpus, "seeds": seeds, "runs": len(tasks), "order": name,
-                "hours": round(float(np.mean(seconds)) / 3600, 3),
-                "efficiency": round(float(share.mean()), 3),
-                "low": round(float(np.quantile(share, 0.05)), 3),
-                "high": round(float(np.quantile(share, 0.95)), 3),
-                "bound": round(float(np.mean(bound)), 3),
-            }  # fmt: skip
+            yield ClusterRow(
+                gpus=gpus, seeds=seeds, runs=len(tasks), order=name,
+                hours=round(float(np.mean(seconds)) / 3600, 3),
+                efficiency=round(float(share.mean()), 3),
+                low=round(float(np.quantile(share, 0.05)), 3),
+                high=round(float(np.quantile(share, 0.95)), 3),
+                bound=round(float(np.mean(bound)), 3),
+            )  # fmt: skip
 
 
 def measured() -> tuple[str, float]:
@@ -167,14 +167,13 @@ def measured() -> tuple[str, float]:
     Raises:
         InputError: none was measured.
     """
-    if not paths.gpu().is_file():
+    found = measurements.gpu()
+    if found is None:
         raise InputError("results/gpu.json is missing: python -m bench.gpu makes it, on a GPU.")
-    found = json.loads(paths.gpu().read_text(encoding="utf-8"))
     step = next(
-        s for s in found["steps"]
-        if (s["freeze"], s["precision"], s["form"]) == (0, "float32", "computed")
-    )  # fmt: skip
-    return found["machine"]["gpu"], step["flop"] / step["seconds"]
+        s for s in found.steps if (s.freeze, s.precision, s.form) == (0, "float32", "computed")
+    )
+    return found.machine["gpu"], step.flop / step.seconds
 
 
 def work_of(study: Study, reference: str, speed: float) -> Work:
@@ -213,19 +212,18 @@ def main(reference: str) -> None:
     study = load_study("paper")
     gpu, speed = measured()
     work = work_of(study, reference, speed)
-    found = list(rows(work, study, np.random.default_rng(0)))
-    assumed = {"fixed": FIXED, "on_a_node": ON_A_NODE, "replicates": REPLICATES}
-    content = {
-        "study": study.name,
-        "epochs_of": reference,
-        "gpu": gpu,
-        "speed": speed,
-        **assumed,
+    Cluster(
+        study=study.name,
+        epochs_of=reference,
+        gpu=gpu,
+        speed=speed,
+        fixed=FIXED,
+        on_a_node=ON_A_NODE,
+        replicates=REPLICATES,
+        used=ON_RAY.name,
+        rows=list(rows(work, study, np.random.default_rng(0))),
         **asdict(work),
-        "used": ON_RAY.name,
-        "rows": found,
-    }
-    files.write(paths.cluster(), (json.dumps(content, indent=1) + "\n").encode())
+    ).save(paths.cluster())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 What is timed is a step of `studies/paper.yml` at every depth. Whole runs with random weights are
 trained three times each: that they come out alike is what a report made on a GPU rests on. It takes
-five minutes. The page Speed shows what was found, and the simulated cluster computes at its speed.
+five minutes. The speed pages show what was found, and the simulated cluster computes at its speed.
 """
 
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +15,16 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
-import pandas as pd
 import typer
-from IPython.display import HTML
-from markupsafe import Markup
 from rich.console import Console
 
 from bench.steps import Step, training_step
-from bench.summary import Found
-from effnet_core import files, paths
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, Settings
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import read_settings
-from effnet_report.numbers import number
-from effnet_report.render.html import paragraph, table
+from effnet_report.evidence.measurements import Gpu, GpuRun, GpuStep
 
 STUDY = "paper"
 PRECISIONS = ("float32", "bfloat16")
@@ -71,32 +65,26 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         raise InputError("PyTorch finds no GPU here: there is nothing to measure.")
-    found: Found = {
-        "versions": versions() | {"cuda": str(torch.version.cuda)},
-        "machine": hardware() | _card(),
-        "commit": commit(),
-        "ceilings": ceilings(),
-        "steps": [],
-        "runs": [],
-    }
-    for one in steps():
-        found["steps"].append(one)
+    found = Gpu(
+        versions=versions() | {"cuda": str(torch.version.cuda)},
+        machine=hardware() | _card(),
+        commit=commit(),
+        ceilings=ceilings(),
+    )
+    for step in steps():
+        found.steps.append(step)
         console.print(
-            f"freeze {one['freeze']}  {one['precision']:9} {one['form']:9} "
-            f"{1000 * one['seconds']:7.1f} ms  {one['memory_gb']:5.1f} GB"
+            f"freeze {step.freeze}  {step.precision:9} {step.form:9} "
+            f"{1000 * step.seconds:7.1f} ms  {step.memory_gb:5.1f} GB"
         )
-    _write(found)
+    found.save(paths.gpu())
     gc.collect()
     torch.cuda.empty_cache()
     for freeze in RUN_DEPTHS:
-        found["runs"].append(repeated(freeze))
-        console.print(json.dumps(found["runs"][-1]))
-        _write(found)
+        found.runs.append(repeated(freeze))
+        console.print(found.runs[-1].model_dump_json())
+        found.save(paths.gpu())
     console.print(f"Written: {paths.gpu().relative_to(paths.ROOT)}")
-
-
-def _write(found: Found) -> None:
-    files.write(paths.gpu(), (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _card() -> dict[str, str]:
@@ -106,7 +94,7 @@ def _card() -> dict[str, str]:
     return {"gpu": card.name, "gpu_memory_gb": f"{card.total_memory / 1e9:.0f}"}
 
 
-def ceilings() -> Found:
+def ceilings() -> dict[str, float]:
     """What the card can do at most: FLOP a second of a large product, bytes a second copied."""
     import torch  # noqa: PLC0415
 
@@ -121,7 +109,7 @@ def ceilings() -> Found:
     return found
 
 
-def steps() -> Iterator[Found]:
+def steps() -> Iterator[GpuStep]:
     """A training step at every depth, in each precision and form."""
     for freeze in FREEZE:
         for precision in PRECISIONS:
@@ -129,14 +117,11 @@ def steps() -> Iterator[Found]:
                 if freeze == 0 and form.kept:
                     continue  # the images themselves
                 settings = read_settings({"study": STUDY, "freeze": freeze, "precision": precision})
-                yield {
-                    "freeze": freeze, "precision": precision, "form": form.name,
-                    **_step(settings, form),
-                }  # fmt: skip
+                yield _step(settings, form)
 
 
-def _step(settings: Settings, form: Form) -> Found:
-    """Seconds, peak memory and FLOP of one step."""
+def _step(settings: Settings, form: Form) -> GpuStep:
+    """Time one step."""
     import torch  # noqa: PLC0415
 
     from effnet_core import run  # noqa: PLC0415
@@ -150,11 +135,14 @@ def _step(settings: Settings, form: Form) -> Found:
     _, train = training_step(step_of(settings, form), kept=form.kept)
     seconds = timed(train)
     cost = cost_of(settings, 2)
-    return {
-        "seconds": seconds,
-        "memory_gb": torch.cuda.max_memory_allocated() / 1e9,
-        "flop": 3 * cost.suffix_flop if form.kept else cost.flop,
-    }
+    return GpuStep(
+        freeze=settings.freeze,
+        precision=settings.precision,
+        form=form.name,
+        seconds=seconds,
+        memory_gb=torch.cuda.max_memory_allocated() / 1e9,
+        flop=3 * cost.suffix_flop if form.kept else cost.flop,
+    )
 
 
 def step_of(settings: Settings, form: Form) -> Step:
@@ -179,7 +167,7 @@ def timed(work: Callable[[], Any]) -> float:
     return median(times[3:])
 
 
-def repeated(freeze: int) -> Found:
+def repeated(freeze: int) -> GpuRun:
     """One run three times, each in a process of its own: computed, kept anew, and kept before."""
     made = []
     for cache_gb in (0.0, None, None):
@@ -191,76 +179,20 @@ def repeated(freeze: int) -> Found:
         with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
             made.append(fresh.submit(_train, settings).result())
     facts, seconds = made[0].facts, [one.made.seconds for one in made]
-    return {
-        "freeze": freeze,
-        "images": facts.train_images + facts.validation_images + facts.test_images,
-        "epochs": len(made[0].outcome.history),
-        "equal": all(one.outcome == made[0].outcome for one in made),
-        "training_seconds": [one["train"] + one["evaluate"] for one in seconds],
-        "fixed_seconds": [one["total"] - one["train"] - one["evaluate"] for one in seconds],
-    }
+    return GpuRun(
+        freeze=freeze,
+        images=facts.train_images + facts.validation_images + facts.test_images,
+        epochs=len(made[0].outcome.history),
+        equal=all(one.outcome == made[0].outcome for one in made),
+        training_seconds=[one["train"] + one["evaluate"] for one in seconds],
+        fixed_seconds=[one["total"] - one["train"] - one["evaluate"] for one in seconds],
+    )
 
 
 def _train(settings: Settings) -> Any:
     from effnet_core import run  # noqa: PLC0415
 
     return run.repeat(settings)[0]
-
-
-def show() -> HTML:
-    """The table of the page Speed."""
-    path = paths.gpu()
-    if not path.is_file():
-        command = Markup("Not measured yet. <code>python -m bench.gpu</code> does it, on a GPU.")
-        return paragraph([command], "report-gap")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    measured = pd.DataFrame(found["steps"]).set_index(["precision", "form", "freeze"])
-    ms, memory = 1000 * measured["seconds"], measured["memory_gb"]
-    frame = pd.DataFrame({"frozen stages": list(FREEZE)}).set_index("frozen stages", drop=False)
-    for precision in PRECISIONS:
-        # With nothing frozen there is nothing to keep.
-        kept = ms[precision]["kept"].combine_first(ms[precision]["computed"])
-        frame[f"{precision}, kept, ms"] = kept
-        frame[f"{precision}, computed, ms"] = ms[precision]["computed"]
-        frame[f"{precision}, usual loop, ms"] = ms[precision]["usual"]
-        frame[f"{precision}, GB"] = memory[precision]["computed"]
-    card, whole = found["machine"]["gpu"], frame["float32, kept, ms"]
-    return table(
-        frame,
-        "gpu",
-        decimals=0,
-        finding=(
-            f"On one {card} a training step of V2-L at 480 px takes {number(whole.iloc[0], 0)} ms "
-            f"with nothing frozen, and {number(whole.iloc[-1], 0)} ms with {whole.index[-1]} "
-            "frozen stages whose output is kept."
-        ),
-        caption=f"{_bound(found, frame)} {_alike(found['runs'])}",
-    )
-
-
-def _bound(found: Found, frame: pd.DataFrame) -> str:
-    """What the steps are, and whether arithmetic is what takes their time."""
-    faster = found["ceilings"]["bfloat16"] / found["ceilings"]["float32"]
-    ratio = frame["bfloat16, computed, ms"].iloc[0] / frame["float32, computed, ms"].iloc[0]
-    return (
-        "Batches of four random images, medians; with nothing frozen there is nothing to keep. "
-        "Where less to compute takes longer, that is the scatter of the measurement. GB is the "
-        "most that a step holds on the card, with frozen stages computed. In bfloat16 the card "
-        f"multiplies large matrices {number(faster, 0)} times as fast as in float32, and a step "
-        f"with nothing frozen takes {number(ratio, 2)} times as long."
-    )
-
-
-def _alike(runs: list[Found]) -> str:
-    """Whether whole runs came out alike on this card."""
-    if not runs:
-        return "No whole run was measured."
-    depths = ", ".join(str(one["freeze"]) for one in runs if one["equal"])
-    return (
-        f"{sum(one['equal'] for one in runs)} of {len(runs)} whole runs (freeze {depths}), each "
-        "trained three times in processes of their own, without and with kept activations, came "
-        "out equal to the bit."
-    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.console import Console
 
-from effnet_core import files, paths
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, HEADS
 from effnet_core.study.provenance import hardware, versions
+from effnet_report.evidence.measurements import OtherProcessor, Processors
 
 
 class Place(NamedTuple):
@@ -139,8 +140,8 @@ def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(places: Sequence[Place], tell: Callable[[str], None]) -> dict[str, Any]:
-    """What `processors.json` holds: this machine's hashes, and which others differ where.
+def measure(places: Sequence[Place], tell: Callable[[str], None]) -> Processors:
+    """This machine's hashes, and which other processors differ where.
 
     Args:
         places: as many at a time as there are cores.
@@ -152,10 +153,17 @@ def measure(places: Sequence[Place], tell: Callable[[str], None]) -> dict[str, A
         for where, hashes in zip(places, pool.map(on, places), strict=True):
             different = [name for name in here if hashes[name] != here[name]]
             tell(f"{where.what}: {len(here) - len(different)} of {len(here)} equal to the bit")
-            model = {"emulated": where.model, "variables": dict(where.variables)}
-            found.append({"what": where.what} | model | {"different": different})
-    made = {"machine": hardware(), "versions": versions(), "steps": STEPS}
-    return made | {"hashes": here, "places": found}
+            found.append(
+                OtherProcessor(
+                    what=where.what,
+                    emulated=where.model,
+                    variables=dict(where.variables),
+                    different=different,
+                )
+            )
+    return Processors(
+        machine=hardware(), versions=versions(), steps=STEPS, hashes=here, places=found
+    )
 
 
 def main() -> None:
@@ -169,7 +177,7 @@ def main() -> None:
         content = measure([*EMULATED, *CHANGED], console.print)
     except InputError as error:
         sys.exit(str(error))
-    files.write(paths.processors(), (json.dumps(content, indent=1) + "\n").encode())
+    content.save(paths.processors())
     console.print(f"Written: {paths.processors().relative_to(paths.ROOT)}")
 
 

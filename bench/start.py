@@ -12,24 +12,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import yaml
-from IPython.display import HTML
 
-from bench.beside import TRAINING, seconds_between
 from bench.summary import STUDY, Found
 from effnet_core import paths
 from effnet_core.study.design import run_id
-from effnet_report.numbers import number
-from effnet_report.pages.speed import needs
-from effnet_report.render.html import table
+from effnet_report.evidence.clock import TRAINING, seconds_between
 
 # What somebody waits for, one after the other; each lasts until the next begins.
-PARTS = {
-    "command": "the command itself, until a notebook begins",
-    "kernel": "its kernel, which has imported all that it needs",
-    "cells": "settings, images, backbone and head, until training begins",
-}
+PARTS = ("command", "kernel", "cells")
 # One configuration, nothing of it there yet.
 ONE = {"factors": {"freeze": [0], "head": ["none"], "scheduler": ["plateau"]}, "seeds": [0]}
 
@@ -67,33 +58,6 @@ def _wait(command: list[str | Path], study: str) -> Found:
     ]
     each = [seconds_between(*ends) for ends in pairwise(moments)]
     return dict(zip(PARTS, each, strict=True)) | {"all": sum(each)}
-
-
-@needs("start")
-def show(bench: Found) -> HTML:
-    """Where the time until the first step goes."""
-    found = bench["start"]
-    frame = pd.DataFrame(
-        {
-            "part": [*PARTS.values(), "all"],
-            **{f"{what}, s": [found[what][part] for part in (*PARTS, "all")] for what in found},
-        }
-    )
-    longest = max(PARTS, key=lambda part: found["sweep"][part])
-    return table(
-        frame,
-        "start",
-        finding=(
-            f"A sweep's first step of training comes {number(found['sweep']['all'])} s after the "
-            f"command, a typed run's {number(found['typed']['all'])} s; the longest part of a "
-            f"sweep's is “{PARTS[longest]}”."
-        ),
-        caption=(
-            "By papermill's own clock, on nothing frozen, with no images decoded before the "
-            "sweep. The parent of all kernels imports while the command reads images."
-        ),
-        decimals=1,
-    )
 
 
 if __name__ == "__main__":

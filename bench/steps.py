@@ -5,13 +5,12 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from statistics import fmean, median
 from typing import Any, get_args
 
-from bench.summary import LARGE, STUDY, Found
+from bench.summary import LARGE, Found
 from effnet_core import processor
 from effnet_core.study.design import FREEZE
 from effnet_core.study.studies import load_study
@@ -206,80 +205,6 @@ def _product() -> float:
     torch.set_num_threads(1)
     square = torch.randn(2048, 2048)
     return _time(lambda: torch.mm(square, square), 5, 2.0) / (2 * 2048**3)
-
-
-def profile() -> Found:
-    """Where a training step of the study spends its time: shares, by depth and operator.
-
-    What leaves the frozen stages is kept.
-    """
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    found = {}
-    for freeze in (FREEZE[0], FREEZE[-1]):
-        _, train = training_step(_study_step(freeze), kept=freeze > 0)
-        train()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-            for _ in range(10):
-                train()
-        times = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
-        found[str(freeze)] = {
-            name.removeprefix("aten::"): time / sum(times.values()) for name, time in times.items()
-        }
-    return found
-
-
-def _study_step(freeze: int) -> Step:
-    """A step of the study's trainings, as a sweep runs it: one thread."""
-    protocol = load_study(STUDY).protocol
-    return Step(protocol.backbone, protocol.image_size, freeze, True, 1, 0, 0.0)
-
-
-def shares() -> Found:
-    """What frozen stages take of a step of the study's trainings, of arithmetic and of time."""
-    import torch  # noqa: PLC0415
-    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
-
-    from effnet_core.model.cost import step_cost  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    size = load_study(STUDY).protocol.image_size
-    images = torch.randn(4, 3, size, size).contiguous(memory_format=torch.channels_last)
-    found = {}
-    for freeze in FREEZE[1:]:
-        model, train = training_step(_study_step(freeze))
-        prefix = torch.no_grad()(model.prefix)
-        with FlopCounterMode(display=False) as counter:
-            prefix(images)
-        found[str(freeze)] = {
-            "arithmetic": counter.get_total_flops() / step_cost(model, size, 4).flop,
-            "time": _time(partial(prefix, images), 10, 1.0) / _time(train, 10, 2.0),
-        }
-    return found
-
-
-def evaluation() -> Found:
-    """Images a second in evaluation, by batch size, and whether the bits are those of four."""
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    model, _ = training_step(Step("tf_efficientnet_lite0", 128, 0, True, 1, 0, 0.0))
-    model.eval()
-    images = torch.randn(96, 3, 128, 128).contiguous(memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def logits(size: int) -> torch.Tensor:
-        return torch.cat([model(images[i : i + size]) for i in range(0, len(images), size)])
-
-    reference = logits(4)
-    return {
-        str(size): {
-            "images_per_second": len(images) / _time(partial(logits, size), 5, 0.0),
-            "equal": torch.equal(logits(size), reference),
-        }
-        for size in (4, 8, 16, 32)
-    }
 
 
 def _time(work: Callable[[], Any], least: int, seconds: float) -> float:

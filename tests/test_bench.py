@@ -1,7 +1,6 @@
 """The benchmark: its peers train for real, its numbers are those of its measurements."""
 
 import inspect
-import json
 import re
 import subprocess
 import sys
@@ -13,14 +12,14 @@ import torch
 from factories import use_folders
 
 from bench import __main__ as bench_main
-from bench import arms, beside, expert, peers, start
+from bench import arms, expert, peers, start
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
 from effnet_core.study.studies import load_study, read_settings
-from effnet_report.pages import speed
-from effnet_report.pages import speed_steps as step_tables
-from effnet_report.pages import speed_targets as targets
+from effnet_report.evidence import clock
+from effnet_report.evidence.measurements import Benchmark, Measurement
+from effnet_report.pages import speed, speed_details
 
 FOUND = {
     "complete": {"seconds": 90.0, "accuracy": {"a": 80.0, "b": 82.0}},
@@ -37,15 +36,6 @@ FOUND = {
         **{"step_seconds": 0.1, "peak_memory_mb": 900.0},
     },
     "instructions": {str(n): {"portable": 0.12 + n / 100, "native": 0.1} for n in range(7)},
-    "shares": {str(n): {"arithmetic": n / 10, "time": n / 20} for n in range(1, 7)},
-    "profile": {
-        "0": {"convolution": 0.6, "batch_norm": 0.3, "add": 0.01},
-        "6": {"convolution": 0.3, "adam": 0.4, "add": 0.02},
-    },
-    "evaluation": {
-        "4": {"images_per_second": 100.0, "equal": True},
-        "8": {"images_per_second": 110.0, "equal": False},
-    },
     "growth": {"seconds": 10.0, "fixed_seconds": 3.0, "peak_memory_mb": 900.0},
     "typed": {"fixed_seconds": 9.0},
     "start": {
@@ -59,7 +49,7 @@ FOUND = {
 }
 
 
-def measurements(turns: int = 3) -> Iterator[dict]:
+def measurements(turns: int = 3) -> Iterator[Measurement]:
     """As the benchmark leaves them; each turn of the machine is slower than the one before."""
     for turn in range(turns):
         for arm in ARMS:
@@ -71,38 +61,37 @@ def measurements(turns: int = 3) -> Iterator[dict]:
                 found = {"seconds": {"ours": 6.0 + depth / 2, "expert": 10.0}[form]}
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
-            yield {"turn": turn, "arm": arm, "commit": "abc", "found": found}
+            yield Measurement(turn=turn, arm=arm, commit="abc", found=found)
 
 
-def written(monkeypatch, tmp_path, measured) -> speed.Bench:
+def written(monkeypatch, tmp_path, measured) -> Benchmark:
     use_folders(tmp_path, monkeypatch)
-    origin = {"versions": {"torch": "1"}, "machine": {"cores": "2"}, "measurements": measured}
-    paths.RESULTS.mkdir(parents=True)
-    paths.bench().write_text(json.dumps(origin | summary(measured)))
+    origin = {"versions": {"torch": "1"}, "machine": {"cores": "2"}}
+    summary(measured).model_copy(update=origin).save(paths.bench())
     return speed.load()
 
 
 def test_a_ratio_is_taken_within_a_turn():
     found = summary(list(measurements()))
-    assert found["turns"] == 3
-    assert found["sweep"]["ratio"] == 0.25
-    assert found["sweep"]["ratio_spread"] == [0.25, 0.25]
-    assert found["sweep"]["ours_seconds"] == 200.0
-    assert found["sweep"]["ours_seconds_spread"] == [100.0, 300.0]
-    assert found["sweep"]["ours_accuracy"] - found["sweep"]["plain_accuracy"] == 1.0
-    assert found["prefix"]["6"]["speedup"] / found["prefix"]["6"]["ceiling"] == 0.75
-    assert found["step"]["ratio"] == 1.0
-    assert found["startup_seconds"] == 0.7
+    assert found.turns == 3
+    ratio = found.sweep.against_peers["plain"]
+    assert (ratio.low, ratio.median, ratio.high) == (0.25, 0.25, 0.25)
+    seconds = found.sweep.trainings
+    assert (seconds.low, seconds.median, seconds.high) == (100.0, 200.0, 300.0)
+    assert found.sweep.accuracy.median - found.sweep.plain_accuracy.median == 1.0
+    assert found.kept[6].speedup.median / found.kept[6].ceiling.median == 0.75
+    assert found.steps_ratio.median == 1.0
+    assert found.overhead.median == 0.7
 
 
 def test_what_was_not_measured_is_not_there():
-    only = [one for one in measurements() if one["arm"] == "ours all"]
+    only = [one for one in measurements() if one.arm == "ours all"]
     found = summary(only)
-    assert "ratio" not in found["sweep"]
-    assert found["sweep"]["ours_seconds"] == 200.0
-    assert found["prefix"]["2"] == {}
-    assert "startup_typed_seconds" not in found
-    assert summary([])["turns"] == 0
+    assert found.sweep.against_peers == {}
+    assert found.sweep.trainings.median == 200.0
+    assert found.kept == {}
+    assert found.overhead_typed is None
+    assert summary([]).turns == 0
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -185,50 +174,55 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
     bench_main._in_git.cache_clear()
 
 
+PARTS = [speed.answer, speed.expert, speed.design, speed.depths]
+DETAILS = [
+    speed_details.answer, speed_details.targets, speed_details.steps, speed_details.limits,
+    speed_details.instructions, speed_details.start, speed_details.growth, speed_details.machine,
+]  # fmt: skip
+
+
 def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
-    beside_training = beside.show().data  # of the runs that are published
+    beside_training = speed_details.beside_training().data  # of the runs that are published
     bench = written(monkeypatch, tmp_path, list(measurements()))
-    shown = targets.met(bench).data
-    assert "Targets met: 8 of the 13 that were measured" in shown
+    shown = speed_details.targets(bench).data
+    assert "8 of the 13 targets" in speed_details.answer(bench).data
     assert "at most 0.33" in shown
-    tables = (speed.limits, speed.shares, step_tables.profile, start.show)
+    tables = (speed_details.limits, speed_details.steps, speed_details.start)
     there = "".join([beside_training, *(draw(bench).data for draw in tables)])
     missed = re.findall(r'no: <a href="#([^"]+)">where the time goes</a>', shown)
     assert missed
     assert [table for table in missed if f'id="{table}"' not in there] == []
     said = speed.answer(bench).data
-    assert "all included, takes 90 % of the time" in said
-    assert "and 75 % where there are many images" in said
-    assert "elpv, 6 frozen" in speed.expert(bench).data
-    assert "A step reaches 40 to 40 %" in speed.limits(bench).data
-    drawn = speed.design(bench).data
-    assert "The usual loop takes 4.0 times as long" in drawn
-    assert "75 % of what is possible; 7 of 7 depths gave the same" in speed.depths(bench).data
-    assert "4 times the images take 4.0 times as long" in speed.growth(bench).data
-    waited = start.show(bench).data
-    assert "comes 5.5 s after the command" in waited
-    assert "s is “its kernel, which has" in waited
-    assert "1.0 times as much arithmetic" in step_tables.steps(bench).data
-    assert "6 frozen stages these take 60 % of the arithmetic" in speed.shares(bench).data
-    assert "step and 30 % of its time" in speed.shares(bench).data
-    assert "here minus there, is 1.0 points: the images" in speed.answer(bench).data
-    assert "a step takes 1.20 to 1.80 times as long" in step_tables.instructions(bench).data
-    parts = step_tables.profile(bench).data
-    assert "convolution when nothing is frozen (60 %), adam when most is (40 %)" in parts
-    batches = step_tables.evaluation(bench).data
-    assert "batches of 8, 1.10 times as fast as in batches of 4" in batches
+    assert "10 % faster" in said
+    assert "25 % faster on a large data set" in said
+    assert "freeze 6" in speed.expert(bench).data
+    assert "reaches 40 to 40 %" in speed_details.limits(bench).data
+    assert "4.0 times as long" in speed.design(bench).data
+    drawn = speed.depths(bench).data
+    assert "75 % of the upper bound; 7 of 7 depths" in drawn
+    assert "4 times the images take 4.0 times as long" in speed_details.growth(bench).data
+    assert "5.5 s after the command of a sweep" in speed_details.start(bench).data
+    assert "1.0 times as much arithmetic" in speed_details.steps(bench).data
+    assert "1.20 to 1.80 times the time" in speed_details.instructions(bench).data
+
+
+def test_a_depth_that_keeps_nothing_has_no_speed_up(monkeypatch, tmp_path):
+    nothing_kept = [
+        one.model_copy(update={"found": one.found | {"kept": False}})
+        if one.arm == "depth 1"
+        else one
+        for one in measurements()
+    ]
+    bench = written(monkeypatch, tmp_path, nothing_kept)
+    assert "freeze 1:" not in speed.depths(bench).data
+    assert "freeze 2:" in speed.depths(bench).data
 
 
 def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
-    bench = written(monkeypatch, tmp_path, [one for one in measurements() if one["arm"] == "book"])
-    assert "Targets met: 2 of the 3 that were measured." in targets.met(bench).data
-    for draw in (speed.expert, speed.limits):
+    bench = written(monkeypatch, tmp_path, [one for one in measurements() if one.arm == "book"])
+    assert "2 of the 3 targets that were measured" in speed_details.answer(bench).data
+    for draw in [*PARTS[1:], *DETAILS[2:-1]]:
         assert "<code>make bench</code>" in draw(bench).data
-    for draw in (speed.design, speed.depths, speed.shares, step_tables.steps, step_tables.profile):
-        assert "<code>make bench</code>" in draw(bench).data
-    for draw in (step_tables.evaluation, step_tables.instructions):
-        assert "<code>make bench</code>" in draw(bench).data
-    assert "<code>make bench</code>" in start.show(bench).data
 
 
 @pytest.mark.slow
@@ -236,19 +230,16 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
     everything = list(measurements(turns=1))
     for done in range(len(everything) + 1):
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
-        for draw in (targets.met, speed.answer, speed.expert, speed.limits, speed.design):
-            assert draw(bench).data
-        for draw in (speed.depths, speed.shares, step_tables.steps, step_tables.profile):
-            assert draw(bench).data
-        for draw in (step_tables.evaluation, step_tables.instructions, speed.growth, start.show):
+        for draw in [*PARTS, *DETAILS]:
             assert draw(bench).data
 
 
 def test_the_committed_numbers_follow_from_the_measurements():
     bench = speed.load()
-    if not bench:
+    if not bench.turns:
         pytest.skip("the benchmark did not run yet")
-    assert summary(bench["measurements"]).items() <= bench.items()
+    origin = {"versions": bench.versions, "machine": bench.machine}
+    assert summary(bench.measurements).model_copy(update=origin) == bench
 
 
 @pytest.mark.slow
@@ -268,7 +259,7 @@ def test_the_expert_computes_with_all_that_the_processor_has():
 
 def test_time_beside_the_training_is_told_by_section(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "EXECUTED", tmp_path)
-    assert "report-gap" in beside.show().data
+    assert "report-gap" in speed_details.beside_training().data
     for name, images in (("01-seed0", 1.0), ("02-seed0", 2.0), ("03-seed0", 9.0)):
         cells, start = [], 10
         for source, seconds in (
@@ -284,13 +275,13 @@ def test_time_beside_the_training_is_told_by_section(tmp_path, monkeypatch):
             cells.append(cell)
         whole = {"start_time": "2026-01-01T00:00:08+00:00", "duration": 24 + images}
         notebook = nbformat.v4.new_notebook(cells=cells, metadata={"papermill": whole})
-        place = paths.executed(beside.STUDY) / f"{name}.ipynb"
+        place = paths.executed(speed_details.TIMED) / f"{name}.ipynb"
         place.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, place)
-    assert beside.parts(place) == pytest.approx(
-        {beside.START: 2, "Settings and imports": 0.5, "The images": 9, "Training": 0.25,
-         "training": 20, beside.REST: 1.25}
+    assert clock.seconds_by_section(place) == pytest.approx(
+        {clock.START: 2, "Settings and imports": 0.5, "The images": 9, "Training": 0.25,
+         "training": 20, clock.REST: 1.25}
     )  # fmt: skip
-    shown = beside.show().data
-    assert "Beside its training a run takes 6.0 s; the longest part of that is “start of" in shown
+    shown = speed_details.beside_training().data
+    assert "Beside its training a run takes 6.0 s; the longest part is “start of" in shown
     assert "Median wall time of 3 runs" in shown

@@ -183,8 +183,8 @@ def test_pages_follow_the_records(book):
     log, rewritten = book.unchanged
     assert "Executed notebook" not in log
     assert not rewritten
-    # Not the speed page, and no run page.
-    assert f"0 added, {len(PAGES) - 1} changed" in book.changed
+    # Not the two speed pages, and no run page.
+    assert f"0 added, {len(PAGES) - 2} changed" in book.changed
     assert "Executed notebook" in book.changed
     assert "99.0" in (book.site / "results.html").read_text()
 
@@ -192,8 +192,8 @@ def test_pages_follow_the_records(book):
 @pytest.mark.parametrize(
     ("written", "old"),
     [
-        ("bench.json", ["speed"]),
-        ("gpu.json", ["speed"]),
+        ("bench.json", ["speed", "speed_details"]),
+        ("gpu.json", ["speed", "speed_details"]),
         ("cluster.json", ["cluster", "reproducibility"]),
         ("processors.json", ["cluster", "reproducibility"]),
     ],
@@ -202,7 +202,7 @@ def test_what_is_measured_anew_makes_its_page_old(tmp_path, monkeypatch, written
     use_folders(tmp_path, monkeypatch)
     (tmp_path / "data").mkdir()
     app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["quick"]), outdir=tmp_path)
-    env = SimpleNamespace(found_docs={"cluster", "reproducibility", "speed"})
+    env = SimpleNamespace(found_docs={"cluster", "reproducibility", "speed", "speed_details"})
 
     def outdated():
         return sphinx_extension.outdated_pages(app, env, set(), set(), set())

@@ -54,22 +54,23 @@ def test_two_gpus_share_the_work_of_one_node():
 def test_no_order_beats_the_bound_by_much(monkeypatch):
     monkeypatch.setattr(simulation, "REPLICATES", 3)
     found = list(simulation.rows(WORK, STUDY, np.random.default_rng(0)))
-    assert {row["order"] for row in found} == {order.name for order in ORDERS}
+    assert {row.order for row in found} == {order.name for order in ORDERS}
     for row in found:
-        assert 0 < row["low"] <= row["efficiency"] <= row["high"]
-        assert row["efficiency"] <= row["bound"] + 0.01
-    alone = [row["efficiency"] for row in found if row["gpus"] == 1 and row["order"] == ON_RAY.name]
+        assert 0 < row.low <= row.efficiency <= row.high
+        assert row.efficiency <= row.bound + 0.01
+    alone = [row.efficiency for row in found if row.gpus == 1 and row.order == ON_RAY.name]
     assert alone == [1.0]
 
 
 def test_the_page_tells_what_was_simulated(monkeypatch, tmp_path):
     found = cluster.load()
     assert found, "results/cluster.json is not there"
-    most = [row for row in found["rows"] if row["gpus"] == 64 and row["order"] == ON_RAY.name]
+    most = [row for row in found.rows if row.gpus == 64 and row.order == ON_RAY.name]
     told = re.sub(r"<[^>]+>", "", cluster.hours(found).data)
     for row in most:
-        assert f"{100 * row['efficiency']:.1f} (" in told
-    better = found | {"rows": [row | {"efficiency": 0.97} for row in found["rows"]]}
+        assert f"{100 * row.efficiency:.1f} (" in told
+    faster = [row.model_copy(update={"efficiency": 0.97}) for row in found.rows]
+    better = found.model_copy(update={"rows": faster})
     assert "97 % of the time" in cluster.answer(better).data
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     assert "No cluster has been simulated yet" in cluster.answer(cluster.load()).data

@@ -1,7 +1,5 @@
 """The measurement on a GPU: it says where there is none, and its page says what its file does."""
 
-import json
-
 import pytest
 import torch
 from factories import use_folders
@@ -13,6 +11,8 @@ from effnet_core.errors import InputError
 from effnet_core.model import freezing
 from effnet_core.study.design import FREEZE
 from effnet_core.study.studies import read_settings
+from effnet_report.evidence import measurements
+from effnet_report.pages import speed_details
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -21,7 +21,7 @@ def test_without_a_gpu_nothing_is_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="finds no GPU"):
         gpu.main()
     assert not paths.gpu().exists()
-    assert "bench.gpu" in gpu.show().data
+    assert "bench.gpu" in speed_details.on_a_gpu().data
     with pytest.raises(InputError, match=r"gpu\.json is missing"):
         simulation.measured()
 
@@ -50,19 +50,19 @@ def test_what_is_timed_trains_what_is_not_frozen(form, monkeypatch):
 
 
 def test_the_page_says_what_was_measured():
-    found = json.loads(paths.gpu().read_text())
-    page = gpu.show()
-    assert found["machine"]["gpu"] in page.data
+    found = measurements.gpu()
+    page = speed_details.on_a_gpu()
+    assert found.machine["gpu"] in page.data
     assert page.data.count("<tr") == 1 + len(FREEZE)
-    equal = [str(run["freeze"]) for run in found["runs"] if run["equal"]]
+    equal = [str(run.freeze) for run in found.runs if run.equal]
     assert f"whole runs (freeze {', '.join(equal)})" in page.data
 
 
 def test_the_simulated_cluster_computes_at_the_measured_speed():
-    found = json.loads(paths.gpu().read_text())
+    found = measurements.gpu()
     card, speed = simulation.measured()
-    assert card == found["machine"]["gpu"]
-    reached = [step["flop"] / step["seconds"] for step in found["steps"] if step["freeze"] == 0]
+    assert card == found.machine["gpu"]
+    reached = [step.flop / step.seconds for step in found.steps if step.freeze == 0]
     assert min(reached) <= speed <= max(reached)
-    simulated = json.loads(paths.cluster().read_text())
-    assert (simulated["gpu"], simulated["speed"]) == (card, speed)
+    simulated = measurements.cluster()
+    assert (simulated.gpu, simulated.speed) == (card, speed)

@@ -1,6 +1,5 @@
 """The same bits on a processor of AMD and one of Intel, emulated; and that a difference is seen."""
 
-import json
 import shutil
 
 import pytest
@@ -34,8 +33,7 @@ def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     told: list[str] = []
     found = processors.measure(processors.EMULATED[:2], told.append)
     assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
-    paths.RESULTS.mkdir(parents=True, exist_ok=True)
-    paths.processors().write_text(json.dumps(found))
+    found.save(paths.processors())
     page = reproducibility.processors().data
     assert "1 of 2 other processors" in page
     assert ">weights<" in page

@@ -26,10 +26,9 @@ from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
 from effnet_report.jupyter import warm
 
-# What pages are computed by; they call the benchmark's code too.
-CODE = [*Path(__file__).parents[1].rglob("*.py"), *(paths.ROOT / "bench").glob("*.py")]
+CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
 RECORDS = "records"
-SPEED = "speed"  # the page about the benchmark
+OF_NO_STUDY = {"speed", "speed_details"}  # pages about the benchmark
 ABOUT_ALL = {"elsewhere", "runs"}  # pages about all studies of the book
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
@@ -114,8 +113,8 @@ def outdated_pages(
     evidence = {study: evidence_of(study) for study in studies}
     computed = dict.fromkeys(env.found_docs - runs.keys(), evidence[studies[0]])
     computed |= dict.fromkeys(ABOUT_ALL & computed.keys(), "".join(evidence.values()))
-    if SPEED in computed:  # no study is on it, so no record makes it old
-        computed[SPEED] = digest([paths.bench(), paths.gpu(), *CODE])
+    measured = digest([paths.bench(), paths.gpu(), *CODE])
+    computed |= dict.fromkeys(OF_NO_STUDY & computed.keys(), measured)  # no record makes it old
     linked = {page: "".join(links(app, study, page)) for page, study in runs.items()}
     pages = computed | linked
     before = getattr(env, "effnet_pages", {})

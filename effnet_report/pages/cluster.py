@@ -1,35 +1,32 @@
 """When one machine is not enough: what a cluster would bring, as it was simulated."""
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core import paths
 from effnet_core.study.design import FREEZE
+from effnet_report.evidence import measurements
+from effnet_report.evidence.measurements import Cluster
 from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.finding import finding
 
 AGAIN = Markup("To repeat it: <code>python -m bench.cluster published/elpv</code>.")
 GOAL = 90.0  # per cent of the GPUs' time
-Found = dict[str, Any]
 
 
-def load() -> Found:
-    """What was simulated last; nothing if it has not been."""
-    path = paths.cluster()
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def load() -> Cluster | None:
+    """What was simulated last; None if nothing was."""
+    return measurements.cluster()
 
 
-def answer(found: Found) -> HTML:
+def answer(simulated: Cluster | None) -> HTML:
     """How much faster a cluster is, and what bounds it."""
-    if not found:
+    if simulated is None:
         return finding("No cluster has been simulated yet.", AGAIN)
-    return finding(*_answer(_used(found)))
+    return finding(*_answer(_used(simulated)))
 
 
 def _answer(ours: pd.DataFrame) -> Iterator[str]:
@@ -51,11 +48,11 @@ def _answer(ours: pd.DataFrame) -> Iterator[str]:
     yield "This is simulated: no such cluster was there to measure."
 
 
-def hours(found: Found) -> HTML:
+def hours(simulated: Cluster | None) -> HTML:
     """Time and use of the GPUs, in the order that sweeps on Ray have."""
-    if not found:
+    if simulated is None:
         return HTML("")
-    ours = _used(found)
+    ours = _used(simulated)
     shown = pd.DataFrame(
         {
             "GPUs": ours["gpus"],
@@ -75,7 +72,7 @@ def hours(found: Found) -> HTML:
         finding=_more_seeds(ours),
         caption=(
             "In use: the time on one GPU, divided by the GPUs and by the time on them; in brackets "
-            f"the middle 90 % of {found['replicates']} draws of how many epochs runs take. At "
+            f"the middle 90 % of {simulated.replicates} draws of how many epochs runs take. At "
             "most: with all GPUs busy until the end, or as long as the longest run."
         ),
         data=ours,
@@ -92,18 +89,18 @@ def _more_seeds(ours: pd.DataFrame) -> str:
     )
 
 
-def orders(found: Found) -> HTML:
+def orders(simulated: Cluster | None) -> HTML:
     """The order in which runs begin, and whether they seek the node that keeps their depth."""
-    if not found:
+    if simulated is None:
         return HTML("")
-    frame = _frame(found)
+    frame = _frame(simulated)
     frame = frame[frame["gpus"] > 1]
     cases = [f"{row.gpus} GPUs, {row.seeds} seeds" for row in frame.itertuples()]
     wide = frame.assign(case=cases).pivot_table(
         index="order", columns="case", values="efficiency", sort=False
     )
-    gained = wide.loc[found["used"]] - wide.iloc[0]
-    steered = wide.iloc[-1] - wide.loc[found["used"]]
+    gained = wide.loc[simulated.used] - wide.iloc[0]
+    steered = wide.iloc[-1] - wide.loc[simulated.used]
     return html.table(
         wide.reset_index(),
         "cluster-orders",
@@ -117,26 +114,26 @@ def orders(found: Found) -> HTML:
     )
 
 
-def assumptions(found: Found) -> HTML:
+def assumptions(simulated: Cluster | None) -> HTML:
     """What the simulation takes for granted."""
-    if not found:
+    if simulated is None:
         return HTML("")
-    train, validation, test = found["images"]
-    cached = [str(n) for n in FREEZE if found["cached"][n]]
-    shares = [f"{number(100 * share, 0)} %" for share in found["prefix"][1:]]
-    means = [number(sum(e) / len(e)) for e in found["epochs"]]
+    train, validation, test = simulated.images
+    cached = [str(n) for n in FREEZE if simulated.cached[n]]
+    shares = [f"{number(100 * share, 0)} %" for share in simulated.prefix[1:]]
+    means = [number(sum(e) / len(e)) for e in simulated.epochs]
     return html.paragraph(
         [
-            f"A run's time is its arithmetic at {number(found['speed'] / 1e12, 0)} TFLOP a second, "
-            f"as measured on an {found['gpu']} with nothing frozen, and "
-            f"{number(found['fixed'], 0)} s besides, a guess. Steps with frozen stages do less of "
+            f"A run's time is its arithmetic at {number(simulated.speed / 1e12, 0)} TFLOP/s, "
+            f"as measured on an {simulated.gpu} with nothing frozen, and "
+            f"{number(simulated.fixed, 0)} s besides, a guess. Steps with frozen stages do less of "
             "it a second there.",
             f"Of a forward pass, {', '.join(shares)} are in the stages frozen at depths 1 to "
             f"{FREEZE[-1]}; training computes what is not frozen three times.",
             f"A run has {train} training, {validation} validation and {test} test images, and "
-            f"stops after as many epochs as a run of its depth in {found['epochs_of']}, drawn by "
+            f"stops after as many epochs as a run of its depth in {simulated.epochs_of}, drawn by "
             f"chance: {', '.join(means)} on average.",
-            f"{found['on_a_node']} GPUs share a disk, on which the activations of depths "
+            f"{simulated.on_a_node} GPUs share a disk, on which the activations of depths "
             f"{', '.join(cached)} are cached once a run has computed them. A first epoch is shared "
             "with the run that differs only in its schedule, on whatever node it trains.",
             "Not in it: the classical comparison, transfers, nodes that fail, GPUs of several "
@@ -146,14 +143,14 @@ def assumptions(found: Found) -> HTML:
     )
 
 
-def _used(found: Found) -> pd.DataFrame:
+def _used(simulated: Cluster) -> pd.DataFrame:
     """The rows of the order that sweeps on Ray have."""
-    frame = _frame(found)
-    return frame[frame["order"] == found["used"]]
+    frame = _frame(simulated)
+    return frame[frame["order"] == simulated.used]
 
 
-def _frame(found: Found) -> pd.DataFrame:
+def _frame(simulated: Cluster) -> pd.DataFrame:
     """One row a case and order; shares in per cent."""
-    frame = pd.DataFrame(found["rows"])
+    frame = pd.DataFrame([row.model_dump() for row in simulated.rows])
     shares = ["efficiency", "low", "high", "bound"]
     return frame.assign(**{name: 100 * frame[name] for name in shares})

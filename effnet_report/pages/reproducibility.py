@@ -1,15 +1,14 @@
 """The page Reproducibility: where the records come from, what is missing, what was repeated."""
 
-import json
 from collections.abc import Iterator
 
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.studies import PUBLISHED
+from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.numbers import number
 from effnet_report.render.finding import coverage, finding, nothing_yet
@@ -147,32 +146,31 @@ def _where(found: Verification) -> str:
 
 def processors() -> HTML:
     """Whether other processors computed the same bits."""
-    path = paths.processors()
-    if not path.is_file():
+    measured = measurements.processors()
+    if measured is None:
         command = Markup("Not measured yet. <code>make processors</code> does it.")
         return paragraph([command], "report-gap")
-    measured = json.loads(path.read_text(encoding="utf-8"))
-    compared = len(measured["hashes"])
+    compared = len(measured.hashes)
     frame = pd.DataFrame(
         {
-            "trained on": place["what"],
-            "how": f"emulated: {place['emulated']}"
-            if place["emulated"]
-            else ", ".join(f"{name}={value}" for name, value in place["variables"].items()),
-            "equal to the bit": f"{compared - len(place['different'])} of {compared}",
-            "different": ", ".join(place["different"]) or "nothing",
+            "trained on": other.what,
+            "how": f"emulated: {other.emulated}"
+            if other.emulated
+            else ", ".join(f"{name}={value}" for name, value in other.variables.items()),
+            "equal to the bit": f"{compared - len(other.different)} of {compared}",
+            "different": ", ".join(other.different) or "nothing",
         }
-        for place in measured["places"]
+        for other in measured.places
     )
-    same = sum(not place["different"] for place in measured["places"])
+    same = sum(not other.different for other in measured.places)
     return table(
         frame,
         "processors",
         finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
         caption=(
-            f"Frozen activations and weights after {measured['steps']} steps of batch 4 on real "
+            f"Frozen activations and weights after {measured.steps} steps of batch 4 on real "
             "images, every freeze depth with both heads at the small image size and two depths "
-            f"at the large one, against {measured['machine']['processor']}. Emulated processors "
+            f"at the large one, against {measured.machine['processor']}. Emulated processors "
             "offer what the real ones do, so that libraries choose as they would there; "
             "arithmetic of an emulator follows the same standard, and its errors would show as "
             "differences."

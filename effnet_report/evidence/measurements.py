@@ -1,0 +1,316 @@
+"""What the benchmarks left in `results/`: speed, a GPU, a simulated cluster, other processors.
+
+`bench/` writes these files, the pages read them. A part that was not measured is None, or is
+missing from its dictionary.
+"""
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from effnet_core import files, paths
+
+
+class Measured(BaseModel):
+    """A value over the turns of a benchmark: median, lowest and highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Measured | None":
+        """From single measurements; None without any."""
+        seen = list(values)
+        if not seen:
+            return None
+        return cls(median=statistics.median(seen), low=min(seen), high=max(seen))
+
+
+class File(BaseModel):
+    """A file in `results/` that a benchmark writes."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Read it; None where it was not measured."""
+        return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+    def save(self, path: Path) -> None:
+        """Write it whole."""
+        files.write(path, (self.model_dump_json(indent=1) + "\n").encode())
+
+
+class Measurement(BaseModel):
+    """What one arm found in one turn.
+
+    Attributes:
+        of: fingerprint of the code that it measured.
+        found: as the arm printed it.
+    """
+
+    turn: int
+    arm: str
+    of: str = ""
+    commit: str
+    found: dict[str, Any]
+
+
+class Sweep(BaseModel):
+    """All trainings of the study `quick`, here and in other people's loops.
+
+    Attributes:
+        complete: `effnet sweep`, everything included, s.
+        expert: the hand-tuned script, its trainings only, s.
+        against_expert: the ratio of these two.
+        expert_lead: mean test accuracy here minus there, points.
+        trainings: our trainings alone, s.
+        plain: the usual loop's trainings, s.
+        against_peers: time of our trainings over that of other loops, by loop.
+        accuracy: mean test accuracy of ours, %.
+        plain_accuracy: of the usual loop.
+        lead: the difference of these two, points.
+    """
+
+    complete: Measured | None = None
+    expert: Measured | None = None
+    against_expert: Measured | None = None
+    expert_lead: Measured | None = None
+    trainings: Measured | None = None
+    plain: Measured | None = None
+    against_peers: dict[str, Measured] = {}
+    accuracy: Measured | None = None
+    plain_accuracy: Measured | None = None
+    lead: Measured | None = None
+
+
+class LargeRuns(BaseModel):
+    """One run per depth of the study `elpv`: our time over the hand-tuned script's."""
+
+    all_depths: Measured | None = None
+    by_depth: dict[int, Measured] = {}
+
+
+class Limit(BaseModel):
+    """A training step beside what the machine allows, s."""
+
+    measured: Measured
+    arithmetic: Measured
+    memory: Measured
+
+
+class KeptActivations(BaseModel):
+    """Four trainings of one depth with kept activations against four without.
+
+    Attributes:
+        speedup: times as fast.
+        ceiling: what arithmetic allows.
+        kept: whether this depth keeps anything.
+        equal: whether all results were equal to the bit.
+    """
+
+    speedup: Measured
+    ceiling: Measured
+    kept: bool
+    equal: bool
+
+
+class Step(BaseModel):
+    """A training step of one network and depth in one loop.
+
+    Attributes:
+        loop: `ours`, `threads` (ours, alone on all cores) or `plain`.
+        efficiency: its FLOP/s over those of a large matrix product.
+    """
+
+    network: str
+    freeze: int
+    loop: str
+    efficiency: Measured
+    product_gflops: Measured
+    images_per_second: Measured
+    step_seconds: Measured
+    peak_memory_mb: Measured
+
+
+class Instructions(BaseModel):
+    """A training step with portable and with native instructions, s, and their ratio."""
+
+    portable: Measured
+    native: Measured
+    ratio: Measured
+
+
+class Growth(BaseModel):
+    """One run on some number of images."""
+
+    seconds: Measured
+    fixed_seconds: Measured
+    peak_memory_mb: Measured
+
+
+class Book(BaseModel):
+    """Building the report."""
+
+    clean_seconds: Measured
+    rebuild_seconds: Measured
+    first_page_kb: Measured
+
+
+class Benchmark(File):
+    """`results/bench.json`.
+
+    Attributes:
+        steps_ratio: efficiency of our step over the usual loop's, nothing frozen.
+        overhead: seconds of a run in a sweep that are not training.
+        overhead_typed: the same of one command-line run.
+        start: by command, then by part and `all`: seconds until the first step.
+        growth: by number of images.
+    """
+
+    versions: dict[str, str] = {}
+    machine: dict[str, str] = {}
+    turns: int = 0
+    sweep: Sweep = Sweep()
+    large: LargeRuns = LargeRuns()
+    limits: dict[int, Limit] = {}
+    kept: dict[int, KeptActivations] = {}
+    steps: list[Step] = []
+    steps_ratio: Measured | None = None
+    instructions: dict[int, Instructions] = {}
+    overhead: Measured | None = None
+    overhead_typed: Measured | None = None
+    start: dict[str, dict[str, Measured]] = {}
+    growth: dict[int, Growth] = {}
+    book: Book | None = None
+    measurements: list[Measurement] = []
+
+
+class GpuStep(BaseModel):
+    """A training step of the source's network on a GPU."""
+
+    freeze: int
+    precision: str
+    form: str
+    seconds: float
+    memory_gb: float
+    flop: float
+
+
+class GpuRun(BaseModel):
+    """A whole run, trained three times: computed, kept anew, and kept before."""
+
+    freeze: int
+    images: int
+    epochs: int
+    equal: bool
+    training_seconds: list[float]
+    fixed_seconds: list[float]
+
+
+class Gpu(File):
+    """`results/gpu.json`.
+
+    Attributes:
+        ceilings: FLOP/s of a large product by precision, and bytes/s of a copy.
+    """
+
+    versions: dict[str, str]
+    machine: dict[str, str]
+    commit: str
+    ceilings: dict[str, float]
+    steps: list[GpuStep] = []
+    runs: list[GpuRun] = []
+
+
+class ClusterRow(BaseModel):
+    """One simulated case: GPUs, seeds and the order in which runs begin; shares are 0..1."""
+
+    gpus: int
+    seeds: int
+    runs: int
+    order: str
+    hours: float
+    efficiency: float
+    low: float
+    high: float
+    bound: float
+
+
+class Cluster(File):
+    """`results/cluster.json`, simulated.
+
+    Attributes:
+        epochs_of: the study whose runs' epochs are drawn from.
+        speed: of a GPU, FLOP/s.
+        fixed: seconds of a run in which its GPU computes nothing.
+        on_a_node: GPUs that share a disk.
+        prefix: share of the forward pass in the frozen stages, by depth.
+        cached: whether a depth's activations are cached.
+        forward: seconds of one image's forward pass.
+        images: for training, validation and test.
+        epochs: that committed runs took, by depth.
+        used: the order that sweeps on Ray have.
+    """
+
+    study: str
+    epochs_of: str
+    gpu: str
+    speed: float
+    fixed: float
+    on_a_node: int
+    replicates: int
+    prefix: list[float]
+    cached: list[bool]
+    forward: float
+    images: tuple[int, int, int]
+    epochs: list[list[int]]
+    used: str
+    rows: list[ClusterRow]
+
+
+class OtherProcessor(BaseModel):
+    """A processor, or a change of the environment, and what it computed differently.
+
+    Attributes:
+        emulated: the model that qemu emulates; empty on this processor.
+        variables: of the environment, changed.
+        different: names of the hashes that differ.
+    """
+
+    what: str
+    emulated: str
+    variables: dict[str, str]
+    different: list[str]
+
+
+class Processors(File):
+    """`results/processors.json`: the same training steps on other processors."""
+
+    machine: dict[str, str]
+    versions: dict[str, str]
+    steps: int
+    hashes: dict[str, str]
+    places: list[OtherProcessor]
+
+
+def benchmark() -> Benchmark:
+    """What `make bench` has written; empty before it ran."""
+    return Benchmark.load(paths.bench()) or Benchmark()
+
+
+def gpu() -> Gpu | None:
+    """What `python -m bench.gpu` has written."""
+    return Gpu.load(paths.gpu())
+
+
+def cluster() -> Cluster | None:
+    """What `python -m bench.cluster` has written."""
+    return Cluster.load(paths.cluster())
+
+
+def processors() -> Processors | None:
+    """What `make processors` has written."""
+    return Processors.load(paths.processors())

@@ -15,7 +15,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import evidence
+from effnet_report.inference import analysis
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import answer, results
 
@@ -73,7 +73,7 @@ def use_narrow_study(depths, tmp_path, monkeypatch):
 
 def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     use_narrow_study(range(7), tmp_path, monkeypatch)
-    found = evidence.load()
+    found = analysis.load()
     answers = answer.answers(found).data
     assert "only one head was tried" in answers
     assert "only one scheduler was tried" in answers
@@ -88,7 +88,7 @@ def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
 
 def test_a_study_without_freeze_0_does_not_count_what_it_cannot_compare(tmp_path, monkeypatch):
     use_narrow_study([4, 6], tmp_path, monkeypatch)
-    found = evidence.load("narrow")
+    found = analysis.load("narrow")
     assert "of 0 depths" not in answer.risks(found).data
     drawn = answer.forest(found).data
     assert "This study compares nothing with freeze 0" in drawn

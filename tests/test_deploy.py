@@ -28,7 +28,7 @@ from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.evidence import evidence
-from effnet_report.inference import decisive
+from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
@@ -126,13 +126,13 @@ def test_a_calibration_is_computed_once_and_belongs_to_its_weights(study, monkey
 
 def test_the_page_images_shows_the_calibration_before_and_after(study):
     known = kept.load("mine").calibration
-    text = images.temperature(evidence.load("mine")).data
+    text = images.temperature(analysis.load("mine")).data
     assert f"error from {known.error[0]:.1f} to {known.error[1]:.1f} points" in text
     assert f"logits by {known.temperature:.2f}" in text
     beside = paths.calibration("mine")
     kept_before = beside.read_text()
     beside.write_text(kept_before.replace(study[1].outcome.final_weights, "0" * 64))
-    assert "not been calibrated yet" in images.temperature(evidence.load("mine")).data
+    assert "not been calibrated yet" in images.temperature(analysis.load("mine")).data
     beside.write_text(kept_before)
 
 

@@ -10,10 +10,12 @@ from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, wri
 from effnet_core import paths
 from effnet_core.data import datasets
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import evidence, pictures
+from effnet_report.evidence import pictures
+from effnet_report.inference import analysis
+from effnet_report.inference.analysis import Analysis
 from effnet_report.pages import answer, comparison, conclusions, experiment, images, results, source
+from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
-from effnet_report.render.finding import coverage
 from effnet_report.sweep import sweep
 
 DRAWN = [
@@ -66,7 +68,7 @@ def known_images(monkeypatch):
 @pytest.mark.parametrize("draw", OF_IMAGES)
 def test_images_are_shown_where_they_are(draw, known_images):
     write_study("quick")
-    name, alt = drawing(draw(evidence.load("quick")))
+    name, alt = drawing(draw(analysis.load("quick")))
     assert re.search(r"\d", alt)
     assert len(pd.read_csv(html.site() / "data" / f"{name}.csv")) > 0
 
@@ -74,7 +76,7 @@ def test_images_are_shown_where_they_are(draw, known_images):
 @pytest.mark.parametrize("draw", OF_IMAGES)
 def test_images_that_are_not_here_are_not_missed(draw):
     write_study("quick")  # its predictions are for images that elpv does not have
-    assert "are not on the machine" in draw(evidence.load("quick")).data
+    assert "are not on the machine" in draw(analysis.load("quick")).data
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def two_folds(tmp_path, monkeypatch):
         "{title: Halves, seeds: [0, 1], protocol: {dataset: digits, image_size: 32, folds: 2}}"
     )
     write_study("halves", classical=False)
-    return evidence.load("halves")
+    return analysis.load("halves")
 
 
 def test_with_folds_the_images_are_all_images(two_folds, known_images):
@@ -117,10 +119,12 @@ def test_images_are_shown_as_the_network_gets_them(known_images, monkeypatch, re
 
     monkeypatch.setattr(html, "figure", figure)
     write_study("quick")
-    found = evidence.load("quick")
-    look = found.design.protocol.model_copy(update={"resize": resize, "background": "black"})
-    design = found.design.model_copy(update={"protocol": look})
-    experiment.seen(dataclasses.replace(found, design=design))
+    found = analysis.load("quick")
+    look = found.evidence.design.protocol.model_copy(
+        update={"resize": resize, "background": "black"}
+    )
+    design = found.evidence.design.model_copy(update={"protocol": look})
+    experiment.seen(Analysis(dataclasses.replace(found.evidence, design=design)))
     ((shown, said),) = drawn
     assert words in said["finding"]
     side = look.image_size
@@ -144,11 +148,11 @@ def test_the_hardest_images_say_what_they_are_taken_for(two_folds, known_images)
 
 def test_above_twenty_classes_the_commonest_confusions_are_shown(monkeypatch):
     write_study("quick")
-    found = evidence.load("quick")
+    found = analysis.load("quick")
     classes = ["functional", "x" * 79 + "y", *(f"class {n}" for n in range(30))]
-    facts = found.best[0].facts.model_copy(update={"classes": classes})
-    monkeypatch.setitem(found.__dict__, "best", [r.model_copy(update={"facts": facts})
-                                                 for r in found.best])  # fmt: skip
+    facts = found.evidence.best[0].facts.model_copy(update={"classes": classes})
+    monkeypatch.setitem(found.evidence.__dict__, "best", [r.model_copy(update={"facts": facts})
+                                                 for r in found.evidence.best])  # fmt: skip
     name, alt = drawing(images.confusion(found))
     drawn = (html.site() / "figures" / f"{name}.svg").read_text()
     assert "functional → " + "x" * 15 + "…" + "x" * 7 + "y" in drawn
@@ -158,10 +162,10 @@ def test_above_twenty_classes_the_commonest_confusions_are_shown(monkeypatch):
 
 def test_class_names_in_any_script_are_drawn_without_a_warning(monkeypatch, recwarn):
     write_study("quick")
-    found = evidence.load("quick")
-    facts = found.best[0].facts.model_copy(update={"classes": ["日本語", "$x^2$ 😀"]})
-    monkeypatch.setitem(found.__dict__, "best", [r.model_copy(update={"facts": facts})
-                                                 for r in found.best])  # fmt: skip
+    found = analysis.load("quick")
+    facts = found.evidence.best[0].facts.model_copy(update={"classes": ["日本語", "$x^2$ 😀"]})
+    monkeypatch.setitem(found.evidence.__dict__, "best", [r.model_copy(update={"facts": facts})
+                                                 for r in found.evidence.best])  # fmt: skip
     name, _ = drawing(images.confusion(found))
     drawn = ElementTree.parse(html.site() / "figures" / f"{name}.svg").iter()
     assert "日本語" in {mark.text for mark in drawn}
@@ -171,10 +175,10 @@ def test_class_names_in_any_script_are_drawn_without_a_warning(monkeypatch, recw
 @pytest.mark.slow
 def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
     write_study("quick")
-    found = evidence.load("quick")
+    found = analysis.load("quick")
     images.hardest(found)
     data = pd.read_csv(html.site() / "data" / "hardest-images.csv", index_col="image")
-    wrong = 100 * (1 - found.correct(found.finished))
+    wrong = 100 * (1 - found.evidence.correct(found.evidence.finished))
     assert data["wrong_percent"].is_monotonic_decreasing
     assert data["wrong_percent"].to_dict() == pytest.approx(wrong.to_dict())
 
@@ -189,19 +193,19 @@ def test_the_front_holds_what_nothing_beats():
 def test_figures_hold_all_seeds_and_whatever_is_there(draw):
     for settings in list(load_study("elpv").runs())[:33]:
         save_run(settings)
-    assert drawing(draw(evidence.load("elpv")))
+    assert drawing(draw(analysis.load("elpv")))
 
 
 @pytest.mark.parametrize("draw", DRAWN)
 def test_the_first_run_alone_can_be_drawn(draw):
     save_run(next(iter(load_study("elpv").runs())))
-    assert drawing(draw(evidence.load("elpv")))
+    assert drawing(draw(analysis.load("elpv")))
 
 
 @pytest.mark.parametrize("draw", DRAWN)
 def test_every_figure_has_words_a_picture_and_data(draw):
     write_study("quick")
-    name, alt = drawing(draw(evidence.load("quick")))
+    name, alt = drawing(draw(analysis.load("quick")))
     assert re.search(r"\d", alt)
     root = ElementTree.parse(html.site() / "figures" / f"{name}.svg").getroot()
     background = root.find(".//{*}g[@id='patch_1']/{*}path")
@@ -211,8 +215,8 @@ def test_every_figure_has_words_a_picture_and_data(draw):
 
 @pytest.mark.parametrize("draw", [*DRAWN, *OF_IMAGES])
 def test_a_study_without_runs_draws_nothing_and_says_so(draw):
-    found = evidence.load("quick")
-    assert found.finished == []
+    found = analysis.load("quick")
+    assert found.evidence.finished == []
     expected = "source" if draw is answer.forest else "No run of study quick has finished yet"
     assert expected in draw(found).data
 
@@ -220,9 +224,9 @@ def test_a_study_without_runs_draws_nothing_and_says_so(draw):
 @pytest.mark.slow
 def test_what_could_be_resolved_takes_two_seeds():
     write_study("quick")
-    assert "two complete seeds" in conclusions.resolving(evidence.load("quick")).data
+    assert "two complete seeds" in conclusions.resolving(analysis.load("quick")).data
     write_study("elpv")
-    drawing(conclusions.resolving(evidence.load("elpv")))
+    drawing(conclusions.resolving(analysis.load("elpv")))
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
     folds = data[data["design"] == "as many folds over all images"]
     assert all(v.is_monotonic_decreasing for _, v in folds.groupby("comparison")["smallest"])
@@ -235,7 +239,7 @@ def write_seeds(*seeds: int):
     for settings in load_study("elpv").runs():
         if settings.seed in seeds:
             save_run(settings)
-    return evidence.load("elpv")
+    return analysis.load("elpv")
 
 
 def test_folds_that_are_missing_are_counted_where_they_would_help():
@@ -244,7 +248,7 @@ def test_folds_that_are_missing_are_counted_where_they_would_help():
     said = conclusions.resolving(found).data
     assert f"With 2 seeds and {2 * TEST_IMAGES} test images" in said
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
-    facts = found.finished[0].facts
+    facts = found.evidence.finished[0].facts
     every = facts.train_images + facts.validation_images + facts.test_images
     assert set(data.loc[data["design"] == "as many folds over all images", "images"]) == {every}
 
@@ -274,7 +278,7 @@ def test_what_is_missing_is_named_by_seed(seeds, skipped, words):
     for settings in load_study("elpv").runs():
         if settings.seed in seeds and settings.number not in skipped:
             save_run(settings)
-    said = " ".join(coverage(evidence.load("elpv")))
+    said = " ".join(coverage(analysis.load("elpv").evidence))
     assert words in said
     assert bool(said) == bool(words)
 
@@ -286,10 +290,10 @@ def test_the_results_count_the_test_images_of_all_folds():
 
 def test_the_title_follows_the_data():
     write_study("quick")
-    before = results.freezing(evidence.load("quick")).data
+    before = results.freezing(analysis.load("quick")).data
     for path in paths.records("quick").glob("*-freeze1-*"):
         path.unlink()
-    after = results.freezing(evidence.load("quick")).data
+    after = results.freezing(analysis.load("quick")).data
     title = re.compile(r'report-title">(.+?)<')
     assert title.search(before)[1] != title.search(after)[1]
 
@@ -298,7 +302,7 @@ def test_the_same_data_give_the_same_file():
     write_study("quick")
     drawn = []
     for _ in range(2):
-        results.freezing(evidence.load("quick"))
+        results.freezing(analysis.load("quick"))
         drawn.append((html.site() / "figures" / "freezing.svg").read_bytes())
     assert drawn[0] == drawn[1]
 
@@ -316,7 +320,7 @@ def test_what_a_study_does_not_try_is_said_and_not_drawn(tmp_path):
     sweep.leave_design(load_study(str(study)), study)
     for settings in load_study("few").runs():
         save_run(settings)
-    found = evidence.load("few")
+    found = analysis.load("few")
     said = experiment.answer(found).data
     assert "Of freeze it tries 0, 5, 6." in said
     assert "Here head does not vary: one linear layer." in said

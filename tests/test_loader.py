@@ -19,6 +19,8 @@ from effnet_core.study.studies import load_study
 from effnet_core.training import evaluate
 from effnet_report.evidence import evidence
 from effnet_report.evidence import failures as notes
+from effnet_report.inference import analysis
+from effnet_report.inference.analysis import Analysis
 from effnet_report.pages import reproducibility
 
 FIRST = "01-freeze0-none-plateau-seed0"
@@ -166,7 +168,7 @@ def test_a_record_that_disagrees_is_named_and_kept_from_every_figure(study, run_
         found.check_agreement()
     shown = evidence.load("quick")
     assert run_id not in {record.run_id for record in shown.everything}
-    assert run_id in reproducibility.missing(shown).data
+    assert run_id in reproducibility.missing(Analysis(shown)).data
 
 
 def mirrored(run_id: str) -> tuple[AnyRecord, bytes]:
@@ -211,7 +213,7 @@ def test_a_seed_that_the_design_does_not_name_is_not_counted(study):
     assert list(found.uncounted) == [settings.run_id]
     assert "no run that the design names" in found.set_aside[settings.run_id]
     found.check_agreement()
-    assert settings.run_id in reproducibility.missing(evidence.load("quick")).data
+    assert settings.run_id in reproducibility.missing(analysis.load("quick")).data
 
 
 def test_odd_files_in_place_of_a_record_are_named_and_hang_nothing(study):

@@ -9,7 +9,7 @@ import pytest
 from factories import use_folders, write_study
 
 from effnet_core.study.schema import Stage
-from effnet_report.evidence import evidence
+from effnet_report.inference import analysis
 from effnet_report.pages import images, run_page
 
 
@@ -39,9 +39,9 @@ def letters(shown):
 def test_a_run_and_the_book_show_the_same_confusions(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     write_study("quick")
-    found = evidence.load("quick")
-    (best,) = found.best
-    table = found.predictions(best)
+    found = analysis.load("quick")
+    (best,) = found.evidence.best
+    table = found.evidence.predictions(best)
     shown = run_page.confusion_matrix(
         table["label"].to_numpy(), table["predicted"].to_numpy(), best.facts.classes
     )

@@ -8,7 +8,8 @@ from factories import save_run, use_folders, write_study
 from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import evidence, failures
+from effnet_report.evidence import failures
+from effnet_report.inference import analysis
 from effnet_report.pages import (
     comparison,
     conclusions,
@@ -39,11 +40,11 @@ def written_csv(name: str) -> pd.DataFrame:
 
 def test_table_1_has_every_configuration_in_the_sources_order():
     write_study("quick")
-    found = evidence.load("quick")
+    found = analysis.load("quick")
     table = results.table_1(found)
     frame = shown(table)
     assert list(frame["model"].astype(int)) == list(range(1, 29))
-    accuracy = [record.outcome.test.accuracy for record in found.finished]
+    accuracy = [record.outcome.test.accuracy for record in found.evidence.finished]
     assert frame["test accuracy"].astype(float).tolist() == pytest.approx(accuracy, abs=0.05)
     assert table.data.count('href="runs/quick/') == 28
 
@@ -51,10 +52,10 @@ def test_table_1_has_every_configuration_in_the_sources_order():
 @pytest.mark.slow
 def test_several_seeds_are_averaged():
     write_study("elpv")
-    found = evidence.load("elpv")
-    row = found.configurations.query("number == 9").iloc[0]
-    ours = [r.outcome.test.accuracy for r in found.finished if r.number == 9]
-    assert row["seeds"] == len(ours) == len(found.design.seeds) > 1
+    found = analysis.load("elpv")
+    row = found.evidence.configurations.query("number == 9").iloc[0]
+    ours = [r.outcome.test.accuracy for r in found.evidence.finished if r.number == 9]
+    assert row["seeds"] == len(ours) == len(found.evidence.design.seeds) > 1
     assert row["accuracy"] == pytest.approx(sum(ours) / len(ours))
 
 
@@ -63,8 +64,8 @@ def test_missing_failed_and_damaged_runs_are_named():
     runs = {settings.number: settings.run_id for settings in load_study("quick").runs()}
     failures.save("quick", runs[6], "The disk was full.", "")
     records.record_path("quick", runs[7]).write_text("{")
-    found = evidence.load("quick")
-    assert [settings.number for settings in found.unfinished] == [5, 6, 7]
+    found = analysis.load("quick")
+    assert [settings.number for settings in found.evidence.unfinished] == [5, 6, 7]
     why = shown(reproducibility.missing(found)).set_index("run")["why"]
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
@@ -81,27 +82,27 @@ def test_a_seed_without_any_run_is_missing_in_one_line():
     for settings in load_study("elpv").runs():
         if settings.seed < 2 and settings.number != 4:
             save_run(settings)
-    frame = shown(reproducibility.missing(evidence.load("elpv")))
+    frame = shown(reproducibility.missing(analysis.load("elpv")))
     runs = [s.run_id for s in load_study("elpv").runs() if s.number == 4 and s.seed < 2]
     assert frame["run"].tolist() == [*runs, "all 28 of seed 2", "all 28 of seed 3"]
     assert set(frame["why"]) == {"missing"}
-    missing = reproducibility.missing(evidence.load("elpv")).data
+    missing = reproducibility.missing(analysis.load("elpv")).data
     assert "To train them: effnet sweep elpv." in missing
     paths.records("published").mkdir()
     paths.records("elpv").rename(paths.records("published/elpv"))
-    committed = reproducibility.missing(evidence.load("published/elpv")).data
+    committed = reproducibility.missing(analysis.load("published/elpv")).data
     assert "cp -r results/published/elpv results/elpv, then effnet sweep elpv." in committed
 
 
 def test_a_run_outside_the_design_is_left_out():
     write_study("quick")
-    found = evidence.load("quick")
-    extra = found.planned[0].model_copy(update={"seed": 7})
-    path = records.record_path("quick", found.planned[0].run_id)
+    found = analysis.load("quick")
+    extra = found.evidence.planned[0].model_copy(update={"seed": 7})
+    path = records.record_path("quick", found.evidence.planned[0].run_id)
     path.rename(path.with_name(f"{extra.run_id}.json"))
     beside = records.predictions_path(path)
     beside.rename(beside.with_name(f"{extra.run_id}.predictions.csv"))
-    assert [settings.number for settings in evidence.load("quick").unfinished] == [1]
+    assert [settings.number for settings in analysis.load("quick").evidence.unfinished] == [1]
 
 
 def test_data_can_not_break_out_of_a_table():
@@ -114,13 +115,13 @@ def test_data_can_not_break_out_of_a_table():
 
 def test_csv_holds_text_where_the_page_has_links():
     write_study("quick")
-    runs.run_grid(evidence.load("quick"))
+    runs.run_grid(analysis.load("quick"))
     assert written_csv("run-grid-quick").iloc[0, 1].endswith(" %")
 
 
 def test_conclusions_come_as_numbers_too():
     write_study("quick")
-    conclusions.verdicts(evidence.load("quick"))
+    conclusions.verdicts(analysis.load("quick"))
     data = written_csv("conclusions")
     assert data.groupby("data").size().to_dict() == {"source's table": 9, "this study": 9}
     wanted = {
@@ -145,7 +146,7 @@ def test_conclusions_come_as_numbers_too():
 
 def test_only_a_table_with_filters_needs_scripts():
     write_study("quick")
-    found = evidence.load("quick")
+    found = analysis.load("quick")
     assert "<script" not in runs.run_grid(found).data
     table = results.table_1(found).data
     assert 'src="scripts/itables.js"' in table
@@ -155,7 +156,7 @@ def test_only_a_table_with_filters_needs_scripts():
 
 def test_runs_trained_again_are_listed(tmp_path):
     write_study("quick")
-    assert "effnet verify quick" in reproducibility.verification(evidence.load("quick")).data
+    assert "effnet verify quick" in reproducibility.verification(analysis.load("quick")).data
     a, b, c, later, *_ = [settings.run_id for settings in load_study("quick").runs()]
     content = {
         "verified": [a, b, c, later, "of another study"],
@@ -170,7 +171,7 @@ def test_runs_trained_again_are_listed(tmp_path):
     }
     paths.verification("quick", "first").write_text(json.dumps(content))
     made_again(later, finished="2026-01-01T00:00:01+00:00")
-    table = reproducibility.verification(evidence.load("quick"))
+    table = reproducibility.verification(analysis.load("quick"))
     assert "1 of 3 repeated results" in table.data
     agreement = ["equal to the bit", "different", "within tolerance"]
     assert shown(table)["result"].tolist() == agreement
@@ -179,14 +180,14 @@ def test_runs_trained_again_are_listed(tmp_path):
     # What came out on another processor stands beside it.
     content |= {"machine": {"processor": "another", "cores": "16"}, "versions": {"torch": "2.11.0"}}
     paths.verification("quick", "second").write_text(json.dumps(content))
-    table = reproducibility.verification(evidence.load("quick"))
+    table = reproducibility.verification(analysis.load("quick"))
     assert "2 of 6 repeated results" in table.data
     assert "On another with 16 cores and PyTorch 2.11.0: finished 2026-01" in table.data
     assert shown(table)["result"].tolist() == agreement * 2
     assert shown(table)["repeated on"].tolist() == ["a processor"] * 3 + ["another"] * 3
     for name in (a, b, c):
         made_again(name, finished="2026-02-01T00:00:00Z")
-    assert "effnet verify quick" in reproducibility.verification(evidence.load("quick")).data
+    assert "effnet verify quick" in reproducibility.verification(analysis.load("quick")).data
 
 
 def made_again(run_id: str, finished: str) -> None:
@@ -201,7 +202,7 @@ def made_again(run_id: str, finished: str) -> None:
 def test_a_damaged_verification_is_told_on_its_page(text):
     write_study("quick")
     paths.verification("quick", "any").write_text(text)
-    told = reproducibility.verification(evidence.load("quick")).data
+    told = reproducibility.verification(analysis.load("quick")).data
     assert "verification-any.json is damaged. Delete it" in told
 
 
@@ -219,7 +220,7 @@ def test_source_tables_are_the_sources_rows():
 
 def test_protocol_counts_what_differs_from_the_source():
     write_study("quick")
-    frame = shown(experiment.protocol(evidence.load("quick"))).set_index("setting")
+    frame = shown(experiment.protocol(analysis.load("quick"))).set_index("setting")
     ours, theirs = (load_study(name).protocol for name in ("quick", "paper"))
     assert frame.loc["epochs", "this study"] == str(ours.epochs)
     assert frame.loc["epochs", "the source (study paper)"] == str(theirs.epochs)
@@ -229,8 +230,8 @@ def test_protocol_counts_what_differs_from_the_source():
 
 
 def test_a_variant_of_a_study_is_read_by_its_own_name():
-    assert evidence.load("published/quick").design.name == "quick"
-    assert evidence.load("quick-3fa9c1d02b7e").design.name == "quick"
+    assert analysis.load("published/quick").evidence.design.name == "quick"
+    assert analysis.load("quick-3fa9c1d02b7e").evidence.design.name == "quick"
 
 
 def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
@@ -238,16 +239,16 @@ def test_links_stay_links_where_pyarrow_is_installed(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     write_study("quick")
     for made in (runs.run_grid, results.table_1, conclusions.verdicts):
-        assert "&lt;" not in made(evidence.load("quick")).data
+        assert "&lt;" not in made(analysis.load("quick")).data
 
 
 def test_a_failed_classical_run_is_on_the_page_with_its_reason(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     write_study("quick", classical=False)
     failures.save("quick", "classical-seed0", "Out of memory.", "")
-    page = reproducibility.missing(evidence.load("quick")).data
+    page = reproducibility.missing(analysis.load("quick")).data
     assert "classical-seed0" in page
     assert "Out of memory." in page
-    compared = comparison.candidates(evidence.load("quick")).data
+    compared = comparison.candidates(analysis.load("quick")).data
     assert "classical-seed0 has failed: Out of memory." in compared
     assert "Start the runs" not in compared

@@ -8,13 +8,13 @@ from markupsafe import Markup
 
 from effnet_core.data.datasets import PACKAGED
 from effnet_report.evidence import source
-from effnet_report.evidence.correctness import correctness
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, contrasts, recommendation
-from effnet_report.inference.contrasts import Compared, OneTable, analysis
+from effnet_report.inference import claims, contrasts
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.wording import size
 from effnet_report.numbers import DASH, number
+from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     INK,
@@ -24,8 +24,7 @@ from effnet_report.render.drawing import (
     legend,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
-from effnet_report.render.html import definition_list, listing, paragraph
+from effnet_report.render.html import definition_list, finding, listing, paragraph
 
 QUESTIONS = {
     "depth": "How many stages should I freeze?",
@@ -37,12 +36,13 @@ SHOWN_CLASSES = 10
 NO_INTERVALS = "Differences of one study, without intervals: whether they are chance is not known."
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """The recommendation, after a warning where the study is too small for it."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    said = recommendation.sentences(evidence)
-    classical = contrasts.over_classical(evidence)
+    said = analysis.recommendation.sentences
+    classical = analysis.over_classical
     if classical.effect < 0:
         sure = f"by {size(classical)}" if classical.high < 0 else (
             f"by {number(-classical.effect)} points here, which is inconclusive"
@@ -52,9 +52,10 @@ def answer(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def subject(evidence: Evidence) -> HTML:
+def subject(analysis: Analysis) -> HTML:
     """Study, data, network, images and classes that the answer is about."""
-    design, facts, found = evidence.design, evidence.finished[0].facts, correctness(evidence)
+    evidence = analysis.evidence
+    design, facts, found = evidence.design, evidence.finished[0].facts, analysis.correctness
     shown = facts.classes[:SHOWN_CLASSES]
     more = len(facts.classes) - len(shown)
     names = ", ".join(shown) + (f" and {more} more" if more else "")
@@ -77,14 +78,14 @@ def subject(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def trade_off(evidence: Evidence) -> HTML:
+def trade_off(analysis: Analysis) -> HTML:
     """Change of accuracy against training time saved, one point a depth."""
-    data = recommendation.table(evidence)
+    data = analysis.recommendation.table
     if data.empty:
         return paragraph(["No freeze can be compared with none yet."])
     figure = canvas(6, 4)
     axes = figure.subplots()
-    margin = evidence.design.smallest_effect
+    margin = analysis.margin
     axes.axhspan(-margin, margin, color="#eeeeee", zorder=0)
     axes.axhline(0, color=INK, linewidth=1)
     known = data.dropna(subset=["change_low"])
@@ -114,7 +115,7 @@ def trade_off(evidence: Evidence) -> HTML:
                 if len(known)
                 else ""
             )
-            + f"Grey: less than {number(margin)} points. {recommendation.rule(evidence)}"
+            + f"Grey: less than {number(margin)} points. {analysis.recommendation.rule}"
         ),
         alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
         data=data,
@@ -122,9 +123,9 @@ def trade_off(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def risks(evidence: Evidence) -> HTML:
+def risks(analysis: Analysis) -> HTML:
     """The table beside it, with memory."""
-    depths = recommendation.depths(evidence)
+    depths = analysis.depths
     if not depths:  # the drawing above has said why
         return paragraph([])
     frame = pd.DataFrame(
@@ -148,7 +149,7 @@ def risks(evidence: Evidence) -> HTML:
             "and other images of this kind. CPU time and peak memory: for each depth by itself, "
             "and other trainings on such a machine."
         ),
-        data=recommendation.table(evidence),
+        data=analysis.recommendation.table,
     )
 
 
@@ -160,11 +161,12 @@ def _span(estimate: Estimate, decimals: int) -> str:
     return f"{effect} ({low} to {high})"
 
 
-def answers(evidence: Evidence) -> HTML:
+def answers(analysis: Analysis) -> HTML:
     """The questions of someone who is about to fine-tune, answered by the verdicts."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = {judgement.key: judgement for judgement in claims.of_study(evidence)}
+    judged = analysis.judgement
     said = {key: judged[key].sentence for key in QUESTIONS}
     said["depth"] = f"{said['depth']} {judged['freeze'].sentence}"
     return definition_list(
@@ -178,8 +180,9 @@ def _covers(judgement: claims.Judgement) -> str:
     return f"The interval is for {judgement.claim.covers}."
 
 
-def commands(evidence: Evidence) -> HTML:
+def commands(analysis: Analysis) -> HTML:
     """How to repeat this study."""
+    evidence = analysis.evidence
     name, depths = evidence.design.name, evidence.design.factors.freeze
     one_run = f"papermill notebooks/train.ipynb -p study {name} -p freeze "
     one_run += str(2 if 2 in depths else depths[-1])
@@ -193,13 +196,13 @@ def commands(evidence: Evidence) -> HTML:
     )
 
 
-def forest(evidence: Evidence) -> HTML:
+def forest(analysis: Analysis) -> HTML:
     """Forest plot: what each choice changes, all choices looked at at once."""
     compared: dict[str, tuple[Compared, str, str, float]] = {
         "source": (OneTable(source.results()), THEIRS, "s", 0.15)
     }
-    if correctness(evidence).seeds:
-        compared["this study"] = (analysis(evidence), OURS, "o", -0.15)
+    if analysis.correctness.seeds:
+        compared["this study"] = (analysis.estimator, OURS, "o", -0.15)
     found = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
     labels = list(dict.fromkeys(choice for choices in found.values() for choice in choices))
     figure = canvas(7.2, 4.2)
@@ -209,7 +212,7 @@ def forest(evidence: Evidence) -> HTML:
             height = offset - labels.index(choice)
             axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
             axes.plot(estimate.effect, height, marker, color=colour, label=name)
-    margin = evidence.design.smallest_effect
+    margin = analysis.margin
     axes.axvspan(-margin, margin, color="#eeeeee", zorder=0, label="too small to matter")
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks([-place for place in range(len(labels))], labels)

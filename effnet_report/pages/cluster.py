@@ -11,7 +11,7 @@ from effnet_report.evidence import measurements
 from effnet_report.evidence.measurements import Cluster
 from effnet_report.numbers import number
 from effnet_report.render import html
-from effnet_report.render.finding import finding
+from effnet_report.render.html import finding
 
 AGAIN = Markup("To repeat it: <code>python -m bench.cluster published/elpv</code>.")
 GOAL = 90.0  # per cent of the GPUs' time

@@ -9,10 +9,10 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.study.records import classical_id
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims
 from effnet_report.inference import comparison as compared
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
     OURS,
@@ -20,17 +20,17 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
-from effnet_report.render.html import link, table
+from effnet_report.render.html import finding, link, table
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """Fine-tuning against everything that needs no fine-tuning."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = next(j for j in claims.of_study(evidence) if j.key == "classical")
+    judged = analysis.judgement["classical"]
     return finding(
-        best_of(compared.models(evidence)),
+        best_of(analysis.comparison),
         judged.sentence,
         *coverage(evidence),
     )
@@ -58,9 +58,9 @@ def best_of(models: pd.DataFrame) -> str:
 
 
 @needs_runs
-def models(evidence: Evidence) -> HTML:
+def models(analysis: Analysis) -> HTML:
     """Accuracies of the models side by side, with intervals for the number of images."""
-    data = compared.models(evidence)
+    data = analysis.comparison
     names = [textwrap.fill(name, 30) for name in data["model"]]
     figure = canvas(7.2, 0.9 + 0.5 * len(data))
     axes = figure.subplots()
@@ -96,9 +96,9 @@ def lift(models: pd.DataFrame) -> str:
     return f"The best model of this study is {above} points above the majority class."
 
 
-def table_2(evidence: Evidence) -> HTML:
+def table_2(analysis: Analysis) -> HTML:
     """Table 2: plainest guess, baseline, best classical, best fine-tuned, published elsewhere."""
-    frame = compared.models(evidence)
+    frame = analysis.comparison
     ours = (frame["source"] == compared.THIS_STUDY).sum()
     names = {"low": "from, %", "high": "to, %", "images": "test images"}
     return table(
@@ -121,8 +121,9 @@ def table_2(evidence: Evidence) -> HTML:
     )
 
 
-def candidates(evidence: Evidence) -> HTML:
+def candidates(analysis: Analysis) -> HTML:
     """The whole grid of classical models, by cross-validated accuracy."""
+    evidence = analysis.evidence
     if "classical" not in evidence.classical:
         failed = [r for r in map(classical_id, evidence.design.seeds) if r in evidence.failures]
         if failed:

@@ -7,13 +7,13 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.evidence.correctness import correctness
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims, power
+from effnet_report.inference import claims
 from effnet_report.inference import simulation as simulated
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.numbers import DASH, number, p_value
+from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     COLOUR,
@@ -23,8 +23,8 @@ from effnet_report.render.drawing import (
     legend,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
 from effnet_report.render.html import (
+    finding,
     link,
     listing,
     paragraph,
@@ -37,11 +37,12 @@ MOST_SEEDS = 10
 IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """How many of the source's conclusions these data bear."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    verdicts = [one.verdict for one in claims.of_study(evidence) if one.key in claims.SOURCES]
+    verdicts = [one.verdict for one in analysis.claims if one.key in claims.SOURCES]
     return finding(
         f"Of the source's {len(verdicts)} conclusions, this study supports "
         f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
@@ -50,16 +51,17 @@ def answer(evidence: Evidence) -> HTML:
     )
 
 
-def in_words(evidence: Evidence) -> HTML:
+def in_words(analysis: Analysis) -> HTML:
     """Every conclusion as this study words it."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    return listing(judgement.sentence for judgement in claims.of_study(evidence))
+    return listing(judgement.sentence for judgement in analysis.claims)
 
 
-def verdicts(evidence: Evidence) -> HTML:
+def verdicts(analysis: Analysis) -> HTML:
     """Each conclusion with its verdict on this study, beside the source's table."""
-    judged = list(zip(claims.of_study(evidence), claims.of_source(), strict=True))
+    judged = list(zip(analysis.claims, claims.of_source(), strict=True))
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
@@ -72,7 +74,7 @@ def verdicts(evidence: Evidence) -> HTML:
         for ours, theirs in judged
     )
     verdicts = [ours.verdict for ours, _ in judged]
-    margin = number(evidence.design.smallest_effect)
+    margin = number(analysis.margin)
     return table(
         frame,
         "conclusions",
@@ -87,7 +89,7 @@ def verdicts(evidence: Evidence) -> HTML:
             f"interval ends below {margin}. The source's table holds one run per configuration: "
             "it cannot say whether an effect would hold for other trainings. As data: "
         )
-        + _verdict_files(evidence),
+        + _verdict_files(analysis),
         data=pd.DataFrame(
             {"data": data, **row}
             for data, part in zip(
@@ -102,10 +104,10 @@ def _verdict(judgement: Judgement, kind: str) -> Markup:
     return Markup("<strong>{}</strong>: {}").format(judgement.verdict, judgement.span(kind))
 
 
-def _verdict_files(evidence: Evidence) -> Markup:
+def _verdict_files(analysis: Analysis) -> Markup:
     """Links to the verdicts as JSON, which are put beside the pages."""
     files = {
-        "claims.json": (claims.of_study(evidence), "this study"),
+        "claims.json": (analysis.claims, "this study"),
         "source-claims.json": (claims.of_source(), "the source's table"),
     }
     return Markup(", ").join(
@@ -115,9 +117,10 @@ def _verdict_files(evidence: Evidence) -> Markup:
 
 
 @needs_runs
-def resolving(evidence: Evidence) -> HTML:
+def resolving(analysis: Analysis) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
-    parts, found = power.measured(evidence), correctness(evidence)
+    evidence = analysis.evidence
+    parts, found = analysis.components, analysis.correctness
     if not parts:
         return paragraph(["It takes two complete seeds to say how small a change could be seen."])
     seeds, images = len(found.seeds), found.images
@@ -142,7 +145,7 @@ def resolving(evidence: Evidence) -> HTML:
     data = pd.DataFrame(rows)
     figure = canvas(7.2, 4)
     left, right = figure.subplots(1, 2, sharey=True)
-    margin, colours = evidence.design.smallest_effect, _colours(list(parts))
+    margin, colours = analysis.margin, _colours(list(parts))
     for (name, design), line in data.groupby(["comparison", "design"], sort=False):
         over_images = design == "one test set"
         axes, x = (right, "images") if over_images else (left, "seeds")
@@ -258,9 +261,9 @@ def _where(chosen: pd.DataFrame) -> str:
     return ", ".join(named) or "none"
 
 
-def methods(evidence: Evidence) -> HTML:
+def methods(analysis: Analysis) -> HTML:
     """How each verdict on this study was reached."""
-    judged = claims.of_study(evidence)
+    judged = analysis.claims
     frame = pd.DataFrame(
         {
             "measured": j.measured,

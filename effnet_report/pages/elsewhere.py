@@ -6,9 +6,8 @@ from dataclasses import asdict
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_report.evidence import evidence
-from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims
+from effnet_report.evidence.evidence import shown
+from effnet_report.inference import analysis, claims
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.inference.several import cochran, mean_over
@@ -16,7 +15,7 @@ from effnet_report.inference.wording import effect_with_interval
 from effnet_report.numbers import number, p_value
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, plain, sentences
-from effnet_report.render.finding import finding
+from effnet_report.render.html import finding
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
 # a mean over all kinds of images is nine times as wide as the two lie apart.
@@ -27,35 +26,35 @@ COLOURS = (OURS, COLOUR["cosine"], "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "os^vPX"
 
 
-def studies() -> dict[str, Evidence]:
+def studies() -> dict[str, Analysis]:
     """The book's studies that can be judged, by title, the main one first.
 
     One on the same images as an earlier one is left out: it is no other data set.
     """
-    found: dict[str, Evidence] = {}
+    found: dict[str, Analysis] = {}
     seen: set[str] = set()
-    for reference in evidence.shown():
-        study = evidence.load(reference)
-        if Analysis(study).correctness.seeds:
-            data = study.finished[0].fingerprints.data
+    for reference in shown():
+        study = analysis.load(reference)
+        if study.correctness.seeds:
+            data = study.evidence.finished[0].fingerprints.data
             if data not in seen:
-                found[study.design.title] = study
+                found[study.evidence.design.title] = study
             seen.add(data)
     return found
 
 
-def answer(found: dict[str, Evidence]) -> HTML:
+def answer(found: dict[str, Analysis]) -> HTML:
     """Whether the conclusions are the same, and how far that carries."""
     return finding(*_answer(found), *_left_out(found))
 
 
-def _answer(found: dict[str, Evidence]) -> Iterator[str]:
+def _answer(found: dict[str, Analysis]) -> Iterator[str]:
     if len(found) < 2:
         yield "This book has results on " + (f"one data set: {next(iter(found))}." if found
                                              else "no data set yet.")  # fmt: skip
         yield "Whether they hold on other images, it cannot say."
         return
-    verdicts = [{one.key: one.verdict for one in Analysis(e).claims} for e in found.values()]
+    verdicts = [{one.key: one.verdict for one in e.claims} for e in found.values()]
     decided = [key for key in claims.CLAIMS if all(v[key] != "inconclusive" for v in verdicts)]
     agreed = [key for key in decided if len({v[key] for v in verdicts}) == 1]
     yield f"The same design ran on {len(found)} data sets: {'; '.join(found)}."
@@ -67,27 +66,28 @@ def _answer(found: dict[str, Evidence]) -> Iterator[str]:
         yield f"That is about these data sets: for images in general, {len(found)} are too few."
 
 
-def _left_out(found: dict[str, Evidence]) -> Iterator[str]:
+def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
     """What is missing of the studies compared, and the book's studies that are not, and why."""
     for title, study in found.items():
-        if study.unfinished:
-            runs = f"{len(study.finished)} of {len(study.planned)} runs"
+        evidence = study.evidence
+        if evidence.unfinished:
+            runs = f"{len(evidence.finished)} of {len(evidence.planned)} runs"
             yield f"Of {title} only {runs} are here yet: its intervals will change."
-    compared = {study.reference for study in found.values()}
-    for reference in evidence.shown():
+    compared = {study.evidence.reference for study in found.values()}
+    for reference in shown():
         if reference not in compared:
-            study = evidence.load(reference)
+            study = analysis.load(reference)
             why = (
                 "is on the same images as another"
-                if Analysis(study).correctness.seeds
+                if study.correctness.seeds
                 else "has no seed with a run of every configuration yet"
             )
-            yield f"Not here: {study.design.title}, which {why}."
+            yield f"Not here: {study.evidence.design.title}, which {why}."
 
 
-def verdicts(found: dict[str, Evidence]) -> HTML:
+def verdicts(found: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
-    judged = {title: Analysis(study).claims for title, study in found.items()}
+    judged = {title: study.claims for title, study in found.items()}
     rows, data = [], []
     for place, claim in enumerate(claims.CLAIMS.values()):
         here = {title: every[place] for title, every in judged.items()}
@@ -112,11 +112,11 @@ def _count(judged: list[claims.Judgement]) -> str:
     )
 
 
-def forest(found: dict[str, Evidence]) -> HTML:
+def forest(found: dict[str, Analysis]) -> HTML:
     """What each choice changes on each data set, and on the mean over these sets."""
     if not found:
         return finding("No data set has a run of every configuration yet.")
-    choices = {title: Analysis(study).effects for title, study in found.items()}
+    choices = {title: study.effects for title, study in found.items()}
     labels = list(dict.fromkeys(choice for effects in choices.values() for choice in effects))
     every = {label: mean_over([e[label] for e in choices.values() if label in e])
              for label in labels}  # fmt: skip
@@ -164,11 +164,11 @@ def _sign(estimate: Estimate) -> int:
     return int(estimate.low > 0) - int(estimate.high < 0)
 
 
-def means(found: dict[str, Evidence]) -> HTML:
+def means(found: dict[str, Analysis]) -> HTML:
     """The mean effect over these data sets, and whether they differ by more than chance."""
     if len(found) < 2:
         return html.paragraph(["A mean over data sets needs at least two of them."])
-    judged = [{one.key: one.estimate for one in Analysis(e).claims} for e in found.values()]
+    judged = [{one.key: one.estimate for one in e.claims} for e in found.values()]
     rows, data = [], []
     for key in SAME_EVERYWHERE:
         estimates = [every[key] for every in judged]

@@ -16,9 +16,10 @@ from effnet_core.study.design import (
     Protocol,
 )
 from effnet_core.study.studies import load_study
-from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.pictures import pictures
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import coverage, needs_runs, no_images, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     COLOUR,
@@ -27,16 +28,16 @@ from effnet_report.render.drawing import (
     plain,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, no_images, nothing_yet
-from effnet_report.render.html import table
+from effnet_report.render.html import finding, table
 
 COLUMNS = 4  # images of a class
 
 MOST_SEEN = 10  # classes of which images are shown
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """How much is to be trained, on what."""
+    evidence = analysis.evidence
     design, facts = evidence.design, evidence.facts
     sizes = (
         f"{facts.train_images:,} images to train on, {facts.validation_images:,} to choose with "
@@ -80,8 +81,9 @@ def _tested(protocol: Protocol) -> str:
 
 
 @needs_runs
-def seen(evidence: Evidence) -> HTML:
+def seen(analysis: Analysis) -> HTML:
     """A few images of each class, squares as the network gets them."""
+    evidence = analysis.evidence
     dataset, look = pictures(evidence), evidence.design.protocol
     if dataset is None:
         return no_images(evidence)
@@ -120,8 +122,9 @@ def seen(evidence: Evidence) -> HTML:
     )
 
 
-def stages(evidence: Evidence) -> HTML:
+def stages(analysis: Analysis) -> HTML:
     """The backbone from image to features: parameters, compute, and where each freeze cuts."""
+    evidence = analysis.evidence
     if evidence.facts is None:
         return nothing_yet(evidence)
     data = pd.DataFrame([stage.model_dump() for stage in evidence.facts.stages])
@@ -168,8 +171,9 @@ def stages(evidence: Evidence) -> HTML:
     )
 
 
-def protocol(evidence: Evidence) -> HTML:
+def protocol(analysis: Analysis) -> HTML:
     """Every fixed setting, ours beside the source's."""
+    evidence = analysis.evidence
     ours, theirs = evidence.design.protocol, load_study("paper").protocol
     frame = pd.DataFrame(
         {

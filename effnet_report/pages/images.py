@@ -11,8 +11,10 @@ from effnet_core.study.design import (
 )
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.pictures import pictures
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import coverage, needs_runs, no_images, nothing_yet
 from effnet_report.render import confusion as matrix
 from effnet_report.render import html
 from effnet_report.render.drawing import (
@@ -24,14 +26,15 @@ from effnet_report.render.drawing import (
     plain,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, no_images, nothing_yet
+from effnet_report.render.html import finding
 
 BINS = 6
 SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """How many test images no run, and how many every run, gets right."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
     right = evidence.correct(evidence.finished)
@@ -45,8 +48,9 @@ def answer(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def confusion(evidence: Evidence) -> HTML:
+def confusion(analysis: Analysis) -> HTML:
     """True and predicted classes of the best configuration, over its seeds."""
+    evidence = analysis.evidence
     table, classes = _best_predictions(evidence), evidence.best[0].facts.classes
     counts = matrix.tally(table["label"].to_numpy(), table["predicted"].to_numpy(), classes)
     recall = pd.Series(np.diag(matrix.shares(counts)), index=classes)
@@ -69,8 +73,9 @@ def confusion(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def calibration(evidence: Evidence) -> HTML:
+def calibration(analysis: Analysis) -> HTML:
     """How often the best configuration is right when it says how sure it is."""
+    evidence = analysis.evidence
     table = _best_predictions(evidence)
     table["right"] = table["label"] == table["predicted"]
     groups = table.groupby(pd.qcut(table["confidence"].rank(method="first"), BINS), observed=True)
@@ -109,8 +114,9 @@ def calibration(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def temperature(evidence: Evidence) -> HTML:
+def temperature(analysis: Analysis) -> HTML:
     """What dividing the logits by one number does to how sure the kept model is."""
+    evidence = analysis.evidence
     name, found = evidence.design.name, evidence.calibrated
     if found is None:
         return html.paragraph(
@@ -137,8 +143,9 @@ def temperature(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def hardest(evidence: Evidence) -> HTML:
+def hardest(analysis: Analysis) -> HTML:
     """The test images that most runs get wrong."""
+    evidence = analysis.evidence
     dataset = pictures(evidence)
     if dataset is None:
         return no_images(evidence)
@@ -184,8 +191,9 @@ def hardest(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def by_group(evidence: Evidence) -> HTML:
+def by_group(analysis: Analysis) -> HTML:
     """Accuracy in each known subgroup of the images, such as the cell type."""
+    evidence = analysis.evidence
     dataset = pictures(evidence)
     if dataset is None:
         return no_images(evidence)

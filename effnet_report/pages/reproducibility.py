@@ -10,13 +10,15 @@ from effnet_core.errors import InputError
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
-from effnet_report.render.finding import coverage, finding, nothing_yet
-from effnet_report.render.html import paragraph, table
+from effnet_report.pages.gaps import coverage, nothing_yet
+from effnet_report.render.html import finding, paragraph, table
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """Whether all records stem from one data set, one set of weights and one code."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
     prints = pd.DataFrame(record.fingerprints.model_dump() for record in evidence.finished)
@@ -35,8 +37,9 @@ def answer(evidence: Evidence) -> HTML:
     )
 
 
-def missing(evidence: Evidence) -> HTML:
+def missing(analysis: Analysis) -> HTML:
     """Runs that are not part of the report, and why; records that no figure counts."""
+    evidence = analysis.evidence
     told = evidence.failures | evidence.set_aside
     why = {s.run_id: told.get(s.run_id, "missing") for s in evidence.unfinished} | told
     if not why:
@@ -62,8 +65,9 @@ def _go_on(evidence: Evidence) -> str:
     return f"cp -r results/{shown} results/{name}, then " if committed else ""
 
 
-def run_times(evidence: Evidence) -> HTML:
+def run_times(analysis: Analysis) -> HTML:
     """Every run: how long it took, and the command that repeats it."""
+    evidence = analysis.evidence
     columns = ["cpu_seconds", "train_seconds", "total_seconds", "memory_mb"]
     made = evidence.runs.set_index("run_id")[columns]
     frame = pd.DataFrame({"run": s.run_id, "command": _command(s)} for s in evidence.planned)
@@ -91,8 +95,9 @@ def _command(settings: object) -> Markup:
     return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
 
 
-def verification(evidence: Evidence) -> HTML:
+def verification(analysis: Analysis) -> HTML:
     """What `effnet verify` found: whether runs trained again gave the same record."""
+    evidence = analysis.evidence
     try:
         found = evidence.verifications
     except InputError as damaged:
@@ -178,8 +183,9 @@ def processors() -> HTML:
     )
 
 
-def machine(evidence: Evidence) -> HTML:
+def machine(analysis: Analysis) -> HTML:
     """Hardware and versions, each value with the number of records that name it."""
+    evidence = analysis.evidence
     rows = [
         {"what": group, "name": name, "value": value}
         for record in evidence.everything
@@ -200,8 +206,9 @@ def machine(evidence: Evidence) -> HTML:
     )
 
 
-def fingerprints(evidence: Evidence) -> HTML:
+def fingerprints(analysis: Analysis) -> HTML:
     """What decided the outcome besides the settings, as sha256."""
+    evidence = analysis.evidence
     rows = [
         {"what": name, "sha256": value}
         for record in evidence.everything

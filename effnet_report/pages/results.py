@@ -16,9 +16,10 @@ from effnet_core.study.design import (
     SCHEDULERS,
 )
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import claims
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
     COLOUR,
@@ -31,19 +32,19 @@ from effnet_report.render.drawing import (
     legend,
     sentences,
 )
-from effnet_report.render.finding import coverage, finding, needs_runs, nothing_yet
-from effnet_report.render.html import link, table
+from effnet_report.render.html import finding, link, table
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """The spread of the results, against what the size of the test set can tell apart."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
     runs = evidence.runs
     accuracy = fmean(record.outcome.test.accuracy for record in evidence.best)
     tested = len(evidence.correct(evidence.best))  # with folds, more than one run has tested
     low, high = accuracy_interval(accuracy, tested)
-    optimism = next(j for j in claims.of_study(evidence) if j.key == "optimism")
+    optimism = analysis.judgement["optimism"]
     return finding(
         f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
         f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
@@ -54,8 +55,9 @@ def answer(evidence: Evidence) -> HTML:
     )
 
 
-def table_1(evidence: Evidence) -> HTML:
+def table_1(analysis: Analysis) -> HTML:
     """Table 1: every configuration of the design, finished or not, linked to its runs."""
+    evidence = analysis.evidence
     design = pd.DataFrame(
         [
             {"number": s.number, "freeze": s.freeze, "head": s.head, "scheduler": s.scheduler}
@@ -107,8 +109,9 @@ def _seeds(evidence: Evidence, n: int) -> Markup:
 
 
 @needs_runs
-def configurations(evidence: Evidence) -> HTML:
+def configurations(analysis: Analysis) -> HTML:
     """Every configuration with its seeds as points, the best on top."""
+    evidence = analysis.evidence
     runs = evidence.runs
     ranked = evidence.configurations.sort_values("accuracy").reset_index(drop=True)
     places = pd.Series(ranked.index, index=ranked["number"])
@@ -143,8 +146,9 @@ def configurations(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def heat_map(evidence: Evidence) -> HTML:
+def heat_map(analysis: Analysis) -> HTML:
     """Test accuracy of every configuration: freeze by head and schedule."""
+    evidence = analysis.evidence
     means = evidence.configurations
     table = means.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
     tried = evidence.design.factors
@@ -182,8 +186,9 @@ def heat_map(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def interaction(evidence: Evidence) -> HTML:
+def interaction(analysis: Analysis) -> HTML:
     """Whether head and schedule matter more at some freeze depths than at others."""
+    evidence = analysis.evidence
     configurations = evidence.configurations
     figure = canvas(7.2, 3.4)
     panels = figure.subplots(1, 2, sharey=True)
@@ -221,22 +226,25 @@ def interaction(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def freezing(evidence: Evidence) -> HTML:
+def freezing(analysis: Analysis) -> HTML:
     """Our accuracies by number of frozen stages."""
+    evidence = analysis.evidence
     caption = "Each point is one run: its accuracy on the test set. The line joins the means."
     return factors.freezing(evidence.runs, "freezing", caption)
 
 
-def factor_means(evidence: Evidence) -> HTML:
+def factor_means(analysis: Analysis) -> HTML:
     """Our test accuracy by factor."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
     return factors.means(evidence.runs, "factor-means")
 
 
 @needs_runs
-def learning_curves(evidence: Evidence) -> HTML:
+def learning_curves(analysis: Analysis) -> HTML:
     """Validation accuracy by epoch, one panel a freeze."""
+    evidence = analysis.evidence
     history, runs = evidence.history, evidence.runs
     depths = sorted(evidence.design.factors.freeze)
     rows, columns = (1, len(depths)) if len(depths) <= 3 else (2, -(-len(depths) // 2))
@@ -275,8 +283,9 @@ def learning_curves(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def learning_rates(evidence: Evidence) -> HTML:
+def learning_rates(analysis: Analysis) -> HTML:
     """Whether the plateau schedule ever acted: the rate of every run over time."""
+    evidence = analysis.evidence
     history = evidence.history.copy()
     rates = history["learning_rate"]
     history["share"] = 100 * rates / rates.groupby(history["run_id"]).transform("first")
@@ -320,8 +329,9 @@ def learning_rates(evidence: Evidence) -> HTML:
 
 
 @needs_runs
-def cost(evidence: Evidence) -> HTML:
+def cost(analysis: Analysis) -> HTML:
     """Test accuracy against training time and memory, with the configurations that none beats."""
+    evidence = analysis.evidence
     means = evidence.configurations
     figure = canvas(7.2, 3.8)
     left, right = figure.subplots(1, 2, sharey=True)

@@ -9,29 +9,34 @@ from markupsafe import Markup
 from effnet_core.study.design import (
     HEAD_WORDS,
 )
-from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
-from effnet_report.render.finding import coverage, finding
-from effnet_report.render.html import link, table
+from effnet_report.pages.gaps import coverage
+from effnet_report.render.html import finding, link, table
 
 
-def answer(studies: Sequence[Evidence]) -> HTML:
+def answer(studies: Sequence[Analysis]) -> HTML:
     """How many runs there are to look at, and which of the main study's are missing."""
-    pages = [study.page(settings.run_id) for study in studies for settings in study.planned]
+    pages = [
+        study.evidence.page(settings.run_id)
+        for study in studies
+        for settings in study.evidence.planned
+    ]
     return finding(
         f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
         "executed notebook, with the images, the model, every epoch and the worst mistakes.",
-        *coverage(studies[0]),
+        *coverage(studies[0].evidence),
     )
 
 
-def run_grids(studies: Sequence[Evidence]) -> HTML:
+def run_grids(studies: Sequence[Analysis]) -> HTML:
     """The runs of each study of the book."""
     return HTML(Markup().join(Markup(run_grid(study).data) for study in studies))
 
 
-def run_grid(evidence: Evidence) -> HTML:
+def run_grid(analysis: Analysis) -> HTML:
     """All runs on one screen: freeze by head and schedule, each with its test accuracy."""
+    evidence = analysis.evidence
     accuracy = evidence.runs.set_index("run_id")["test_accuracy"]
 
     def word(run: str) -> str:

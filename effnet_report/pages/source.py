@@ -7,9 +7,10 @@ from effnet_core.study.design import (
     describe,
 )
 from effnet_report.evidence import source as tables
-from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import needs_runs
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
     OURS,
@@ -17,8 +18,7 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.finding import finding, needs_runs
-from effnet_report.render.html import table
+from effnet_report.render.html import finding, table
 
 
 def answer() -> HTML:
@@ -64,8 +64,9 @@ def means() -> HTML:
 
 
 @needs_runs
-def side_by_side(evidence: Evidence) -> HTML:
+def side_by_side(analysis: Analysis) -> HTML:
     """The source's accuracy of every configuration beside ours."""
+    evidence = analysis.evidence
     columns = ["number", "freeze", "head", "scheduler", "accuracy"]
     table = tables.results()[columns].merge(
         evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_source", "")

@@ -8,8 +8,7 @@ from effnet_report.evidence.measurements import Benchmark, Measured, benchmark
 from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, sentences
-from effnet_report.render.finding import finding
-from effnet_report.render.html import paragraph, table
+from effnet_report.render.html import finding, paragraph, table
 
 PEERS = {
     "plain": "usual loop",

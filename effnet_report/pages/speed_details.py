@@ -12,8 +12,7 @@ from effnet_core.study.design import FREEZE
 from effnet_report.evidence import clock, measurements
 from effnet_report.evidence.measurements import Benchmark, Gpu, GpuRun, Measured, benchmark
 from effnet_report.numbers import DASH, number
-from effnet_report.render.finding import finding
-from effnet_report.render.html import link, paragraph, table
+from effnet_report.render.html import finding, link, paragraph, table
 
 TIMED = "published/quick"  # the runs whose notebooks say where time goes
 NETWORKS = {"lite0": "Lite0", "v2l": "V2-L"}

@@ -2,13 +2,15 @@
 
 from IPython.display import HTML
 
-from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
-from effnet_report.render.finding import finding, nothing_yet
+from effnet_report.pages.gaps import nothing_yet
+from effnet_report.render.html import finding
 
 
-def answer(evidence: Evidence) -> HTML:
+def answer(analysis: Analysis) -> HTML:
     """What a study takes, from the one that is shown."""
+    evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
     made = [record.made for record in evidence.everything]

@@ -43,6 +43,11 @@ def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
     return HTML(Markup('<p class="{}">{}</p>').format(css, Markup(" ").join(sentences)))
 
 
+def finding(*sentences: str) -> HTML:
+    """The sentences that open a page."""
+    return paragraph(sentences, css="report-finding")
+
+
 def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:
     """Questions, each with its answer below it."""
     rows = Markup().join(Markup("<dt>{}</dt><dd>{}</dd>").format(*pair) for pair in pairs)

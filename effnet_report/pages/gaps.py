@@ -1,4 +1,4 @@
-"""The sentences that open a page, and what stands where there is nothing to show."""
+"""What a page says where runs or images are missing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
@@ -7,13 +7,10 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.render.html import link, paragraph
+from effnet_report.inference.analysis import Analysis
+from effnet_report.render.html import finding, link, paragraph
 
-Draw = Callable[[Evidence], HTML]
-
-
-def finding(*sentences: str) -> HTML:
-    return paragraph(sentences, css="report-finding")
+Draw = Callable[[Analysis], HTML]
 
 
 def nothing_yet(evidence: Evidence, what: str = "run") -> HTML:
@@ -28,8 +25,8 @@ def needs_runs(draw: Draw) -> Draw:
     """Say so in place of a drawing that has nothing to show yet."""
 
     @wraps(draw)
-    def drawing(evidence: Evidence) -> HTML:
-        return draw(evidence) if evidence.finished else nothing_yet(evidence)
+    def drawing(analysis: Analysis) -> HTML:
+        return draw(analysis) if analysis.evidence.finished else nothing_yet(analysis.evidence)
 
     return drawing
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from effnet_core.errors import InputError, cannot
 
-ROOM = 2**20  # bytes that a folder must have room for before work for it begins
+ROOM = 2**18  # bytes that a folder must have room for before work for it begins
 
 
 @contextmanager

@@ -1,23 +1,26 @@
 """The command `effnet`."""
 
 import gc
+import io
 import os
+import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from effnet_core import cache, paths
-from effnet_core.errors import InputError
+from effnet_core import cache, files, paths
+from effnet_core.errors import InputError, cannot
 from effnet_core.study import loader, records
+from effnet_core.study.loader import load_design
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
+from effnet_report.escaping import Terminal
 from effnet_report.evidence import failures as notes
 from effnet_report.sweep.tasks import State, state, tasks_of
 
@@ -28,7 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # Wide enough for a table when the output is not a terminal.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 120)
+
+OPEN_FILES = 4096  # at least, where the system allows it: a run maps many
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
 MARKS = {
@@ -128,7 +133,7 @@ def status(study: StudyName) -> None:
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for run_id, error in notes.load(design.name).items():
-        console.print(f"[red]{run_id}[/]: {escape(error)}")
+        console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
     for name, why in found.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
 
@@ -264,6 +269,8 @@ def verify(
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
     place = paths.verified_here(study) if readers else verification.here(study)
+    load_design(study)
+    files.check_writable(place.parent)
     compared = verification.verify(
         study, run or [], sample, line, console.print, place=place, jobs=jobs
     )
@@ -306,12 +313,51 @@ def _clear_cache() -> None:
 
 
 def main() -> None:
-    """Run the command line; bad input ends it with one message and status 1."""
+    """Run the command line; what goes wrong ends it with one message, and status 1.
+
+    Only an error of the program itself shows a traceback.
+    """
+    _prepare_process()
+    errors = Terminal(stderr=True)
     try:
-        app()
+        if sys.stdout is None:
+            raise InputError("Standard output is closed. Open it, or send it to a file.")
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except InputError as error:
-        Console(stderr=True).print(f"[red]Error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
+        _end(errors, str(error))
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        _end()
+    except OSError as error:
+        what = f"use {error.filename}" if error.filename else "go on"
+        _end(errors, str(cannot(what, error)))
     except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. Finished runs are kept; the same command goes on.")
+        errors.print("Stopped. Finished runs are kept; the same command goes on.")
         sys.exit(130)
+
+
+def _prepare_process() -> None:
+    """Let every name be written, and as many files be open as the system allows."""
+    for descriptor in range(3):  # a file that is opened must not take the place of a closed stream
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < OPEN_FILES:
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _end(errors: Terminal | None = None, message: str = "") -> NoReturn:
+    """End with status 1; output that could not be written is not tried again."""
+    if errors:
+        with suppress(OSError):
+            errors.print(f"[red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(1)

@@ -56,12 +56,13 @@ def claim(study: str, run_id: str) -> FileLock:
 
     Raises:
         TakenError: another process has it.
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or the disk is full.
     """
     path = lock_path(study, run_id)
     lock = FileLock(path)
+    files.check_writable(paths.records(study))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         lock.acquire(timeout=1)  # `effnet status` takes it for an instant to see whether it is free
     except Timeout:
         raise TakenError(f"Run {run_id} of {study} is being trained by another process.") from None

@@ -1,7 +1,9 @@
 """What the kept model says of new images."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -78,16 +80,18 @@ def images_at(places: list[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for place in places:
-        path = Path(place).expanduser()
-        if path.is_file():
+        named = os.path.expanduser(place)  # noqa: PTH111  leaves what it does not know
+        path = Path(named)
+        if not place:
+            inside = []  # not this folder
+        elif os.path.isfile(named):  # noqa: PTH113  a name may be too long for a file
             inside = [path]
-        elif path.is_dir():
+        elif os.path.isdir(named):  # noqa: PTH112
             inside = sorted(p for p in path.rglob("*") if p.is_file() and is_image(p))
         else:
-            anchor = Path(path.anchor or ".")
-            pattern = str(path.relative_to(path.anchor)) if path.anchor else str(path)
-            inside = sorted(p for p in anchor.glob(pattern) if p.is_file() and is_image(p))
+            matching = map(Path, glob(named, recursive=True))  # noqa: PTH207  takes any pattern
+            inside = sorted(p for p in matching if p.is_file() and is_image(p))
         if not inside:
-            raise InputError(f"{place} names no image: give a file, a folder or a pattern.")
+            raise InputError(f"{place!r} names no image: give a file, a folder or a pattern.")
         found |= dict.fromkeys(inside)
     return list(found)

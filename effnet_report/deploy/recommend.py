@@ -19,9 +19,9 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
             "study": found.evidence.reference,
             "sentences": said,
             "rule": recommendation.rule,
-            "depths": table.to_dict("records"),
+            "depths": table.astype(object).where(table.notna(), None).to_dict("records"),
         }
-        print(json.dumps(content, indent=1, ensure_ascii=False))
+        print(json.dumps(content, indent=1, allow_nan=False))
         return
     for sentence in said:
         console.print(escape(sentence))

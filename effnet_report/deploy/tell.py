@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict, fields
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from effnet_core.errors import InputError
 from effnet_report.deploy import kept
 from effnet_report.deploy.export import CARD, MODEL, export
 from effnet_report.deploy.predict import Prediction, predict
+from effnet_report.escaping import Terminal, cell
 
 
 def tell_predictions(study: str, places: list[str], form: str, console: Console) -> None:
@@ -23,24 +25,26 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
         InputError: see `kept.load` and `predict`; or images cannot be read, which is said after
             the others.
     """
-    model = kept.load(study)
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True) as progress:
+    errors = Terminal(stderr=True)
+    # What is said while the model is calibrated is no part of the answer.
+    with redirect_stdout(sys.stderr), Progress(console=errors, transient=True) as progress:
+        model = kept.load(study)
         bar = progress.add_task("Looking at the images", total=None)
         found = predict(
             model, places, lambda done, of: progress.update(bar, completed=done, total=of)
         )
     if form == "json":
-        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([asdict(one) for one in found], indent=1))
     elif form == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(field.name for field in fields(Prediction))
-        table.writerows(vars(one).values() for one in found)
+        table.writerows(map(cell, vars(one).values()) for one in found)
     else:
         _print(model, found, console)
     bad = [one for one in found if one.error]
     if bad:
-        raise InputError(f"{len(bad)} images cannot be read: {bad[0].error}")
+        listed = "\n".join(one.error for one in bad)
+        raise InputError(f"{listed}\n{len(bad)} of {len(found)} images cannot be read.")
 
 
 def tell_export(study: str, console: Console) -> None:

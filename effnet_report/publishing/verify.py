@@ -93,9 +93,9 @@ def verify(
     together = Parallel(jobs, pre_dispatch=jobs, return_as="generator_unordered")
     for one in together(tasks()):
         compared.append(one)
+        report(compared[-1])
         # At once: repetitions take hours, and may be interrupted.
         _write(place or here(study), compared)
-        report(compared[-1])
     return compared
 
 

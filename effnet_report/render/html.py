@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from effnet_core import paths
+from effnet_report.escaping import cell
 from effnet_report.numbers import number
 
 # Base64 of a module and JSON of its styles go in.
@@ -208,7 +209,8 @@ def _cell(value: object, decimals: int) -> Markup:
 
 
 def _csv(name: str, data: pd.DataFrame) -> Markup:
-    return _download(write_to_site("data", f"{name}.csv", data.to_csv(index=False).encode()), "CSV")
+    safe = data.map(cell).rename(columns=cell)
+    return _download(write_to_site("data", f"{name}.csv", safe.to_csv(index=False).encode()), "CSV")
 
 
 def _remake() -> Markup:

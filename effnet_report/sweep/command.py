@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.design import Study
@@ -51,8 +51,11 @@ def sweep_shown(
     sweep.clear_leftovers(everything)
     found = loader.load(design.name, design)
     found.check_agreement()
-    if ray is None and any(state(task, found) is not State.DONE for task in everything):
-        import_ahead(warm.NOTEBOOKS)  # while all images are read
+    if any(state(task, found) is not State.DONE for task in everything):
+        for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
+            files.check_writable(folder)
+        if ray is None:
+            import_ahead(warm.NOTEBOOKS)  # while all images are read
     with console.status("Reading all images ..."):
         twins = sweep.check_images(design, found)
     if twins:

@@ -1,13 +1,12 @@
 """What a study is made of, task by task, and how far each is. Nothing is executed here."""
 
+import fcntl
 import os
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from effnet_core import paths
 from effnet_core.study import records
@@ -97,10 +96,12 @@ def slot(task: Task) -> str:
 
 
 def locked(path: Path) -> bool:
-    if not path.is_file():
-        return False
+    """Whether a process holds a lock; whoever may only read the file can tell, too."""
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:  # there is none, or another user's
+        return False
+    return False

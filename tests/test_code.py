@@ -102,7 +102,16 @@ def test_of_a_part_of_a_module_only_what_it_uses_counts(monkeypatch):
 # or it is about recording, caching, counting and timing.
 UNDECIDING = {
     *("__init__", "cache", "errors", "files", "paths", "data/__init__", "data/datasets"),
-    *("data/folders", "data/remote", "model/__init__", "model/cost", "training/__init__"),
+    *(
+        "data/folders",
+        "data/names",
+        "data/parts",
+        "data/remote",
+        "data/walk",
+        "model/__init__",
+        "model/cost",
+        "training/__init__",
+    ),
     *("study/__init__", "study/code", "study/design", "study/plain_yaml", "study/provenance"),
     *("study/choice", "study/loader", "study/predictions", "study/records", "study/schema"),
     *("study/studies", "winner"),

@@ -251,7 +251,9 @@ def test_the_time_of_a_study_is_measured_here(photos, own_folders, monkeypatch, 
 
 def test_parts_are_understood_by_whatever_name(photos, own_studies, capsys):
     for name in ("Training_set", "Validation set", "test-images"):
-        shutil.copytree(photos, photos.parent / "named" / name)
+        for seed in range(26):
+            kind = ("cat", "dog")[seed % 2]
+            photo(photos.parent / "named" / name / kind / f"{seed}.png", len(name) * 100 + seed)
     (photos.parent / "named" / "annotations").mkdir()
     assert "Their own test set, 26 images, stays" in begin(photos.parent / "named", capsys)
     assert load_study("mine").protocol.official_test
@@ -279,7 +281,10 @@ def test_parts_beside_classes_are_refused(photos):
 
 def test_classes_that_look_like_parts_of_something_are_doubted(photos, own_studies, capsys):
     for name in ("morning", "evening"):
-        shutil.copytree(photos, photos.parent / "days" / name)
+        for seed in range(24):
+            kind = ("cat", "dog")[seed % 2]
+            photo(photos.parent / "days" / name / kind / f"{seed}.png", ord(name[0]) * 100 + seed)
+    shutil.copy(photos.parent / "days/morning/cat/0.png", photos.parent / "days/evening/cat/a.png")
     told = begin(photos.parent / "days", capsys)
     assert "Look twice: each of the classes evening, morning holds the same folders" in told
     assert "No model can tell the same image in two classes apart" in told

@@ -25,7 +25,7 @@ def folder_study(tmp_path, monkeypatch):
         for name, count in {"[red]cat": 40, "dog": few}.items():
             (tmp_path / name).mkdir()
             for place in range(count):
-                Image.new("RGB", (4, 4), (place, 0, 0)).save(tmp_path / name / f"{place}.png")
+                Image.new("RGB", (4, 4), (place, count, 0)).save(tmp_path / name / f"{place}.png")
         (tmp_path / "film.mp4").write_text("x")
         protocol = {"dataset": "imagefolder", "data_dir": str(tmp_path), "image_size": 32}
         content = {"name": "mine", "title": "Mine", "seeds": [0], "protocol": protocol}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from effnet_core import paths
 from effnet_core.data import folders
-from effnet_core.data.remote import local
+from effnet_core.data.remote import doubt, local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
 
@@ -60,9 +60,13 @@ class Dataset:
         """sha256 over class names, image names, labels and the bytes of every image."""
         digest = hashlib.sha256("\0".join([*self.classes, *self.names]).encode())
         digest.update(self.labels.astype("<i8").tobytes())
-        for image in self.images:
-            digest.update(hashlib.sha256(_bytes(image)).digest())
+        digest.update(b"".join(self.digests))
         return digest.hexdigest()
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """sha256 of the bytes of each image; who decodes one later compares what it read."""
+        return [hashlib.sha256(content(image)).digest() for image in self.images]
 
 
 def load_dataset(
@@ -157,13 +161,19 @@ def imagefolder(
     Raises:
         InputError: see `folders`.
     """
-    if labels:
-        table = local(labels)
-        found = folders.table(table, local(data_dir) if data_dir else table.parent)
-    elif data_dir:
-        found = folders.class_folders(local(data_dir))
-    else:
+    if not (labels or data_dir):
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
+    places = [local(place) for place in (data_dir, labels) if place]
+    try:
+        if labels:
+            table = places[-1]
+            found = folders.table(table, places[0] if data_dir else table.parent)
+        else:
+            found = folders.class_folders(places[0])
+    except InputError:
+        for place in places:
+            doubt(place)
+        raise
     classes, numbers = np.unique(found.kinds, return_inverse=True)
     tests = folders.for_testing(found)
     return Dataset(
@@ -198,7 +208,8 @@ def _from_pixels(name: str, classes: list[str], pixels: np.ndarray, labels: np.n
     )
 
 
-def _bytes(image: Path | np.ndarray) -> bytes:
+def content(image: Path | np.ndarray) -> bytes:
+    """The bytes of an image file, or of pixels."""
     if isinstance(image, np.ndarray):
         return image.tobytes()
     try:

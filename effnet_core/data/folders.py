@@ -1,7 +1,12 @@
 """Images of your own: one folder a class, or a table of paths and labels."""
 
+import csv
+import io
+import json
+import os
 import re
-import unicodedata
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,21 +14,24 @@ import numpy as np
 import pandas as pd
 
 from effnet_core.data.formats import is_image
+from effnet_core.data.names import check_distinct, likeness, normalised
+from effnet_core.data.parts import WORDS, part_of, parts_among, parts_inside
+from effnet_core.data.walk import can_be_written, is_litter, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 
-# Left by file managers; nobody means them as images.
-IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
-# Folders with these names are parts of a data set, not classes of it, and so are `Training_set`,
-# `test-images` and the like. The first group is the part.
-PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
-TESTS = {"test", "testing"}
-PART = re.compile(
-    f"({'|'.join(sorted(PARTS, reverse=True))})([ _-]?(set|split|data|images|photos))?",
-    re.IGNORECASE,
-)
-# Columns of a table: of these the first that is there.
+# Columns of a table, in any case: of these the first that is there.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
+PART_COLUMNS = ("part", "split", "set", "subset", "partition", "fold", "phase")
+SEPARATORS = ",;\t|"
+# Seconds for a pattern on all names: an unlucky one would take years on a long name.
+PATTERN_SECONDS = 10
+MATCH = """
+import json, re, sys
+rule, names = json.load(sys.stdin)
+found = [re.search(rule, name) for name in names]
+json.dump([match and (match.groups("") or [match[0]]) for match in found], sys.stdout)
+"""
 
 
 class Listing(NamedTuple):
@@ -42,25 +50,24 @@ class Listing(NamedTuple):
 
 
 def class_folders(root: Path) -> Listing:
-    """The images `root/<class>/<any depth>/<image>`.
+    """The images `root/<class>/<any depth>/<image>`; a folder that holds `root` alone is no matter.
 
     A class folder and an image may be links; a folder inside a class may not, as links can
     lead in circles.
 
     Raises:
         InputError: the folder is missing or empty, has one class, a class without images, or
-            parts such as `train` instead of classes; something in it is neither a file nor a
-            folder; a name cannot be written down.
+            parts such as `train` instead of classes; something in it cannot be read; two classes
+            look alike.
     """
     if not root.is_dir():
         raise InputError(
             f"data_dir {root} is not a folder. Give the folder that holds the classes."
         )
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and _counts(path))
-    for folder in folders:
-        _check_name(folder)
-    parts = [folder.name for folder in folders if PART.fullmatch(folder.name)]
-    if parts and len(parts) in (len(folders), 2, 3):
+    root = unwrapped(root)
+    folders = subfolders(root)
+    parts = parts_among([folder.name for folder in folders])
+    if len(parts) > 1 or len(parts) == len(folders) == 1:
         raise InputError(
             f"data_dir {root} holds parts of a data set ({', '.join(parts)}), not classes. "
             f"`effnet new NAME --images {root}` puts them together; or give one of them."
@@ -70,66 +77,69 @@ def class_folders(root: Path) -> Listing:
             f"data_dir {root} holds {len(folders)} class folders; at least 2 are needed: "
             "data_dir/<class>/<images>."
         )
-    kinds: list[str] = []
-    files: list[Path] = []
-    left_out = [path for path in root.iterdir() if path.is_file() and _counts(path)]
+    found = only_readable(walk(root))
+    within = {path: path.relative_to(root) for path in found.images}
+    files = [path for path in found.images if len(within[path].parts) > 1]
     for folder in folders:
-        inside = [p for p in sorted(folder.rglob("*")) if _counts(p) and not _is_folder(p)]
-        images = [path for path in inside if is_image(path)]
-        if not images:
+        if not any(within[path].parts[0] == folder.name for path in files):
             raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
-        left_out += sorted(set(inside) - set(images))
-        files += images
-        kinds += [folder.name] * len(images)
-    names = [path.relative_to(root).as_posix() for path in files]
-    aside = [path.relative_to(root).as_posix() for path in left_out]
+    names = [within[path].as_posix() for path in files]
+    for folder in folders:
+        _check_not_a_part(folder, names)
+    if inside := parts_inside(names):
+        raise InputError(
+            f"data_dir {root} holds parts of a data set inside of its classes, such as "
+            f"{inside[0]}. `effnet new NAME --images {root}` puts them together if all classes "
+            "have them; or rename the folder."
+        )
+    kinds = [normalised(within[path].parts[0]) for path in files]
+    check_distinct(f"data_dir {root}", kinds)
+    loose = [path for path in found.images if len(within[path].parts) == 1]
+    aside = [path.relative_to(root).as_posix() for path in (*loose, *found.left_out)]
     return Listing(kinds, names, files, pd.DataFrame(index=names), aside)
 
 
-def _is_folder(path: Path) -> bool:
-    """Whether a path inside a class is a folder and not a file.
-
-    Raises:
-        InputError: it is neither, so images would be left out silently; or no table could
-            hold its name, for control characters or bytes that are not UTF-8.
-    """
-    _check_name(path)
-    if path.is_file():
-        return False
-    if path.is_dir() and not path.is_symlink():
-        return True
-    raise InputError(
-        f"{path} is neither an image nor a folder: a link to a folder, a link to nothing, or a "
-        "special file. Put the images themselves there, or move it out of the data folder."
-    )
+def unwrapped(root: Path) -> Path:
+    """The folder with the classes: an archive often unpacks to a folder that holds it alone."""
+    inside = subfolders(root)
+    if len(inside) != 1 or part_of(inside[0].name) or not subfolders(inside[0]):
+        return root
+    beside = (path for path in root.iterdir() if path.is_file() and not is_litter(path))
+    return root if any(map(is_image, beside)) else unwrapped(inside[0])
 
 
-def _check_name(path: Path) -> None:
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path.name):
-        raise InputError(f"{str(path)!r} has a name that cannot be written down. Rename it.")
-
-
-def _counts(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower() not in IGNORED_NAMES
+def _check_not_a_part(folder: Path, names: list[str]) -> None:
+    """Make sure that a class with a name such as `train` holds images, not classes."""
+    inside = [name.split("/") for name in names if name.startswith(f"{folder.name}/")]
+    if part_of(folder.name) and all(len(parts) > 2 for parts in inside):
+        raise InputError(
+            f"{folder} looks like a part of a data set with class folders in it, not like a class. "
+            f"Give data_dir {folder} itself; or rename the folder if it is a class."
+        )
 
 
 def table(labels: Path, root: Path) -> Listing:
     """The images that a CSV file names, by paths relative to `root`, with their classes.
 
     Raises:
-        InputError: no such table or column; an image is missing, twice or without a label; one
-            class only.
+        InputError: no such table or column; an image is missing, outside of `root`, twice or
+            without a label; one class only; two classes look alike; several classes in one cell.
     """
-    try:
-        columns = pd.read_csv(labels, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"labels {labels} cannot be read as a CSV table: {error}") from None
+    columns = read_table(labels)
     names, kinds = (_column(labels, columns, known) for known in (PATH_COLUMNS, LABEL_COLUMNS))
+    names = names.map(
+        lambda name: os.path.relpath(name, root) if Path(name).is_absolute() else name
+    )
+    kinds = kinds.map(normalised)
     files = [root / name for name in names]
+    plain = names.map(os.path.normpath)
     problems = {
-        f"are not in {root}": ~pd.Series([file.is_file() for file in files], dtype=bool),
-        "have no label": ~kinds.str.strip().astype(bool),
-        "are there twice": names.duplicated(),
+        f"are outside of {root}, so give a data_dir (--images) that holds all of them": (
+            plain.str.match(r"\.\.(/|$)")
+        ),
+        f"are not in {root}": ~pd.Series([_is_file(file) for file in files], dtype=bool),
+        "have no label": kinds == "",
+        "are there twice": plain.duplicated(),
     }
     for problem, wrong in problems.items():
         if wrong.any():
@@ -138,49 +148,163 @@ def table(labels: Path, root: Path) -> Listing:
             )
     if kinds.nunique() < 2:
         raise InputError(f"labels {labels} name {kinds.nunique()} classes; at least 2 are needed.")
-    for name in (*files, *map(Path, kinds.unique())):
-        _check_name(name)
+    for name in (*names, *kinds.unique()):
+        if not can_be_written(name):
+            raise InputError(f"labels {labels}: {name!r} cannot be written down. Rename it.")
+    _check_one_class_each(labels, kinds)
+    check_distinct(f"labels {labels}", kinds)
     return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [])
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of text, every cell as it is written; columns may be parted by `;`, tab or `|`.
+
+    Raises:
+        InputError: it cannot be read, is not UTF-8, or a row has other columns than the first.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is not UTF-8 text. Save it as UTF-8; spreadsheets call it `CSV UTF-8`."
+        ) from None
+    head = text.partition("\n")[0]
+    separator = next((mark for mark in SEPARATORS if mark in head), ",")
+    rows: list[list[str]] = []
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        for row in filter(any, lines):
+            width = len(rows[0]) if rows else len(row)
+            if len(row) < width or any(row[width:]):
+                raise csv.Error(f"line {lines.line_num} has {len(row)} columns, the first {width}")
+            rows.append(row[:width])
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error}.") from None
+    if not rows:
+        raise InputError(f"{path} cannot be read as a CSV table: it is empty.")
+    columns = [name.strip() for name in rows[0]]
+    if len(set(map(str.lower, columns))) < len(columns):
+        raise InputError(f"{path} has two columns of one name: {', '.join(columns)}.")
+    return pd.DataFrame(rows[1:], columns=columns, dtype=str)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero
+        return False
+
+
 def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.Series:
+    called = {name.lower(): name for name in columns}
     for name in known:
-        if name in columns:
-            return columns[name]
+        if name in called:
+            return columns[called[name]]
     raise InputError(
         f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but "
         f"{', '.join(columns)}."
     )
 
 
+def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
+    """Make sure that no cell lists classes, as `cat,wet` does where `cat` is a class."""
+    known = set(kinds)
+    for kind in sorted(known):
+        pieces = [normalised(piece) for piece in re.split("[,;|]", kind)]
+        if len(pieces) > 1 and known & set(pieces):
+            raise InputError(
+                f"labels {labels}: {kind!r} is several classes in one cell. Each image has one "
+                "class here: keep the one that counts."
+            )
+
+
+def parts_of(listing: Listing) -> list[str]:
+    """The part that a table's column `part`, `split` or `set` puts each image in, or `""`.
+
+    Raises:
+        InputError: some values are parts and others are not; or two such columns differ.
+    """
+    found: dict[str, list[str]] = {}
+    for name, values in listing.columns.items():
+        if str(name).lower() not in PART_COLUMNS:
+            continue
+        parts = [part_of(value) for value in values]
+        if any(parts) and not all(parts):
+            odd = values.iloc[parts.index("")]
+            raise InputError(
+                f"Column {name} names parts, such as {next(filter(None, parts))}, and {odd!r}. "
+                f"Give every image one of {', '.join(WORDS)}; or rename the column."
+            )
+        if all(parts):
+            found[str(name)] = parts
+    if len(set(map(tuple, found.values()))) > 1:
+        raise InputError(
+            f"Columns {', '.join(found)} put images in different parts. Remove all but one."
+        )
+    return next(iter(found.values()), [""] * len(listing.names))
+
+
 def for_testing(listing: Listing) -> np.ndarray:
-    """Which images a table's column `part` keeps for testing, shape (N,), bool."""
-    if "part" not in listing.columns:
-        return np.zeros(len(listing.names), dtype=bool)
-    return listing.columns["part"].str.lower().isin(TESTS).to_numpy()
+    """Which images a table keeps for testing, shape (N,), bool."""
+    return np.array([part == "test" for part in parts_of(listing)], dtype=bool)
 
 
 def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
     """Number of the object that each image shows, shape (N,), int64; None without a rule.
+
+    Names that look alike, such as `P1` and `p1 `, are one object.
 
     Args:
         rule: a column of the table; or a regular expression, and what it matches in an image's
             name (or what its brackets match) names the object.
 
     Raises:
-        InputError: not a regular expression, or it matches nothing in a name.
+        InputError: not a regular expression, or one that takes too long; an image without an
+            object; all images show one.
     """
     if not rule:
         return None
     if rule in listing.columns:
         shown = listing.columns[rule].tolist()
     else:
-        try:
-            found = [re.search(rule, name) for name in listing.names]
-        except re.error as error:
-            raise InputError(f"groups = {rule!r} is no column and no pattern ({error}).") from None
-        if None in found:
-            name = listing.names[found.index(None)]
-            raise InputError(f"groups = {rule!r} matches nothing in the image name {name!r}.")
-        shown = ["\0".join(map(str, match.groups() or [match[0]])) for match in found if match]
-    return np.unique(shown, return_inverse=True)[1].astype(np.int64)
+        shown = ["\0".join(match or [""]) for match in _matches(rule, listing)]
+    alike = [likeness(name) for name in shown]
+    empty = [name for name, key in zip(listing.names, alike, strict=True) if not key.strip("\0")]
+    if empty:
+        raise InputError(
+            f"groups = {rule!r} names no object for {len(empty)} images, such as {empty[0]!r}. "
+            "Give each an object; one that stands for itself may have a name of its own."
+        )
+    if len(set(alike)) == 1:
+        columns = ", ".join(listing.columns) or "none, as there is no table"
+        raise InputError(f"groups = {rule!r} makes all images one object. Columns: {columns}.")
+    return np.unique(alike, return_inverse=True)[1].astype(np.int64)
+
+
+def _matches(rule: str, listing: Listing) -> list[list[str] | None]:
+    """What a pattern matches in each name; in a process that can be ended, as matching cannot."""
+    try:
+        re.compile(rule)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"groups = {rule!r} is no column and no pattern ({error}).") from None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", MATCH],
+            input=json.dumps([rule, listing.names]),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATTERN_SECONDS + len(listing.names) / 10_000,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"groups = {rule!r} takes too long on these names. Avoid repetitions inside of "
+            "repetitions, such as (a+)+."
+        ) from None
+    found: list[list[str] | None] = json.loads(done.stdout)
+    if None in found:
+        name = listing.names[found.index(None)]
+        raise InputError(f"groups = {rule!r} matches nothing in the image name {name!r}.")
+    return found

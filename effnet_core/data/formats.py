@@ -1,10 +1,12 @@
 """Which files are images, and how they are opened: by Pillow alone, never by another program."""
 
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from effnet_core.errors import InputError
 
@@ -15,6 +17,20 @@ FORMATS = (
 )
 # Photos all the same where nothing installed decodes them, with what would.
 PLUGINS = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif") | {".avif": "pillow>=11.3"}
+# Pillow clips deep values at 255 or keeps their upper 8 bits: most such images turn white or black.
+DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+DEEP_STORAGE = re.compile(r"(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)")
+SAMPLE_FORMAT, SUBFILE_TYPE = 339, 254  # TIFF tags
+UNSIGNED, REDUCED = 1, 1  # their values for plain samples, and for a smaller copy of a page
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @cache
@@ -29,14 +45,16 @@ def _known() -> list[str]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is meant as an image, by its name; one without an ending is.
+    """Whether a file is an image: by the ending of its name, or by its content without one.
 
     Raises:
         InputError: it is, and it needs a plugin that is not installed.
     """
     ending = path.suffix.lower()
     known = _known()
-    if not ending or Image.registered_extensions().get(ending) in known:
+    if not re.search("[a-z]", ending):  # `scan 12.05.2024` ends in a date
+        return _opens(path)
+    if Image.registered_extensions().get(ending) in known:
         return True
     if ending in PLUGINS:
         raise InputError(
@@ -46,6 +64,60 @@ def is_image(path: Path) -> bool:
     return False
 
 
-def open_image(path: Path) -> Image.Image:
+def _opens(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=_known()):
+            return True
+    except Exception:  # damaged files make Pillow raise almost anything
+        return False
+
+
+def open_image(source: Path | BinaryIO) -> Image.Image:
     """An image file, not yet decoded; whatever its name says, it is one of `FORMATS`."""
-    return Image.open(path, formats=_known())
+    return Image.open(source, formats=_known())
+
+
+def check_whole(image: Image.Image) -> None:
+    """Make sure that an image shows all that its file holds: deep colour, pages, channels.
+
+    Raises:
+        ValueError: a part of it would be lost without a word.
+    """
+    stored = " ".join(str(tile[0]) + str(tile[3]) for tile in getattr(image, "tile", ()))
+    if image.mode in DEEP_MODES or DEEP_STORAGE.search(stored):
+        raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+    if image.mode == "RGBX" or re.search(r"RGBA?X", stored):
+        raise ValueError("more channels than red, green, blue and alpha; keep the ones that count")
+    if image.format == "TIFF":
+        _check_tiff(image)
+
+
+def _check_tiff(image: Image.Image) -> None:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
+        raise ValueError("signed or floating-point values; convert it to 8 bits")
+    for page in range(1, getattr(image, "n_frames", 1)):
+        image.seek(page)
+        if not image.tag_v2.get(SUBFILE_TYPE, 0) & REDUCED:  # type: ignore[attr-defined]
+            raise ValueError("several pages; save the one that counts as an image of its own")
+    image.seek(0)
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """How a photo has to be turned to stand upright, by what the camera stored, if it is legible.
+
+    The only place that reads it, so that all that look at an image see it the same way up.
+    """
+    try:
+        stored = image.getexif().get(ExifTags.Base.Orientation, 1)
+        first = stored[0] if isinstance(stored, tuple | bytes) else stored
+        return TURNS.get(int(first))
+    except Exception:  # a damaged header says nothing; viewers show the photo as it is stored
+        return None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as viewers show it."""
+    image.load()  # some formats store the orientation behind the pixels
+    how = turn(image)
+    return image if how is None else image.transpose(how)

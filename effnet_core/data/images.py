@@ -1,9 +1,10 @@
 """Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
 
 import errno
+import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,15 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 
 from effnet_core import cache
-from effnet_core.data.datasets import Dataset
-from effnet_core.data.formats import open_image
+from effnet_core.data.datasets import Dataset, content
+from effnet_core.data.formats import check_whole, open_image, upright
+from effnet_core.data.remote import doubt
 from effnet_core.errors import InputError, cannot
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Background, Resize
 
 # How often decoding starts again when the files vanish under it.
 ATTEMPTS = 3
-
-# Pillow would clip their values at 255 and so turn most such images white.
-DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 
 def load_images(
@@ -31,7 +30,8 @@ def load_images(
     """All images of a data set, resized to a square.
 
     The first call for a data set and size decodes every image into a file; later calls, and
-    other processes, map that file. A file is complete before it gets its name.
+    other processes, map that file. A file is complete before it gets its name, and its name is a
+    hash of the bytes of all images: each image is decoded from the bytes that were hashed.
 
     Args:
         dataset: which images.
@@ -62,6 +62,10 @@ def load_images(
                             images = _opened(path, shape)
                 if images is not None:
                     return images
+    except InputError:
+        if isinstance(dataset.images[0], Path):
+            doubt(dataset.images[0])
+        raise
     except OSError as error:
         kept = f"{np.prod(shape) / 1e9:.2f} GB of decoded images"
         raise cannot(f"keep {kept} in {path.parent}", error) from None
@@ -97,13 +101,28 @@ def _fill(
         cache.new_array(cache.checksums_path(path), np.uint32, shape[:1]) as checksums,
         ThreadPoolExecutor() as pool,
     ):
+
+        def view(index: int) -> np.ndarray:
+            data = _hashed(dataset, index)
+            return decode(dataset.images[index], shape[1], resize, background, data)
+
         # Pillow lets other threads compute meanwhile; no run can begin before this is done.
-        how = (repeat(shape[1]), repeat(resize), repeat(background))
-        for index, image in enumerate(pool.map(decode, dataset.images, *how)):
+        for index, image in enumerate(pool.map(view, range(len(dataset)))):
             images[index] = image
             checksums[index] = cache.checksum(image)
         if not _agree(images, checksums):
             raise OSError(errno.EIO, "they are not what was written a moment ago")
+
+
+def _hashed(dataset: Dataset, index: int) -> bytes:
+    """The bytes of an image, which are those that the data set's fingerprint was made from."""
+    data = content(dataset.images[index])
+    if hashlib.sha256(data).digest() != dataset.digests[index]:
+        raise InputError(
+            f"{dataset.images[index]} was changed while the images were read. Start again when "
+            "nothing writes to the data folder."
+        )
+    return data
 
 
 def decode(
@@ -111,6 +130,7 @@ def decode(
     size: int,
     resize: Resize = "squash",
     background: Background = "white",
+    data: bytes | None = None,
 ) -> np.ndarray:
     """One image as the model sees it before normalisation: upright, RGB, resized (bicubic).
 
@@ -121,36 +141,58 @@ def decode(
         resize: squash changes the aspect ratio, pad fills up the short side, crop cuts off both
             ends of the long one.
         background: what shows through transparency, and what pad fills up with.
+        data: the bytes of the file, where they have been read already.
 
     Returns:
         Shape (size, size, 3), uint8.
 
     Raises:
-        InputError: not an image, truncated, more than 8 bits a channel, or so large that
-            decoding it is refused.
+        InputError: not an image, truncated, wholly transparent, so large that decoding it is
+            refused, or with more in it than would be used: see `check_whole`.
     """
     try:
-        opened = Image.fromarray(image) if isinstance(image, np.ndarray) else open_image(image)
-        with opened:
-            if opened.mode in DEEP_MODES:
-                raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-            flat = _flat(ImageOps.exif_transpose(opened), background)
+        if isinstance(image, np.ndarray):
+            flat = flatten(Image.fromarray(image), background)
+        else:
+            with open_image(io.BytesIO(content(image) if data is None else data)) as opened:
+                check_whole(opened)
+                flat = flatten(upright(opened), background)
     except Exception as error:  # damaged files make Pillow raise almost anything
         raise InputError(
-            f"{image} cannot be read as an image ({error}). "
+            f"{image} cannot be read as an image ({_reason(error)}). "
             "Replace it, or move it out of the data folder; nothing was trained."
         ) from None
     square, bicubic = (size, size), Image.Resampling.BICUBIC
     if resize == "pad":
-        return np.asarray(ImageOps.pad(flat, square, bicubic, background))
+        return np.asarray(ImageOps.pad(_thickened(flat, size), square, bicubic, background))
     if resize == "crop":
         return np.asarray(ImageOps.fit(flat, square, bicubic))
     return np.asarray(flat.resize(square, bicubic))
 
 
-def _flat(image: Image.Image, background: Background) -> Image.Image:
-    """RGB, over the background where it is transparent: colours hidden there are no picture."""
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).replace(" <_io.BytesIO object", "").split(" at 0x")[0]
+
+
+def flatten(image: Image.Image, background: Background) -> Image.Image:
+    """RGB, over the background where it is transparent: colours hidden there are no picture.
+
+    Raises:
+        ValueError: nothing but the background would be seen.
+    """
     if not image.has_transparency_data:
         return image.convert("RGB")
+    picture = image.convert("RGBA")
+    if picture.getchannel("A").getextrema()[1] == 0:
+        raise ValueError("every pixel is transparent, so there is nothing to see")
     below = Image.new("RGBA", image.size, background)
-    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(below, picture).convert("RGB")
+
+
+def _thickened(image: Image.Image, size: int) -> Image.Image:
+    """The image; or, if less than a row of pixels would be left of it, that row."""
+    long, short = max(image.size), min(image.size)
+    if round(short / long * size) > 0:
+        return image
+    row = (size, 1) if image.width == long else (1, size)
+    return image.resize(row, Image.Resampling.BICUBIC)

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import fsspec
 from filelock import FileLock
@@ -17,7 +17,8 @@ def local(place: str) -> Path:
     """A folder or file that a study names, on this machine.
 
     What a URL names is copied to `.cache/datasets` when it is asked for first, and read there
-    from then on: delete the copy to fetch it again. It is complete before it gets its name.
+    from then on: delete the copy to fetch it again. One that turned out not to be readable is
+    fetched again by itself. It is complete before it gets its name.
 
     Args:
         place: a path; or a URL that fsspec reads, such as `s3://bucket/photos` or
@@ -30,13 +31,28 @@ def local(place: str) -> Path:
         return Path(place).expanduser()
     key = hashlib.sha256(place.encode()).hexdigest()[:12]
     copy = paths.CACHE / "datasets" / key / place_name(place)
-    if copy.exists():
+    doubted = _doubt(copy.parent)
+    if copy.exists() and not doubted.exists():
         return copy
     copy.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(copy.parent.with_suffix(".lock")):
-        if not copy.exists():  # another process may have fetched it while we waited
+        if not copy.exists() or doubted.exists():  # another process may have fetched it meanwhile
             _fetch(place, copy)
+            doubted.unlink(missing_ok=True)
     return copy
+
+
+def doubt(path: Path) -> None:
+    """Have a copy fetched again, as what is in it cannot be read; other files are left alone."""
+    copies = paths.CACHE / "datasets"
+    if path.is_relative_to(copies):
+        folder = copies / path.relative_to(copies).parts[0]
+        if folder.with_suffix(".lock").exists():  # it was fetched
+            _doubt(folder).touch()
+
+
+def _doubt(folder: Path) -> Path:
+    return folder.with_suffix(".doubted")
 
 
 def _fetch(place: str, copy: Path) -> None:
@@ -46,6 +62,7 @@ def _fetch(place: str, copy: Path) -> None:
         try:
             system, root = fsspec.core.url_to_fs(place)
             is_folder = system.isdir(root)
+            _check_inside(system.find(root) if is_folder else [])
             system.get(root.rstrip("/") + "/" if is_folder else root, str(partial), recursive=True)
         except Exception as error:  # each of its file systems raises what its own library does
             reason = str(error).replace(place, "the URL")  # which may hold a secret
@@ -56,4 +73,13 @@ def _fetch(place: str, copy: Path) -> None:
             ) from None
         if not partial.exists():
             raise InputError(f"Nothing is at the URL of {place_name(place)}. Look at it.")
-        shutil.move(partial, copy)
+        if copy.is_dir():
+            shutil.rmtree(copy)
+        partial.replace(copy)
+
+
+def _check_inside(names: list[str]) -> None:
+    """Make sure that no name in an archive leads out of the folder that it is unpacked to."""
+    for name in names:
+        if ".." in PurePosixPath(name.replace("\\", "/")).parts:
+            raise ValueError(f"it holds the name {name!r}, which leads out of its folder")

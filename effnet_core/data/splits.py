@@ -52,11 +52,14 @@ def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None
             where it is enough to know the sizes of the parts.
 
     Raises:
-        InputError: a class has too few images to be in all three parts; too few images for
-            `train_images`; the data set names no test images.
+        InputError: a class has too few images, or groups, to be in all three parts; too few images
+            for `train_images`; the data set names no test images, or some of a group; one group
+            has most images.
     """
     first = np.arange(len(dataset)) if first is None else first
+    _check_official_groups(dataset, settings)
     dataset = _with_copies_in_one_group(dataset, first)
+    _check_largest_group(dataset, settings)
     labels, indices = dataset.labels, np.unique(first)
     try:
         if 0 < settings.max_images < len(indices):
@@ -73,6 +76,40 @@ def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None
     if settings.official_test and dataset.official_test is not None:
         test = test[dataset.official_test[test]]
     return Split(train, validation, test)
+
+
+def _check_official_groups(dataset: Dataset, settings: Settings) -> None:
+    """Make sure that no group is both in the official test set and outside."""
+    if settings.official_test and (torn := across_official_test(dataset)):
+        raise InputError(
+            f"official_test: {len(torn)} groups have images both among the test images and among "
+            f"the others, such as the group of {dataset.names[torn[0]]!r}: a model would be tested "
+            "on what it was trained on. Set official_test to false, or leave groups out."
+        )
+
+
+def _check_largest_group(dataset: Dataset, settings: Settings) -> None:
+    """Make sure that no group has most of the images that are to be parted."""
+    if dataset.groups is None:
+        return
+    official = dataset.official_test if settings.official_test else None
+    groups = dataset.groups if official is None else dataset.groups[~official]
+    members = np.bincount(groups)
+    if members.max() * 2 > len(groups):
+        name = dataset.names[int(np.flatnonzero(dataset.groups == members.argmax())[0])]
+        raise InputError(
+            f"groups: one group, that of {name!r}, has {members.max()} of {len(groups)} images. "
+            "Groups are kept whole, so no split is possible. Look at the groups, or leave them out."
+        )
+
+
+def across_official_test(dataset: Dataset) -> list[int]:
+    """For each group with images both in the official test set and outside, its first image."""
+    if dataset.groups is None or dataset.official_test is None:
+        return []
+    tests = dataset.official_test
+    torn = np.intersect1d(dataset.groups[tests], dataset.groups[~tests])
+    return [int(np.flatnonzero(dataset.groups == group)[0]) for group in torn]
 
 
 def _with_copies_in_one_group(dataset: Dataset, first: np.ndarray) -> Dataset:
@@ -96,7 +133,11 @@ def _hold_out_test(
                 "testing. Set official_test to false; a share or folds are then held out."
             )
         official = np.isin(indices, first[dataset.official_test])
-        return indices[~official], indices[official]
+        # A group that shares a picture with the test set is not trained on either.
+        apart = ~official
+        if dataset.groups is not None:
+            apart &= ~np.isin(dataset.groups[indices], dataset.groups[indices[official]])
+        return indices[apart], indices[official]
     if settings.folds:
         parts = _folds(dataset, indices, settings.folds, HELD_OUT_SEED)
         for part in parts:  # all of them, so that every seed says the same
@@ -168,7 +209,19 @@ def _check_classes(dataset: Dataset, indices: np.ndarray, part: np.ndarray, reas
 def _too_few(dataset: Dataset, indices: np.ndarray, reason: str) -> InputError:
     counts = np.bincount(dataset.labels[indices], minlength=len(dataset.classes))
     smallest = int(counts.argmin())
+    if dataset.groups is not None:
+        groups = [len(np.unique(dataset.groups[indices][dataset.labels[indices] == label]))
+                  for label in range(len(counts))]  # fmt: skip
+        few = int(np.argmin(groups))
+        return InputError(
+            f"Class {dataset.classes[few]!r} has images of {groups[few]} groups, too few for a "
+            f"split into train, validation and test that keeps groups whole ({reason.rstrip('.')})."
+            " Add groups, or leave groups out of the study."
+        )
+    total = int((dataset.labels == smallest).sum())
+    aside = " (others are copies, or outside of the subset)" if counts[smallest] < total else ""
     return InputError(
-        f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images, too few for a split "
-        f"into train, validation and test ({reason.rstrip('.')}). Add images or remove the class."
+        f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images{aside}, too few for a "
+        f"split into train, validation and test ({reason.rstrip('.')}). Add images or remove the "
+        "class."
     )

@@ -20,7 +20,7 @@ from effnet_core import SOURCES
 Modules = dict[str, tuple[str, ...]]
 IMAGES: Modules = {
     "effnet_core/data/images.py": ("decode",),
-    "effnet_core/data/formats.py": ("open_image",),
+    "effnet_core/data/formats.py": ("check_whole", "open_image", "upright"),
 }
 ACTIVATIONS: Modules = IMAGES | {
     "effnet_core/processor.py": ("use",),

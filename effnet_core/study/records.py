@@ -230,7 +230,9 @@ def load_predictions(path: Path) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415
 
     stated = json.loads(path.read_text(encoding="utf-8"))["predictions"]
-    return pd.read_csv(io.BytesIO(_checked_predictions(path, stated)))
+    # An image may be called `0000` or `NA`.
+    data = io.BytesIO(_checked_predictions(path, stated))
+    return pd.read_csv(data, dtype={"part": str, "image": str}, keep_default_na=False)
 
 
 def _checked_predictions(path: Path, stated: str) -> bytes:

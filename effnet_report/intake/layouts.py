@@ -1,6 +1,8 @@
 """Layouts that a study cannot name directly, turned into a table of paths and labels."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.data.folders import IGNORED_NAMES, LABEL_COLUMNS, PART, TESTS
-from effnet_core.data.formats import is_image
+from effnet_core.data.folders import LABEL_COLUMNS, read_table, unwrapped
+from effnet_core.data.names import normalised
+from effnet_core.data.parts import part_of, parts_among
+from effnet_core.data.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
+from effnet_report.intake.doubts import REMEDY, check_no_masks, check_not_pieces
 
-SEPARATORS = ";\t|"  # of tables that are called CSV all the same
+Row = tuple[str, str, str]  # path, label, part
 
 
 def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame | None, Path, str]:
@@ -31,74 +36,122 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
         InputError: nothing in it can be understood, or pyarrow is needed and missing.
     """
     if labels and labels.suffix.lower() != ".parquet":
-        return _read(labels), images, ""
+        table = read_table(labels)
+        return table, images, _evened(table)
     if labels or (images / "dataset_info.json").is_file() or _is_dict(images):
         return _of_arrow(name, images, labels)
-    images, told = _unwrapped(images)
-    folders = _folders(images)
-    if not folders and _holds_images(images):
+    root = unwrapped(images)
+    told = f"The classes are the folders in {root}. " if root != images else ""
+    table, more = _of_folders(root)
+    return table, root, f"{told}{more}".strip()
+
+
+def _evened(table: pd.DataFrame) -> str:
+    """How many labels are read in another form than they are written in."""
+    column = next((name for name in table if str(name).lower() in LABEL_COLUMNS), None)
+    if column is None:
+        return ""
+    rows = int((table[column] != table[column].map(normalised)).sum())
+    return f"Blanks or the Unicode form of {rows} labels were evened out." if rows else ""
+
+
+def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
+    """A table for a folder of parts, or of classes with parts; None for class folders."""
+    names = [path.relative_to(root).as_posix() for path in only_readable(walk(root)).images]
+    check_no_masks(root, names)
+    holding = sorted({name.split("/")[0] for name in names if "/" in name})
+    if names and not holding:
         raise InputError(
-            f"{images} holds images, but nothing says which class each of them is. Give every "
-            "class a folder of its own, or a table of paths and labels: --labels FILE.csv"
+            f"{root} holds images, but nothing says which class each of them is. Give every "
+            f"class a folder of its own, or a table of paths and labels: --labels FILE.csv"
         )
-    parts = [folder for folder in folders if _part(folder)]
-    others = [path.name for path in folders if path not in parts and _holds_images(path)]
-    if len(parts) > 1 and others:
+    parts = parts_among(holding)
+    others = [name for name in holding if name not in parts]
+    if parts and others and (len(parts) > 1 or _classes(root / next(iter(parts)))):
         raise InputError(
-            f"{images} holds parts of a data set ({', '.join(path.name for path in parts)}) and "
-            f"other folders of images ({', '.join(others)}). Move either away, or give a table: "
-            "--labels FILE.csv"
+            f"{root} holds parts of a data set ({', '.join(parts)}) and other folders of images "
+            f"({', '.join(others)}). Move either away, or give a table: --labels FILE.csv"
         )
     if parts and not others:
-        return _of_parts(images, parts), images, f"{told}{_pooled([p.name for p in parts])}"
-    if len(folders) > 1 and all(_is_parted(folder) for folder in folders):
-        inside = sorted({part.name for folder in folders for part in _folders(folder)})
-        return _of_parted_classes(images, folders), images, f"{told}{_pooled(inside)}"
-    return None, images, f"{told}{_doubted(folders)}"
+        return _of_parts(root, parts)
+    inner = {name: parts_among([path.name for path in subfolders(root / name)]) for name in holding}
+    if len(holding) > 1 and all(_is_parted(root / name, inner[name], names) for name in holding):
+        rows = [
+            (name, kind, inner[kind][part])
+            for name in names
+            for kind, part, *_ in [name.split("/")]
+        ]
+        told = _pooled([part for kind in inner.values() for part in kind.values()])
+        return pd.DataFrame(rows, columns=["path", "label", "part"]), told
+    check_not_pieces(root, holding, names)
+    return None, _doubted([root / name for name in holding])
 
 
-def _folders(place: Path) -> list[Path]:
-    """Those that a person put there: not what archives and file managers leave."""
-    found = (path for path in place.iterdir() if path.is_dir())
-    return sorted(p for p in found if p.name[0] != "." and p.name != "__MACOSX")
+def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
+    """`root/<part>/<class>/<any depth>/<image>`; parts meant to have no labels stay out."""
+    rows: list[Row] = []
+    told = []
+    found = {name: _classes(root / name) for name in parts}
+    everywhere = [kind for inside in found.values() if inside for kind in inside[1]]
+    for name, inside in found.items():
+        # `test/images` is no class, as no other part has it.
+        lone = inside and len(inside[1]) == 1 and everywhere.count(inside[1][0]) == 1
+        if inside and not lone:
+            rows += _rows(root, *inside, parts[name])
+        elif parts[name] == "unlabeled":
+            told.append(f"{name} has no class folders, so its images are left out.")
+        else:
+            raise InputError(
+                f"{root / name} has no class folders, so its images have no labels. {REMEDY}"
+            )
+    told.append(_pooled([part for part in parts.values() if part != "unlabeled"]))
+    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(filter(None, told))
 
 
-def _files(place: Path) -> list[Path]:
-    found = (path for path in place.rglob("*") if path.is_file())
-    return sorted(p for p in found if p.name[0] != "." and p.name.lower() not in IGNORED_NAMES)
+def _classes(part: Path) -> tuple[Path, list[str]] | None:
+    """The folder of a part that holds its classes, and their names; None if there are none.
+
+    An archive may wrap it, as in `training_set/training_set/cats`.
+    """
+    found = walk(part).images
+    inside = sorted({path.relative_to(part).parts[0] for path in found})
+    if not inside or any(path.parent == part for path in found):
+        return None
+    if len(inside) == 1:
+        deeper = _classes(part / inside[0])
+        wrapper = part_of(inside[0]) or inside[0] == part.name
+        return deeper if deeper or wrapper else (part, inside)
+    return part, inside
 
 
-def _holds_images(place: Path) -> bool:
-    return any(is_image(path) for path in _files(place))
+def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[Row]:
+    """The images of a part, each with the folder that it is in."""
+    if parts_among(classes):
+        raise InputError(f"{folder} holds parts inside of a part ({', '.join(classes)}). {REMEDY}")
+    names = [path.relative_to(folder).as_posix() for path in walk(folder).images]
+    check_not_pieces(folder, classes, names)
+    place = folder.relative_to(root).as_posix()
+    for name in names:
+        yield f"{place}/{name}", name.split("/")[0], part
 
 
-def _part(folder: Path) -> str:
-    """The part of a data set that a folder's name says it is, or nothing."""
-    found = PART.fullmatch(folder.name)
-    return found[1].lower() if found else ""
+def _is_parted(kind: Path, parts: dict[str, str], names: list[str]) -> bool:
+    """Whether a class holds images in parts, as in `cat/train`, and nothing else.
 
-
-def _unwrapped(images: Path) -> tuple[Path, str]:
-    """The folder with the classes: what an archive unpacks to often holds nothing else."""
-    inner = _folders(images)
-    if len(inner) == 1 and len(_folders(inner[0])) > 1 and not any(map(is_image, _beside(images))):
-        return inner[0], f"The classes are the folders in {inner[0]}. "
-    return images, ""
-
-
-def _beside(place: Path) -> list[Path]:
-    return [path for path in _files(place) if path.parent == place]
-
-
-def _is_parted(folder: Path) -> bool:
-    """Whether a class holds parts, as in `cat/train`, and nothing else."""
-    inside = _folders(folder)
-    return bool(inside) and all(map(_part, inside)) and not _beside(folder)
+    Raises:
+        InputError: these hold folders in turn: which are the classes is not clear.
+    """
+    inside = [name.split("/") for name in names if name.startswith(f"{kind.name}/")]
+    if not all(len(way) > 2 and way[1] in parts for way in inside):
+        return False
+    if any(len(way) > 3 for way in inside):
+        raise InputError(f"{kind} holds parts that hold folders in turn. {REMEDY}")
+    return True
 
 
 def _doubted(folders: list[Path]) -> str:
     """What is odd of class folders that all hold the same folders."""
-    inside = [{path.name for path in _folders(folder)} for folder in folders]
+    inside = [{path.name for path in subfolders(folder)} for folder in folders]
     same = set.intersection(*inside) if len(inside) > 1 else set()
     if len(same) < 2 or any(names != same for names in inside):
         return ""
@@ -111,57 +164,13 @@ def _doubted(folders: list[Path]) -> str:
 
 def _pooled(parts: list[str]) -> str:
     """What becomes of parts, where none of them is a test set: it is said with the images."""
-    if len(parts) < 2 or any(_part(Path(part)) in TESTS for part in parts):
+    known = sorted(set(parts))
+    if len(known) < 2 or "test" in known:
         return ""
     return (
-        f"The parts {', '.join(parts)} are put together: every seed of a study draws its own "
+        f"The parts {', '.join(known)} are put together: every seed of a study draws its own "
         "training, validation and test images."
     )
-
-
-def _read(labels: Path) -> pd.DataFrame:
-    """A table of text; its columns may be parted by semicolons, as spreadsheets like to do."""
-    try:
-        table = pd.read_csv(labels, dtype=str, keep_default_na=False)
-        for separator in SEPARATORS:
-            if len(table.columns) == 1 and separator in table.columns[0]:
-                table = pd.read_csv(labels, dtype=str, keep_default_na=False, sep=separator)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{labels} cannot be read as a CSV table: {error}") from None
-    return table
-
-
-def _of_parts(images: Path, parts: list[Path]) -> pd.DataFrame:
-    """`images/<part>/<class>/<any depth>/<image>`."""
-    rows = []
-    for part in parts:
-        classes = _folders(part)
-        if not classes:
-            raise InputError(
-                f"{part} has no class folders, so its images have no labels. "
-                f"Move it away, or give a table: --labels FILE.csv"
-            )
-        rows += [row for folder in classes for row in _rows(images, folder, folder, part)]
-    return pd.DataFrame(rows, columns=["path", "label", "part"])
-
-
-def _of_parted_classes(images: Path, folders: list[Path]) -> pd.DataFrame:
-    """`images/<class>/<part>/<any depth>/<image>`."""
-    rows = [
-        row
-        for folder in folders
-        for part in _folders(folder)
-        for row in _rows(images, part, folder, part)
-    ]
-    return pd.DataFrame(rows, columns=["path", "label", "part"])
-
-
-def _rows(images: Path, inside: Path, kind: Path, part: Path) -> list[tuple[str, str, str]]:
-    return [
-        (file.relative_to(images).as_posix(), kind.name, _part(part))
-        for file in _files(inside)
-        if is_image(file)
-    ]
 
 
 def _is_dict(images: Path) -> bool:
@@ -183,12 +192,16 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
     else:
         whole = images / "dataset_dict.json"
         parts = sorted(json.loads(whole.read_text())["splits"]) if _is_dict(images) else ["."]
+        for part in parts if _is_dict(images) else []:
+            component(part)
         found = {part: _mapped(images / part) for part in parts}
         features = {
             part: json.loads((images / part / "dataset_info.json").read_text())["features"]
             for part in parts
         }
-    target = paths.CACHE / "datasets" / name
+    target = paths.CACHE / "unpacked" / name
+    if target.is_dir():  # of a study that is no longer there
+        shutil.rmtree(target)
     tables, unpacked = [], False
     for part, table in found.items():
         frame = _labels_in_words(table.to_pandas(), features[part])
@@ -210,10 +223,8 @@ def _mapped(folder: Path) -> Any:
     import pyarrow  # noqa: PLC0415  optional
 
     listed = json.loads((folder / "state.json").read_text())["_data_files"]
-    parts = [
-        pyarrow.ipc.open_stream(pyarrow.memory_map(str(folder / entry["filename"]))).read_all()
-        for entry in listed
-    ]
+    files = [str(folder / component(entry["filename"])) for entry in listed]
+    parts = [pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all() for file in files]
     return pyarrow.concat_tables(parts)
 
 
@@ -236,7 +247,22 @@ def _unpack(picture: dict[str, Any], target: Path, stem: str) -> str:
     """Write one picture, as it was encoded, and give its name."""
     if not picture.get("bytes"):
         return str(picture["path"])
-    name = f"{stem}{Path(picture.get('path') or '').suffix}"
-    if not (target / name).is_file():
-        files.write(target / name, picture["bytes"])
+    name = component(f"{stem}{Path(picture.get('path') or '').suffix}")
+    files.write(target / name, picture["bytes"])
+    return name
+
+
+def component(name: Any) -> str:
+    """A name that data give, if it names something in a folder and cannot lead out of it.
+
+    Raises:
+        InputError: it holds a separator, `..`, or what no table can hold.
+    """
+    if (
+        not isinstance(name, str)
+        or name in ("", ".", "..")
+        or not can_be_written(name)
+        or not {"/", "\\"}.isdisjoint(name)
+    ):
+        raise InputError(f"The data set holds the name {name!r}, which is not that of one file.")
     return name

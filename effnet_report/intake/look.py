@@ -1,5 +1,6 @@
 """What is in a data set, looked at before anything trains."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
 from effnet_core.data.datasets import Dataset
-from effnet_core.data.formats import open_image
-from effnet_core.data.images import DEEP_MODES
+from effnet_core.data.formats import check_whole, open_image, turn, upright
+from effnet_core.data.images import flatten
 
 # A thumbnail's side; two images are near-identical when the root mean square difference of
 # their thumbnails is below this, of 255 levels, and identical when it is zero.
 THUMBNAIL, NEAR = 8, 4.0
 COMPARED = 20_000  # images; more would take minutes
+SIDEWAYS = {
+    *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270),
+    *(Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,8 @@ class Look:
     """What was seen.
 
     Attributes:
-        images: one row an image: name, class, format, width, height, mode, transparent, error
-            (empty if it can be read).
+        images: one row an image: name, class, format, width, height, mode, transparent, frames,
+            picture (equal for equal pixels), error (empty if it can be read).
         twins: one row a pair of images that look alike: first, second (names), identical,
             across (in different classes).
     """
@@ -38,6 +43,12 @@ class Look:
     @property
     def unreadable(self) -> pd.DataFrame:
         return self.images[self.images["error"] != ""]
+
+    @property
+    def first_of_equals(self) -> np.ndarray:
+        """For each image the index of the first one with the same pixels; shape (N,), int64."""
+        numbers, _ = pd.factorize(self.images["picture"])
+        return np.unique(numbers, return_index=True)[1][numbers]
 
 
 def look(dataset: Dataset, report: Callable[[int], None] = lambda _: None) -> Look:
@@ -62,22 +73,24 @@ def look(dataset: Dataset, report: Callable[[int], None] = lambda _: None) -> Lo
 def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """What a file says of itself and how it looks; or why it cannot be read."""
     facts: dict[str, Any] = {
-        **{"format": "", "width": 0, "height": 0, "mode": "", "transparent": False, "error": ""}
+        **{"format": "", "width": 0, "height": 0, "mode": "", "transparent": False, "frames": 1},
+        **{"picture": str(path), "error": ""},
     }
     try:
         with open_image(path) as image:
-            if image.mode in DEEP_MODES:
-                raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-            # As it is shown: a photo taken sideways has its sides exchanged.
-            turned = image.getexif().get(0x0112, 1) >= 5
-            width, height = image.size[::-1] if turned else image.size
-            facts |= {"format": str(image.format), "width": width, "height": height}
+            check_whole(image)
+            width, height = image.size
+            facts |= {"format": str(image.format), "frames": getattr(image, "n_frames", 1)}
             facts |= {"mode": image.mode, "transparent": _shines_through(image)}
             image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))  # JPEG: decoded smaller, sooner
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-            below = Image.new("RGBA", upright.size, "white")
-            small = Image.alpha_composite(below, upright).convert("RGB")
-            return facts, np.asarray(small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+            picture = flatten(upright(image), "white")
+            # As it is shown: a photo taken sideways has its sides exchanged.
+            if turn(image) in SIDEWAYS:
+                width, height = height, width
+            facts |= {"width": width, "height": height}
+            facts["picture"] = hashlib.sha256(f"{width} {height}".encode() + picture.tobytes())
+            facts["picture"] = facts["picture"].hexdigest()
+            return facts, np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     except Exception as error:  # damaged files make Pillow raise almost anything
         facts["error"] = " ".join(str(error).split()) or type(error).__name__
     return facts, np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)

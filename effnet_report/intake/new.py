@@ -1,5 +1,7 @@
 """The command `effnet new`: look at a folder, tell what is there, write a study."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +12,8 @@ from rich.table import Table
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
+from effnet_core.data.splits import across_official_test
+from effnet_core.data.walk import walk
 from effnet_core.errors import InputError
 from effnet_core.study.studies import PUBLISHED, study_names
 from effnet_report.intake import layouts, sheet
@@ -17,6 +21,7 @@ from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look
 
 SHOWN = 10
+SHEET = "contact-sheet.jpg"
 
 
 def new(
@@ -37,17 +42,22 @@ def new(
     _check(name, images)
     table, root, told = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
+    copy = paths.STUDIES / f"{name}.csv"
+    own = labels is not None and labels.resolve() == copy.resolve()
     if table is not None:
-        files.write(paths.STUDIES / f"{name}.csv", table.to_csv(index=False).encode())
-        source["labels"] = f"{name}.csv"
+        source["labels"] = copy.name
+        if not own:
+            _write_new(copy, table)
     if groups:
         source["groups"] = groups
     try:
         draft = _study(name, source, told, hours, console)
-    except InputError as error:
-        copy = paths.STUDIES / f"{name}.csv"
-        copy.unlink(missing_ok=True)
-        raise InputError(str(error).replace(str(copy), str(labels or images))) from None
+    except BaseException as error:
+        if table is not None and not own:
+            copy.unlink()
+        if isinstance(error, InputError):
+            raise InputError(str(error).replace(str(copy), str(labels or images))) from None
+        raise
     time = f"{draft.hours * 60:.0f} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
     console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
     if not draft.fits:
@@ -55,10 +65,23 @@ def new(
     console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
 
 
+def _write_new(copy: Path, table: pd.DataFrame) -> None:
+    """Write the table of a study, where no file is yet."""
+    if copy.exists():
+        raise InputError(
+            f"{copy} is there already, and is not this study's. Choose another name, or move it; "
+            f"to use it as the table of labels, give --labels {copy}."
+        )
+    files.write(copy, table.to_csv(index=False).encode())
+
+
 def _study(
     name: str, source: dict[str, str], told: str, hours: float, console: Console
 ) -> studies.Draft:
     dataset = studies.images_of(source)
+    if "labels" in source:
+        left_out = _not_named(paths.STUDIES / source["data_dir"], dataset)
+        dataset = replace(dataset, left_out=left_out)
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("Looking at the images", total=len(dataset))
         seen = look(dataset, lambda done: progress.update(bar, completed=done))
@@ -70,9 +93,13 @@ def _study(
         )
     with console.status("Timing a few training steps ..."):
         draft = studies.write(name, dataset, seen, source, hours)
-    place = paths.records(name) / "contact-sheet.jpg"
-    sheet.save(dataset, draft.study.protocol, place)
+    place = paths.records(name) / SHEET
+    numbered = sheet.save(dataset, draft.study.protocol, place)
     console.print(f"Contact sheet: {place}")
+    for number, kind in numbered.items():
+        console.print(
+            f"Class {number} on the sheet is {escape(kind)}: no font here has its letters."
+        )
     return draft
 
 
@@ -83,6 +110,36 @@ def _check(name: str, images: Path) -> None:
         raise InputError(f"{name!r} cannot name a study: letters, digits, - and _ only.")
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
+    _check_no_leftovers(name)
+
+
+def _check_no_leftovers(name: str) -> None:
+    """Make sure that nothing of an earlier study of that name would be taken for this one's."""
+    made = {SHEET, ".gitignore"}
+    places = {
+        paths.records(name): [p for p in paths.records(name).glob("*") if p.name not in made],
+        paths.executed(name): list(paths.executed(name).glob("*")),
+    }
+    places |= {
+        folder: [folder]
+        for folder in sorted(paths.CACHE.glob(f"*/{name}"))
+        if folder.parent.name in ("checkpoints", "epochs", "weights")
+    }
+    left = [str(place) for place, inside in places.items() if inside]
+    if left:
+        raise InputError(
+            f"An earlier study {name!r} left records or weights in {', '.join(left)}. They would "
+            "be taken for this one's: choose another name, or move or delete them."
+        )
+
+
+def _not_named(root: Path, dataset: Dataset) -> list[str]:
+    """What lies in a folder and is not in the table of its images."""
+    found = walk(root)
+    named = {os.path.realpath(image) for image in dataset.images if isinstance(image, Path)}
+    others = [path for path in found.images if os.path.realpath(path) not in named]
+    beside = (*others, *found.refused, *found.left_out)
+    return [path.relative_to(root).as_posix() for path in beside]
 
 
 def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
@@ -99,6 +156,9 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
         f"Formats: {_counted(sound['format'])}. Colour modes: {_counted(sound['mode'])}. "
         f"Transparent: {int(sound['transparent'].sum())}."
     )
+    films = sound.loc[sound["frames"] > 1, "name"].tolist()
+    if films:
+        console.print(f"Of {len(films)} animations the first frame is used: {_some(films)}.")
     if len(sides):
         low, high = sides.min(axis=1).idxmin(), sides.max(axis=1).idxmax()
         small, large = (f"{sides['width'][i]} x {sides['height'][i]}" for i in (low, high))
@@ -107,7 +167,10 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
     if told:
         console.print(escape(told))
     if dataset.left_out:
-        console.print(f"Left out, no images of a class: {_some(dataset.left_out)}.")
+        console.print(
+            f"Left out, no images of a class: {len(dataset.left_out)} files or folders, "
+            f"{_some(dataset.left_out)}."
+        )
     if dataset.official_test is not None:
         console.print(_test_set(dataset, int(dataset.official_test.sum())))
     if dataset.groups is not None:
@@ -123,6 +186,12 @@ def _test_set(dataset: Dataset, images: int) -> str:
         return (
             f"Their own test set, {images} images, stays the test set; from the "
             "others every seed of a study draws its own training and validation images."
+        )
+    if torn := across_official_test(dataset):
+        return (
+            f"Their own test set cannot be kept: {len(torn)} objects have images both in it and "
+            f"outside, such as that of {escape(dataset.names[torn[0]])}. All parts are put "
+            "together, and every seed draws its own training, validation and test images."
         )
     return (
         "Their own test set cannot be kept: a class has no image in it, or no other. All parts "

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
+from matplotlib.font_manager import findSystemFonts
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from effnet_core.data.datasets import Dataset
@@ -13,22 +16,30 @@ from effnet_core.study.design import Protocol
 SIDE, MARGIN, WORDS, COLUMNS, CLASSES, LETTERS = 112, 6, 200, 8, 30, 24
 
 
-def save(dataset: Dataset, protocol: Protocol, path: Path) -> None:
+def save(dataset: Dataset, protocol: Protocol, path: Path) -> dict[int, str]:
     """One row a class, the commonest first, at most 30; each with up to eight of its images.
 
     Args:
         dataset: files with labels; those that cannot be read are left out.
         protocol: says how an image becomes a square.
         path: of the JPEG file.
+
+    Returns:
+        Names of classes that no font here can write; the sheet shows their numbers instead.
     """
+    numbered: dict[int, str] = {}
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     shown = np.argsort(-counts, kind="stable")[:CLASSES]
     step = SIDE + MARGIN
     sheet = Image.new("RGB", (WORDS + COLUMNS * step, MARGIN + len(shown) * step), "#f4f4f4")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    draw = ImageDraw.Draw(sheet)
     for row, label in enumerate(shown):
         top = MARGIN + row * step
         name = dataset.classes[label]
+        font = _font_for(name)
+        if font is None:
+            numbered[row + 1] = name
+            name, font = f"class {row + 1}", ImageFont.load_default(14)
         name = name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
         draw.text((MARGIN, top + SIDE / 3), f"{name}\n{counts[label]} images", "black", font)
         members = np.flatnonzero(dataset.labels == label)
@@ -41,3 +52,18 @@ def save(dataset: Dataset, protocol: Protocol, path: Path) -> None:
             sheet.paste(Image.fromarray(view), (WORDS + column * step, top))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=88)
+    return numbered
+
+
+def _font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
+    """A font of this machine that has every letter of a text."""
+    if text.isascii():
+        return ImageFont.load_default(14)
+    bundled = get_data_path() + "/fonts/ttf/DejaVuSans.ttf"
+    for font in (bundled, *sorted(findSystemFonts())):
+        try:
+            if set(map(ord, text)) <= FT2Font(font).get_charmap().keys():
+                return ImageFont.truetype(font, 14)
+        except (OSError, RuntimeError):  # a format that cannot be read
+            continue
+    return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.splits import across_official_test
 from effnet_core.errors import InputError
 from effnet_core.study.design import Protocol, Study
 from effnet_core.study.studies import load_study
@@ -85,16 +86,12 @@ def _fitting(
     """The first rung of the ladder that fits, or else the quickest; and its hours."""
     sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
     possible = [
-        rung for rung in _ladder(sides.median(), len(dataset)) if _works(base, rung, dataset)
+        rung
+        for rung in _ladder(sides.median(), len(dataset))
+        if _works(base, rung, dataset, look.first_of_equals)
     ]
     if not possible:
-        counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-        smallest = int(counts.argmin())
-        raise InputError(
-            f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images. Training, "
-            f"validation, testing and a {FOLDS}-fold comparison need about "
-            f"{round(FOLDS / 0.75**2) + 1}: add images, or leave the class out."
-        )
+        raise _too_small(base, dataset, look.first_of_equals)
     probe = min(possible, key=lambda rung: (rung[0] != PROBE, _work(rung, dataset)))
     measured = plan(_study(name, base, probe))
     jobs = automatic_jobs(_study(name, base, probe))
@@ -103,6 +100,22 @@ def _fitting(
     estimates = [(rung, at_probe * _work(rung, dataset) / weight) for rung in possible]
     fitting = [(rung, needed) for rung, needed in estimates if needed <= hours]
     return fitting[0] if fitting else min(estimates, key=lambda pair: pair[1])
+
+
+def _too_small(base: dict[str, Any], dataset: Dataset, first: np.ndarray) -> InputError:
+    """Why not even the smallest study of all images can be run."""
+    needed = round(FOLDS / 0.75**2) + 1
+    counts = np.bincount(dataset.labels[np.unique(first)], minlength=len(dataset.classes))
+    smallest = int(counts.argmin())
+    if dataset.groups is not None or counts[smallest] >= needed:
+        return InputError(too_few(_study("new", base, WHOLE[-1]), dataset, first)[0])
+    total = int((dataset.labels == smallest).sum())
+    copies = f" ({total} with copies)" if total > counts[smallest] else ""
+    return InputError(
+        f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images{copies}. Training, "
+        f"validation, testing and a {FOLDS}-fold comparison need about {needed}: add images, or "
+        "leave the class out."
+    )
 
 
 def _ladder(side: float, images: int) -> list[tuple[int, ...]]:
@@ -140,9 +153,14 @@ def _settings(base: dict[str, Any], rung: tuple[int, ...]) -> dict[str, Any]:
 
 
 def tests_officially(dataset: Dataset) -> bool:
-    """Whether the images name a test set, and it and the rest have images of every class."""
+    """Whether the images name a test set that can be kept.
+
+    It and the rest have images of every class, and no group is in both.
+    """
     official = dataset.official_test
-    return official is not None and all(
+    if official is None or across_official_test(dataset):
+        return False
+    return all(
         len(np.unique(dataset.labels[part])) == len(dataset.classes)
         for part in (official, ~official)
     )
@@ -154,9 +172,11 @@ def _study(name: str, base: dict[str, Any], rung: tuple[int, ...]) -> Study:
     return Study.model_validate(content)
 
 
-def _works(base: dict[str, Any], rung: tuple[int, ...], dataset: Dataset) -> bool:
-    """Whether every class has enough images in every part, for every seed."""
-    return not too_few(_study("new", base, rung), dataset)
+def _works(
+    base: dict[str, Any], rung: tuple[int, ...], dataset: Dataset, first: np.ndarray
+) -> bool:
+    """Whether every class has enough different images in every part, for every seed."""
+    return not too_few(_study("new", base, rung), dataset, first)
 
 
 def _yaml(

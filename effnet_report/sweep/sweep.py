@@ -26,6 +26,7 @@ from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import decode, load_images
+from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, SCHEDULERS, Study
@@ -97,7 +98,8 @@ def check_images(design: Study, found: Loaded) -> str:
         What to know about images that are there more than once; empty if there are none.
 
     Raises:
-        InputError: they are not here, or others, or some cannot be read: all of these are named.
+        InputError: they are not here, or others, or too few for a split; or some cannot be read:
+            all of these are named.
     """
     look = design.protocol
     dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
@@ -112,7 +114,10 @@ def check_images(design: Study, found: Loaded) -> str:
             f"The images of {design.name} are not those that its {len(found.believed)} records "
             "were made from. Put the images back, or give the study another name."
         )
-    return tell_duplicates(dataset, first_of_equals(images))
+    first = first_of_equals(images)
+    for seed in design.seeds:
+        split_dataset(dataset, next(run for run in design.runs() if run.seed == seed), first)
+    return tell_duplicates(dataset, first)
 
 
 def _check_readable(dataset: Dataset) -> None:

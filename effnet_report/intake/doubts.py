@@ -1,0 +1,101 @@
+"""Folders that look like classes and are something else: masks, numbered pieces."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path, PurePath
+
+from effnet_core.errors import InputError
+
+IMAGES = {"image", "images", "img", "imgs", "photos", "pictures", "jpegimages", "input", "inputs"}
+MASKS = {
+    *("masks", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth"),
+    *("ground_truth", "segmentationclass", "segmentationobject"),
+}
+# These can be classes too, so they mean masks only where another folder is called `images`.
+MASKS_BESIDE_IMAGES = MASKS | {"mask", "gt", "annotation", "label", "labels", "target", "targets"}
+MASK_ENDING = re.compile(r"[ _-](mask|masks|seg|segmentation|gt|groundtruth|label|trimap)$", re.I)
+PIECE = re.compile(
+    r"(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard|vol|volume"
+    r"|disc|dvd|fold|subset|photos|pictures|files)[ _.-]*(\d+)",
+    re.IGNORECASE,
+)
+
+
+REMEDY = "Give the folder that holds the classes, or a table of paths and labels: --labels FILE.csv"
+
+
+def check_not_pieces(root: Path, classes: Sequence[str], images: Sequence[str]) -> None:
+    """Make sure that class folders are not numbered pieces of one collection.
+
+    Args:
+        images: paths of the images in them, relative to `root`.
+
+    Raises:
+        InputError: they look like it.
+    """
+    if _are_pieces(classes, images):
+        raise InputError(
+            f"{root} holds numbered pieces of one collection ({', '.join(classes[:5])} ...), not "
+            f"classes. {REMEDY}"
+        )
+
+
+def check_no_masks(root: Path, images: Sequence[str]) -> None:
+    """Make sure that no images are masks of others; arguments and errors as above."""
+    masks = masks_among(images)
+    if masks:
+        raise InputError(
+            f"{root} holds masks or annotations beside the images they belong to, {len(masks)} in "
+            f"all, such as {masks[0]}: they would be trained on as if they were photos. Move them "
+            f"out of the folder. {REMEDY}"
+        )
+
+
+def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
+    """Whether folders are numbered pieces, by their names, or as all hold the same folders."""
+    pieces = [PIECE.fullmatch(name) for name in classes]
+    if all(pieces) and len({match[1].lower() for match in pieces if match}) == 1:
+        return True
+    if not all(re.search(r"\d", name) for name in classes):
+        return False
+    inside: dict[str, set[str]] = {name: set() for name in classes}
+    for parts in (PurePath(name).parts for name in images):
+        if len(parts) > 2:
+            inside[parts[0]].add(parts[1])
+    held = set(map(frozenset, inside.values()))
+    same = len(held) == 1 and len(held.pop()) > 1
+    return _steps(classes) or (same and len({re.sub(r"\d+", "", name) for name in classes}) == 1)
+
+
+def _steps(classes: Sequence[str]) -> bool:
+    """Whether folders are called 00000, 01000, 02000: what a program fills one after another."""
+    if not all(re.fullmatch(r"\d{3,}", name) for name in classes):
+        return False
+    numbers = sorted(map(int, classes))
+    gaps = {second - first for first, second in pairwise(numbers)}
+    return numbers[0] == 0 and len(gaps) == 1 and min(gaps) >= 100
+
+
+def masks_among(images: Sequence[str]) -> list[str]:
+    """The images that are masks of others, if most images with a word for masks in their path are.
+
+    A mask is called like its image but for the word: `masks/a.png` belongs to `images/a.jpg`,
+    `cat/a_mask.png` to `cat/a.png`.
+    """
+    folders = {folder for name in images for folder in PurePath(name.lower()).parts[:-1]}
+    words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
+    keys = {name: _key(name, words) for name in images}
+    photos = {key for key, is_marked in keys.values() if not is_marked}
+    photos |= {key[-1:] for key in photos if re.search("[a-z]", key[-1])}
+    marked = [name for name, (_, is_marked) in keys.items() if is_marked]
+    masks = [name for name in marked if keys[name][0] in photos]
+    return masks if len(masks) * 2 > len(marked) else []
+
+
+def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
+    """The path of an image without words for images and masks; and whether one meant a mask."""
+    *folders, last = PurePath(name.lower()).with_suffix("").parts
+    stem = MASK_ENDING.sub("", last)
+    is_marked = stem != last or not words.isdisjoint(folders)
+    return (*(folder for folder in folders if folder not in IMAGES | words), stem), is_marked

@@ -19,7 +19,7 @@ FORMATS = (
 PLUGINS = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif") | {".avif": "pillow>=11.3"}
 # Pillow clips deep values at 255 or keeps their upper 8 bits: most such images turn white or black.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-DEEP_STORAGE = re.compile(r"(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)")
+DEEP_STORAGE = re.compile(r"SGI16|(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)")
 SAMPLE_FORMAT, SUBFILE_TYPE = 339, 254  # TIFF tags
 UNSIGNED, REDUCED = 1, 1  # their values for plain samples, and for a smaller copy of a page
 TURNS = {
@@ -86,7 +86,7 @@ def check_whole(image: Image.Image) -> None:
     stored = " ".join(str(tile[0]) + str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode in DEEP_MODES or DEEP_STORAGE.search(stored):
         raise ValueError("more than 8 bits a channel; convert it to 8 bits")
-    if image.mode == "RGBX" or re.search(r"RGBA?X", stored):
+    if image.mode == "RGBX" or re.search("RGBXX|RGBAX", stored):
         raise ValueError("more channels than red, green, blue and alpha; keep the ones that count")
     if image.format == "TIFF":
         _check_tiff(image)

@@ -198,7 +198,7 @@ def test_a_wrong_study_file_is_named_with_its_problem(tmp_path, text, words):
 def test_a_study_file_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "mine.yml"
     path.write_bytes(b"title: \xff\xfe")
-    with pytest.raises(InputError, match="not valid YAML"):
+    with pytest.raises(InputError, match="Save it as UTF-8"):
         load_study(str(path))
 
 

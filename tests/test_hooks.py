@@ -49,7 +49,8 @@ def test_click_still_reads_a_command_line_as_papermills_plugin_expects():
 
 def test_papermill_still_runs_notebooks_as_its_plugin_expects():
     command = {parameter.name for parameter in papermill.cli.papermill.params}
-    needed = {"notebook_path", "output_path", "parameters"}
+    parameters = {"parameters", "parameters_raw", "parameters_yaml", "parameters_file"}
+    needed = {"notebook_path", "output_path", "kernel", "cwd"} | parameters
     assert command >= needed, "papermill_plugin reads these of papermill's command line."
     taken = set(inspect.signature(papermill.cli.execute_notebook).parameters)
     needed = {"input_path", "output_path", "parameters", "progress_bar", "stdout_file"}

@@ -3,18 +3,22 @@
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import papermill.cli  # noqa: F401  before the plugin, which it loads
 import pytest
 from copies import Clone
 from factories import once
 
 from effnet_core import paths
+from effnet_core.errors import InputError
 from effnet_core.study.records import checksum
+from effnet_report.jupyter import papermill_plugin
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
@@ -189,6 +193,39 @@ def test_bad_input_found_by_the_run_is_one_message_too(clone):
     result = clone.run("papermill", "notebooks/train.ipynb", *options)
     assert_one_message(result, ["nowhere", "folder"])
     assert not [name for name in clone.files() if name.startswith("results")]
+
+
+OPTIONS = {
+    "parameters": (),
+    "parameters_raw": (),
+    "parameters_yaml": (),
+    "parameters_file": (),
+    "kernel": None,
+    "cwd": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ({"kernel": "nosuchkernel"}, r"no kernel 'nosuchkernel'\. Kernels: .*python3"),
+        ({"cwd": "/nowhere"}, "--cwd /nowhere: there is no such folder"),
+        ({"parameters_yaml": ("{image_size: 032}",)}, "-y is not valid YAML: .*another base"),
+        ({"parameters_yaml": ("{epochs: 1:30}",)}, "-y is not valid YAML: .*another base"),
+        ({"parameters_file": ("nowhere.yml",)}, "nowhere.yml cannot be read"),
+    ],
+)
+def test_an_option_that_papermill_would_stumble_over_later_is_refused(option, why):
+    with pytest.raises(InputError, match=re.compile(why, re.DOTALL)):
+        papermill_plugin._check_options(OPTIONS | option)
+
+
+@pytest.mark.parametrize("name", ["2024", "1e5", "true", "None"])
+def test_a_study_is_a_name_whatever_it_reads_like(name):
+    options = OPTIONS | {"parameters": (("study", name), ("freeze", "6"))}
+    papermill_plugin._check_options(options)
+    assert options["parameters_raw"] == (("study", name),)
+    assert options["parameters"] == (("freeze", "6"),)
 
 
 def assert_one_message(result, words) -> None:

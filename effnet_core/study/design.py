@@ -36,8 +36,19 @@ Scheduler = Literal["plateau", "cosine"]
 Resize = Literal["squash", "pad", "crop"]
 Criterion = Literal["accuracy", "balanced_accuracy"]
 Background = Literal["white", "black"]
+LONGEST_NAME = 200  # bytes; a file system takes 255, and files of a study end in more
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) > LONGEST_NAME:
+        raise PydanticCustomError(
+            "long", "the name of a study has at most {most} bytes", {"most": LONGEST_NAME}
+        )
+    return name
+
+
 # A study's name becomes the name of folders, so it cannot lead out of them, nor hide.
-StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100), AfterValidator(_short)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Settings that say where data lie or how fast a run goes, never what comes out of it.
@@ -287,4 +298,6 @@ def is_url(place: str) -> bool:
 
 def place_name(place: str) -> str:
     """The last part of a path or a URL, without what a URL asks with: that may be a secret."""
-    return Path(urlsplit(place).path if is_url(place) else place).name or "data"
+    if is_url(place):  # possibly a chain, as zip::https://host/photos.zip
+        place = urlsplit(re.split("[?#]", place)[0].split("::")[-1]).path
+    return Path(place).name or "data"

@@ -5,6 +5,7 @@ the records of a study were made with its settings, from one set of images and o
 weights; a record that was not is *disagreeing*, and nothing goes on before a person has decided.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -71,8 +72,13 @@ def load_design(reference: str) -> Study:
 
     Committed records have their design beside them: the one in `studies/` may have moved on.
     """
+    if {"", ".", ".."} & set(reference.split("/")):
+        raise InputError(
+            f"There is no study {reference!r}. Give a folder of results/, as quick or "
+            "published/quick."
+        )
     for found in (reference, reference.rsplit("-", 1)[0]):
-        if paths.design(found).is_file():
+        if os.path.isfile(paths.design(found)):  # noqa: PTH113  the name may be too long
             return read_study(paths.design(found), found.rsplit("/", 1)[-1])
     name = reference.rsplit("/", 1)[-1]
     variant_of = name.rsplit("-", 1)[0]

@@ -1,5 +1,6 @@
-"""YAML as plain data: what would hide a setting, or never end, is refused."""
+"""YAML as plain data: what would hide a setting, mean another number, or never end, is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,15 @@ import yaml
 from effnet_core.errors import InputError
 
 LARGEST = 100_000  # characters; a study has a thousand
+# YAML 1.1 reads 1:30 as 90, and 032 as 26.
+OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can grow without end, and without a key given twice."""
+    """YAML without aliases, which can grow without end, and without a key given twice.
+
+    A number is in base 10, or begins as one of another base does in Python (`0x`, `0b`).
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -31,21 +37,52 @@ class _PlainLoader(yaml.SafeLoader):
             seen.add(name)
         return mapping
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        if OTHER_BASE.fullmatch(node.value):
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value} would be a number to another base: write it out in base 10, "
+                "or in quotes if it is a name",
+                problem_mark=node.start_mark,
+            )
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+for kind in ("int", "float"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{kind}", _PlainLoader.construct_number)
+
 
 def read_yaml(path: Path) -> Any:
     """What a YAML file holds.
 
     Raises:
-        InputError: unreadable, not YAML, an alias, a key twice, nested too deeply, too long.
+        InputError: unreadable, not UTF-8, or see `parse`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse(path.read_text(encoding="utf-8-sig"), str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not in the encoding UTF-8 (byte {error.start + 1}). Save it as UTF-8."
+        ) from None
+
+
+def parse(text: str, where: str) -> Any:
+    """What a text in YAML holds.
+
+    Args:
+        where: it stands, for errors.
+
+    Raises:
+        InputError: not YAML, an alias, a key twice, a number to an unusual base, nested too
+            deeply, too long.
+    """
+    try:
         if len(text) > LARGEST:
             raise ValueError(f"longer than {LARGEST:,} characters")
         return yaml.load(text, _PlainLoader)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable.") from None
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply for settings.") from None
+        raise InputError(f"{where} is nested too deeply for settings.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+        raise InputError(f"{where} is not valid YAML: {error}") from None

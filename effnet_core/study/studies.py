@@ -4,23 +4,56 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import Factors, Protocol, Settings, Study, is_url, places
+from effnet_core.study.design import (
+    LONGEST_NAME,
+    Factors,
+    Protocol,
+    Settings,
+    Study,
+    StudyName,
+    is_url,
+    places,
+)
 from effnet_core.study.plain_yaml import read_yaml
 
 PUBLISHED = "published"
+EXPONENT = re.compile(r"([-+]?\d+)(?:\.\d+)?[eE]([-+]?)(\d+)")
 
 
 def study_names() -> list[str]:
     return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
+
+
+def check_new_name(name: str) -> None:
+    """Make sure that a study which is to be made can have this name.
+
+    Raises:
+        InputError: it cannot name files, or another study is called so but for capital letters,
+            which some file systems do not tell apart.
+    """
+    try:
+        TypeAdapter(StudyName).validate_python(name)
+    except ValidationError:
+        raise InputError(
+            f"{_shown(name)} cannot name a study: give a letter or digit, then letters, digits, "
+            f"-, _ and ., at most 100 of them and {LONGEST_NAME} bytes."
+        ) from None
+    if name.endswith((".yml", ".yaml")):
+        raise InputError(f"{name!r} names a file. Leave its ending out: {Path(name).stem!r}.")
+    for taken in [*study_names(), PUBLISHED]:
+        if name.casefold() == taken.casefold():
+            raise InputError(f"There is a study {taken!r} already. Choose another name.")
 
 
 def study_path(name: str) -> Path:
@@ -31,7 +64,8 @@ def study_path(name: str) -> Path:
     if name.endswith((".yml", ".yaml")):
         return Path(name)
     place, left = paths.STUDIES / f"{name}.yml", paths.design(name)
-    return left if "/" not in name and left.is_file() and not place.is_file() else place
+    here, there = os.path.isfile(place), os.path.isfile(left)  # noqa: PTH113  names may be too long
+    return left if "/" not in name and there and not here else place
 
 
 def load_study(name: str) -> Study:
@@ -44,7 +78,7 @@ def load_study(name: str) -> Study:
         InputError: no such study, or a setting that is unknown or out of range.
     """
     path = study_path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  the name may be too long for a file
         known = study_names()
         raise InputError(
             f"There is no study {name!r}{_nearest(name, known)} "
@@ -74,7 +108,7 @@ def _beside(path: Path, place: str) -> str:
     """A place that a study's file names: relative to that file, wherever it is used."""
     if is_url(place):
         return place
-    return os.path.abspath(path.resolve().parent / Path(place).expanduser())  # noqa: PTH100
+    return os.path.abspath(path.resolve().parent / os.path.expanduser(place))  # noqa: PTH100, PTH111
 
 
 def read_settings(parameters: Mapping[str, Any]) -> Settings:
@@ -93,7 +127,9 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
         raise InputError(_unknown(unknown[0], valid))
     name = parameters.get("study", "quick")
     if not isinstance(name, str):
-        raise InputError(f"study = {name!r}: must be a name, such as 'quick'.")
+        raise InputError(
+            f"study = {name!r}: must be a name, such as 'quick', and in quotes if it is one."
+        )
     study = load_study(name)
     protocol = study.protocol.model_dump()
     chosen = {n: v for n, v in parameters.items() if not (v is None and n in protocol)}
@@ -158,8 +194,21 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         elif problem["type"] == "value_error":  # settings that do not go together
             lines.append(str(problem["ctx"]["error"]))
         else:
-            lines.append(f"{name} = {given}: {message[0].lower()}{message[1:]}.")
+            hint = _typing_hint(problem["input"], problem["type"])
+            lines.append(f"{name} = {given}: {message[0].lower()}{message[1:]}.{hint}")
     return " ".join(lines)
+
+
+def _typing_hint(value: Any, problem: str) -> str:
+    """What to write instead, where YAML has taken a number for text, or a name for a number."""
+    if problem == "string_type" and isinstance(value, str | bool | int | float | date):
+        return " If it is a name, write it in quotes."
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str) and (found := EXPONENT.fullmatch(text)):
+            whole, sign, power = found.groups()
+            right = f"{whole}.0e{sign or '+'}{power}"
+            return f" YAML takes {text} for text: write {right}."
+    return ""
 
 
 def _shown(value: Any) -> str:

@@ -6,12 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from effnet_core.errors import InputError
 from effnet_report.inference import analysis
 
 
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
     found = analysis.load(study)
+    if not found.evidence.finished:
+        raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
     recommendation = found.recommendation
     table, said = recommendation.table, recommendation.sentences
     if as_json:

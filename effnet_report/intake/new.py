@@ -15,7 +15,7 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.data.splits import across_official_test
 from effnet_core.data.walk import walk
 from effnet_core.errors import InputError
-from effnet_core.study.studies import PUBLISHED, study_names
+from effnet_core.study.studies import check_new_name
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look
@@ -104,10 +104,7 @@ def _study(
 
 
 def _check(name: str, images: Path) -> None:
-    if name in study_names() or name == PUBLISHED:
-        raise InputError(f"There is a study {name!r} already. Choose another name.")
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name[0] in ".-":
-        raise InputError(f"{name!r} cannot name a study: letters, digits, - and _ only.")
+    check_new_name(name)
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
     _check_no_leftovers(name)

@@ -8,6 +8,7 @@ under `book/runs/`, and bad input is one line of error. For any other notebook p
 behaves as if this module did not exist; so does the library papermill.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from jupyter_client.kernelspec import find_kernel_specs
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study.design import Settings
+from effnet_core.study.design import Settings, is_url
+from effnet_core.study.plain_yaml import parse, read_yaml
 from effnet_core.study.records import check_place, classical_id
 from effnet_core.study.studies import read_settings
 from effnet_report.jupyter import warm
@@ -61,10 +64,36 @@ def _watch_command_line() -> None:
         cli: Any = sys.modules.get("papermill.cli")
         if cli and command is cli.papermill and _is_ours(context.params["notebook_path"]):
             context.params["output_path"] = context.params["output_path"] or ITS_PLACE
+            try:
+                _check_options(context.params)
+            except InputError as error:
+                raise click.ClickException(str(error)) from None
             cli.execute_notebook = _carefully(cli.execute_notebook)
         return rest
 
     click.Command.parse_args = parse_args  # type: ignore[method-assign, assignment]
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """What papermill would take for something else than was typed, or notice only later.
+
+    Raises:
+        InputError: YAML that is not plain; a kernel or a folder that does not exist.
+    """
+    # A study may be called 2024: its name stays text.
+    typed = options["parameters"]
+    options["parameters_raw"] = (*(p for p in typed if p[0] == "study"), *options["parameters_raw"])
+    options["parameters"] = tuple(p for p in typed if p[0] != "study")
+    for text in options["parameters_yaml"]:
+        parse(text, "-y")
+    for file in options["parameters_file"]:
+        if not is_url(file):
+            read_yaml(Path(file))
+    kernel, folder = options["kernel"], options["cwd"]
+    if kernel and kernel not in (known := find_kernel_specs()):
+        raise InputError(f"There is no kernel {kernel!r}. Kernels: {', '.join(known)}.")
+    if folder and not os.path.isdir(folder):  # noqa: PTH112
+        raise InputError(f"--cwd {folder}: there is no such folder.")
 
 
 def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,12 +106,14 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
             recorded = check_place(settings, _run_id(Path(input_path), settings))
             check_weights(settings)
+            place = executed_path(Path(input_path), settings)
+            for folder in (paths.records(settings.study), paths.CACHE / "running"):
+                files.check_writable(folder)
+            if output_path == ITS_PLACE:
+                files.check_writable(place.parent)
+                output_path = str(place)
         except InputError as error:
             raise click.ClickException(str(error)) from None
-        place = executed_path(Path(input_path), settings)
-        if output_path == ITS_PLACE:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            output_path = str(place)
         working = output_path
         if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
             # The notebook of a record stays until the same has come out again.

@@ -203,7 +203,9 @@ def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
     if wanted.is_file():
         with suppress(OSError):  # a cache that can only be read is of use too
             wanted.touch()  # the time of its last use
-        return True
+        size -= wanted.stat().st_blocks * 512  # more views of its images may be wanted
+        if size <= 0:
+            return True
     kept = [entry for entry in entries() if entry.kind == "prefix"]
     taken = sum(entry.size for entry in kept)
     budget = 1e9 * budget_gb if budget_gb is not None else SHARE_OF_DISK * (_free() + taken)
@@ -212,6 +214,8 @@ def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
     for entry in kept:
         if taken + size <= budget:
             break
+        if entry.path == wanted:
+            continue
         with suppress(OSError):  # another user's
             taken -= entry.size if delete_unused(entry.path) else 0
     return taken + size <= budget

@@ -11,6 +11,7 @@ import torch
 from filelock import FileLock
 
 from effnet_core import paths, winner
+from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
@@ -194,9 +195,10 @@ def build_model(run: Run, data: Data) -> Model:
         place(network, settings.device)
         if settings.compiled:
             network.suffix.compile()
-        pixels = Pixels(data.images, backbone, settings.device)
-        images = data.split.images
-        cached, note = cached_depths(settings, data.dataset, images, backbone, stages)
+        random_seed = settings.seed if settings.augment == "random" else None
+        pixels = Pixels(data.images, backbone, settings.device, random_seed)
+        rows = data.split.images + (augment.views(settings) - 1) * len(data.split.train)
+        cached, note = cached_depths(settings, data.dataset, rows, backbone, stages)
         boundary = frozen_boundary(
             pixels, network.prefix, settings.freeze, settings.batch_size, cached
         )
@@ -256,7 +258,8 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
-    """Predictions of the best epoch's model for `validation` and `test`."""
+    """Predictions of the trained model for `validation` and `test`."""
+    weights = training.class_weights(data.dataset.labels[data.split.train], run.settings)
     with run.clock.phase("evaluate"):
         return {
             part: evaluate(
@@ -265,6 +268,7 @@ def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
                 data.dataset.labels,
                 indices,
                 run.settings.batch_size,
+                class_weights=weights,
             )
             for part, indices in (
                 ("validation", data.split.validation),
@@ -303,6 +307,7 @@ def result(
         ),
         outcome=Outcome(
             history=fitted.history,
+            head_first=fitted.head_first,
             race=fitted.race,
             best_epoch=fitted.best_epoch,
             validation=evaluations["validation"].metrics,

@@ -114,7 +114,7 @@ UNDECIDING = {
     ),
     *("study/__init__", "study/code", "study/design", "study/plain_yaml", "study/provenance"),
     *("study/choice", "study/loader", "study/predictions", "study/records", "study/schema"),
-    *("study/studies", "winner"),
+    *("study/studies", "training/checkpoints", "winner", "model/compiler"),
 }
 
 

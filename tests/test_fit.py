@@ -7,6 +7,7 @@ import torch
 from factories import even_metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.utils import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -102,6 +103,44 @@ def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images)
     assert [epoch.epoch for epoch in told] == list(range(1, len(told) + 1))
 
 
+def test_the_head_can_train_first_and_alone(make_settings, small_images):
+    settings = make_settings(weights="packaged", epochs=1, head="mlp")
+    _, _, plain = fit_digits(settings, small_images)
+    first = settings.model_copy(update={"head_first": 6, "learning_rate": 1e-30})
+    start = load_backbone(settings.backbone, "packaged").network
+    model, _, fitted = fit_digits(first, small_images)
+    losses = [epoch.train_loss for epoch in fitted.head_first]
+    assert (plain.head_first, len(losses)) == ([], 6)
+    assert losses[-1] < 0.8 * losses[0]
+    assert {epoch.learning_rate for epoch in fitted.head_first} == {1e-3}
+    kept = dict(start.named_parameters())  # at a rate of nothing the rest stays as it was
+    blocks = dict(model.suffix[0].named_parameters(prefix=f"blocks.{settings.freeze}"))
+    assert all(torch.equal(blocks[name], kept[name]) for name in blocks)
+    assert fitted.history[0].validation.loss < plain.history[0].validation.loss
+
+
+@pytest.mark.parametrize("freeze", [0, 5])
+def test_balanced_weights_are_in_every_loss(freeze, make_settings, small_images, monkeypatch):
+    _, labels = small_images
+    few = np.concatenate([np.flatnonzero(labels == 0)[:9], np.flatnonzero(labels == 1)[:3]])
+    settings = make_settings(freeze=freeze, class_weights="balanced")
+    weights = training.class_weights(labels[few], settings)
+    expected = compute_class_weight("balanced", classes=np.arange(2), y=labels[few])
+    assert weights.tolist() == pytest.approx(expected)
+    assert training.class_weights(labels[few], make_settings()) is None
+    seen = []
+
+    def loss(logits, targets, weights):
+        seen.append(weights)
+        return cross_entropy(logits, targets, weights)
+
+    monkeypatch.setattr(training, "cross_entropy", loss)
+    monkeypatch.setattr("effnet_core.training.evaluate.cross_entropy", loss)
+    _, _, fitted = fit_digits(settings, small_images)
+    assert len(seen) == len(fitted.history) * (len(TRAIN) // 4 + 1)
+    assert all(each.tolist() == seen[0].tolist() for each in seen)
+
+
 def test_the_model_has_the_weights_of_the_best_epoch(make_settings, small_images):
     # Eight images cannot get better ten times, so the last epoch is not the best.
     settings = make_settings(freeze=5, epochs=10, learning_rate=1e-2, early_stop_patience=1)
@@ -124,7 +163,7 @@ class Line(nn.Module):
         super().__init__()
         self.suffix = nn.Linear(3, 2)
 
-    def parameter_groups(self, rate):
+    def parameter_groups(self, rate, _):
         return [{"params": list(self.parameters()), "lr": rate}]
 
 
@@ -140,7 +179,7 @@ def scripted(monkeypatch, make_settings):
         script = zip(accuracies, losses, recalls or accuracies, strict=True)
         seen = []
 
-        def evaluate_as_written(suffix, *_):
+        def evaluate_as_written(suffix, *_, **__):
             seen.append(state(suffix))
             accuracy, loss, recall = next(script)
             scores = even_metrics(accuracy, loss).model_copy(update={"recall": recall})
@@ -233,7 +272,7 @@ def test_the_cosine_rate_does_not_depend_on_when_the_run_stops(scripted):
 def test_every_epoch_sees_every_image_once_in_another_order(make_settings, monkeypatch):
     seen = []
 
-    def loss(logits, targets):
+    def loss(logits, targets, _):
         seen.append(logits.detach()[:, 0].long().tolist())
         return logits.sum() * 0
 

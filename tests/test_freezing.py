@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -145,3 +146,18 @@ def test_only_with_kept_statistics_an_image_does_not_depend_on_its_batch(keep, b
     with torch.no_grad():
         one, two = network(images)[0], network(others)[0]
     assert torch.equal(one, two) is keep
+
+
+@pytest.mark.parametrize("freeze", [0, 3, 6])
+def test_layers_get_their_share_of_the_rate_as_in_timm(freeze):
+    network, head = lite0(), nn.Linear(1280, 3)
+    cut = FrozenNetwork(network, head, freeze)
+    network.classifier = head
+    timms = param_groups_layer_decay(network, weight_decay=0.0, layer_decay=0.7)
+    expected = {id(p): group["lr_scale"] for group in timms for p in group["params"]}
+    groups = cut.parameter_groups(0.1, 0.7)
+    found = {id(p): group["scale"] for group in groups for p in group["params"]}
+    assert found == pytest.approx(expected)
+    assert all(group["lr"] == pytest.approx(0.1 * group["scale"]) for group in groups)
+    (one,) = cut.parameter_groups(0.1)
+    assert [id(p) for p in one["params"]] == [id(p) for p in cut.trainable_parameters()]

@@ -14,6 +14,8 @@ from effnet_core.training.checkpoints import Checkpoint
 # Everything random that a run can have, in a network that is trained in a moment.
 RICH = SMALL | {"backbone": "tinynet_e", "head": "mlp", "drop_path": 0.2, "dropout": 0.4}
 RICH |= {"epochs": 3, "max_images": 50, "freeze": 5, "norm_statistics": "pretrained"}
+RICH |= {"augment": "flips_and_turns", "class_weights": "balanced", "layer_decay": 0.8}
+RICH |= {"head_first": 2}
 RATES = [1e-5, 3e-3, 1e30, 1e-3]  # the third diverges
 
 pytestmark = pytest.mark.usefixtures("every_epoch_saved")

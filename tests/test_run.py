@@ -61,6 +61,30 @@ def test_kept_activations_change_nothing(own_folders, freeze, head, scheduler):
     assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 1)
 
 
+RECIPES = [
+    {"norm_statistics": "pretrained"},
+    {"augment": "mirror"},
+    {"augment": "flips"},
+    {"augment": "flips_and_turns", "head_first": 3},
+    {"head_first": 2, "head": "mlp", "layer_decay": 0.7},
+    {"learning_rate": [1e-4, 1e-3], "class_weights": "balanced"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_kept_activations_change_nothing_whatever_the_recipe(own_folders, recipe):
+    small = {"backbone": "tinynet_e", "freeze": 5, "max_images": 60}
+    train(**small)  # whoever comes first keeps the images' own
+    recipe = small | {"epochs": 3, "early_stop_patience": None} | recipe
+    kept = train(**recipe)
+    computed, _ = run.repeat(kept.settings.model_copy(update={"cache_gb": 0.0}))
+    assert kept.outcome == computed.outcome
+    assert kept.predictions == computed.predictions
+    plain = train(**recipe | dict.fromkeys(recipe.keys() & {"augment"}, "none"))
+    assert (plain.outcome == kept.outcome) == ("augment" not in recipe)
+
+
 @pytest.mark.slow
 def test_settings_that_change_bits_are_in_the_record(own_folders):
     network = {"backbone": "tinynet_e"}  # the smaller, the sooner it is compiled

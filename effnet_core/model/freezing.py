@@ -113,9 +113,35 @@ class FrozenNetwork(nn.Module):
         """What the optimizer gets."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        """What the optimizer gets, with the learning rate of each group."""
-        return [{"params": self.trainable_parameters(), "lr": rate}]
+    def parameter_groups(self, rate: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+        """What the optimizer gets: parameters, and which share (`scale`) of the rate they get.
+
+        The head trains at the full rate, each layer below at `layer_decay` times that of the
+        layer above it. Layers are as in timm's `param_groups_layer_decay`: the stem, every block
+        (the last one with the final convolution), the head.
+        """
+        layers = self._layers()
+        groups: dict[float, list[nn.Parameter]] = {}
+        for place, layer in enumerate(layers, start=1):
+            scale = layer_decay ** (len(layers) - place)
+            groups.setdefault(scale, []).extend(
+                parameter for module in layer for parameter in module.parameters()
+            )
+        return [{"params": g, "lr": rate * scale, "scale": scale} for scale, g in groups.items()]
+
+    def _layers(self) -> list[list[nn.Module]]:
+        """What trains, from the images on; a normalisation belongs to the layer before it."""
+        *parts, convolution, norm, _, head = self.suffix
+        layers: list[list[nn.Module]] = []
+        for part in parts:
+            if isinstance(part, nn.Sequential):  # a stage
+                layers += [[block] for block in part]
+            elif isinstance(part, nn.BatchNorm2d):
+                layers[-1].append(part)
+            else:
+                layers.append([part])
+        layers[-1] += [convolution, norm]
+        return [*layers, [head]]
 
 
 def count(parameters: list[nn.Parameter]) -> int:

@@ -1,6 +1,7 @@
 """The activations at the frozen boundary: what the trained suffix sees of each image.
 
-A boundary is called with image indices and gives their activations. Three kinds are stacked:
+A boundary is called with rows: indices of images, or of their views for training (see
+`data/augment.py`). It gives their activations. Three kinds are stacked:
 `Pixels` normalises images, `Stages` puts frozen stages on top of another boundary, and `Cached`
 remembers what another boundary gave, for every epoch and every run that asks for the same.
 """
@@ -16,6 +17,7 @@ from torch import nn
 
 from effnet_core import cache, processor
 from effnet_core.cache import checksum, checksums_path, new_array
+from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset
 from effnet_core.model.backbones import Backbone
 from effnet_core.model.cost import worth_caching
@@ -29,22 +31,31 @@ Boundary = Callable[[np.ndarray], torch.Tensor]
 class Pixels:
     """The boundary of a network with nothing frozen: normalised images."""
 
-    def __init__(self, images: np.ndarray, backbone: Backbone, device: str) -> None:
+    def __init__(
+        self,
+        images: np.ndarray,
+        backbone: Backbone,
+        device: str,
+        random_seed: int | None = None,
+    ) -> None:
         """Bind images to the normalisation that the backbone's weights expect.
 
         Args:
             images: shape (N, side, side, 3), uint8.
             backbone: whose mean and standard deviation apply.
             device: where the activations go.
+            random_seed: of random views, see `augment.show`.
         """
         self.images = images
+        self.random_seed = random_seed
         self.device = device
         self.mean = torch.tensor(backbone.mean, device=device).view(1, 3, 1, 1) * 255
         self.std = torch.tensor(backbone.std, device=device).view(1, 3, 1, 1) * 255
 
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
         """Shape (len(indices), 3, side, side), float32, channels last."""
-        pixels = torch.from_numpy(self.images[indices]).to(self.device)
+        shown = augment.show(self.images, indices, self.random_seed)
+        pixels = torch.from_numpy(shown).to(self.device)
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
@@ -79,29 +90,44 @@ class Stages:
         return self.stages(self.below(filled))[: len(indices)]
 
 
+class Remembered:
+    """A boundary that remembers in memory: for small rows, such as pooled features."""
+
+    def __init__(self, source: Boundary) -> None:
+        self.source = source
+        self.rows: dict[int, torch.Tensor] = {}
+
+    def __call__(self, indices: np.ndarray) -> torch.Tensor:
+        """As the source gives them, to the bit."""
+        missing = [index for index in indices.tolist() if index not in self.rows]
+        if missing:
+            self.rows |= zip(missing, self.source(np.array(missing)), strict=True)
+        return torch.stack([self.rows[index] for index in indices.tolist()])
+
+
 class Cached:
     """A boundary that remembers, in files that all runs and processes share.
 
-    Each image has a row, and beside it a checksum. A row whose checksum does not fit is
-    computed (again): so the files fill, in whatever order runs ask, and so damage heals.
+    Each view of an image has a row, and beside it a checksum. A row whose checksum does not fit
+    is computed (again): so the files fill, in whatever order runs ask, and so damage heals.
     Filling takes no lock: two processes that compute the same row write the same bytes. Only
     rows that were asked for take room on the disk.
     """
 
-    def __init__(self, source: Boundary, path: Path, images: int, device: str) -> None:
+    def __init__(self, source: Boundary, path: Path, count: int, device: str) -> None:
         """Open what is cached, or start it when the first row has been computed.
 
         Args:
             source: computes what is not there yet.
             path: of the rows, `.npy`; their checksums lie beside it.
-            images: number of images in the data set, N.
+            count: number of rows.
             device: where the activations go.
         """
         self.source = source
         self.path = path
-        self.images = images
+        self.count = count
         self.device = device
-        self.trusted = np.zeros(images, dtype=bool)
+        self.trusted = np.zeros(count, dtype=bool)
         self.impossible = False
         self.rows, self.checksums = self._open()
 
@@ -146,7 +172,7 @@ class Cached:
             checksums = cache.open_array(checksums_path(self.path), "r+")
         except (OSError, EOFError, ValueError):
             return np.empty(0), np.empty(0)
-        whole = len(rows) == len(checksums) == self.images
+        whole = len(rows) == len(checksums) == self.count
         return (rows, checksums) if whole else (np.empty(0), np.empty(0))
 
     def _create(self, shape: tuple[int, ...]) -> None:
@@ -157,8 +183,8 @@ class Cached:
                 if len(self._open()[0]):  # another process was first
                     return
                 with (
-                    new_array(checksums_path(self.path), np.uint32, (self.images,)),
-                    new_array(self.path, np.float32, (self.images, *shape), sparse=True),
+                    new_array(checksums_path(self.path), np.uint32, (self.count,)),
+                    new_array(self.path, np.float32, (self.count, *shape), sparse=True),
                 ):
                     pass  # zeros: every row is still missing
         except OSError as error:
@@ -183,6 +209,7 @@ def frozen_boundary(
             there already; a deeper one is then computed from the deepest of them.
     """
     boundary: Boundary = pixels
+    rows = augment.MOST_VIEWS * len(pixels.images)
     start = 0
     for depth in range(1, freeze + 1):
         filled = depth in cached and cached[depth].is_file()
@@ -190,20 +217,20 @@ def frozen_boundary(
             continue
         boundary = Stages(boundary, prefix[start : depth + 2], batch_size)
         if depth in cached:
-            boundary = Cached(boundary, cached[depth], len(pixels.images), pixels.device)
+            boundary = Cached(boundary, cached[depth], rows, pixels.device)
         start = depth + 2
     return boundary
 
 
 def cached_depths(
-    settings: Settings, dataset: Dataset, images: int, backbone: Backbone, stages: list[Stage]
+    settings: Settings, dataset: Dataset, rows: int, backbone: Backbone, stages: list[Stage]
 ) -> tuple[dict[int, Path], str]:
     """The files in which activations are cached, by depth, and a word about this run's own.
 
     Whatever can change a bit of an activation is part of its file's key.
 
     Args:
-        images: how many of the data set's the run uses.
+        rows: images of the data set that the run uses, and their further views.
     """
     depth = settings.freeze
     if depth == 0:
@@ -223,7 +250,7 @@ def cached_depths(
         for n in range(1, depth + 1)
         if worth_caching(stages, n)
     }
-    size = 4 * stages[depth].boundary_values * images
+    size = 4 * stages[depth].boundary_values * rows
     if not cache.make_room(files[depth], size, settings.cache_gb):
         return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to cache."
     return files, f"Activations of depth {depth} are cached on disk and shared by all runs."

@@ -23,6 +23,7 @@ IMAGES: Modules = {
     "effnet_core/data/formats.py": ("check_whole", "open_image", "upright"),
 }
 ACTIVATIONS: Modules = IMAGES | {
+    "effnet_core/data/augment.py": ("show",),
     "effnet_core/processor.py": ("use",),
     "effnet_core/model/backbones.py": (),
     "effnet_core/model/convolutions.py": (),
@@ -38,6 +39,7 @@ RUN: Modules = (
     ACTIVATIONS
     | SPLIT
     | {
+        "effnet_core/data/augment.py": (),
         "effnet_core/model/heads.py": (),
         "effnet_core/run.py": ("load_data", "build_model", "train", "evaluate_parts"),
         "effnet_core/training/evaluate.py": (),

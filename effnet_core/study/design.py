@@ -132,12 +132,26 @@ class Protocol(Strict):
         description="what batch norm that trains normalises with: those of each batch, or those "
         "of the pretrained weights, which stay; its scale and shift train either way",
     )
+    augment: Literal["none", "mirror", "flips", "flips_and_turns", "random"] = Field(
+        "none",
+        description="training images as they are; mirrored (2 views); flipped along both axes "
+        "(4); also turned by quarters (8); or random crops, mirrored, in slightly other colours",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="in the loss; balanced: each class counts the same in all"
+    )
 
     learning_rate: Rates = Field(
         1e-4, description="a number; or a list: the run races them and goes on with the best"
     )
     race_epochs: int = Field(
         1, ge=1, description="trained with each rate of a list, before the lowest loss wins"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="each layer trains at this share of the rate of the layer above it"
+    )
+    head_first: int = Field(
+        0, ge=0, description="epochs of the head alone, at a rate of 1e-3, before all else trains"
     )
     batch_size: int = Field(4, ge=2)
     epochs: int = Field(15, ge=1, description="at most this many")
@@ -211,6 +225,15 @@ class Settings(Protocol):
     head: Head = "none"
     scheduler: Scheduler = "plateau"
     seed: Seed = Field(0, description="fixes split, head initialisation and data order")
+
+    @model_validator(mode="after")
+    def _random_views_pass_no_frozen_stage(self) -> Self:
+        if self.augment == "random" and self.freeze:
+            raise ValueError(
+                "augment = random needs freeze = 0: activations of frozen stages are kept, and "
+                "random views never come again. Use flips_and_turns, flips or mirror."
+            )
+        return self
 
     @property
     def number(self) -> int:

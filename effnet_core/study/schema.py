@@ -54,6 +54,7 @@ class Outcome(Strict):
     """What training led to. Equal to the bit whenever the same run is repeated."""
 
     history: list[Epoch]
+    head_first: list[Epoch] = Field(default=[], description="of the head alone, before the others")
     race: list[Heat] = Field(
         default=[], description="of learning rates, in the order of the setting; empty without one"
     )

@@ -64,8 +64,12 @@ class Checkpoint:
             print(f"No checkpoint of this epoch, training goes on. {error}", flush=True)
         self.saved = float(spent[0])
 
-    def resume(self, state: TrainingState) -> None:
-        """Let `state` go on from the checkpoint, if there is one that can be believed."""
+    def resume(self, state: TrainingState) -> bool:
+        """Let `state` go on from the checkpoint, if there is one that can be believed.
+
+        Returns:
+            Whether there was one.
+        """
         for path in filter(None, (self.path, self.first)):
             for leftover in path.parent.glob(f".{path.name}.*"):  # of a killed process
                 with suppress(OSError):
@@ -82,7 +86,8 @@ class Checkpoint:
             self.saved = content["spent"][0]
             whose = "the first epoch of all schedules" if path == self.first else "a checkpoint"
             print(f"Resumed after {state.reached}, from {whose}.", flush=True)
-            return
+            return True
+        return False
 
     def _origin(self, path: Path) -> dict[str, Any]:
         return {**self.origin, "name": path.name}

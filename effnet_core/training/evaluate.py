@@ -53,6 +53,8 @@ def evaluate(
     labels: np.ndarray,
     indices: np.ndarray,
     batch_size: int,
+    *,
+    class_weights: torch.Tensor | None = None,
 ) -> Evaluation:
     """Predict images in evaluation mode; the mode is set back afterwards.
 
@@ -62,6 +64,7 @@ def evaluate(
         labels: of all images, shape (all,).
         indices: which of them to predict.
         batch_size: images that go through the suffix together.
+        class_weights: in the loss, shape (classes,), as in training.
     """
     was_training = suffix.training
     suffix.eval()
@@ -69,7 +72,8 @@ def evaluate(
     logits = torch.cat([suffix(boundary(batch)) for batch in batches]).float().cpu()
     suffix.train(was_training)
     truth = labels[indices]
-    loss = float(cross_entropy(logits, torch.from_numpy(truth)))
+    weights = None if class_weights is None else class_weights.cpu()
+    loss = float(cross_entropy(logits, torch.from_numpy(truth), weights))
     probabilities = logits.softmax(dim=1).numpy()
     return Evaluation(indices, truth, probabilities, metrics(truth, probabilities.argmax(1), loss))
 

@@ -8,13 +8,17 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from effnet_core.data import augment
 from effnet_core.model.freezing import FrozenNetwork
-from effnet_core.model.prefix import Boundary
+from effnet_core.model.prefix import Boundary, Remembered, Stages
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import Epoch, Heat
 from effnet_core.training.checkpoints import Checkpoint
 from effnet_core.training.evaluate import DivergedError, evaluate
 from effnet_core.training.state import TrainingState
+
+# Adam's default. With features that stay, a head trains well over a wide range of rates.
+HEAD_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Fit:
     Attributes:
         best_epoch: whose weights count; the last one's if the settings say so.
         race: of the learning rates, if there was one; the history is that of the winner.
+        head_first: epochs of the head alone, before those of the history.
     """
 
     history: list[Epoch]
     best_epoch: int
     race: list[Heat]
+    head_first: list[Epoch]
 
 
 def fit(
@@ -65,13 +71,15 @@ def fit(
     Raises:
         InputError: the loss is no longer finite.
     """
+    lessons = Lessons(labels, train, validation, settings)
     state = TrainingState.before(model, settings)
-    state.race.begin(state)
-    if checkpoint:
-        checkpoint.resume(state)
+    if not (checkpoint and checkpoint.resume(state)):
+        state.head_first = train_head_first(state, boundary, lessons)
+        state.race.begin(state)
     while not (state.race.decided and state.finished):
+        number = len(state.history) + 1
         try:
-            state.add(next_epoch(state, boundary, labels, train, validation))
+            state.add(lessons.epoch(number, state.suffix, boundary, state.optimizer, state.order))
         except DivergedError:
             if state.race.decided:
                 raise
@@ -82,42 +90,92 @@ def fit(
                 state.race.end_heat(state)
         if checkpoint:
             checkpoint.save(state)
-    return Fit(state.history, state.select(), state.race.heats)
+    return Fit(state.history, state.select(), state.race.heats, state.head_first)
 
 
-def next_epoch(
-    state: TrainingState,
-    boundary: Boundary,
-    labels: np.ndarray,
-    train: np.ndarray,
-    validation: np.ndarray,
-) -> Epoch:
-    """Train the next epoch, and see how good the model is then.
+def train_head_first(state: TrainingState, boundary: Boundary, lessons: "Lessons") -> list[Epoch]:
+    """Train the head alone, if asked to, on features that are computed once per view.
 
-    Raises:
-        DivergedError: the loss is no longer finite.
+    The rest then does not follow the gradients of a random head (Kumar et al. 2022,
+    arXiv 2202.10054). Features are those of the weights that the run starts from.
     """
     settings = state.settings
-    rate = state.optimizer.param_groups[-1]["lr"]
-    order = state.order.permutation(train)
-    loss = train_epoch(
-        state.suffix, boundary, labels, order, optimizer=state.optimizer, settings=settings
-    )
-    scores = evaluate(state.suffix, boundary, labels, validation, settings.batch_size).metrics
-    number = len(state.history) + 1
-    return Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
+    if not settings.head_first:
+        return []
+    *body, head = state.suffix.children()
+    headless = nn.Sequential(*body).eval()
+    features = Remembered(Stages(boundary, headless, settings.batch_size))
+    optimizer = torch.optim.Adam(head.parameters(), lr=HEAD_RATE, fused=True)
+    return [
+        lessons.epoch(number, head, features, optimizer, state.order)
+        for number in range(1, settings.head_first + 1)
+    ]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is learned from, and what judges it.
+
+    Attributes:
+        labels: class of every image, shape (N,).
+        train, validation: indices of images.
+    """
+
+    labels: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    settings: Settings
+
+    def epoch(
+        self,
+        number: int,
+        module: nn.Module,
+        boundary: Boundary,
+        optimizer: torch.optim.Optimizer,
+        order: np.random.Generator,
+    ) -> Epoch:
+        """Train an epoch, and see how good the module is then.
+
+        Args:
+            number: counted from 1; decides the views of the images.
+            module: from boundary activations to logits.
+            order: draws the order of the images.
+
+        Raises:
+            DivergedError: the loss is no longer finite.
+        """
+        settings, labels = self.settings, self.labels
+        rate = optimizer.param_groups[-1]["lr"]
+        rows = augment.rows(order.permutation(self.train), number, len(labels), settings)
+        weights = class_weights(labels[self.train], settings)
+        loss = train_epoch(
+            *(module, boundary, labels, rows),
+            optimizer=optimizer,
+            settings=settings,
+            class_weights=weights,
+        )
+        scores = evaluate(
+            *(module, boundary, labels, self.validation, settings.batch_size),
+            class_weights=weights,
+        ).metrics
+        return Epoch(epoch=number, learning_rate=rate, train_loss=loss, validation=scores)
 
 
 def train_epoch(
     suffix: nn.Module,
     boundary: Boundary,
     labels: np.ndarray,
-    order: np.ndarray,
+    rows: np.ndarray,
     *,
     optimizer: torch.optim.Optimizer,
     settings: Settings,
+    class_weights: torch.Tensor | None = None,
 ) -> float:
-    """One pass over the images in the given order.
+    """One pass over images in the given order.
+
+    Args:
+        rows: views of the images, see `augment.rows`.
+        class_weights: in the loss, shape (classes,).
 
     Returns:
         Mean training loss over the images, dropout active.
@@ -128,16 +186,31 @@ def train_epoch(
     suffix.train()
     targets = torch.from_numpy(labels).to(settings.device)
     total = torch.zeros((), device=settings.device)
-    for batch in batches(order, settings.batch_size):
-        loss = cross_entropy(suffix(boundary(batch)), targets[batch])
+    for batch in batches(rows, settings.batch_size):
+        loss = cross_entropy(suffix(boundary(batch)), targets[batch % len(labels)], class_weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.detach() * len(batch)
-    mean = float(total) / len(order)
+    mean = float(total) / len(rows)
     if not np.isfinite(mean):
         raise DivergedError
     return mean
+
+
+def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor | None:
+    """What an image of each class counts in the loss; None if all count the same.
+
+    Balanced as in scikit-learn: inversely to the class's share, one on average.
+
+    Args:
+        labels: of the training images, all classes among them.
+    """
+    if settings.class_weights == "none":
+        return None
+    counts = np.bincount(labels)
+    weights = len(labels) / (len(counts) * counts)
+    return torch.tensor(weights, dtype=torch.float32, device=settings.device)
 
 
 def batches(order: np.ndarray, size: int) -> list[np.ndarray]:

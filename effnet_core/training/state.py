@@ -23,6 +23,7 @@ class TrainingState:
         suffix: the part of the network that trains.
         order: draws the order of the images.
         best_weights: of the suffix at the best epoch; empty where the last epoch's count.
+        head_first: epochs in which the head trained alone, before all others.
     """
 
     settings: Settings
@@ -33,11 +34,12 @@ class TrainingState:
     race: Race
     history: list[Epoch] = field(default_factory=list)
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    head_first: list[Epoch] = field(default_factory=list)
 
     @classmethod
     def before(cls, model: FrozenNetwork, settings: Settings) -> "TrainingState":
         """Before the first epoch; sets PyTorch's random numbers."""
-        groups = model.parameter_groups(settings.rates[0])
+        groups = model.parameter_groups(settings.rates[0], settings.layer_decay)
         optimizer = torch.optim.Adam(groups, lr=settings.rates[0], fused=True)
         schedule = Schedule(optimizer, settings)
         order = np.random.default_rng(settings.seed)
@@ -123,9 +125,11 @@ class TrainingState:
 
     def content(self) -> dict[str, Any]:
         """All that a checkpoint keeps; tensors are not copied."""
-        return self.position() | {"race": self.race.content()}
+        head_first = [epoch.model_dump() for epoch in self.head_first]
+        return self.position() | {"race": self.race.content(), "head_first": head_first}
 
     def restore(self, content: Mapping[str, Any]) -> None:
         """Become the state that `content` came from."""
         self.race.restore(content["race"])
+        self.head_first = [Epoch.model_validate(epoch) for epoch in content["head_first"]]
         self.go_to(content)

@@ -4,6 +4,7 @@ HTML escapes it by itself (`markupsafe`, see `render.html`); a terminal and a sp
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,8 @@ CONTROLS = re.compile(
 )
 # What a spreadsheet takes for a formula (OWASP, "CSV injection").
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+LISTED = 10  # names
 
 
 def printable(text: str) -> str:
@@ -37,6 +40,12 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 class Terminal(Console):

@@ -102,7 +102,7 @@ def test_files_are_predicted_as_recorded(study):
     stated = records.load_predictions(records.record_path("mine", best.run_id))
     test = stated[stated["part"] == "test"]
     model = kept.load("mine")
-    found = predict(model, [str(root / "photos" / name) for name in test["image"]])
+    found = predict(model, images_at([str(root / "photos" / name) for name in test["image"]]))
     assert [one.label for one in found] == [best.facts.classes[c] for c in test["predicted"]]
     known = model.calibration
     assert known.test_images == len(test)
@@ -194,7 +194,7 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
 
     folder, model = exported
     images = sorted((study[0] / "photos").rglob("*.png"))[::25]
-    ours = predict(model, [str(path) for path in images])
+    ours = predict(model, images_at([str(path) for path in images]))
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     pixels = np.stack([decode(path, 32) for path in images]).transpose(0, 3, 1, 2)
     (theirs,) = session.run(None, {"image": pixels.astype(np.float32)})
@@ -212,7 +212,7 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
     hidden.paste((255, 0, 0, 0), (0, 0, hidden.width // 2, hidden.height))
     hidden.save(folder / "transparent.png")
     images.append(folder / "transparent.png")
-    ours += predict(model, [str(images[-1])])
+    ours += predict(model, images_at([str(images[-1])]))
     capsys.readouterr()
     for path, one in zip(images, ours, strict=True):
         exec(snippet.replace("photo.jpg", str(path)), {})
@@ -270,8 +270,9 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     found = images_at(["a/1.png", "a", "*.png", f"{tmp_path}/a/b/*"])
-    assert [path.name for path in found] == ["1.png", "2.jpg", "3.png", "2.jpg"]
-    assert len({path.resolve() for path in images_at(["a", "a/*.png"])}) == 2
+    assert [path.name for path in found.images] == ["1.png", "2.jpg", "3.png", "2.jpg"]
+    assert [path.name for path in found.left_out] == ["notes.txt"]
+    assert len({path.resolve() for path in images_at(["a", "a/*.png"]).images}) == 2
     with pytest.raises(InputError, match=r"nowhere/\*\.png names no image"):
         images_at(["nowhere/*.png"])
 

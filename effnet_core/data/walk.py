@@ -47,7 +47,7 @@ def walk(root: Path) -> Walk:
                 if _is_folder(path, root):
                     pending.append(path)
                 else:
-                    _sort(path, found)
+                    sort(path, found)
             except OSError as error:
                 found.refused[path] = _unreadable(error)
     refused = dict(sorted(found.refused.items()))
@@ -60,8 +60,8 @@ def _is_folder(path: Path, root: Path) -> bool:
     return plain and (path.parent == root or not path.is_symlink())
 
 
-def _sort(path: Path, found: Walk) -> None:
-    """Put what is not looked into where it belongs."""
+def sort(path: Path, found: Walk) -> None:
+    """Put what is not looked into, such as a file, where it belongs."""
     if is_litter(path):
         found.left_out.append(path)
     elif not can_be_written(path.name):

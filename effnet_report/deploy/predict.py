@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_core.data.formats import is_image
 from effnet_core.data.images import decode
+from effnet_core.data.walk import Walk, sort, walk
 from effnet_core.errors import InputError
 from effnet_report.deploy.kept import Kept
 
@@ -35,23 +35,25 @@ class Prediction:
 
 
 def predict(
-    kept: Kept, places: list[str], report: Callable[[int, int], None] = lambda *_: None
+    kept: Kept, found: Walk, report: Callable[[int, int], None] = lambda *_: None
 ) -> list[Prediction]:
-    """The class of each image that paths, folders and patterns name.
+    """The class of each image, and why some cannot be read.
 
     Args:
+        found: as of `images_at`.
         report: called with the number of images done and of all.
 
     Raises:
-        InputError: a place names no image; or the model has to be calibrated first, and the
-            images it was trained on are not here.
+        InputError: the model has to be calibrated first, and the images it was trained on are
+            not here.
     """
-    found = images_at(places)
+    images = found.images
     predictions: list[Prediction] = []
-    for start in range(0, len(found), TOGETHER):
-        predictions += _some(kept, found[start : start + TOGETHER])
-        report(min(start + TOGETHER, len(found)), len(found))
-    return predictions
+    for start in range(0, len(images), TOGETHER):
+        predictions += _some(kept, images[start : start + TOGETHER])
+        report(min(start + TOGETHER, len(images)), len(images))
+    refused = found.refused.items()
+    return predictions + [Prediction(str(path), error=f"{path} {why}") for path, why in refused]
 
 
 def _some(kept: Kept, found: list[Path]) -> list[Prediction]:
@@ -72,26 +74,36 @@ def _some(kept: Kept, found: list[Path]) -> list[Prediction]:
     return [(said | errors)[path] for path in found]
 
 
-def images_at(places: list[str]) -> list[Path]:
-    """The image files that paths, folders and patterns name, each once.
+def images_at(places: list[str]) -> Walk:
+    """The image files that paths, folders and patterns name, each once, and what else is there.
 
     Raises:
         InputError: one of them names nothing.
     """
-    found: dict[Path, None] = {}
+    images: dict[Path, None] = {}
+    refused: dict[Path, str] = {}
+    left_out: dict[Path, None] = {}
     for place in places:
-        named = os.path.expanduser(place)  # noqa: PTH111  leaves what it does not know
-        path = Path(named)
-        if not place:
-            inside = []  # not this folder
-        elif os.path.isfile(named):  # noqa: PTH113  a name may be too long for a file
-            inside = [path]
-        elif os.path.isdir(named):  # noqa: PTH112
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and is_image(p))
-        else:
-            matching = map(Path, glob(named, recursive=True))  # noqa: PTH207  takes any pattern
-            inside = sorted(p for p in matching if p.is_file() and is_image(p))
-        if not inside:
+        found = _at(place)
+        if not (found.images or found.refused):
             raise InputError(f"{place!r} names no image: give a file, a folder or a pattern.")
-        found |= dict.fromkeys(inside)
-    return list(found)
+        images |= dict.fromkeys(found.images)
+        refused |= found.refused
+        left_out |= dict.fromkeys(found.left_out)
+    return Walk(list(images), refused, list(left_out))
+
+
+def _at(place: str) -> Walk:
+    """What one path, folder or pattern names."""
+    named = os.path.expanduser(place)  # noqa: PTH111  leaves what it does not know
+    if not place:
+        return Walk([], {}, [])  # not this folder
+    if os.path.isfile(named):  # noqa: PTH113  a name may be too long for a file
+        return Walk([Path(named)], {}, [])
+    if os.path.isdir(named):  # noqa: PTH112
+        return walk(Path(named))
+    found = Walk([], {}, [])
+    for path in map(Path, sorted(glob(named, recursive=True))):  # noqa: PTH207  takes any pattern
+        if not path.is_dir():
+            sort(path, found)
+    return found

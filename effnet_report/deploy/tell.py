@@ -14,8 +14,8 @@ from rich.table import Table
 from effnet_core.errors import InputError
 from effnet_report.deploy import kept
 from effnet_report.deploy.export import CARD, MODEL, export
-from effnet_report.deploy.predict import Prediction, predict
-from effnet_report.escaping import Terminal, cell
+from effnet_report.deploy.predict import Prediction, images_at, predict
+from effnet_report.escaping import Terminal, cell, listed
 
 
 def tell_predictions(study: str, places: list[str], form: str, console: Console) -> None:
@@ -29,10 +29,14 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr), Progress(console=errors, transient=True) as progress:
         model = kept.load(study)
+        there = images_at(places)
         bar = progress.add_task("Looking at the images", total=None)
         found = predict(
-            model, places, lambda done, of: progress.update(bar, completed=done, total=of)
+            model, there, lambda done, of: progress.update(bar, completed=done, total=of)
         )
+    if there.left_out:
+        names = [str(path) for path in there.left_out]
+        errors.print(escape(f"Left out, no images: {listed(names)}."))
     if form == "json":
         print(json.dumps([asdict(one) for one in found], indent=1))
     elif form == "csv":
@@ -43,8 +47,8 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
         _print(model, found, console)
     bad = [one for one in found if one.error]
     if bad:
-        listed = "\n".join(one.error for one in bad)
-        raise InputError(f"{listed}\n{len(bad)} of {len(found)} images cannot be read.")
+        reasons = "\n".join(one.error for one in bad)
+        raise InputError(f"{reasons}\n{len(bad)} of {len(found)} images cannot be read.")
 
 
 def tell_export(study: str, console: Console) -> None:

@@ -16,11 +16,11 @@ from effnet_core.data.splits import across_official_test
 from effnet_core.data.walk import walk
 from effnet_core.errors import InputError
 from effnet_core.study.studies import check_new_name
+from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look
 
-SHOWN = 10
 SHEET = "contact-sheet.jpg"
 
 
@@ -52,7 +52,8 @@ def new(
         source["groups"] = groups
     try:
         draft = _study(name, source, told, hours, console)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C too: nothing half-written stays
+        (paths.STUDIES / f"{name}.yml").unlink(missing_ok=True)
         if table is not None and not own:
             copy.unlink()
         if isinstance(error, InputError):
@@ -155,7 +156,9 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
     )
     films = sound.loc[sound["frames"] > 1, "name"].tolist()
     if films:
-        console.print(f"Of {len(films)} animations the first frame is used: {_some(films)}.")
+        console.print(
+            f"Of {len(films)} animations the first frame is used: {escape(listed(films))}."
+        )
     if len(sides):
         low, high = sides.min(axis=1).idxmin(), sides.max(axis=1).idxmax()
         small, large = (f"{sides['width'][i]} x {sides['height'][i]}" for i in (low, high))
@@ -166,7 +169,7 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
     if dataset.left_out:
         console.print(
             f"Left out, no images of a class: {len(dataset.left_out)} files or folders, "
-            f"{_some(dataset.left_out)}."
+            f"{escape(listed(dataset.left_out))}."
         )
     if dataset.official_test is not None:
         console.print(_test_set(dataset, int(dataset.official_test.sum())))
@@ -204,13 +207,13 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
             pairs = [f"{row.first} = {row.second}" for row in found.itertuples()]
             console.print(
                 f"{len(found)} images look {word} to an earlier one"
-                f" ({len(across)} in another class): {_some(pairs)}."
+                f" ({len(across)} in another class): {escape(listed(pairs))}."
             )
             if identical and len(across):
                 pairs = [f"{row.first} = {row.second}" for row in across.itertuples()]
                 console.print(
                     "[yellow]No model can tell the same image in two classes apart:[/] keep it in "
-                    f"the right one. {_some(pairs)}."
+                    f"the right one. {escape(listed(pairs))}."
                 )
     if images > COMPARED:
         console.print(f"Only the first {COMPARED} images were compared with each other.")
@@ -218,8 +221,3 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
 
 def _counted(values: pd.Series) -> str:
     return ", ".join(f"{count} {value}" for value, count in values.value_counts().items()) or "none"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return escape(", ".join(names[:SHOWN])) + more

@@ -20,8 +20,8 @@ from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
 from effnet_report.baseline.classical import FOLDS
+from effnet_report.escaping import listed
 
-SHOWN = 10  # files that are named
 # Hours are stated for this many images when the study's own cannot be counted.
 NOMINAL_IMAGES = 1000
 # Of Python and its libraries, bytes.
@@ -110,8 +110,8 @@ def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
     by_class = dict(zip(dataset.classes, np.bincount(dataset.labels).tolist(), strict=True))
     notes = too_few(study, dataset)
     if dataset.left_out:
-        some = ", ".join(dataset.left_out[:SHOWN])
-        notes.append(f"{len(dataset.left_out)} files are left out, no images of a class: {some}.")
+        names = listed(dataset.left_out)
+        notes.append(f"{len(dataset.left_out)} files are left out, no images of a class: {names}.")
     return counts, by_class, " ".join(notes)
 
 

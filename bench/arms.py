@@ -24,7 +24,7 @@ import yaml
 from bench.steps import instructions, limit, step
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import paths
-from effnet_core.study.design import SCHEDULERS, Settings, Study, run_id
+from effnet_core.study.design import SCHEDULERS, Settings, Study
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import load_study, read_settings
 
@@ -76,8 +76,7 @@ def peer(name: str, which: str, seed: str) -> Found:
         execute_notebook(
             "bench/peer.ipynb",
             "executed.ipynb",
-            settings.model_dump(include={"freeze", "head", "scheduler", "seed"})
-            | {"peer": name, "result": str(result)},
+            settings.levels | {"seed": settings.seed, "peer": name, "result": str(result)},
             progress_bar=False,
         )
         seconds[settings.run_id] = time.perf_counter() - start
@@ -222,8 +221,8 @@ def typed() -> Found:
         start = time.perf_counter()
         subprocess.run([*command, scheduler], check=True, capture_output=True)
         seconds = time.perf_counter() - start
-    name = run_id(6, "none", scheduler, 0)
-    record = records.load(records.record_path(STUDY, name))
+    settings = read_settings({"study": STUDY, "freeze": 6, "scheduler": scheduler})
+    record = records.load(records.record_path(STUDY, settings.run_id))
     return {"seconds": seconds, "fixed_seconds": seconds - _seconds(record)}
 
 

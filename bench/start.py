@@ -16,7 +16,6 @@ import yaml
 
 from bench.summary import STUDY, Found
 from effnet_core import paths
-from effnet_core.study.design import run_id
 from effnet_report.evidence.clock import TRAINING, seconds_between
 
 # What somebody waits for, one after the other; each lasts until the next begins.
@@ -46,7 +45,7 @@ def _wait(command: list[str | Path], study: str) -> Found:
     """Seconds of each part, and of all."""
     began = datetime.now(UTC).isoformat()
     subprocess.run(command, check=True, capture_output=True)
-    file = paths.executed(study) / f"{run_id(0, 'none', 'plateau', 0)}.ipynb"
+    file = paths.executed(study) / "01-freeze0-none-plateau-seed0.ipynb"
     notebook = nbformat.read(file, as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (training,) = (cell for cell in cells if TRAINING in cell.source)

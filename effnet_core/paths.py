@@ -35,9 +35,9 @@ def checkpoint(study: str, run_id: str) -> Path:
     return CACHE / "checkpoints" / study / f"{run_id}.pt"
 
 
-def first_epoch(study: str, freeze: int, head: str, seed: int) -> Path:
+def first_epoch(study: str, run_id: str) -> Path:
     """What runs that differ only in their schedule go on from."""
-    return CACHE / "epochs" / study / f"freeze{freeze}-{head}-seed{seed}.pt"
+    return CACHE / "epochs" / study / f"{run_id}.pt"
 
 
 def winner(study: str) -> Path:

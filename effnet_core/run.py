@@ -1,7 +1,7 @@
 """One run, from its settings to its record: the steps that `notebooks/train.ipynb` shows."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from effnet_core.model.prefix import (
 )
 from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
-from effnet_core.study.design import INCIDENTAL, Settings
+from effnet_core.study.design import INCIDENTAL, PARAMETERS, Settings
 from effnet_core.study.provenance import VERSIONS, Clock, check_unchanged
 from effnet_core.study.schema import (
     BestOfCycle,
@@ -54,13 +54,11 @@ class Run:
 
     Attributes:
         changed: what differs from the study, as `name: was -> is`.
-        schedulers: that the study compares, each in runs that begin with the same epoch.
         lock: the claim on the run; not held if it is only repeated, and then it writes nothing.
     """
 
     settings: Settings
     changed: list[str]
-    schedulers: Sequence[str]
     clock: Clock
     lock: FileLock
 
@@ -118,15 +116,15 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
             process, or its record was made with other settings.
     """
     clock = Clock()
-    chosen = {name: parameters[name] for name in Settings.model_fields if name in parameters}
+    chosen = {name: parameters[name] for name in PARAMETERS if name in parameters}
     settings = read_settings(chosen)
     study = load_study(chosen.get("study", settings.study))
     make_reproducible(settings)
-    changed = override_lines(settings, study.protocol)
+    changed = override_lines(settings, study)
     name = run_id or settings.run_id
     lock = records.claim(settings.study, name)
     records.check_place(settings, name)
-    return Run(settings, changed, study.factors.scheduler, clock, lock)
+    return Run(settings, changed, clock, lock)
 
 
 def repeat(settings: Settings, keep_for: str | None = None) -> tuple[Record, bytes]:
@@ -156,9 +154,7 @@ def begin_again(settings: Settings) -> Run:
     """A run that claims nothing, because nothing of it will be written."""
     clock = Clock()
     make_reproducible(settings)
-    return Run(
-        settings, [], [], clock, FileLock(records.lock_path(settings.study, settings.run_id))
-    )
+    return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
 
 
 def load_data(run: Run) -> Data:
@@ -252,8 +248,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
         "processor": computed_on(settings),
     }
     place = paths.checkpoint(settings.study, settings.run_id)
-    first = paths.first_epoch(settings.study, settings.freeze, settings.head, settings.seed)
-    shared = first if len(run.schedulers) > 1 else None
+    shared = records.first_epoch(settings) if len(settings.schedules) > 1 else None
     return checkpoints.Checkpoint(place, origin, run.clock, shared)
 
 
@@ -284,7 +279,7 @@ def record(
     made, predictions = result(run, data, model, fitted, evaluations)
     records.save(made, predictions)
     winner.keep(made.settings.study, made, model.backbone)
-    records.drop_checkpoints(run.settings, run.schedulers)
+    records.drop_checkpoints(run.settings)
     run.lock.release()
     return made
 

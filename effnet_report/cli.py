@@ -18,8 +18,10 @@ from rich.table import Table
 from effnet_core import cache, files, paths
 from effnet_core.errors import InputError, cannot
 from effnet_core.study import loader, records
+from effnet_core.study.design import Settings
 from effnet_core.study.loader import load_design
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
+from effnet_report import words
 from effnet_report.escaping import Terminal
 from effnet_report.evidence import failures as notes
 from effnet_report.sweep.tasks import State, state, tasks_of
@@ -113,7 +115,7 @@ def status(study: StudyName) -> None:
     everything = {task.run_id: task for task in tasks_of(design, study)}
     found = loader.load(design.name, design)
     states = {run_id: state(task, found) for run_id, task in everything.items()}
-    table = Table("#", "freeze", "head", "scheduler", *[f"seed {s}" for s in design.seeds])
+    table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
     table.title = escape(f"{design.name}: {design.title}")
     for task in everything.values():
         settings = task.settings
@@ -123,12 +125,10 @@ def status(study: StudyName) -> None:
         for seed in design.seeds:
             twin = settings.model_copy(update={"seed": seed})
             cells.append(_cell(twin.run_id, states, found))
-        table.add_row(
-            str(settings.number), str(settings.freeze), settings.head, settings.scheduler, *cells
-        )
+        table.add_row(str(settings.number), *_levels(settings), *cells)
     classical = [records.classical_id(seed) for seed in design.seeds]
     cells = [_cell(name, states, found) for name in classical]
-    table.add_row("", "", "classical", "", *cells)
+    table.add_row("", "classical", *[""] * (len(design.factors) - 1), *cells)
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
@@ -136,6 +136,13 @@ def status(study: StudyName) -> None:
         console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
     for name, why in found.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
+
+
+def _levels(settings: Settings) -> list[str]:
+    return [
+        escape(level if isinstance(level, str) else words.level(name, level))
+        for name, level in settings.levels.items()
+    ]
 
 
 def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
@@ -154,17 +161,14 @@ def plan(study: StudyName) -> None:
     design = load_study(study)
     with console.status("Counting, and timing a few steps ..."):
         result = make_plan(design)
-    table = Table(
-        "#", "freeze", "head", "scheduler", "trainable", "GFLOP a step", "memory", "hours"
-    )
+    costs = ("trainable", "GFLOP a step", "memory", "hours")
+    table = Table("#", *design.factors, *costs)
     table.title = escape(f"{design.name}: {design.title}")
     for row in result.rows:
         settings, cost = row.settings, row.cost
         table.add_row(
             str(settings.number),
-            str(settings.freeze),
-            settings.head,
-            settings.scheduler,
+            *_levels(settings),
             f"{cost.trainable / 1e6:.2f} M",
             f"{cost.flop / 1e9:,.1f}",
             f"{cost.memory / 1e9:.1f} GB",

@@ -86,7 +86,7 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
 def saved(epoch: int, settings) -> Path:
     """Where the state after an epoch is."""
     if epoch == 1:
-        return paths.first_epoch(settings.study, settings.freeze, settings.head, settings.seed)
+        return records.first_epoch(settings)
     return paths.checkpoint(settings.study, settings.run_id)
 
 

@@ -1,14 +1,15 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import studies
-from effnet_core.study.design import number, run_id
+from effnet_core.study.design import Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
+from effnet_report.sweep.tasks import tasks_of
 
 STUDIES = ["elpv", "fashion", "paper", "quick"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
@@ -73,10 +74,14 @@ def test_schedule_and_patience_of_every_study_are_the_sources():
 
 
 def test_run_ids_sort_as_table_1():
-    ids = [run_id(freeze, head, scheduler, 0) for head, freeze, scheduler in TABLE_1]
+    runs = [
+        Settings(image_size=32, freeze=freeze, head=head, scheduler=scheduler)
+        for head, freeze, scheduler in TABLE_1
+    ]
+    ids = [run.run_id for run in runs]
     assert ids == sorted(ids)
     assert ids[8] == "09-freeze2-none-plateau-seed0"
-    assert [number(f, h, s) for h, f, s in TABLE_1] == list(range(1, 29))
+    assert [run.number for run in runs] == list(range(1, 29))
 
 
 def test_settings_of_a_study_are_one_of_its_runs():
@@ -90,7 +95,7 @@ def test_an_override_makes_a_study_of_another_name():
     assert len(names) == 2
     assert all(re.fullmatch(r"quick-[0-9a-f]{12}", name) for name in names)
     assert given_twice[0].epochs == 1
-    assert override_lines(given_twice[0], load_study("quick").protocol) == ["epochs: 4 -> 1"]
+    assert override_lines(given_twice[0], load_study("quick")) == ["epochs: 4 -> 1"]
 
 
 def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
@@ -121,7 +126,6 @@ def test_a_race_can_be_typed():
         ({"freeze": "two"}, ["freeze = 'two'", "integer"]),
         ({"freeze": 2.0}, ["freeze = 2.0", "integer"]),
         ({"freeze": True}, ["freeze = True", "integer"]),
-        ({"freeze": None}, ["freeze = None", "integer"]),
         ({"head": "mpl"}, ["head = 'mpl'", "'none' or 'mlp'", "did you mean 'mlp'?"]),
         ({"scheduler": "cosin"}, ["'plateau' or 'cosine'", "did you mean 'cosine'?"]),
         ({"dataset": "eplv"}, ["dataset = 'eplv'", "imagefolder", "did you mean 'elpv'?"]),
@@ -169,6 +173,81 @@ def test_a_study_of_your_own_is_a_file(tmp_path):
     assert {(run.study, run.seed, run.dataset) for run in runs} == {("mine", 3, "digits")}
 
 
+OWN = """
+title: t
+seeds: [0, 1]
+factors:
+  learning_rate: [1.0e-4, 1, [1.0e-4, 3.0e-4]]
+  freeze: [0, 6]
+  dropout: [0.3, 0.0]
+  early_stop_patience: [2, null]
+  resize: [squash, crop]
+  weights: [none, packaged]
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    path = tmp_path / "own.yml"
+    path.write_text(OWN + PROTOCOL)
+    return load_study(str(path))
+
+
+def test_any_setting_that_decides_an_outcome_can_be_a_factor(own):
+    runs = list(own.runs())
+    assert len(runs) == 3 * 2**5 * 2
+    assert [run.number for run in runs] == [*range(1, 97)] * 2
+    assert (
+        runs[0].run_id
+        == "01-lr1e-4-freeze0-dropout0.3-early_stop_patience2-squash-no_weights-seed0"
+    )
+    assert runs[0].levels == {
+        "learning_rate": 1e-4, "freeze": 0, "dropout": 0.3, "early_stop_patience": 2,
+        "resize": "squash", "weights": "none",
+    }  # fmt: skip
+    assert (runs[0].head, runs[0].scheduler) == ("none", "plateau")
+    assert runs[95].run_id.startswith("96-lr1e-4_3e-4-freeze6-dropout0-no_early_stop_patience-crop")
+    assert type(runs[40].learning_rate) is float
+    assert len({run.run_id for run in runs}) == len(runs)
+
+
+def test_a_run_is_named_and_numbered_by_the_factors_of_its_study(own, monkeypatch, tmp_path):
+    last = list(own.runs())[-1]
+    file = str(tmp_path / "own.yml")
+    task = tasks_of(own, file)[-2]
+    assert task.settings == last
+    assert read_settings(task.parameters()) == last
+    first = read_settings({"study": file, "learning_rate": None, "head": None})
+    assert first == next(own.runs())
+    assert Settings.model_validate_json(last.model_dump_json()).run_id == last.run_id
+    other = read_settings({"study": file, "head": "mlp"})  # no factor: another study
+    assert re.fullmatch(r"own-[0-9a-f]{12}", other.study)
+    assert other.run_id == first.run_id
+    beside = read_settings({"study": file, "freeze": 3})
+    assert (beside.study, beside.number) == ("own", 0)  # no configuration of the design
+    assert beside.run_id.startswith("00-lr1e-4-freeze3-")
+
+
+def test_runs_that_differ_in_their_schedule_alone_know_each_other(own):
+    (run,) = next(own.runs()).schedules
+    assert run == next(own.runs())
+    sharing = next(load_study("quick").runs()).schedules
+    assert [one.number for one in sharing] == [1, 2]
+
+
+@settings(max_examples=30)
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_names_of_runs_are_different_file_names_whatever_the_levels(one, other):
+    factors = {"weights": list(dict.fromkeys([one, other])), "backbone": ["x" * 300]}
+    names = []
+    for weights in factors["weights"]:
+        run = Settings(image_size=32, factors=factors, weights=weights, backbone="x" * 300)
+        names.append(run.run_id)
+        assert re.fullmatch(r"[\w.-]+", run.run_id, re.ASCII)
+        assert len(run.run_id.encode()) < 200
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -185,6 +264,17 @@ def test_a_study_of_your_own_is_a_file(tmp_path):
         (f"title: t\nseeds: [0]\nfactors: {{head: []}}\n{PROTOCOL}", ["factors.head = []"]),
         ("title: t\nseeds: [0]\nprotocol: {image_size: 32, folds: 1}", ["folds is 0, or 2"]),
         (f"title: t\nseeds: [0]\nfactors: {{freeze: [7]}}\n{PROTOCOL}", ["factors.freeze.0 = 7"]),
+        (
+            f"title: t\nseeds: [0]\nfactors: {{learning_rate: [-1.0]}}\n{PROTOCOL}",
+            ["factors.learning_rate.0 = -1.0", "greater than 0"],
+        ),
+        (
+            f"title: t\nseeds: [0]\nfactors: {{folds: [2, 4]}}\n{PROTOCOL}",
+            ["folds is no factor", "the same in all runs"],
+        ),
+        (f"title: t\nseeds: [0]\nfactors: {{resize: [crpo]}}\n{PROTOCOL}", ["mean 'crop'?"]),
+        (f"title: t\nseeds: [0]\nfactors: {{freeze: 3}}\n{PROTOCOL}", ["factors.freeze = 3"]),
+        (f"title: t\nseeds: [0]\nfactors: {{}}\n{PROTOCOL}", ["factors = {}"]),
     ],
 )
 def test_a_wrong_study_file_is_named_with_its_problem(tmp_path, text, words):

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from effnet_core import paths
-from effnet_core.study.design import Protocol, Settings
+from effnet_core.study.design import PARAMETERS, Protocol, Settings
 
 NOTEBOOKS = [paths.TRAIN_NOTEBOOK, paths.CLASSICAL_NOTEBOOK]
 
@@ -26,8 +26,8 @@ def defaults(path) -> dict[str, object]:
 
 def test_every_setting_is_a_parameter_with_the_same_default():
     given = defaults(paths.TRAIN_NOTEBOOK)
-    assert list(given) == [n for n in given if n in Settings.model_fields]
-    assert set(given) == set(Settings.model_fields)
+    assert list(given) == [n for n in given if n in PARAMETERS]
+    assert set(given) == set(PARAMETERS)
     for name, value in given.items():
         as_the_study_says = name in Protocol.model_fields
         assert value == (None if as_the_study_says else Settings.model_fields[name].default)

@@ -1,12 +1,14 @@
 """The design of a study: fixed protocol, factors and seeds, read from one YAML file.
 
 `Settings` is everything that decides the outcome of one run. A run of a study is the
-study's protocol plus one configuration (freeze, head, scheduler) plus one seed.
+study's protocol plus one configuration (a level of each factor) plus one seed.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +21,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    create_model,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -28,7 +31,12 @@ from effnet_core.processor import Instructions
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
 SCHEDULERS = ("plateau", "cosine")
-FACTORS = ["freeze", "head", "scheduler"]
+# What a study compares unless it says otherwise: the source's factors, in the order of its Table 1.
+SOURCE_FACTORS: dict[str, list[Any]] = {
+    "freeze": [*FREEZE],
+    "head": [*HEADS],
+    "scheduler": [*SCHEDULERS],
+}
 HEAD_WORDS = {"none": "one linear layer", "mlp": "two linear layers with dropout"}
 
 Head = Literal["none", "mlp"]
@@ -51,12 +59,20 @@ def _short(name: str) -> str:
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100), AfterValidator(_short)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
 Share = Annotated[float, Field(gt=0, lt=1)]
-# Settings that say where data lie or how fast a run goes, never what comes out of it.
-INCIDENTAL = {"data_dir", "labels", "cache_gb"}
+# Settings that say where data lie, how fast a run goes or what it is called, never what comes out
+# of it.
+INCIDENTAL = {"data_dir", "labels", "cache_gb", "factors"}
+# Settings that are the same in all runs of a study, so that these can be compared: the images and
+# their split, where and how a run computes, and what its quality is.
+NEVER_A_FACTOR = {
+    *("dataset", "data_dir", "labels", "groups", "max_images"),
+    *("test_share", "folds", "official_test", "validation_share", "train_images"),
+    *("cache_gb", "device", "threads", "instructions", "criterion"),
+}
 
 
 def _once(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
+    if any(value in values[:place] for place, value in enumerate(values)):
         raise PydanticCustomError("once", "each value may be there once only")
     return values
 
@@ -181,6 +197,12 @@ class Protocol(Strict):
     )
     compiled: bool = Field(False, description="train through torch.compile, for a GPU")
 
+    freeze: int = Field(
+        0, ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen"
+    )
+    head: Head = "none"
+    scheduler: Scheduler = "plateau"
+
     @model_validator(mode="after")
     def _one_kind_of_test_set(self) -> Self:
         if self.folds == 1 or (self.folds and self.official_test):
@@ -215,16 +237,51 @@ class Protocol(Strict):
         return (len(self.rates) - 1) * self.race_epochs + self.epochs
 
 
+def _level(name: str) -> Any:
+    """The type of a setting, with its limits."""
+    field = Protocol.model_fields[name]
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+# The levels that factors can have, as a model whose fields are the settings that can be factors.
+Levels = create_model(
+    "Levels",
+    __base__=Strict,
+    **{
+        name: (Annotated[list[_level(name)], Field(min_length=1), Once], None)  # type: ignore[misc]
+        for name in Protocol.model_fields
+        if name not in NEVER_A_FACTOR
+    },
+)  # type: ignore[call-overload]
+
+
+def _checked(given: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Levels of the types that their settings have, in the order in which factors were given.
+
+    A study of nothing but factors of the source has all of these, in the source's order.
+    """
+    checked = Levels.model_validate(given)
+    if given.keys() <= SOURCE_FACTORS.keys():
+        given = SOURCE_FACTORS | given
+    return {name: getattr(checked, name) or levels for name, levels in given.items()}
+
+
+Factors = Annotated[dict[str, list[Any]], Field(min_length=1), AfterValidator(_checked)]
+
+
 class Settings(Protocol):
     """One run: a protocol, a configuration and a seed. Same settings, same record."""
 
-    study: StudyName = "quick"
-    freeze: int = Field(
-        0, ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen"
-    )
-    head: Head = "none"
-    scheduler: Scheduler = "plateau"
     seed: Seed = Field(0, description="fixes split, head initialisation and data order")
+    study: StudyName = "quick"
+    factors: Factors = Field(
+        SOURCE_FACTORS, description="what the study compares: it numbers and names its runs"
+    )
+
+    @property
+    def levels(self) -> dict[str, Any]:
+        """The configuration: the level of each factor."""
+        return {name: getattr(self, name) for name in self.factors}
 
     @model_validator(mode="after")
     def _random_views_pass_no_frozen_stage(self) -> Self:
@@ -237,43 +294,94 @@ class Settings(Protocol):
 
     @property
     def number(self) -> int:
-        """Model number in the source's Table 1, 1..28."""
-        return number(self.freeze, self.head, self.scheduler)
+        """Number of the configuration in its design, from 1; 0 if the design has none like it.
+
+        A study of nothing but factors of the source has the numbers of the source's Table 1,
+        1..28.
+        """
+        number = 0
+        for name, levels in _naming(self.factors).items():
+            if self.levels[name] not in levels:
+                return 0
+            number = number * len(levels) + levels.index(self.levels[name])
+        return number + 1
 
     @property
     def run_id(self) -> str:
-        """Name of the record and of the executed notebook."""
-        return run_id(self.freeze, self.head, self.scheduler, self.seed)
+        """Name of the record and of the executed notebook.
+
+        For example `09-freeze2-none-plateau-seed0`, or `17-freeze3-pretrained-lr1e-4-seed0`.
+        """
+        design = _naming(self.factors)
+        digits = max(2, len(str(math.prod(map(len, design.values())))))
+        words = "-".join(_spelled(name, level) for name, level in self.levels.items())
+        return f"{self.number:0{digits}d}-{_shortened(words)}-seed{self.seed}"
+
+    @property
+    def schedules(self) -> list["Settings"]:
+        """The study's runs that differ from this one only in their schedule, if at all.
+
+        They begin with the same epoch.
+        """
+        levels = self.factors.get("scheduler", [self.scheduler])
+        return [self.model_copy(update={"scheduler": level}) for level in levels]
 
     def recorded(self) -> "Settings":
         """As a record tells them: the name of a folder of images, not where it lies."""
         return self.model_copy(update=places(self, place_name))
 
 
-def number(freeze: int, head: str, scheduler: str) -> int:
-    """Model number of a configuration in the source's Table 1, 1..28."""
-    return 1 + 4 * freeze + 2 * HEADS.index(head) + SCHEDULERS.index(scheduler)
+def cell(level: Any) -> int | float | str:
+    """A level as tables hold it: several rates and null, which pandas mistakes, are written out."""
+    if isinstance(level, tuple):
+        return ", ".join(map(short_number, level))
+    return "null" if level is None else level
 
 
-def run_id(freeze: int, head: str, scheduler: str, seed: int) -> str:
-    """For example `09-freeze2-none-plateau-seed0`."""
-    n = number(freeze, head, scheduler)
-    return f"{n:02d}-freeze{freeze}-{head}-{scheduler}-seed{seed}"
+# What a person can choose for one run.
+PARAMETERS = [name for name in Settings.model_fields if name != "factors"]
+
+
+def _naming(factors: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The design whose order numbers the runs: the source's whole one, or a study's own."""
+    return SOURCE_FACTORS if factors.keys() <= SOURCE_FACTORS.keys() else factors
+
+
+def _spelled(name: str, level: Any) -> str:
+    """A level in the name of a run: `freeze3`, `lr1e-4`, `flips`, `no_augment`."""
+    if isinstance(level, str) and (level != "none" or name == "head"):
+        clean = re.sub(r"[^\w.]+", "_", level, flags=re.ASCII)
+        return clean if clean == level else f"{clean[-30:]}_{_hash(level)}"
+    if isinstance(level, bool):
+        return name if level else f"no_{name}"
+    if level in (None, "none"):
+        return f"no_{name}"
+    values = level if isinstance(level, tuple) else (level,)
+    return f"{SHORT.get(name, name)}{'_'.join(map(short_number, values))}"
+
+
+SHORT = {"learning_rate": "lr"}
+
+
+def short_number(value: float) -> str:
+    """All digits of a number in few characters: `3`, `0.25`, `1e-4`."""
+    digits = Decimal(repr(value)).normalize()
+    plain = value == 0 or 0.01 <= abs(value) < 100_000
+    return f"{digits:f}" if plain else f"{digits:e}"
+
+
+def _shortened(words: str, most: int = 120) -> str:
+    """Not longer than a file's name can be."""
+    return words if len(words) <= most else f"{words[:most]}_{_hash(words)}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def describe(freeze: int, head: str, scheduler: str) -> str:
     """A configuration in words, as in `freeze 2, one linear layer, plateau`."""
     return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
-
-
-class Factors(Strict):
-    """The levels of each factor; the full design is 7 x 2 x 2 = 28 configurations."""
-
-    freeze: Annotated[list[Annotated[int, Field(ge=FREEZE[0], le=FREEZE[-1])]], Once] = Field(
-        default=list(FREEZE), min_length=1
-    )
-    head: Annotated[list[Head], Once] = Field(default=["none", "mlp"], min_length=1)
-    scheduler: Annotated[list[Scheduler], Once] = Field(default=["plateau", "cosine"], min_length=1)
 
 
 class Study(Strict):
@@ -285,27 +393,33 @@ class Study(Strict):
     smallest_effect: float = Field(
         0.5, gt=0, description="accuracy, percentage points; less would not change a choice"
     )
-    factors: Factors = Factors()
+    factors: Factors = Field(SOURCE_FACTORS, description="the levels of the settings it compares")
     protocol: Protocol
 
     def runs(self) -> Iterator[Settings]:
-        """All runs, seed by seed, in the order of the source's Table 1."""
-        shared = self.protocol.model_dump()
+        """All runs, seed by seed, in the order of their numbers."""
+        configurations = self.configurations()
         for seed in self.seeds:
-            for freeze, head, scheduler in self.configurations():
-                yield Settings(
-                    **shared,
-                    study=self.name,
-                    freeze=freeze,
-                    head=head,
-                    scheduler=scheduler,
-                    seed=seed,
-                )
+            for settings in configurations:
+                yield settings.model_copy(update={"seed": seed})
 
-    def configurations(self) -> list[tuple[int, Head, Scheduler]]:
-        """(freeze, head, scheduler), in the order of the source's Table 1."""
-        f = self.factors
-        return list(product(f.freeze, f.head, f.scheduler))
+    def configurations(self) -> list[Settings]:
+        """One run of each configuration, that of the first seed, in the order of their numbers."""
+        shared = self.protocol.model_dump() | {
+            "study": self.name,
+            "seed": self.seeds[0],
+            "factors": self.factors,
+        }
+        combinations = product(*self.factors.values())
+        return [
+            Settings(**shared | dict(zip(self.factors, levels, strict=True)))
+            for levels in combinations
+        ]
+
+    @model_validator(mode="after")
+    def _every_configuration_is_possible(self) -> Self:
+        self.configurations()
+        return self
 
 
 def places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:

@@ -171,7 +171,7 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
     folder = reference.rsplit("/", 1)[-1]
     if record.settings.study != folder:
         return f"was made for study {record.settings.study}"
-    changes = overrides(design.protocol, record.settings)
+    changes = overrides(design, record.settings)
     changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
     if (folder == design.name and not changed) or study_name(design, record.settings) == folder:
         return ""
@@ -181,7 +181,11 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
 # What records have in common: its name, where it stands, and among which of them.
 SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]], ...] = (
     ("images", lambda s: s.record.fingerprints.data, lambda _: "study"),
-    ("weights", lambda s: s.record.fingerprints.weights, lambda _: "study"),
+    (
+        "weights",
+        lambda s: s.record.fingerprints.weights,
+        lambda s: (s.record.settings.backbone, s.record.settings.weights),
+    ),
     ("split", lambda s: s.record.fingerprints.split, lambda s: s.record.settings.seed),
     ("images or labels in its predictions", lambda s: s.images, lambda s: s.record.settings.seed),
 )

@@ -7,7 +7,7 @@ carries a checksum of itself and of its predictions, and nothing ever edits it.
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,20 +165,20 @@ def checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def drop_checkpoints(settings: Settings, schedulers: Sequence[str]) -> None:
-    """Delete what a recorded run went on from, and its first epoch when nobody waits for it.
-
-    Args:
-        schedulers: of the runs that share the first epoch.
-    """
+def drop_checkpoints(settings: Settings) -> None:
+    """Delete what a recorded run went on from, and its first epoch when nobody waits for it."""
     study = settings.study
     unneeded = [paths.checkpoint(study, settings.run_id)]
-    sharing = [settings.model_copy(update={"scheduler": name}) for name in schedulers]
-    if all(record_path(study, one.run_id).is_file() for one in sharing):
-        unneeded.append(paths.first_epoch(study, settings.freeze, settings.head, settings.seed))
+    if all(record_path(study, run.run_id).is_file() for run in settings.schedules):
+        unneeded.append(first_epoch(settings))
     for path in unneeded:
         with suppress(OSError):
             path.unlink()
+
+
+def first_epoch(settings: Settings) -> Path:
+    """What runs that differ only in their schedule go on from, named after the first of them."""
+    return paths.first_epoch(settings.study, settings.schedules[0].run_id)
 
 
 def load(path: Path) -> AnyRecord:

@@ -140,7 +140,7 @@ class Record(Strict):
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: Literal["fine-tuned"] = "fine-tuned"
     run_id: str
-    number: int = Field(ge=1, le=28)
+    number: int = Field(ge=0, description="of its configuration in the design")
     settings: Settings
     facts: Facts
     outcome: Outcome

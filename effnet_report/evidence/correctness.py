@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from effnet_core.study.choice import DIGITS
-from effnet_core.study.design import FACTORS
+from effnet_core.study.design import Study, cell
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.words import configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class Correctness:
     """The seeds that have a run of every configuration.
 
     Attributes:
-        design: one row a configuration: number, freeze, head, scheduler.
+        design: one row a configuration: number, words (all levels), and the level of each factor.
         seeds: in rising order.
         right: by seed, shape (configurations, test images of the seed), bool.
         test_sets: by seed, which test set it was judged on; seeds with the same number share
@@ -55,20 +56,28 @@ def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> pd.Se
 
 def of_complete_seeds(evidence: Evidence) -> Correctness:
     """What the finished runs of a study got right, seed by seed; incomplete seeds are left out."""
-    order = evidence.design.configurations()
-    runs = {(s.seed, (s.freeze, s.head, s.scheduler)): r for r in evidence.finished
-            for s in [r.settings]}  # fmt: skip
+    design = table_of(evidence.design)
+    runs = {(record.settings.seed, record.number): record for record in evidence.finished}
     seeds = [
-        seed for seed in sorted(evidence.design.seeds) if all((seed, c) in runs for c in order)
+        seed
+        for seed in sorted(evidence.design.seeds)
+        if all((seed, number) in runs for number in design["number"])
     ]
     right, names = [], []
     for seed in seeds:
-        columns = [by_image(evidence, runs[seed, c]) for c in order]
+        columns = [by_image(evidence, runs[seed, number]) for number in design["number"]]
         right.append(np.stack([column.to_numpy(dtype=bool) for column in columns]))
         names.append(tuple(columns[0].index))
-    numbers = [s.number for s in evidence.planned[: len(order)]]
-    design = pd.DataFrame(order, columns=FACTORS).assign(number=numbers)
     return Correctness(design, seeds, right, [names.index(own) for own in names])
+
+
+def table_of(study: Study) -> pd.DataFrame:
+    """One row a configuration: number, words, and the level of each factor."""
+    return pd.DataFrame(
+        {"number": settings.number, "words": configuration(settings.levels)}
+        | {name: cell(level) for name, level in settings.levels.items()}
+        for settings in study.configurations()
+    )
 
 
 def without_training(

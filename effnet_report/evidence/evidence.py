@@ -1,7 +1,7 @@
 """What a study left behind, as tables, of the records that are believed."""
 
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,15 +13,15 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import loader, records
 from effnet_core.study.choice import best_configuration, best_run
-from effnet_core.study.design import FACTORS, Settings, Study
+from effnet_core.study.design import Settings, Study, cell
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
 
 
-def configuration_means(runs: pd.DataFrame) -> pd.DataFrame:
+def configuration_means(runs: pd.DataFrame, factors: Iterable[str]) -> pd.DataFrame:
     """One row a configuration: the means of all other columns over its seeds."""
     rest = runs.drop(columns=["run_id", "seed"], errors="ignore")
-    return rest.groupby(["number", *FACTORS]).mean().reset_index()
+    return rest.groupby(["number", *factors], sort=False).mean(numeric_only=True).reset_index()
 
 
 class Machine(BaseModel):
@@ -104,6 +104,11 @@ class Evidence:
         return list(self.design.runs())
 
     @property
+    def factors(self) -> list[str]:
+        """What the study compares: the columns of `runs` that have their levels."""
+        return list(self.design.factors)
+
+    @property
     def unfinished(self) -> list[Settings]:
         """Planned runs without a record that is believed: missing, failed or set aside."""
         done = {record.run_id for record in self.finished}
@@ -129,13 +134,14 @@ class Evidence:
         `accuracy` is the accuracy on the test set.
         """
         rows = [_row(record) for record in self.finished]
-        table = pd.DataFrame(rows, columns=list(_COLUMNS)).sort_values(["number", "seed"])
+        columns = ["number", "run_id", *self.factors, "seed", *_SCORES]
+        table = pd.DataFrame(rows, columns=columns).sort_values(["number", "seed"])
         return table.assign(accuracy=table["test_accuracy"])
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
         """One row a configuration: means over its finished seeds, and `seeds`, their number."""
-        means = configuration_means(self.runs)
+        means = configuration_means(self.runs, self.factors)
         return means.assign(
             seeds=self.runs.groupby("number").size().reindex(means["number"]).values
         )
@@ -273,19 +279,12 @@ def others() -> list[Evidence]:
 
 
 def _factors(record: Record) -> dict[str, object]:
-    s = record.settings
-    return {
-        "number": record.number,
-        "run_id": record.run_id,
-        "freeze": s.freeze,
-        "head": s.head,
-        "scheduler": s.scheduler,
-        "seed": s.seed,
-    }
+    settings = record.settings
+    levels = {name: cell(level) for name, level in settings.levels.items()}
+    return {"number": record.number, "run_id": record.run_id, "seed": settings.seed} | levels
 
 
-_COLUMNS = (
-    *("number", "run_id", "freeze", "head", "scheduler", "seed"),
+_SCORES = (
     *("validation_accuracy", "validation_precision", "validation_recall"),
     *("test_accuracy", "test_precision", "test_recall", "test_f1"),
     *("best_epoch", "epochs", "stopped_early", "rate_dropped"),

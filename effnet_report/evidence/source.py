@@ -3,6 +3,8 @@
 import pandas as pd
 
 from effnet_core import paths
+from effnet_core.study.design import SOURCE_FACTORS
+from effnet_report.words import configuration
 
 FOLDER = paths.BOOK / "data"
 CLAIMS = FOLDER / "source_claims.json"  # verdicts on the tables, made from them
@@ -12,12 +14,13 @@ def results() -> pd.DataFrame:
     """The source's Table 1, row for row.
 
     Returns:
-        28 rows: number (1..28), head, freeze, scheduler, seed (the source trained once: 0), and
-        accuracy, precision, recall in per cent, each the best of the training cycle on the
-        validation set.
+        28 rows: number (1..28), head, freeze, scheduler, words (the configuration), seed (the
+        source trained once: 0), and accuracy, precision, recall in per cent, each the best of the
+        training cycle on the validation set.
     """
     table = pd.read_csv(FOLDER / "source_results.csv").rename(columns={"model": "number"})
-    return table.assign(seed=0)
+    levels = table[[*SOURCE_FACTORS]].to_dict("records")
+    return table.assign(seed=0, words=[configuration(row) for row in levels])
 
 
 def comparison() -> pd.Series:

@@ -6,11 +6,11 @@ from statistics import fmean
 import pandas as pd
 from scipy import stats
 
-from effnet_core.study.design import describe
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness, chosen_on_validation
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.words import configuration
 
 THIS_STUDY = "this study"
 
@@ -60,8 +60,8 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         runs = [r for r in evidence.finished if (r.settings.seed, r.number) in chosen]
         yield _row(evidence, "fine-tuned, each seed its best on validation", runs)
     if evidence.finished:
-        s = evidence.best_settings
-        name = f"fine-tuned, best mean on validation ({describe(s.freeze, s.head, s.scheduler)})"
+        best = configuration(evidence.best_settings.levels)
+        name = f"fine-tuned, best mean on validation ({best})"
         yield _row(evidence, name, evidence.best)
 
 

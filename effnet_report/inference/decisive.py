@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from effnet_core.study.design import describe
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared
 from effnet_report.inference.seeds_and_images import Estimate, unknown
@@ -81,7 +80,7 @@ class Rivals:
 def rivals(compared: Compared) -> Rivals:
     """Compare configuration 1 with every other."""
     names = {
-        row.number: f"configuration {row.number} ({describe(row.freeze, row.head, row.scheduler)})"
+        row.number: f"configuration {row.number} ({row.words})"
         for row in compared.design.itertuples()
     }
     return Rivals(contrasts.rivals(compared), names)

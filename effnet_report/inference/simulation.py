@@ -21,9 +21,8 @@ from scipy import optimize, stats
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study.design import FACTORS, number
 from effnet_core.study.studies import load_study
-from effnet_report.evidence.correctness import Correctness, of_complete_seeds
+from effnet_report.evidence.correctness import Correctness, of_complete_seeds, table_of
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts
 from effnet_report.inference.seeds_and_images import Estimate, Estimator
@@ -314,10 +313,7 @@ def first_elpv() -> Correctness:
     """
     with np.load(paths.RESULTS / "elpv_84_runs.npz") as kept:
         right = np.unpackbits(kept["right"], axis=-1)[..., :TEST_SET].astype(bool)
-    configurations = load_study("elpv").configurations()
-    design = pd.DataFrame(configurations, columns=FACTORS)
-    numbers = [number(*configuration) for configuration in configurations]
-    return Correctness(design.assign(number=numbers), [0, 1, 2], list(right), [0, 0, 0])
+    return Correctness(table_of(load_study("elpv")), [0, 1, 2], list(right), [0, 0, 0])
 
 
 def main(reference: str | None = None) -> None:

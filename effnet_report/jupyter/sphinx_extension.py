@@ -22,9 +22,9 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study.design import describe
 from effnet_core.study.loader import load_design
 from effnet_report.jupyter import warm
+from effnet_report.words import configuration
 
 CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
 RECORDS = "records"
@@ -222,8 +222,7 @@ def title(study: str, run: str) -> str:
     if run not in runs:
         return ""
     settings = runs[run]
-    words = describe(settings.freeze, settings.head, settings.scheduler)
-    return f"# Run {settings.number}: {words}, seed {settings.seed}"
+    return f"# Run {settings.number}: {configuration(settings.levels)}, seed {settings.seed}"
 
 
 def links(app: Sphinx, study: str, page: str) -> Iterator[str]:

@@ -183,7 +183,7 @@ def _covers(judgement: claims.Judgement) -> str:
 def commands(analysis: Analysis) -> HTML:
     """How to repeat this study."""
     evidence = analysis.evidence
-    name, depths = evidence.design.name, evidence.design.factors.freeze
+    name, depths = evidence.design.name, evidence.design.factors["freeze"]
     one_run = f"papermill notebooks/train.ipynb -p study {name} -p freeze "
     one_run += str(2 if 2 in depths else depths[-1])
     return listing(

@@ -1,6 +1,7 @@
 """The page The experiment: the images, the network, and what the study fixes and varies."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,6 @@ from effnet_core.study.design import (
     HEAD_WORDS,
     HEADS,
     SCHEDULERS,
-    Factors,
     Protocol,
 )
 from effnet_core.study.studies import load_study
@@ -54,12 +54,12 @@ def answer(analysis: Analysis) -> HTML:
     )
 
 
-def _held(factors: Factors) -> Iterator[str]:
+def _held(factors: dict[str, list[Any]]) -> Iterator[str]:
     """The choices of which this study tries one alone, or not all."""
     words: dict[str, tuple[list[str], int]] = {
-        "freeze": ([str(depth) for depth in factors.freeze], len(FREEZE)),
-        "head": ([HEAD_WORDS[head] for head in factors.head], len(HEADS)),
-        "scheduler": ([str(name) for name in factors.scheduler], len(SCHEDULERS)),
+        "freeze": ([str(depth) for depth in factors["freeze"]], len(FREEZE)),
+        "head": ([HEAD_WORDS[head] for head in factors["head"]], len(HEADS)),
+        "scheduler": ([str(name) for name in factors["scheduler"]], len(SCHEDULERS)),
     }
     for name, (tried, of) in words.items():
         if len(tried) == 1:

@@ -153,7 +153,7 @@ def heat_map(analysis: Analysis) -> HTML:
     table = means.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
     tried = evidence.design.factors
     columns = [
-        (h, s) for h in HEADS for s in SCHEDULERS if h in tried.head and s in tried.scheduler
+        (h, s) for h in HEADS for s in SCHEDULERS if h in tried["head"] and s in tried["scheduler"]
     ]
     table = table.reindex(columns=pd.MultiIndex.from_tuples(columns))
     figure = canvas(7.2, 3.8)
@@ -238,7 +238,7 @@ def factor_means(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    return factors.means(evidence.runs, "factor-means")
+    return factors.means(evidence.runs, evidence.factors, "factor-means")
 
 
 @needs_runs
@@ -246,7 +246,7 @@ def learning_curves(analysis: Analysis) -> HTML:
     """Validation accuracy by epoch, one panel a freeze."""
     evidence = analysis.evidence
     history, runs = evidence.history, evidence.runs
-    depths = sorted(evidence.design.factors.freeze)
+    depths = sorted(evidence.design.factors["freeze"])
     rows, columns = (1, len(depths)) if len(depths) <= 3 else (2, -(-len(depths) // 2))
     figure = canvas(7.2, 0.6 + 2 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)

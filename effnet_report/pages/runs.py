@@ -60,11 +60,11 @@ def run_grid(analysis: Analysis) -> HTML:
             "freeze": freeze,
             **{
                 f"{HEAD_WORDS[head]}, {scheduler}": cell(freeze, head, scheduler)
-                for head in evidence.design.factors.head
-                for scheduler in evidence.design.factors.scheduler
+                for head in evidence.design.factors["head"]
+                for scheduler in evidence.design.factors["scheduler"]
             },
         }
-        for freeze in evidence.design.factors.freeze
+        for freeze in evidence.design.factors["freeze"]
     )
     return table(
         frame,

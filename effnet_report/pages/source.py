@@ -4,6 +4,7 @@ from IPython.display import HTML
 
 from effnet_core.study.design import (
     HEAD_WORDS,
+    SOURCE_FACTORS,
     describe,
 )
 from effnet_report.evidence import source as tables
@@ -60,7 +61,7 @@ def freezing() -> HTML:
 
 def means() -> HTML:
     """What follows from the source's Table 1 by factor."""
-    return factors.means(tables.results(), "source-means")
+    return factors.means(tables.results(), [*SOURCE_FACTORS], "source-means")
 
 
 @needs_runs

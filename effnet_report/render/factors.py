@@ -1,14 +1,12 @@
 """Drawings and tables of single runs by factor, ours and the source's alike."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import (
-    FACTORS,
-    FREEZE,
-    HEAD_WORDS,
-)
+from effnet_core.study.design import FREEZE, HEAD_WORDS
 from effnet_report.evidence.evidence import configuration_means
 from effnet_report.numbers import number
 from effnet_report.render import html
@@ -61,13 +59,13 @@ def label(head: str, scheduler: str, runs: pd.DataFrame) -> str:
     return f"{HEAD_WORDS[head]}, {scheduler}" if len(runs) else "_"
 
 
-def means(runs: pd.DataFrame, name: str) -> HTML:
+def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
     """Mean, lowest and highest accuracy at each level of each factor that has several."""
-    configurations = configuration_means(runs)
-    compared = [factor for factor in FACTORS if configurations[factor].nunique() > 1]
+    configurations = configuration_means(runs, factors)
+    compared = [factor for factor in factors if configurations[factor].nunique() > 1]
     if not compared:
         return paragraph(Markup("Only one configuration was tried: no factor has two levels."))
-    constant = " and ".join(factor for factor in FACTORS if factor not in compared)
+    constant = " and ".join(factor for factor in factors if factor not in compared)
     tables = [
         configurations.groupby(factor)["accuracy"]
         .agg(configurations="size", mean="mean", lowest="min", highest="max")

@@ -83,8 +83,7 @@ def kept(task: Task) -> list[str]:
     if task.run_id != task.settings.run_id:
         return []
     run = task.settings
-    first = paths.first_epoch(run.study, run.freeze, run.head, run.seed)
-    found = (paths.checkpoint(run.study, task.run_id), first)
+    found = (paths.checkpoint(run.study, task.run_id), records.first_epoch(run))
     return [place.relative_to(paths.CACHE).as_posix() for place in found]
 
 

@@ -97,7 +97,7 @@ def _to_do(
                 console.print(f"Damaged, set aside as {aside.name}")
         elif so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
             # A kill between record and checkpoint.
-            records.drop_checkpoints(task.settings, design.factors.scheduler)
+            records.drop_checkpoints(task.settings)
         elif so_far is State.RUNNING:
             console.print(f"{task.run_id} is being trained by another process: left to it.")
         elif so_far is State.FAILED and not again:

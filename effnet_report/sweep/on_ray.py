@@ -113,7 +113,7 @@ class OnRay:
                 left = self._tried(task)
                 carried.accept(task, left, output)
                 if not left.error and carried.kept(task):
-                    records.drop_checkpoints(task.settings, self._study.factors.scheduler)
+                    records.drop_checkpoints(task.settings)
         except InputError as error:
             return str(error)
         return left.error

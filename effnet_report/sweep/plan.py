@@ -66,11 +66,14 @@ def plan(study: Study) -> Plan:
     counts, by_class, note = _images(study)
     train, validation, test = counts
     classes = len(by_class) or 2
-    runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
-    # The schedule costs nothing: one of each depth and head is counted.
-    unlike = {(settings.freeze, settings.head): settings for settings in runs}
-    counted = {one: cost_of(settings, classes) for one, settings in unlike.items()}
-    costs = [counted[settings.freeze, settings.head] for settings in runs]
+    runs = study.configurations()
+    # The schedule costs nothing: of runs that differ in it alone, one is counted.
+    unlike = [settings.schedules[0] for settings in runs]
+    counted = {
+        name: cost_of(settings, classes)
+        for name, settings in {settings.run_id: settings for settings in unlike}.items()
+    }
+    costs = [counted[settings.run_id] for settings in unlike]
     device = study.protocol.device
     if device == "cuda" and not torch.cuda.is_available():
         device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()
@@ -79,16 +82,12 @@ def plan(study: Study) -> Plan:
     if fitting:
         costliest = max(fitting, key=lambda index: costs[index].flop)
         speed = _measure(runs[costliest], costs[costliest], classes, device)
-    steps = study.protocol.epochs * train / study.protocol.batch_size
-    looks = (study.protocol.epochs * validation + validation + test) / study.protocol.batch_size
-    rows = [
-        Row(
-            settings,
-            cost,
-            speed.hours(cost, steps, looks) if speed and index in fitting else None,
-        )
-        for index, (settings, cost) in enumerate(zip(runs, costs, strict=True))
-    ]
+    rows = []
+    for index, (settings, cost) in enumerate(zip(runs, costs, strict=True)):
+        steps = settings.epochs * train / settings.batch_size
+        looks = (settings.epochs * validation + validation + test) / settings.batch_size
+        hours = speed.hours(cost, steps, looks) if speed and index in fitting else None
+        rows.append(Row(settings, cost, hours))
     return Plan(rows, train, validation, test, by_class, note, device)
 
 
@@ -154,9 +153,15 @@ def cost_of(settings: Settings, classes: int) -> StepCost:
 
 def memory(study: Study) -> int:
     """Bytes that the largest run of a study takes at least, its process too."""
-    runs = [settings for settings in study.runs() if settings.seed == study.seeds[0]]
-    costliest = min(runs, key=lambda run: (run.freeze, run.head == "none"))
-    return cost_of(costliest, 2).memory + PROCESS
+    return cost_of(_costliest(study, 2), 2).memory + PROCESS
+
+
+def _costliest(study: Study, classes: int) -> Settings:
+    """The configuration that needs most memory: one of those that freeze least."""
+    runs = study.configurations()
+    least = min(run.freeze for run in runs)
+    candidates = {run.schedules[0].run_id: run for run in runs if run.freeze == least}
+    return max(candidates.values(), key=lambda run: cost_of(run, classes).memory)
 
 
 @dataclass(frozen=True)
@@ -205,14 +210,15 @@ def _batch(
 def runs_that_fit(study: Study) -> int:
     """How many runs fit into the GPU's free memory side by side, at least one.
 
-    The peak of two training steps of the configuration with the fewest frozen stages is
-    measured; every other one needs less. Where there is no GPU each run says so itself.
+    The peak of two training steps of the configuration that needs most memory is measured. Where
+    there is no GPU each run says so itself.
     """
     if not torch.cuda.is_available():
         return 1
-    (_, by_class, _), costliest = _images(study), min(study.runs(), key=lambda run: run.freeze)
+    _, by_class, _ = _images(study)
+    classes = len(by_class) or 2
     free, _ = torch.cuda.mem_get_info()
-    model, images, targets = _batch(costliest, len(by_class) or 2, "cuda")
+    model, images, targets = _batch(_costliest(study, classes), classes, "cuda")
     adam = torch.optim.Adam(model.trainable_parameters(), fused=True)
     for _ in range(2):  # the second with Adam's moments
         cross_entropy(model(images), targets).backward()

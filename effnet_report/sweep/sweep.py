@@ -154,11 +154,13 @@ def runs_on_the_gpu(study: Study) -> int:
 def relative_time(task: Task) -> int:
     """About how long a task takes, compared with others of its study.
 
-    The time of a run is about proportional to the stages that it trains; the classical
-    comparison takes about as long as the middle one of the runs.
+    The time of a run is about proportional to the stages that it trains, its epochs and the area
+    of its images; the classical comparison takes about as long as the middle one of the runs.
     """
+    settings = task.settings
     trains = task.notebook == paths.TRAIN_NOTEBOOK
-    return len(FREEZE) - (task.settings.freeze if trains else len(FREEZE) // 2)
+    stages = len(FREEZE) - (settings.freeze if trains else len(FREEZE) // 2)
+    return stages * settings.epochs * settings.image_size**2
 
 
 def in_order(pending: list[Task], jobs: int) -> list[Task]:
@@ -170,8 +172,7 @@ def in_order(pending: list[Task], jobs: int) -> list[Task]:
     """
     alike: dict[object, list[Task]] = {}
     for task in sorted(pending, key=lambda task: (task.settings.seed, -relative_time(task))):
-        run = task.settings
-        alike.setdefault((task.notebook, run.seed, run.freeze, run.head), []).append(task)
+        alike.setdefault((task.notebook, task.settings.schedules[0].run_id), []).append(task)
     groups = list(alike.values())
     rounds = (zip_longest(*groups[i : i + jobs]) for i in range(0, len(groups), jobs))
     return [task for group in rounds for turn in group for task in turn if task]

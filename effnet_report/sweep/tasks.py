@@ -36,7 +36,8 @@ class Task:
     def parameters(self) -> dict[str, Any]:
         parameters: dict[str, Any] = {"study": self.study, "seed": self.settings.seed}
         if self.notebook == paths.TRAIN_NOTEBOOK:
-            parameters |= self.settings.model_dump(include={"freeze", "head", "scheduler"})
+            levels = self.settings.model_dump(mode="json", include={*self.settings.factors})
+            parameters |= {n: "null" if level is None else level for n, level in levels.items()}
         return parameters
 
 
@@ -59,9 +60,9 @@ def tasks_of(study: Study, name: str) -> list[Task]:
     found: list[Task] = []
     for seed, runs in groupby(study.runs(), key=lambda settings: settings.seed):
         found += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
-        classical = Settings(**study.protocol.model_dump(), study=study.name, seed=seed)
+        first = study.configurations()[0].model_copy(update={"seed": seed})
         notebook = paths.CLASSICAL_NOTEBOOK
-        found.append(Task(records.classical_id(seed), notebook, reference, classical))
+        found.append(Task(records.classical_id(seed), notebook, reference, first))
     return found
 
 

@@ -1,6 +1,7 @@
 """Images behind a URL: fetched once, the same images, and what goes wrong is told."""
 
 import shutil
+from urllib.parse import unquote_plus
 
 import fsspec
 import pytest
@@ -9,7 +10,7 @@ from effnet_core.data import remote
 from effnet_core.data.datasets import imagefolder
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, is_url, place_name
-from effnet_core.study.studies import load_study
+from effnet_core.study.studies import load_study, override_lines
 
 STUDY = """
 title: Photos that lie elsewhere
@@ -73,10 +74,51 @@ def test_a_study_keeps_the_url_and_a_record_only_its_name(own_folders):
     assert settings.recorded().data_dir == "photos.zip"
 
 
-def test_an_error_does_not_tell_what_a_url_asks_with(own_folders):
+SECRET = "s3cr3t%2Fkey+1"
+WITH_SECRETS = [
+    f"nosuch://host/photos.zip?token={SECRET}",
+    f"zip::nosuch://host/photos.zip?sv=1&sig={SECRET}",
+    f"zip://inside::nosuch://host/photos.zip?sig={SECRET}#{SECRET}",
+    f"simplecache::nosuch://user:{SECRET}@host",
+    f"zip::nosuch://{SECRET}:pass@host/photos.zip",
+    f"nosuch://host/photos.zip?{SECRET}",
+    f"zip::https://localhost:1/photos.zip?sig={SECRET}",
+]
+
+
+@pytest.mark.fault("secrets in URLs")
+@pytest.mark.parametrize("url", WITH_SECRETS)
+def test_an_error_does_not_tell_what_a_url_asks_with(own_folders, capsys, url):
     with pytest.raises(InputError) as error:
-        remote.local("nosuch://host/photos.zip?token=secret")
-    assert "secret" not in str(error.value)
+        remote.local(url)
+    told = f"{error.value} {capsys.readouterr().out} {place_name(url)}"
+    assert "s3cr3t" not in told
+    assert "cannot be fetched from its URL" in told
+
+
+@pytest.mark.fault("secrets in URLs")
+@pytest.mark.parametrize("url", WITH_SECRETS)
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Max retries exceeded with url: /photos.zip?sig={} (Caused by x)",
+        "403, message='Forbidden', url='https://host/photos.zip?sig={}'",
+        "KeyError: '{}'",
+        "user {} is not known",
+    ],
+)
+def test_whatever_a_library_repeats_of_a_secret_is_left_out(url, message):
+    for form in (SECRET, unquote_plus(SECRET)):
+        told = remote.without_secrets(message.format(form), url)
+        assert "s3cr3t" not in told
+        assert "..." in told
+
+
+def test_what_differs_from_a_study_tells_no_secret_either():
+    quick = load_study("quick")
+    url = f"zip::https://host/photos.zip?sig={SECRET}"
+    run = next(quick.runs()).model_copy(update={"data_dir": url})
+    assert override_lines(run, quick) == ["data_dir: None -> photos.zip"]
 
 
 def test_paths_are_no_urls():

@@ -1,9 +1,12 @@
 """Images that lie elsewhere: fetched once to this machine, by whatever a URL names (fsspec)."""
 
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import fsspec
 from filelock import FileLock
@@ -28,7 +31,7 @@ def local(place: str) -> Path:
         InputError: nothing is there, or nothing installed reads such a URL.
     """
     if not is_url(place):
-        return Path(place).expanduser()
+        return Path(os.path.expanduser(place))  # noqa: PTH111  a user may not exist
     key = hashlib.sha256(place.encode()).hexdigest()[:12]
     copy = paths.CACHE / "datasets" / key / place_name(place)
     doubted = _doubt(copy.parent)
@@ -65,7 +68,7 @@ def _fetch(place: str, copy: Path) -> None:
             _check_inside(system.find(root) if is_folder else [])
             system.get(root.rstrip("/") + "/" if is_folder else root, str(partial), recursive=True)
         except Exception as error:  # each of its file systems raises what its own library does
-            reason = str(error).replace(place, "the URL")  # which may hold a secret
+            reason = without_secrets(str(error), place)
             raise InputError(
                 f"{place_name(place)} cannot be fetched from its URL ({type(error).__name__}: "
                 f"{reason}). Look at the URL, and at what it needs: a package such as s3fs, a "
@@ -76,6 +79,27 @@ def _fetch(place: str, copy: Path) -> None:
         if copy.is_dir():
             shutil.rmtree(copy)
         partial.replace(copy)
+
+
+def without_secrets(text: str, url: str) -> str:
+    """A library's message without each word that holds a URL or what a URL asks with.
+
+    Libraries repeat parts of a chained URL, decoded or not: `zip::https://host/a.zip?sig=...`.
+    """
+    asked = [part for one in url.split("::") for part in re.split(r"[?#]", one)[1:]]
+    asked += [urlsplit(one).netloc.rpartition("@")[0] for one in url.split("::")]
+    values = {value for part in asked for value in re.split(r"[&;:]|[^&;:=]+=", part)}
+    pieces = {
+        piece
+        for value in values
+        for form in (value, unquote(value), unquote_plus(value))
+        for piece in re.split(r"\W+", form)
+        if len(piece) > 2
+    }
+    return " ".join(
+        "..." if "://" in word or any(piece in word for piece in pieces) else word
+        for word in text.split()
+    )
 
 
 def _check_inside(names: list[str]) -> None:

@@ -24,6 +24,7 @@ from effnet_core.study.design import (
     Study,
     StudyName,
     is_url,
+    place_name,
     places,
 )
 from effnet_core.study.plain_yaml import read_yaml
@@ -232,5 +233,9 @@ def _shown(value: Any) -> str:
 
 def override_lines(settings: Settings, study: Study) -> list[str]:
     """What differs from a study's protocol, as `name: was -> is`."""
+
+    def shown(value: Any) -> Any:
+        return place_name(value) if isinstance(value, str) and is_url(value) else value
+
     changed = overrides(study, settings)
-    return [f"{name}: {was} -> {now}" for name, (now, was) in changed.items()]
+    return [f"{name}: {shown(was)} -> {shown(now)}" for name, (now, was) in changed.items()]

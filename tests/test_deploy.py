@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -27,6 +28,7 @@ from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
+from effnet_report.escaping import Terminal
 from effnet_report.evidence import evidence
 from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
@@ -257,7 +259,7 @@ def test_tables_json_and_csv_say_the_same(study, capsys):
 def test_unreadable_images_are_told_and_the_rest_is_predicted(study, tmp_path, capsys):
     good = next((study[0] / "photos").rglob("*.png"))
     (tmp_path / "bad.jpg").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"1 images cannot be read.*bad\.jpg"):
+    with pytest.raises(InputError, match=r"bad\.jpg[\s\S]*1 of 2 images cannot be read"):
         tell_predictions("mine", [str(good), str(tmp_path)], "json", Console())
     first, second = json.loads(capsys.readouterr().out)
     assert first["label"].startswith("digit")
@@ -273,8 +275,74 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
     assert [path.name for path in found.images] == ["1.png", "2.jpg", "3.png", "2.jpg"]
     assert [path.name for path in found.left_out] == ["notes.txt"]
     assert len({path.resolve() for path in images_at(["a", "a/*.png"]).images}) == 2
-    with pytest.raises(InputError, match=r"nowhere/\*\.png names no image"):
+    with pytest.raises(InputError, match=r"nowhere/\*\.png' names no image"):
         images_at(["nowhere/*.png"])
+
+
+@pytest.mark.parametrize("place", ["", "x" * 300, "~nobody-there/a", "a**b", "[", "*/**/***"])
+def test_a_place_that_names_nothing_is_one_message(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="names no image"):
+        images_at([place])
+
+
+@pytest.mark.parametrize("pattern", ["new/**.png", "new/**/*.png", "**/*.png"])
+def test_a_pattern_means_what_it_means_in_a_shell(tmp_path, monkeypatch, pattern):
+    (tmp_path / "new").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "new/1.png")
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in images_at([pattern]).images] == ["1.png"]
+
+
+def test_only_the_answer_is_on_standard_output(study, capsys, monkeypatch):
+    load = kept.load
+
+    def talkative(name):
+        print("Fetching something, once")
+        return load(name)
+
+    monkeypatch.setattr(kept, "load", talkative)
+    place = str(next((study[0] / "photos").rglob("*.png")))
+    tell_predictions("mine", [place], "json", Console())
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)) == 1
+    assert "Fetching something" in told.err
+
+
+def test_names_that_act_are_told_harmlessly_and_the_rest_is_predicted(study, tmp_path, capsys):
+    image = next((study[0] / "photos").rglob("*.png")).read_bytes()
+    for name in (b"caf\xe9.png", b"=1\x1b[31m.png", "猫.png".encode()):
+        (tmp_path / os.fsdecode(name)).write_bytes(image)
+    for form in ("json", "csv", "table"):
+        with pytest.raises(InputError, match="2 of 3 images cannot be read"):
+            tell_predictions("mine", [str(tmp_path)], form, Terminal(width=500))
+        told = capsys.readouterr().out
+        assert "\x1b" not in told
+        assert "digit" in told
+        told.encode("ascii" if form == "json" else "utf-8")
+        assert form != "json" or len(json.loads(told)) == 3
+
+
+@pytest.mark.parametrize("name", ["", "nosuchstudy", "published/nosuchstudy", "../results/quick"])
+def test_no_study_is_recommended_from_nothing(name):
+    with pytest.raises(InputError, match="There is no study"):
+        tell_recommendation(name, True, Console())
+
+
+def test_a_study_without_runs_recommends_nothing(own_folders):
+    with pytest.raises(InputError, match="No run of quick has finished"):
+        tell_recommendation("quick", False, Console())
+
+
+def test_what_a_study_cannot_say_is_null_in_json(capsys):
+    tell_recommendation("published/quick", True, Console())
+    text = capsys.readouterr().out
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    depths = json.loads(text, parse_constant=refuse)["depths"]
+    assert None in depths[0].values()
 
 
 def test_a_temperature_undoes_what_made_a_model_too_sure():

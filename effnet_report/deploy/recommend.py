@@ -7,11 +7,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from effnet_core.errors import InputError
+from effnet_core.study.loader import load_design
 from effnet_report.inference import analysis
 
 
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
+    load_design(study)  # an empty name would be that of the first study
     found = analysis.load(study)
     if not found.evidence.finished:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")

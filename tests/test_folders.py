@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from effnet_core.data import folders as data_folders
 from effnet_core.data import formats
 from effnet_core.data.datasets import imagefolder
 from effnet_core.errors import InputError
@@ -151,3 +152,241 @@ def test_a_folder_that_moved_is_the_same_data(photos):
     before = imagefolder(str(photos)).fingerprint
     photos.rename(photos.parent / "elsewhere")
     assert imagefolder(str(photos.parent / "elsewhere")).fingerprint == before
+
+
+def test_what_programs_leave_is_left_out_and_listed(photos):
+    litter = ("cat/.ipynb_checkpoints/1.jpg", ".Trash-1000/cat/2.jpg", "__MACOSX/cat/3.jpg")
+    for name in (*litter, "dog/@eaDir/rex-1.jpg/thumb.jpg", "dog/._rex-1.jpg", "dog/.rex.jpg"):
+        photo(photos / name)
+    dataset = imagefolder(str(photos))
+    assert len(dataset) == 5
+    assert set(dataset.left_out) == {
+        *("cat/.ipynb_checkpoints", ".Trash-1000", "__MACOSX", "dog/@eaDir"),
+        *("dog/._rex-1.jpg", "dog/.rex.jpg"),
+    }
+
+
+def test_a_folder_that_cannot_be_read_is_told(photos, monkeypatch):
+    photo(photos / "dog" / "more" / "1.jpg")
+    listing = type(photos).iterdir
+
+    def iterdir(path):
+        if path.name == "more":
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr(type(photos), "iterdir", iterdir)
+    with pytest.raises(InputError, match=r"dog/more cannot be read \(Permission denied\)\. Make"):
+        imagefolder(str(photos))
+
+
+def test_a_linked_class_is_read_and_a_linked_folder_in_it_is_told(photos):
+    (photos / "hound").symlink_to(photos / "dog")
+    assert imagefolder(str(photos)).classes == ["cat", "dog", "hound"]
+    (photos / "dog" / "more").symlink_to(photos / "cat")
+    with pytest.raises(InputError, match=r"dog/more is neither an image nor a folder"):
+        imagefolder(str(photos))
+
+
+@pytest.mark.parametrize("name", ["README", "notes 12.05.2024"])
+def test_a_file_without_an_ending_that_is_no_image_is_left_out(photos, name):
+    (photos / "cat" / name).write_text("x")
+    (photos / "cat/tom-1.jpg").rename(photos / "cat" / "scan 12.05.2024")
+    dataset = imagefolder(str(photos))
+    assert dataset.left_out == [f"cat/{name}"]
+    assert "cat/scan 12.05.2024" in dataset.names
+
+
+def folders(root, *names):
+    for name in names:
+        photo(root / name)
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("seg_train/a/1.png", "seg_test/a/1.png", "seg_pred/1.png"), "parts of a data set"),
+        (("train/1.png", "test1/1.png"), "parts of a data set"),
+        (("train/cat/1.png", "unlabeled/1.png"), "parts of a data set"),
+        (("train/cat/1.png", "train/dog/1.png", "bus/1.png"), "like a part of a data set"),
+        (("cat/train/1.png", "cat/test/2.png", "dog/train/1.png"), "inside of its classes"),
+        (("a/b/Training Set/1.png", "c/1.png"), "inside of its classes"),
+    ],
+)
+def test_parts_are_recognised_at_any_depth(tmp_path, names, told):
+    with pytest.raises(InputError, match=told):
+        imagefolder(folders(tmp_path / "p", *names))
+
+
+def test_words_for_parts_in_names_of_classes_are_no_parts(tmp_path):
+    names = ("bullet train/1.png", "train station/1.png", "devil/1.png", "contest/1.png")
+    assert len(imagefolder(folders(tmp_path / "p", *names)).classes) == 4
+
+
+def test_folders_around_the_classes_are_looked_through(tmp_path):
+    root = folders(
+        tmp_path / "p", "zip/photos/cat/1.png", "zip/photos/dog/1.png", "__MACOSX/x/1.png"
+    )
+    (tmp_path / "p" / "zip" / "README.txt").write_text("x")
+    dataset = imagefolder(root)
+    assert (dataset.classes, dataset.names) == (["cat", "dog"], ["cat/1.png", "dog/1.png"])
+
+
+ALIKE = [
+    ("Cat", "cat"),
+    ("polar bear", "polarbear"),
+    ("1", "1.0"),
+    ("01", "1"),
+    ("cat", "cat\u200b"),
+    ("\ufb01sh", "fish"),
+    ("stra\u00dfe", "STRASSE"),
+]
+
+
+@pytest.mark.parametrize("pair", ALIKE)
+def test_classes_that_look_alike_are_refused_in_folders_and_in_tables(tmp_path, pair):
+    names = [f"{kind}/{place}.png" for place, kind in enumerate(pair)]
+    root = folders(tmp_path / "p", *names)
+    with pytest.raises(InputError, match="look alike"):
+        imagefolder(root)
+    rows = zip(names, pair, strict=True)
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match="look alike"):
+        imagefolder(root, str(tmp_path / "t.csv"))
+
+
+def test_classes_that_differ_are_no_classes_that_look_alike(tmp_path):
+    kinds = ("-1", "1", "10", "1.5", "a-b", "ab", "c++", "c")
+    root = folders(tmp_path / "p", *(f"{kind}/1.png" for kind in kinds))
+    assert imagefolder(root).classes == sorted(kinds)
+
+
+def test_blanks_and_unicode_forms_of_a_class_are_evened_out(tmp_path):
+    kinds = ("cat", "cat ", "cat\u00a0", " cat", "cr\u00eape", "cre\u0302pe")
+    names = [f"{place}.png" for place in range(6)]
+    root = folders(tmp_path / "p", *names)
+    rows = zip(names, kinds, strict=True)
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    dataset = imagefolder(root, str(tmp_path / "t.csv"))
+    assert dataset.classes == ["cat", "cr\u00eape"]
+    assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def table(root, text, encoding="utf-8"):
+    """A data set of a table in the folder of the photos, which is written here."""
+    (root / "t.csv").write_bytes(text.encode(encoding))
+    return imagefolder(str(root), str(root / "t.csv"))
+
+
+ROWS = ["cat/tom-1.jpg,a", "cat/tom-2.jpg,b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(["path,label", *ROWS]),
+        "\ufeff" + "\r\n".join(['"path","label"', *ROWS]),
+        "\n".join(["Path, Label", *ROWS]),
+        "\n".join(["path;label", *ROWS]).replace(",", ";"),
+        "\n".join(["path\tlabel", *ROWS]).replace(",", "\t"),
+        "\n".join(["path,label", *(f"{row}," for row in ROWS)]),
+        "\n".join(["path,label", *ROWS, ",", ""]),
+        "\n".join(["path,label", *(row.replace(",", ", ") for row in ROWS)]),
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_and_scripts_write_it(photos, text):
+    dataset = table(photos, text)
+    assert (dataset.names, dataset.classes) == (["cat/tom-1.jpg", "cat/tom-2.jpg"], ["a", "b"])
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_in_another_encoding_is_told_with_the_remedy(photos, encoding):
+    with pytest.raises(InputError, match=r"not UTF-8 text\. Save it as UTF-8"):
+        table(photos, "path,label\ncat/tom-1.jpg,K\u00e4se\n", encoding)
+
+
+def test_names_and_labels_of_a_table_stay_text(photos):
+    for name in ("0000", "1e5", "NaN", "NA"):
+        (photos / "cat/tom-1.jpg").rename(photos / name)
+        photo(photos / "cat" / "tom-1.jpg")
+    dataset = table(photos, "path,label\n0000,1e5\n1e5,NA\nNaN,NaN\nNA,0000\n")
+    assert dataset.names == ["0000", "1e5", "NaN", "NA"]
+    assert dataset.classes == ["0000", "1e5", "NA", "NaN"]
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "cat/../../secret.jpg", "/nowhere/x.jpg"])
+def test_a_table_names_no_images_outside_of_its_folder(photos, name):
+    photo(photos.parent / "secret.jpg")
+    with pytest.raises(InputError, match=r"1 images are outside of .* give a data_dir"):
+        table(photos, f"path,label\ncat/tom-1.jpg,a\n{name},b\n")
+
+
+def test_a_wider_folder_allows_them_and_whole_paths_become_relative(photos):
+    photo(photos.parent / "secret.jpg")
+    (photos / "t.csv").write_text(
+        f"path,label\n{photos / 'cat/tom-1.jpg'},a\nphotos/../secret.jpg,b\n"
+    )
+    dataset = imagefolder(str(photos.parent), str(photos / "t.csv"))
+    assert dataset.names == ["photos/cat/tom-1.jpg", "photos/../secret.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("cat/tom-1.jpg,a\n./cat/tom-1.jpg,b", "1 images are there twice"),
+        ('cat/tom-1.jpg,a\ncat/tom-2.jpg,"a,b"', "several classes in one cell"),
+        ("cat/tom-1.jpg,a\ncat/tom-2.jpg", "line 3 has 1 columns, the first 2"),
+    ],
+)
+def test_rows_that_are_not_what_they_seem_are_told(photos, rows, told):
+    with pytest.raises(InputError, match=told):
+        table(photos, f"path,label\n{rows}\n")
+
+
+@pytest.mark.parametrize("column", ["part", "split", "Set", "subset"])
+def test_a_column_of_parts_is_a_part_by_any_usual_name(photos, column):
+    text = (
+        f"path,label,{column}\ncat/tom-1.jpg,a,train\ncat/tom-2.jpg,b, Test\ndog/ace-1.jpg,a,val\n"
+    )
+    assert table(photos, text).official_test.tolist() == [False, True, False]
+
+
+def test_a_column_that_holds_parts_and_others_or_two_that_differ_are_refused(photos):
+    with pytest.raises(InputError, match=r"Column split names parts, such as train, and 'x'"):
+        table(photos, "path,label,split\ncat/tom-1.jpg,a,train\ncat/tom-2.jpg,b,x\n")
+    with pytest.raises(InputError, match="part, split put images in different parts"):
+        table(
+            photos, "path,label,part,split\ncat/tom-1.jpg,a,test,train\ncat/tom-2.jpg,b,val,val\n"
+        )
+    other = table(photos, "path,label,set\ncat/tom-1.jpg,a,I\ncat/tom-2.jpg,b,II\n")
+    assert other.official_test is None
+
+
+@pytest.mark.parametrize("rule", ["^cat/(a+)+$", "(a|a)*b$", r"(\w+\s?)*!"])
+def test_a_pattern_that_would_take_for_ever_is_ended(photos, monkeypatch, rule):
+    monkeypatch.setattr(data_folders, "PATTERN_SECONDS", 0.3)
+    photo(photos / "cat" / f"{'a' * 40}.jpg")
+    with pytest.raises(InputError, match="takes too long"):
+        imagefolder(str(photos), groups=rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("who", r"names no object for 1 images, such as 'cat/tom-2\.jpg'"),
+        (r"(\d*)$", "names no object for 3 images"),
+        ("jpg", r"makes all images one object\. Columns: path, label, who"),
+    ],
+)
+def test_images_without_an_object_or_all_with_one_are_told(photos, rule, told):
+    text = "path,label,who\ncat/tom-1.jpg,a,x\ncat/tom-2.jpg,b, \ndog/ace-1.jpg,b,y\n"
+    (photos / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=told):
+        imagefolder(str(photos), str(photos / "t.csv"), rule)
+
+
+def test_names_of_objects_that_look_alike_are_one_object(photos):
+    text = "path,label,who\ncat/tom-1.jpg,a,P1\ncat/tom-2.jpg,b,p1 \ndog/ace-1.jpg,b,P2\n"
+    (photos / "t.csv").write_text(text)
+    assert imagefolder(str(photos), str(photos / "t.csv"), "who").groups.tolist() == [0, 0, 1]

@@ -1,6 +1,8 @@
 import dataclasses
 import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from effnet_core.data import images
 from effnet_core.data.datasets import digits, imagefolder
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
+from effnet_report.intake import look
 
 
 def few_digits(count=5):
@@ -199,3 +202,106 @@ def test_an_image_of_suspicious_size_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match=r"bomb\.png cannot be read"):
         decode(tmp_path / "bomb.png", 16)
+
+
+def deep_png(path, values: np.ndarray) -> None:
+    """Write a PNG of 16 bits a channel, which Pillow cannot; values of shape (h, w, channels)."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        )
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_deep_colour_is_refused_in_any_number_of_channels(tmp_path, channels):
+    deep_png(tmp_path / "x.png", np.full((8, 8, channels), 4095))
+    with pytest.raises(InputError, match=r"x\.png cannot be read .*more than 8 bits a channel"):
+        decode(tmp_path / "x.png", 8)
+
+
+def test_deep_colour_of_other_formats_is_refused(tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "x.sgi", bpc=2)
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "x.tif")
+    for name in ("x.sgi", "x.tif"):
+        with pytest.raises(InputError, match="more than 8 bits a channel"):
+            decode(tmp_path / name, 8)
+
+
+def test_signed_values_are_refused(tmp_path):
+    Image.new("L", (8, 8), 200).save(tmp_path / "x.tif", tiffinfo={339: 2})
+    with pytest.raises(InputError, match="signed or floating-point values"):
+        decode(tmp_path / "x.tif", 8)
+
+
+def test_pages_are_refused_but_not_smaller_copies_of_the_first(tmp_path):
+    first, second = Image.new("L", (8, 8), 0), Image.new("L", (8, 8), 250)
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
+    with pytest.raises(InputError, match="several pages; save the one that counts"):
+        decode(tmp_path / "x.tif", 8)
+    smaller = second.resize((4, 4))
+    smaller.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(tmp_path / "x.tif", save_all=True, append_images=[smaller])
+    assert decode(tmp_path / "x.tif", 8).max() == 0
+
+
+@pytest.mark.parametrize("size", [(6000, 12), (12, 6000), (1000, 1)])
+def test_of_a_thin_image_at_least_a_row_of_pixels_is_left(tmp_path, size):
+    Image.new("RGB", size, "red").save(tmp_path / "x.png")
+    padded = decode(tmp_path / "x.png", 64, "pad")
+    assert (padded == (255, 0, 0)).all(axis=2).sum() == 64
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_an_image_that_is_wholly_transparent_is_refused(tmp_path, mode):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).convert(mode).save(tmp_path / "x.png")
+    with pytest.raises(InputError, match="every pixel is transparent"):
+        decode(tmp_path / "x.png", 8)
+
+
+def exif(kind: int, count: int, value: bytes) -> bytes:
+    """EXIF of one tag, the orientation."""
+    entry = struct.pack("<HHI", 0x112, kind, count) + value.ljust(4, b"\0")
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + b"\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *(exif(3, 1, b"\6"), exif(4, 1, b"\6"), exif(2, 2, b"6\0"), exif(7, 1, b"\6")),
+        *(exif(3, 2, b"\6\0\6\0"), exif(3, 1, b"\x09"), exif(2, 2, b"x\0"), exif(3, 1, b"")[:18]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_every_look_at_a_photo_sees_it_the_same_way_up(tmp_path, stored):
+    photo = Image.new("RGB", (60, 40), "blue")
+    photo.paste("red", (0, 0, 60, 20))
+    photo.save(tmp_path / "x.jpg", exif=stored, quality=95)
+    seen, _ = look._facts(tmp_path / "x.jpg")
+    square = decode(tmp_path / "x.jpg", 16).astype(int)
+    is_turned = abs(square[8, 15] - square[8, 0]).max() > 150
+    assert not seen["error"]
+    assert (seen["width"], seen["height"]) == ((40, 60) if is_turned else (60, 40))
+
+
+def test_pixels_come_from_the_bytes_that_were_hashed(own_folders):
+    """Somebody exchanges an image between the fingerprint and the decoding."""
+    dataset = one_bad_image(own_folders / "photos", "dog/1.png", b"")
+    swapped = own_folders / "photos" / "dog" / "0.png"
+    Image.new("RGB", (9, 9), "red").save(own_folders / "photos" / "dog" / "1.png")
+    assert dataset.fingerprint
+    Image.new("RGB", (9, 9), "green").save(swapped)
+    with pytest.raises(InputError, match=r"dog/0\.png was changed while the images were read"):
+        load_images(dataset, 16)
+    assert not list((paths.CACHE / "images").glob("*.npy"))
+    again = imagefolder(str(own_folders / "photos"))
+    assert again.fingerprint != dataset.fingerprint
+    green = load_images(again, 16)[again.names.index("dog/0.png")]
+    assert (green == (0, 128, 0)).all()

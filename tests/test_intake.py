@@ -15,6 +15,7 @@ from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report.intake import layouts, study
+from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new
 from effnet_report.sweep.plan import Plan, Row, too_few
@@ -329,3 +330,200 @@ def test_a_rare_class_is_kept_whole(photos, own_studies, capsys):
         photo(photos / "dog" / f"{seed}.png", seed, (8, 8))
     begin(photos, capsys, hours=0.01)
     assert load_study("mine").protocol.max_images == 0
+
+
+def many(root, *folders, count=24):
+    """Photos in each of the folders, all of them different."""
+    for place, folder in enumerate(folders):
+        for seed in range(count):
+            photo(root / folder / f"{place}{seed:02d}.png", 1000 * place + seed)
+    return root
+
+
+@pytest.mark.parametrize("rest", [(), ("seg_pred/seg_pred",), ("unlabeled",)])
+def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, capsys, rest):
+    parts = ("seg_train/seg_train", "seg_test/seg_test")
+    folders = [f"{part}/{kind}" for part in parts for kind in ("cat", "dog")]
+    told = begin(many(tmp_path / "p", *folders, *rest), capsys)
+    protocol = load_study("mine").protocol
+    dataset = imagefolder(protocol.data_dir, protocol.labels)
+    assert (dataset.classes, len(dataset)) == (["cat", "dog"], 96)
+    assert dataset.official_test.sum() == 48
+    assert not rest or f"{rest[0].split('/')[0]} has no class folders, so its images are" in told
+    assert ("Left out, no images of a class: 24 files" in told) == bool(rest)
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (("images", "annotations/trimaps"), "masks or annotations .* 24 in all"),
+        (("cat/images", "cat/masks", "dog/images"), "masks or annotations"),
+        (("images/train", "images/val", "mask/train", "mask/val"), "masks or annotations"),
+        (("images_001", "images_002", "images_003"), "numbered pieces"),
+        (("part1/cat", "part2/cat"), "numbered pieces"),
+        (("00000", "01000", "02000"), "numbered pieces"),
+        (("site 1/cat", "site 1/dog", "site 2/cat", "site 2/dog"), "numbered pieces"),
+        (("train/images_1", "train/images_2", "test/images_1", "test/images_2"), "pieces"),
+        (("a/train/cat", "a/test/cat", "b/train/cat", "b/test/cat"), "hold folders in turn"),
+        (("train/cat", "train/dog", "extra"), r"parts of a data set \(train\) and other"),
+        (("train/cat", "train/dog", "test/images"), "test has no class folders"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(tmp_path, own_studies, capsys, folders, told):
+    root = tmp_path / "p"
+    for folder in folders:
+        for seed in range(24):
+            photo(root / folder / f"img{seed:02d}.png", seed)
+    with pytest.raises(InputError, match=told):
+        begin(root, capsys)
+    assert not list(own_studies.glob("*"))
+
+
+def test_masks_beside_images_are_refused(tmp_path, own_studies, capsys):
+    for kind in ("benign", "malignant"):
+        for seed in range(24):
+            photo(tmp_path / kind / f"{kind} ({seed}).png", seed)
+            photo(tmp_path / kind / f"{kind} ({seed})_mask.png", seed + 100)
+    with pytest.raises(InputError, match=r"48 in all, such as benign/benign \(0\)_mask"):
+        begin(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("mask", "no_mask"),
+        ("0", "1", "2"),
+        ("class1", "class2"),
+        ("labels", "bottles"),
+        ("100", "200"),
+    ],
+)
+def test_classes_with_such_names_are_classes(tmp_path, own_studies, capsys, kinds):
+    for place, kind in enumerate(kinds):
+        for seed in range(24):
+            photo(tmp_path / "p" / kind / f"img{seed:02d}.png", 1000 * place + seed)
+    begin(tmp_path / "p", capsys)
+    assert imagefolder(load_study("mine").protocol.data_dir).classes == sorted(kinds)
+
+
+def test_a_table_of_the_user_is_used_where_it_lies_and_never_removed(photos, own_studies, capsys):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    own_studies.mkdir()
+    labels = own_studies / "mine.csv"
+    lines = [f"{name};{'ab'[place % 2]};Ann" for place, name in enumerate(names)]
+    labels.write_text("\n".join(["path;label;taken by", *lines, "gone.png;a;Ann"]))
+    before = labels.read_bytes()
+    with pytest.raises(InputError, match=r"1 images are not in .*gone\.png"):
+        begin(photos, capsys, labels=labels)
+    assert labels.read_bytes() == before
+    labels.write_text("\n".join(["path;label;taken by", *lines]))
+    before = labels.read_bytes()
+    begin(photos, capsys, labels=labels)
+    assert labels.read_bytes() == before
+    assert load_study("mine").protocol.labels == str(labels)
+
+
+def test_a_file_of_that_name_is_not_overwritten(parts, own_studies, capsys):
+    own_studies.mkdir()
+    (own_studies / "mine.csv").write_text("my,only,copy\n")
+    with pytest.raises(InputError, match=r"mine\.csv is there already.*Choose another name"):
+        begin(parts("train", "test"), capsys)
+    assert (own_studies / "mine.csv").read_text() == "my,only,copy\n"
+
+
+def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(new_command.sheet, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begin(parts("train", "test"), capsys)
+    assert not list(own_studies.glob("mine.*"))
+
+
+@pytest.mark.parametrize("left", ["results", "weights"])
+def test_what_an_earlier_study_of_that_name_left_is_noticed(photos, own_studies, capsys, left):
+    kept = {
+        "results": paths.records("mine") / "01-freeze0-none-plateau-seed0.json",
+        "weights": paths.CACHE / "weights" / "mine" / "x.safetensors",
+    }[left]
+    kept.parent.mkdir(parents=True)
+    kept.write_text("x")
+    with pytest.raises(InputError, match=r"earlier study 'mine' left .*choose another name, or"):
+        begin(photos, capsys)
+    assert kept.is_file()
+
+
+def test_images_that_a_table_does_not_name_are_told(photos, own_studies, capsys):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    labels = photos.parent / "labels.csv"
+    rows = {"path": names, "label": [f"{'ab'[place % 2]} " for place in range(24)]}
+    pd.DataFrame(rows).to_csv(labels, index=False)
+    told = begin(photos, capsys, labels=labels)
+    assert "2 files or folders, cat/almost.jpg, dog/copy.bmp" in told
+    assert "24 labels were evened out" in told
+
+
+def test_a_test_set_of_the_same_objects_cannot_be_kept(photos, own_studies, capsys):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    rows = {
+        "path": names,
+        "label": [name.split("/")[0] for name in names],
+        "split": ["test" if place % 4 == 0 else "train" for place in range(24)],
+        "who": [place % 12 // 2 + 10 * (place // 12) for place in range(24)],
+    }
+    pd.DataFrame(rows).to_csv(photos.parent / "t.csv", index=False)
+    told = begin(photos, capsys, labels=photos.parent / "t.csv", groups="who")
+    assert "test set cannot be kept: 6 objects have images both in it and outside" in told
+    design = load_study("mine")
+    dataset = imagefolder(design.protocol.data_dir, design.protocol.labels, design.protocol.groups)
+    found = split_dataset(dataset, next(design.runs()))
+    inside = [set(dataset.groups[part]) for part in (found.train, found.validation, found.test)]
+    assert sum(map(len, inside)) == len(set.union(*inside))
+
+
+def test_copies_do_not_make_a_class_large_enough(tmp_path, own_studies, capsys):
+    many(tmp_path / "p", "cat")
+    for place in range(12):
+        photo(tmp_path / "p" / "dog" / f"{place}.{('png', 'bmp')[place % 2]}", 500 + place % 3)
+    with pytest.raises(InputError, match=r"'dog' has 3 images \(12 with copies\)"):
+        begin(tmp_path / "p", capsys)
+
+
+def test_of_animations_it_is_said_that_one_frame_is_used(photos, own_studies, capsys):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames[0].save(photos / "cat" / "film.gif", save_all=True, append_images=frames[1:])
+    assert "Of 1 animations the first frame is used: cat/film.gif" in begin(photos, capsys)
+
+
+def test_a_class_without_a_font_is_numbered_and_told(photos, own_studies, capsys, monkeypatch):
+    (photos / "cat").rename(photos / "\u732b")
+    (photos / "dog").rename(photos / "\u0441\u043e\u0431\u0430\u043a\u0430")
+    monkeypatch.setattr(new_command.sheet, "findSystemFonts", list)
+    told = begin(photos, capsys)
+    assert "on the sheet is \u732b" in told
+    assert "on the sheet is \u0441" not in told  # Matplotlib brings a font with Cyrillic letters
+
+
+@pytest.mark.parametrize("name", ["x/../../y", "..", "", "a\\b", "a\0b", "/etc/x", 7])
+def test_names_that_data_give_cannot_lead_out_of_a_folder(name):
+    with pytest.raises(InputError, match="not that of one file"):
+        layouts.component(name)
+
+
+@pytest.mark.parametrize("file", ["dataset_dict.json", "state.json"])
+def test_a_data_set_on_disk_writes_and_reads_in_its_folders_only(tmp_path, own_folders, file):
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["x/../../../../out"]}')
+    if file == "state.json":
+        (tmp_path / "dataset_dict.json").unlink()
+        (tmp_path / file).write_text('{"_data_files": [{"filename": "../../secret.arrow"}]}')
+    with pytest.raises(InputError, match="not that of one file"):
+        layouts.tabulate("mine", tmp_path, None)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"splits": 3}', '{"splits": ["train"]}'])
+def test_a_damaged_data_set_on_disk_is_one_sentence(tmp_path, own_folders, text):
+    (tmp_path / "dataset_dict.json").write_text(text)
+    with pytest.raises(InputError, match="cannot be read as a table of images"):
+        layouts.tabulate("mine", tmp_path, None)

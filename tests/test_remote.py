@@ -1,13 +1,17 @@
 """Images behind a URL: fetched once, the same images, and what goes wrong is told."""
 
+import io
 import shutil
+import zipfile
 from urllib.parse import unquote_plus
 
 import fsspec
 import pytest
+from PIL import Image
 
 from effnet_core.data import remote
 from effnet_core.data.datasets import imagefolder
+from effnet_core.data.images import load_images
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings, is_url, place_name
 from effnet_core.study.studies import load_study, override_lines
@@ -127,3 +131,49 @@ def test_paths_are_no_urls():
     assert [place_name(p) for p in ("/a/photos/", "s3://b/photos/", "s3://b")] == [
         *("photos", "photos", "data"),
     ]
+
+
+def zipped(path, names):
+    """An archive with a picture under each of the names."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for place, name in enumerate(names):
+            data = io.BytesIO()
+            Image.new("RGB", (9, 9), (place, 0, 0)).save(data, "PNG")
+            archive.writestr(name, data.getvalue())
+
+
+def test_an_archive_made_on_a_mac_is_read(own_folders):
+    names = ["photos/cat/1.png", "photos/dog/1.png", "__MACOSX/photos/cat/._1.png"]
+    zipped(own_folders / "a.zip", names)
+    dataset = imagefolder(f"zip://::file://{own_folders / 'a.zip'}")
+    assert dataset.names == ["cat/1.png", "dog/1.png"]
+
+
+def test_a_mended_archive_is_read_again(own_folders):
+    url = f"zip://::file://{own_folders / 'a.zip'}"
+    zipped(own_folders / "a.zip", ["photos/cat/1.png"])
+    with pytest.raises(InputError, match="at least 2 are needed"):
+        imagefolder(url)
+    zipped(own_folders / "a.zip", ["cat/1.png", "dog/1.png"])
+    dataset = imagefolder(url)
+    assert dataset.classes == ["cat", "dog"]
+    (own_folders / "a.zip").unlink()
+    assert imagefolder(url).fingerprint == dataset.fingerprint
+
+
+def test_an_archive_with_a_broken_image_is_fetched_again_once_it_is_mended(own_folders):
+    url = f"zip://::file://{own_folders / 'a.zip'}"
+    zipped(own_folders / "a.zip", ["cat/1.png", "dog/1.png"])
+    with zipfile.ZipFile(own_folders / "a.zip", "a") as archive:
+        archive.writestr("dog/2.png", b"")
+    with pytest.raises(InputError, match=r"dog/2\.png cannot be read"):
+        load_images(imagefolder(url), 16)
+    zipped(own_folders / "a.zip", ["cat/1.png", "dog/1.png"])
+    assert len(load_images(imagefolder(url), 16)) == 2
+
+
+def test_an_archive_cannot_write_beside_its_folder(own_folders):
+    zipped(own_folders / "a.zip", ["cat/1.png", "dog/1.png", "../../../outside.png"])
+    with pytest.raises(InputError, match="leads out of its folder"):
+        imagefolder(f"zip://::file://{own_folders / 'a.zip'}")
+    assert not list(own_folders.rglob("outside.png"))

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from effnet_core.data.datasets import load_dataset
-from effnet_core.data.splits import split_dataset
+from effnet_core.data.splits import across_official_test, split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings
 
@@ -238,3 +238,46 @@ def test_a_class_with_fewer_images_than_folds_is_told_whatever_the_seed(seed):
 def test_a_subset_too_small_for_its_classes_is_told(elpv):
     with pytest.raises(InputError, match="too few for a split"):
         split(elpv, max_images=4)
+
+
+def grouped(groups, official=None):
+    """Two classes that take turns, so that each group of two and more has both."""
+    groups = np.asarray(groups)
+    labels = np.arange(len(groups)) % 2
+    dataset = factories.dataset(np.bincount(labels))
+    return dataclasses.replace(dataset, labels=labels, groups=groups, official_test=official)
+
+
+def test_groups_on_both_sides_of_an_official_test_set_are_refused():
+    dataset = grouped(np.arange(96) // 6, np.arange(96) % 6 < 2)
+    assert len(across_official_test(dataset)) == 16
+    with pytest.raises(InputError, match=r"official_test: 16 groups have images both"):
+        split(dataset, official_test=True)
+    apart = grouped(np.arange(96) // 6, np.arange(96) < 24)
+    found = split(apart, official_test=True)
+    assert np.array_equal(found.test, np.arange(24))
+    assert not set(apart.groups[found.train]) & set(apart.groups[found.validation])
+
+
+def test_a_group_that_shares_a_picture_with_the_official_test_set_is_not_trained_on():
+    dataset = grouped(np.arange(96) // 4, np.arange(96) < 24)
+    first = np.arange(96)
+    first[30] = 2
+    found = split(dataset, first=first, official_test=True)
+    trained = {*found.train, *found.validation}
+    assert not trained & {28, 29, 30, 31}
+    assert len(trained) == 68
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_too_few_groups_for_three_parts_are_told_as_such(count):
+    with pytest.raises(
+        InputError, match=rf"images of {count} groups, too few .*keeps groups whole"
+    ):
+        split(grouped(np.arange(96) % 6 * count // 6), seed=1)
+
+
+def test_a_group_of_most_images_is_told():
+    groups = np.where(np.arange(100) < 80, 0, np.arange(100))
+    with pytest.raises(InputError, match=r"one group, that of 'image 0', has 80 of 100 images"):
+        split(grouped(groups))

@@ -180,50 +180,65 @@ def _is_dict(images: Path) -> bool:
 def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame, Path, str]:
     """A Parquet file, or what `save_to_disk` of Hugging Face's `datasets` left."""
     try:
-        import pyarrow.parquet  # noqa: PLC0415  optional
+        found, features = _parquet(labels) if labels else _saved(images)
     except ImportError:
         raise InputError(
             f"{labels or images} needs pyarrow to be read: pip install 'effnet-report[formats]'."
         ) from None
-    if labels:
-        found = {".": pyarrow.parquet.read_table(labels)}
-        names = json.loads((found["."].schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = {".": names.get("info", {}).get("features", {})}
-    else:
-        whole = images / "dataset_dict.json"
-        parts = sorted(json.loads(whole.read_text())["splits"]) if _is_dict(images) else ["."]
-        for part in parts if _is_dict(images) else []:
-            component(part)
-        found = {part: _mapped(images / part) for part in parts}
-        features = {
-            part: json.loads((images / part / "dataset_info.json").read_text())["features"]
-            for part in parts
-        }
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"{labels or images} cannot be read as a table of images ({type(error).__name__}: "
+            f"{error}). Save it again, or give a folder of images."
+        ) from None
     target = paths.CACHE / "unpacked" / name
     if target.is_dir():  # of a study that is no longer there
         shutil.rmtree(target)
-    tables, unpacked = [], False
+    tables = []
     for part, table in found.items():
         frame = _labels_in_words(table.to_pandas(), features[part])
-        column = next((c for c in frame if isinstance(frame[c].iloc[0], dict)), None)
+        column = next((c for c in frame if frame[c].map(type).eq(dict).any()), None)
         if column:
+            stem = component(part) if part else ""
             frame["path"] = [
-                _unpack(picture, target, f"{part}-{place:06d}".lstrip(".-"))
+                _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
                 for place, picture in enumerate(frame.pop(column))
             ]
-            unpacked = True
         tables.append(frame.assign(part=part) if len(found) > 1 else frame)
-    told = _pooled(list(found))
-    if unpacked:
+    told = _pooled([part_of(part) or part for part in found])
+    if target.is_dir():
         told = f"The pictures were unpacked to {target}. {told}".strip()
-    return pd.concat(tables, ignore_index=True).astype(str), target if unpacked else images, told
+    together = pd.concat(tables, ignore_index=True)
+    together = together.astype(str).mask(together.isna(), "")
+    return together, target if target.is_dir() else images, told
+
+
+def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One Arrow table, and what its columns mean."""
+    import pyarrow.parquet  # noqa: PLC0415  optional
+
+    table = pyarrow.parquet.read_table(labels)
+    names = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    return {"": table}, {"": names.get("info", {}).get("features", {})}
+
+
+def _saved(images: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The Arrow table of each part on disk, and what its columns mean."""
+    parts = [""]
+    if _is_dict(images):
+        parts = sorted(json.loads((images / "dataset_dict.json").read_text())["splits"])
+        parts = [component(part) for part in parts]
+    tables, features = {}, {}
+    for part in parts:
+        tables[part] = _mapped(images / part)
+        features[part] = json.loads((images / part / "dataset_info.json").read_text())["features"]
+    return tables, features
 
 
 def _mapped(folder: Path) -> Any:
-    import pyarrow  # noqa: PLC0415  optional
-
     listed = json.loads((folder / "state.json").read_text())["_data_files"]
     files = [str(folder / component(entry["filename"])) for entry in listed]
+    import pyarrow  # noqa: PLC0415  optional
+
     parts = [pyarrow.ipc.open_stream(pyarrow.memory_map(file)).read_all() for file in files]
     return pyarrow.concat_tables(parts)
 
@@ -239,12 +254,16 @@ def _labels_in_words(frame: pd.DataFrame, features: dict[str, Any]) -> pd.DataFr
         if column in frame and names:
             if (frame[column] < 0).any():
                 raise InputError(f"{int((frame[column] < 0).sum())} images have no label (-1).")
+            if (frame[column] >= len(names)).any():
+                raise InputError(f"{column} numbers more classes than the {len(names)} named.")
             frame[column] = np.array(names, dtype=object)[frame[column]]
     return frame
 
 
 def _unpack(picture: dict[str, Any], target: Path, stem: str) -> str:
     """Write one picture, as it was encoded, and give its name."""
+    if not isinstance(picture, dict) or not (picture.get("bytes") or picture.get("path")):
+        raise InputError(f"Row {stem} holds no picture. Remove it, and save the data set again.")
     if not picture.get("bytes"):
         return str(picture["path"])
     name = component(f"{stem}{Path(picture.get('path') or '').suffix}")

@@ -24,7 +24,7 @@ def pytest_collection_finish():
 
 def pytest_itemcollected(item):
     """The built book, the browser and commands in a copy of the project take long."""
-    if {"book", "browser", "clone"} & set(item.fixturenames):
+    if {"book", "browser", "clone", "swept"} & set(item.fixturenames):
         item.add_marker(pytest.mark.slow)
     if "browser" in item.fixturenames:
         item.add_marker(pytest.mark.browser)

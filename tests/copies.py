@@ -9,13 +9,19 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+import papermill.cli as papermill_cli
 import pytest
 from factories import save_run, use_folders, write_notebook, write_study
+from rich.console import Console
 
 from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
+from effnet_report import cli
 from effnet_report.evidence import failures
+from effnet_report.jupyter import papermill_plugin
+from effnet_report.sweep import command as sweep_command
 
 # The truth: all runs of the study, one after the other in one process, nothing around them.
 ALONE = """
@@ -53,13 +59,18 @@ class Clone:
             ignored = shutil.ignore_patterns("*.pyc.*", ".ipynb_checkpoints")
             shutil.copytree(paths.ROOT / folder, root / folder, ignore=ignored)
         (root / "studies" / "tiny.yml").write_text(textwrap.dedent(self.TINY))
-        saving = root / "effnet_core" / "training" / "checkpoints.py"
-        every = saving.read_text().replace("WORTH_SAVING = 10.0", "WORTH_SAVING = 0.0")
-        saving.write_text(every)  # its epochs take no time, and can be gone on from
-        comparison = root / "effnet_report" / "baseline" / "classical.py"
-        grid, slow = comparison.read_text(), re.compile(r'    "(random forest|.* boosting)": {.*\n')
-        assert len(slow.findall(grid)) == 2
-        comparison.write_text(slow.sub("", grid))  # forests take longest, and are nothing new here
+        # Its epochs take no time, and can be gone on from.
+        self.edit("effnet_core/training/checkpoints.py", r"WORTH_SAVING = .*", "WORTH_SAVING = 0.0")
+        # Forests take longest, and are nothing new here.
+        slow = r'    "(random forest|.* boosting)": {.*\n'
+        self.edit("effnet_report/baseline/classical.py", slow, "", times=2)
+
+    def edit(self, file: str, pattern: str, new: str, times: int = 1) -> None:
+        """Replace what a pattern matches in a file of the copy, as often as it has to be there."""
+        path = self.root / file
+        changed, count = re.subn(pattern, lambda _: new, path.read_text())
+        assert count == times, f"{count} times in {file}: {pattern}"
+        path.write_text(changed)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,10 +90,76 @@ class Clone:
         )
 
     def files(self) -> set[str]:
-        """Everything that runs have left, hidden files aside."""
-        left = [*self.root.glob("results/**/*"), *self.root.glob("book/runs/**/*")]
-        names = [path.relative_to(self.root) for path in left if path.is_file()]
-        return {n.as_posix() for n in names if not any(p.startswith(".") for p in n.parts)}
+        return left_behind(self.root)
+
+
+def left_behind(root: Path) -> set[str]:
+    """Everything that runs have left in a project, hidden files aside."""
+    left = [*root.glob("results/**/*"), *root.glob("book/runs/**/*")]
+    names = [path.relative_to(root) for path in left if path.is_file()]
+    return {n.as_posix() for n in names if not any(p.startswith(".") for p in n.parts)}
+
+
+class Here:
+    """The commands `effnet` and `papermill` in this process, with folders of the test's own.
+
+    What no command does alike in its own process is for a `Clone`: training, starting kernels.
+    """
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch, capsys) -> None:
+        self.root, self._patch, self._capsys = root, patch, capsys
+        for name, place in (("RESULTS", "results"), ("CACHE", ".cache"), ("STUDIES", "studies")):
+            patch.setattr(paths, name, root / place)
+        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
+        shutil.copytree(paths.ROOT / "studies", root / "studies")
+        (root / "studies" / "tiny.yml").write_text(textwrap.dedent(Clone.TINY))
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(cli, "console", Console(width=200))
+        patch.setattr(sweep_command, "import_ahead", lambda _: None)  # starts processes
+        patch.chdir(paths.ROOT)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        """Call what the command calls; gives its exit status and what it printed."""
+        self._capsys.readouterr()
+        with self._patch.context() as patch:
+            patch.setattr(sys, "argv", [*command])
+            main = {"effnet": cli.main, "papermill": self._papermill}[command[0]]
+            try:
+                status = main()
+            except SystemExit as end:
+                status = end.code
+        return subprocess.CompletedProcess(command, status or 0, *self._capsys.readouterr())
+
+    def _papermill(self) -> None:
+        """As the command does it, which has looked for entry points when it is imported."""
+        with self._patch.context() as patch:
+            for place, name in ((click.Command, "parse_args"), (papermill_cli, "execute_notebook")):
+                patch.setattr(place, name, getattr(place, name))  # put back afterwards
+            papermill_plugin._watch_command_line()
+            papermill_cli.papermill()
+
+    def files(self) -> set[str]:
+        return left_behind(self.root)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A copy of the project in which a sweep of the study `tiny` has ended, and what it told."""
+
+    root: Path
+    told: str
+
+    def bring_to(self, root: Path) -> None:
+        """Copy the records and executed notebooks to another project; caches stay behind."""
+        for folder in ("results", "book/runs"):
+            shutil.copytree(self.root / folder, root / folder, dirs_exist_ok=True)
+
+
+def swept_study(folder: Path) -> Swept:
+    clone = Clone(folder)
+    done = clone.run("effnet", "sweep", "tiny", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Swept(folder, done.stdout)
 
 
 @dataclass(frozen=True)

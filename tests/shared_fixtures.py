@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from copies import Book, Clone, troubled_book
+from copies import Book, Clone, Here, Swept, swept_study, troubled_book
 from factories import even_metrics, once, run_record, train
 from hypothesis import settings as hypothesis_settings
 from PIL import Image
@@ -134,6 +134,17 @@ def trained(own_folders, trained_run) -> Record:
 @pytest.fixture
 def clone(tmp_path) -> Clone:
     return Clone(tmp_path / "clone")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys) -> Here:
+    return Here(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory) -> Swept:
+    """A finished sweep, done once; its folder is not to be changed."""
+    return once(tmp_path_factory, swept_study)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,17 @@
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
-from factories import use_folders, write_study
+from factories import save_run, use_folders, write_study
 from sphinx.config import Config
 from sphinx.errors import ConfigError
 
@@ -33,42 +35,73 @@ def test_the_pages_are_those_of_the_table_of_contents():
     assert "images" in listed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.parametrize("skip", [(), (1, 9, 28), range(1, 29)], ids=["whole", "partial", "none"])
-def test_every_page_computes_whatever_is_missing(page, skip, tmp_path, monkeypatch):
-    use_folders(tmp_path, monkeypatch)
-    monkeypatch.setenv("EFFNET_STUDY", "quick")
-    write_study("quick", skip=tuple(skip), classical=len(skip) < 28)
-    names = {}
-    for cell in cells(page):
-        lines = cell.strip().splitlines()
-        assert sum(not line.startswith("from ") for line in lines) <= 3
-        exec(cell, names)
+def write_runs(name: str, runs: slice, patch: pytest.MonkeyPatch) -> None:
+    """Records of some of a study's runs, in their order."""
+    patch.setenv("EFFNET_STUDY", name)
+    for settings in list(load_study(name).runs())[runs]:
+        save_run(settings)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.parametrize("depths", [range(7), [3]], ids=["depths", "one depth"])
-def test_every_page_computes_with_one_head_and_one_schedule(page, depths, tmp_path, monkeypatch):
-    use_narrow_study(depths, tmp_path, monkeypatch)
-    names = {}
-    for cell in cells(page):
-        exec(cell, names)
-
-
-def use_narrow_study(depths, tmp_path, monkeypatch):
+def write_narrow_study(depths, patch: pytest.MonkeyPatch) -> None:
     """Records of a study that compares no heads and no schedules."""
-    use_folders(tmp_path, monkeypatch)
-    shutil.copytree(paths.STUDIES, tmp_path / "studies")
-    monkeypatch.setattr(paths, "STUDIES", tmp_path / "studies")
-    monkeypatch.setenv("EFFNET_STUDY", "narrow")
+    root = paths.RESULTS.parent
+    shutil.copytree(paths.STUDIES, root / "studies")
+    patch.setattr(paths, "STUDIES", root / "studies")
+    patch.setenv("EFFNET_STUDY", "narrow")
     factors = f"factors: {{freeze: {[*depths]}, head: [none], scheduler: [plateau]}}\n"
     quick = (paths.STUDIES / "quick.yml").read_text()
     (paths.STUDIES / "narrow.yml").write_text(
         quick.replace("seeds: [0]\n", f"seeds: [0, 1]\n{factors}")
     )
     write_study("narrow")
+
+
+# What a study can look like, each written into folders of its own.
+SCENARIOS = {
+    "whole": lambda _: write_study("quick"),
+    "partial": lambda _: write_study("quick", skip=(1, 9, 28)),
+    "no run": lambda _: None,
+    "the first run of four seeds": lambda patch: write_runs("elpv", slice(1), patch),
+    "a seed and a part of another": lambda patch: write_runs("elpv", slice(33), patch),
+    "depths": lambda patch: write_narrow_study(range(7), patch),
+    "one depth": lambda patch: write_narrow_study([3], patch),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_page_computes_whatever_is_missing(scenario, tmp_path, monkeypatch):
+    """All pages show one study, which is read once; each has a finding, and no number is `nan`."""
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    SCENARIOS[scenario](monkeypatch)
+    monkeypatch.setattr(analysis, "load", cache(analysis.load))
+    for page in PAGES:
+        shown = what_cells_show(page)
+        assert "report-finding" in shown[0], page.stem
+        assert re.findall(r">[^<]*\bnan\b[^<]*", "".join(shown)) == [], page.stem
+
+
+def what_cells_show(page: Path) -> list[str]:
+    """The HTML of the last line of each code cell."""
+    names, shown = {}, []
+    for cell in cells(page):
+        *before, last = ast.parse(cell).body
+        exec(compile(ast.Module(before, []), page.stem, "exec"), names)
+        shown.append(eval(compile(ast.Expression(last.value), page.stem, "eval"), names).data)
+    return shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_logic_in_a_page(page):
+    for cell in cells(page):
+        lines = cell.strip().splitlines()
+        assert sum(not line.startswith("from ") for line in lines) <= 3
+
+
+def use_narrow_study(depths, tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_narrow_study(depths, monkeypatch)
 
 
 def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):

@@ -28,6 +28,16 @@ axe.run({resultTypes: ["violations"], preload: false}).then(({violations}) => do
   violations.filter(v => ["serious", "critical"].includes(v.impact))
     .map(v => [v.id, ...v.nodes.map(node => node.html)])));
 """
+THEME = "return document.documentElement.dataset.theme"
+# What a reader cannot see: pictures wider than their box, and on paper what had to be scrolled.
+CUT_OFF = """
+return [...document.querySelectorAll('.report-scroll:has(img)')]
+  .filter(box => box.scrollWidth > box.clientWidth).map(box => box.outerHTML)
+"""
+SCROLLED = """
+return [...document.querySelectorAll('.report-scroll')]
+  .filter(box => getComputedStyle(box).overflowX !== 'visible').map(box => box.outerHTML)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,23 +57,6 @@ def server(site):
     Thread(target=served.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
-
-
-@pytest.fixture(params=["light", "dark"])
-def scheme(browser, request):
-    """The reader's system asks for light or for dark pages."""
-    wish = [{"name": "prefers-color-scheme", "value": request.param}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wish})
-    yield request.param
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-@pytest.fixture
-def phone(browser):
-    screen = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    yield
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.fixture
@@ -95,61 +88,54 @@ def column(table, place: int) -> list[str]:
     return [cell.text for cell in table.find_elements(By.CSS_SELECTOR, f"td:nth-child({place})")]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_pages_load_without_errors_and_from_here_alone(browser, site, page):
-    requests(browser)
-    browser.get_log("browser")
-    browser.get((site / f"{page}.html").as_uri())
-    asked = requests(browser)
-    assert any(url.endswith(".html") for url in asked)
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-    errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert errors == []
+def look(browser, scheme: str) -> None:
+    """Let the reader's system ask for a scheme, "light" or "dark", or for paper, "print"."""
+    wish = [{"name": "prefers-color-scheme", "value": scheme}]
+    asked = {"media": "print"} if scheme == "print" else {"media": "", "features": wish}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", asked)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_pages_served_by_a_web_server_ask_no_other_one(browser, server, page):
+@pytest.fixture
+def screen(browser):
+    """The desktop's screen in the light scheme, before and after a test."""
+    look(browser, "light")
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def loaded(browser, address: str, *from_here: str) -> None:
+    """Open a page; it asks no other server for anything, and no script of it fails."""
     browser.get("about:blank")  # ends whatever the page before it still loads
     requests(browser)
     browser.get_log("browser")
-    browser.get(f"{server}/{page}.html")
-    assert [
-        url for url in requests(browser) if not url.startswith((server, "data:", "blob:"))
-    ] == []
+    browser.get(address)
+    asked = requests(browser)
+    assert address in asked
+    assert [url for url in asked if not url.startswith((*from_here, "data:", "blob:"))] == []
     errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert [entry for entry in errors if "favicon" not in entry["message"]] == []
 
 
+@pytest.mark.usefixtures("screen")
 @pytest.mark.parametrize("page", PAGES)
-def test_nobody_is_shut_out(browser, site, scheme, page):
-    browser.get((site / f"{page}.html").as_uri())
-    assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+def test_a_page_loads_from_here_alone_and_everyone_can_read_it(browser, site, server, page):
+    """From a web server on a phone; then as a file, in both schemes and on paper."""
+    phone = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    loaded(browser, f"{server}/{page}.html", server)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    assert browser.execute_script(CUT_OFF) == []
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    loaded(browser, (site / f"{page}.html").as_uri(), "file:")
     browser.execute_script(AXE.read_text(encoding="utf-8"))
-    assert browser.execute_async_script(RUN_AXE) == []
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_pages_fit_a_phone(browser, site, phone, page):
-    browser.get((site / f"{page}.html").as_uri())
-    width = browser.execute_script("return document.documentElement.scrollWidth")
-    assert width <= 360
-    cut_off = browser.execute_script(
-        "return [...document.querySelectorAll('.report-scroll:has(img)')]"
-        ".filter(box => box.scrollWidth > box.clientWidth).length"
-    )
-    assert cut_off == 0
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_nothing_is_cut_off_on_paper(browser, site, page):
-    browser.get((site / f"{page}.html").as_uri())
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    hidden = browser.execute_script(
-        "return [...document.querySelectorAll('.report-scroll')]"
-        ".filter(box => getComputedStyle(box).overflowX !== 'visible').length"
-    )
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    assert hidden == 0
+    for scheme in ("light", "dark"):
+        look(browser, scheme)
+        until(browser, lambda: browser.execute_script(THEME) == scheme)  # noqa: B023
+        assert browser.execute_async_script(RUN_AXE) == [], scheme
+    look(browser, "print")
+    assert browser.execute_script(SCROLLED) == []
     assert len(browser.print_page()) > 10_000
 
 

@@ -14,24 +14,6 @@ from effnet_report.cli import app
 
 EXAMPLES = paths.BOOK / "cluster"
 SLURM, KUBERAY = EXAMPLES / "slurm.sbatch", EXAMPLES / "kuberay.yaml"
-# Fields of KubeRay's API ray.io/v1, written from knowledge of it: no cluster has read the job yet.
-JOB = {
-    "activeDeadlineSeconds", "backoffLimit", "clusterSelector", "deletionStrategy", "entrypoint",
-    "entrypointNumCpus", "entrypointNumGpus", "entrypointResources", "jobId", "managedBy",
-    "metadata", "rayClusterSpec", "runtimeEnvYAML", "shutdownAfterJobFinishes", "submissionMode",
-    "submitterConfig", "submitterPodTemplate", "suspend", "ttlSecondsAfterFinished",
-}  # fmt: skip
-CLUSTER = {
-    "authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions",
-    "headGroupSpec", "headServiceAnnotations", "managedBy", "rayVersion", "suspend",
-    "upgradeStrategy", "workerGroupSpecs",
-}  # fmt: skip
-HEAD = {"enableIngress", "headService", "labels", "rayStartParams", "resources", "serviceType",
-        "template"}  # fmt: skip
-WORKERS = {
-    "groupName", "idleTimeoutSeconds", "labels", "maxReplicas", "minReplicas", "numOfHosts",
-    "rayStartParams", "replicas", "resources", "scaleStrategy", "suspend", "template",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +21,17 @@ def job() -> dict:
     return yaml.safe_load(KUBERAY.read_text(encoding="utf-8"))
 
 
-def test_the_ray_job_has_the_fields_of_its_schema(job):
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+def test_the_ray_job_mounts_what_it_names_and_may_use_what_it_asks_for(job):
     cluster = job["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
-    for found, known in (
-        (job["spec"], JOB), (cluster, CLUSTER), (cluster["headGroupSpec"], HEAD), (group, WORKERS)
-    ):  # fmt: skip
-        assert found.keys() - known == set()
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     for spec in (cluster["headGroupSpec"], group):
-        assert all(isinstance(value, str) for value in spec["rayStartParams"].values())
         pod = spec["template"]["spec"]
         (container,) = pod["containers"]
         mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
         assert mounts == {volume["name"] for volume in pod.get("volumes", [])}
         limits = container["resources"]["limits"]
         assert limits == container["resources"]["requests"]  # Ray takes the limits for room
-        assert all(isinstance(value, str) for value in limits.values())
 
 
 def test_the_ray_job_is_closed_and_of_our_version(job):

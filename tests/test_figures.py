@@ -188,20 +188,6 @@ def test_the_front_holds_what_nothing_beats():
     assert results.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("draw", [d for d in DRAWN if d is not experiment.stages])
-def test_figures_hold_all_seeds_and_whatever_is_there(draw):
-    for settings in list(load_study("elpv").runs())[:33]:
-        save_run(settings)
-    assert drawing(draw(analysis.load("elpv")))
-
-
-@pytest.mark.parametrize("draw", DRAWN)
-def test_the_first_run_alone_can_be_drawn(draw):
-    save_run(next(iter(load_study("elpv").runs())))
-    assert drawing(draw(analysis.load("elpv")))
-
-
 @pytest.mark.parametrize("draw", DRAWN)
 def test_every_figure_has_words_a_picture_and_data(draw):
     write_study("quick")

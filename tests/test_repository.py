@@ -168,9 +168,13 @@ def own_project(tmp_path) -> Path:
     shutil.copy(paths.ROOT / "Makefile", project)
     (project / "pyproject.toml").write_text('[project]\nname = "moved"\nversion = "1"\n')
     (project / "moved.py").touch()
-    subprocess.run([sys.executable, "-m", "venv", project / ".venv"], check=True)
+    bare = [sys.executable, "-m", "venv", "--without-pip", project / ".venv"]
+    subprocess.run(bare, check=True)
     (installed,) = project.glob(".venv/lib/python*/site-packages")
-    (installed / "ours.pth").write_text(sysconfig.get_path("purelib"))  # setuptools
+    (installed / "ours.pth").write_text(sysconfig.get_path("purelib"))  # pip and setuptools
+    pip = project / ".venv/bin/pip"
+    pip.write_text(f"#!{pip.with_name('python')}\nfrom pip import main\n\nraise SystemExit(main())")
+    pip.chmod(0o755)
     (project / ".venv/installed").touch()
     return project
 
@@ -191,8 +195,8 @@ def test_make_mends_the_environment_of_a_repository_that_was_moved(own_project):
     told = make_environment(moved)
     assert told.returncode == 0, told.stderr
     assert f"moved from {own_project}: .venv is mended" in told.stdout
-    script = [moved / ".venv/bin/pip", "--version"]
-    assert str(moved) in subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    subprocess.run([moved / ".venv/bin/pip", "--version"], capture_output=True, check=True)
+    assert f"#!{moved}" in (moved / ".venv/bin/pip").read_text()
     assert "moved from" not in make_environment(moved).stdout
 
 

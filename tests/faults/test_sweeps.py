@@ -125,12 +125,13 @@ def check(clone, truth, tally, *, complete: bool) -> None:
     assert not (complete and missing)
 
 
-MOMENTS = [f".cache/checkpoints/tiny/{FIRST}*", f"results/tiny/{FIRST}.json"]
+MOMENTS = [f".cache/checkpoints/tiny/{FIRST}*"]
 MOMENTS_OF_THE_CAMPAIGN = [
     "results/tiny/.locks/*.sweep.lock",
     f"results/tiny/.locks/{FIRST}.lock",
     ".cache/images/*.npy",
     *MOMENTS,
+    f"results/tiny/{FIRST}.json",
     f".cache/checkpoints/tiny/{SECOND}*",
 ]
 

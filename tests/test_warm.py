@@ -1,4 +1,5 @@
 import asyncio
+import os
 import platform
 import signal
 import stat
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from jupyter_client import KernelManager
 
+from effnet_core import paths
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.warm import WarmClient, WarmProvisioner
 
@@ -108,3 +110,22 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
     )
     assert found.stdout.splitlines() == ["0 1 False True"] * 3, found.stderr
+
+
+@pytest.mark.slow
+def test_without_a_home_nothing_is_warned_of_and_nothing_fails_at_the_end(tmp_path):
+    code = (
+        "from effnet_report.jupyter import warm; warm._use_own_folder(); "
+        "import matplotlib.pyplot, IPython.paths; IPython.paths.get_ipython_dir()"
+    )
+    environment = {"PATH": os.environ["PATH"], "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=paths.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """The kept model in the formats of others: ONNX, a folder that timm loads, a model card."""
 
-import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ import torch
 from timm.models import EfficientNet, save_for_hf
 from torch import nn
 
-from effnet_core import paths, run
-from effnet_core.errors import InputError
+from effnet_core import files, paths, run
+from effnet_core.errors import InputError, cannot
 from effnet_core.model.backbones import build_network
 from effnet_core.model.heads import build_head
 from effnet_report.deploy import card
 from effnet_report.deploy.kept import Kept
+from effnet_report.publishing.exchange import exchange, recover
 
 MODEL, CARD, HEAD = "model.onnx", "README.md", "head.safetensors"
 # Of calibrated probabilities, on the images compared. The arithmetic is that of another library.
@@ -65,9 +65,9 @@ def export(kept: Kept) -> Exported:
     """
     target = paths.records(kept.study) / "model"
     folder = target.with_name(".model")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     try:
+        recover(folder, target)
+        files.check_writable(folder)
         network = _network(kept)
         _to_onnx(network, kept, folder / MODEL)
         exported = Exported(target, *_disagreement(kept, folder / MODEL))
@@ -79,10 +79,11 @@ def export(kept: Kept) -> Exported:
         _to_timm(network, kept, folder)
         text = card.text(kept, exported.difference, exported.images)
         (folder / CARD).write_text(text, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        folder.rename(target)
+        exchange(folder, target)
+    except OSError as error:
+        raise cannot(f"write {target}", error) from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        recover(folder, target)
     return exported
 
 

@@ -134,10 +134,13 @@ class Kept:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             pass
         made = self._calibrate()
-        files.write(path, save({"features": made.features}))
         stated = {name: value for name, value in vars(made).items() if name != "features"}
         text = json.dumps({"final_weights": weights, **stated}, indent=1) + "\n"
-        files.write(beside, text.encode())
+        try:
+            files.write(path, save({"features": made.features}))
+            files.write(beside, text.encode())
+        except InputError as error:  # another user's results can be used too
+            print(f"The calibration is not kept, and computed anew next time. {error}")
         return made
 
     def _calibrate(self) -> Calibration:

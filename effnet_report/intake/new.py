@@ -106,6 +106,8 @@ def _study(
 
 def _check(name: str, images: Path) -> None:
     check_new_name(name)
+    for folder in (paths.STUDIES, paths.RESULTS):
+        files.check_writable(folder)
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
     _check_no_leftovers(name)

@@ -8,6 +8,7 @@ from matplotlib.font_manager import findSystemFonts
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
+from effnet_core import files
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
@@ -50,8 +51,8 @@ def save(dataset: Dataset, protocol: Protocol, path: Path) -> dict[int, str]:
             except InputError:
                 continue
             sheet.paste(Image.fromarray(view), (WORDS + column * step, top))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, quality=88)
+    with files.replaced(path) as partial:
+        sheet.save(partial, "JPEG", quality=88)
     return numbered
 
 

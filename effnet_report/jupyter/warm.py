@@ -49,6 +49,8 @@ ORPHANED = 255
 # In the folder of a process's temporary files; one may be about to lock what it has just made.
 OWNER = "owner.lock"
 JUST_MADE = 60  # seconds
+# Where matplotlib, IPython and Jupyter keep settings if not in the home folder.
+SETTINGS_FOLDERS = ("MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")
 # Between two attempts to connect; without a word ZeroMQ waits for a tenth of a second.
 RECONNECT = 5  # milliseconds
 
@@ -96,6 +98,12 @@ def _use_own_folder() -> None:
     # After multiprocessing has removed its own folder inside, whose priority is -100.
     Finalize(None, _remove, (own, lock), exitpriority=-200)
     tempfile.tempdir = os.environ["TMPDIR"] = own
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  there may be no home
+        # Else each kernel makes folders of its own, warns, and fails to remove them at its end.
+        for name in SETTINGS_FOLDERS:
+            folder = Path(own) / name.lower()
+            folder.mkdir()
+            os.environ.setdefault(name, str(folder))
 
 
 def _remove(folder: str, lock: FileLock) -> None:

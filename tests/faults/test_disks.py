@@ -1,5 +1,7 @@
 """Full disks, folders that can only be read, and bits that turned over."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from factories import read_all
+from factories import read_all, write_study
+from typer.testing import CliRunner
 
 from effnet_core import cache, paths
+from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
+from effnet_report import cli
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import tasks_of
 
@@ -75,6 +80,49 @@ def test_a_cache_that_can_only_be_read(trainer, truth, tally, small_disk):
     assert trainer.finish() == 1
     assert "InputError: Cannot keep" in trainer.output
     tally["folders that can only be read"] += 2
+
+
+COMMANDS = {
+    "sweep": "Cannot write in",
+    "publish": "Cannot publish quick|Cannot write in",
+    "verify": "Cannot write in",
+    "new": "Cannot write in",
+    "cache": "cannot be deleted",
+}
+
+
+@pytest.fixture(params=["folders that can only be read", "full disks"])
+def stuck(request, own_folders, small_disk, monkeypatch) -> str:
+    """Nothing more can be written to a study that lacks one run; how that came."""
+    monkeypatch.setattr(paths, "EXECUTED", own_folders / "runs")
+    for folder in (paths.RESULTS, paths.CACHE):
+        small_disk(folder, "size=4m")
+    write_study("quick")
+    (paths.CACHE / "images").mkdir()
+    (paths.CACHE / "images/x.npy").write_bytes(b"x")
+    records.record_path("quick", "01-freeze0-none-plateau-seed0").unlink()
+    for folder in (paths.RESULTS, paths.CACHE):
+        if request.param == "full disks":
+            (folder / "full").write_bytes(bytes(shutil.disk_usage(folder).free - 2**17))
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    return request.param
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_looks_first_whether_it_can_write(own_folders, tally, stuck, command):
+    if command == "cache" and stuck == "full disks":
+        pytest.skip("deleting needs no room")
+    before = {path for path in own_folders.rglob("*") if path.is_file()}
+    more = {"new": ["--images", str(own_folders)], "cache": ["--clear"]}
+    name = {"new": ["another"], "cache": []}.get(command, ["quick"])
+    done = CliRunner().invoke(cli.app, [command, *name, *more.get(command, [])])
+    assert isinstance(done.exception, InputError), done
+    assert re.search(COMMANDS[command], str(done.exception))
+    assert "Deleted" not in done.output
+    assert {path for path in own_folders.rglob("*") if path.is_file()} == before
+    assert CliRunner().invoke(cli.app, ["status", "quick"]).exit_code == 0
+    tally[stuck] += 1
 
 
 def test_the_cache_on_another_disk_loses_no_notebook(own_folders, tally, small_disk, monkeypatch):

@@ -278,7 +278,8 @@ def verify(
     compared = verification.verify(
         study, run or [], sample, line, console.print, place=place, jobs=jobs
     )
-    console.print(f"{verification.summary(compared)} Details: {os.path.relpath(place, paths.ROOT)}")
+    where = os.path.relpath(place, paths.ROOT)
+    console.print(f"{verification.summary(compared)} Details: {escape(where)}")
     agreements = {one.agreement for one in compared}
     if "different" in agreements or (strict and agreements != {"equal"}):
         raise typer.Exit(1)
@@ -305,7 +306,7 @@ def cache_command(
 def _clear_cache() -> None:
     cleared = cache.clear()
     if cleared.freed or not (cleared.in_use or cleared.undeletable):
-        console.print(f"Deleted {cleared.freed / 1e9:.2f} GB from {paths.CACHE}.")
+        console.print(f"Deleted {cleared.freed / 1e9:.2f} GB from {escape(str(paths.CACHE))}.")
     if cleared.in_use:
         console.print(f"{len(cleared.in_use)} files stay: runs that have not ended use them.")
     if cleared.undeletable:

@@ -1,5 +1,6 @@
 """The command `papermill notebooks/train.ipynb -p freeze 2`, in the ways people start it."""
 
+import io
 import json
 import os
 import pty
@@ -193,6 +194,14 @@ def test_a_study_is_a_name_whatever_it_reads_like(name):
     papermill_plugin._check_options(options)
     assert options["parameters_raw"] == (("study", name),)
     assert options["parameters"] == (("freeze", "6"),)
+
+
+@pytest.mark.fault("names that act on a terminal")
+def test_what_a_run_prints_and_what_goes_wrong_acts_on_no_terminal():
+    stream = io.StringIO()
+    papermill_plugin.Plain(stream).write("cat\x1b[2J\u202e\n")
+    assert stream.getvalue() == "cat\\x1b[2J\\u202e\n"
+    assert papermill_plugin._told(InputError("a\x1bb")).message == "a\\x1bb"
 
 
 def assert_one_message(result, words) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from jupyter_client.kernelspec import find_kernel_specs
@@ -28,6 +28,7 @@ from effnet_core.study.design import Settings, is_url
 from effnet_core.study.plain_yaml import parse, read_yaml
 from effnet_core.study.records import check_place, classical_id
 from effnet_core.study.studies import read_settings
+from effnet_report.escaping import printable
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.hub import check_weights
 
@@ -67,7 +68,7 @@ def _watch_command_line() -> None:
             try:
                 _check_options(context.params)
             except InputError as error:
-                raise click.ClickException(str(error)) from None
+                raise _told(error) from None
             cli.execute_notebook = _carefully(cli.execute_notebook)
         return rest
 
@@ -113,7 +114,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                 files.check_writable(place.parent)
                 output_path = str(place)
         except InputError as error:
-            raise click.ClickException(str(error)) from None
+            raise _told(error) from None
         working = output_path
         if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
             # The notebook of a record stays until the same has come out again.
@@ -121,7 +122,10 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             kept.parent.mkdir(parents=True, exist_ok=True)
             working = str(kept)
         # One line an epoch as it happens, which says more than a bar of cells.
-        options |= {"stdout_file": options["stdout_file"] or sys.stderr, "progress_bar": False}
+        options |= {
+            "stdout_file": options["stdout_file"] or Plain(sys.stderr),
+            "progress_bar": False,
+        }
         options["config"] = Config({"NotebookClient": warm.AT_ONCE})
         warm.start_with(*warm.NOTEBOOKS)  # imports while papermill prepares the notebook
         try:
@@ -136,16 +140,34 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                     _move(Path(working), place.with_name(f"{place.name}.differs"))
             if error.ename != InputError.__name__:
                 raise
-            raise click.ClickException(error.evalue) from None
+            raise _told(error.evalue) from None
         except InputError as error:
-            raise click.ClickException(str(error)) from None
+            raise _told(error) from None
         except OSError as error:
             Path(working).unlink(missing_ok=True)  # half a notebook
-            raise click.ClickException(str(cannot(f"write {output_path}", error))) from None
+            raise _told(cannot(f"write {output_path}", error)) from None
         click.echo(f"Executed notebook: {output_path}", err=True)
         return result
 
     return execute
+
+
+def _told(error: InputError | str) -> click.ClickException:
+    """An error as papermill prints it, in which no name acts on the terminal."""
+    return click.ClickException(printable(str(error)))
+
+
+class Plain:
+    """A stream on which nothing acts that a run prints."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(printable(text))
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def _move(working: Path, there: Path) -> None:

@@ -77,7 +77,9 @@ def sweep_shown(
     found.check_agreement()
     missing = [task for task in everything if state(task, found) is not State.DONE]
     if missing or failures:
-        console.print(f"[red]{len(missing)} runs are not done.[/] See `effnet status {study}`.")
+        console.print(
+            f"[red]{len(missing)} runs are not done.[/] See `effnet status {escape(study)}`."
+        )
         raise typer.Exit(1)
     if not pending:
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")

@@ -340,3 +340,24 @@ def test_a_title_is_text_beside_another_studys_run(tmp_path, monkeypatch):
     heading = nbformat.reads(source[0], as_version=4).cells[0].source.splitlines()[0]
     assert "alert(1)" in heading
     assert not re.search(r"(?<!\\)[<\[{]", heading)
+
+
+def test_a_link_among_the_executed_notebooks_is_no_page(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setattr(paths, "BOOK", paths.EXECUTED.parent)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    write_study("quick", skip=tuple(range(4, 29)), classical=False)
+    first, second, third = sphinx_extension.run_pages("quick")
+    folder = paths.executed("quick")
+    (folder / f"{second}.ipynb").rename(tmp_path / "another.ipynb")
+    (folder / f"{second}.ipynb").symlink_to(tmp_path / "another.ipynb")
+    (folder / "gone.ipynb").symlink_to(tmp_path / "nowhere.ipynb")
+    config = Config()
+    sphinx_extension.choose_study(None, config)
+    left_out = [name for name in config.exclude_patterns if name.endswith(".ipynb")]
+    assert [Path(name).stem for name in left_out] == [second, "gone"]
+    app = SimpleNamespace(config=config)
+    (onward,) = (
+        link for link in sphinx_extension.links(app, "quick", f"runs/quick/{first}") if "→" in link
+    )
+    assert third in onward

@@ -243,7 +243,8 @@ class Evidence:
     def page(self, run_id: str) -> str | None:
         """Address of a run's page, relative to the book's first page, if there is one."""
         notebook = paths.executed(self.reference) / f"{run_id}.ipynb"
-        return f"runs/{self.reference}/{run_id}.html" if notebook.is_file() else None
+        shown = notebook.is_file() and not notebook.is_symlink()  # a link could lead anywhere
+        return f"runs/{self.reference}/{run_id}.html" if shown else None
 
 
 def shown() -> list[str]:

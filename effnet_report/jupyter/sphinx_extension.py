@@ -71,10 +71,12 @@ def choose_study(_: Sphinx, config: Config) -> None:
     except InputError as error:
         raise ConfigError(f"effnet_studies: {error}") from None
     shown = {paths.executed(study) for study in config.effnet_studies}
-    there = {notebook.parent for notebook in paths.EXECUTED.rglob("*.ipynb")}
+    notebooks = list(paths.EXECUTED.rglob("*.ipynb"))
+    there = {notebook.parent for notebook in notebooks}
+    links = {notebook for notebook in notebooks if notebook.is_symlink()}
     config.exclude_patterns = [
         *config.exclude_patterns,
-        *sorted(folder.relative_to(paths.BOOK).as_posix() for folder in there - shown),
+        *sorted(path.relative_to(paths.BOOK).as_posix() for path in (there - shown) | links),
     ]
     if not there & shown:
         # A study without runs is no mistake in the table of contents.
@@ -144,8 +146,13 @@ def evidence_of(study: str) -> str:
         *paths.STUDIES.glob("*.yml"),
         *CODE,
     ]
-    run_pages = sorted(path.name for path in paths.executed(study).glob("*.ipynb"))
-    return "\0".join([digest(made_from), *run_pages])
+    return "\0".join([digest(made_from), *run_pages(study)])
+
+
+def run_pages(study: str) -> list[str]:
+    """Names of the executed notebooks that become pages; a link could lead to any file."""
+    notebooks = paths.executed(study).glob("*.ipynb")
+    return sorted(path.stem for path in notebooks if not path.is_symlink())
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -227,7 +234,7 @@ def title(study: str, run: str) -> str:
 
 def links(app: Sphinx, study: str, page: str) -> Iterator[str]:
     """Markdown links: to the run before, the table it is in, the record, and the run after."""
-    pages = sorted(path.stem for path in paths.executed(study).glob("*.ipynb"))
+    pages = run_pages(study)
     up, run = "../" * page.count("/"), page.rsplit("/", 1)[-1]
     place = pages.index(run)
     if place > 0:

@@ -89,7 +89,7 @@ def complete(seed: str) -> Found:
 
     Everything counts from the command on, as somebody waits for it.
     """
-    from effnet_core.study import loader  # noqa: PLC0415  an arm imports what it measures
+    from effnet_report.evidence import loader  # noqa: PLC0415  an arm imports what it measures
 
     study = _whole_epochs(STUDY, int(seed))
     seconds, _ = _timed(Path(sys.executable).with_name("effnet"), "sweep", str(study))

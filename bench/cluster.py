@@ -14,11 +14,10 @@ import numpy as np
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader
 from effnet_core.study.design import FREEZE, Study
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import measurements
+from effnet_report.evidence import loader, measurements
 from effnet_report.evidence.measurements import Cluster, ClusterRow
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import Task, tasks_of

@@ -1,4 +1,4 @@
-"""What is kept on disk between runs: decoded images, boundary activations, first epochs.
+"""What is kept on disk between runs: decoded images, activations, first epochs, trained weights.
 
 Nothing here decides an outcome, and all of it can be deleted at any time: it is made again.
 Whoever maps or writes an array holds a shared lock on the file itself for as long as the mapping
@@ -22,7 +22,7 @@ import numpy as np
 
 from effnet_core import paths
 
-KINDS = {"images": "*.npy", "prefix": "*.npy", "epochs": "*/*.pt"}
+KINDS = {"images": "*.npy", "prefix": "*.npy", "epochs": "*/*.pt", "weights": "*/*.safetensors"}
 # Of the disk space that is free, or taken by the cache already; a setting can say otherwise.
 SHARE_OF_DISK = 0.25
 
@@ -32,7 +32,7 @@ class Entry:
     """One file of the cache.
 
     Attributes:
-        kind: `images`, `prefix` or `epochs`.
+        kind: `images`, `prefix`, `epochs` or `weights`.
         used: when a run last opened it.
     """
 

@@ -40,13 +40,13 @@ def first_epoch(study: str, run_id: str) -> Path:
     return CACHE / "epochs" / study / f"{run_id}.pt"
 
 
-def winner(study: str) -> Path:
-    """The trained weights of the run that did best on validation."""
-    return records(study) / "winner.safetensors"
+def weights(study: str, run_id: str) -> Path:
+    """The trained weights of a run."""
+    return CACHE / "weights" / study / f"{run_id}.safetensors"
 
 
 def calibration(study: str) -> Path:
-    """How the winner's probabilities were calibrated; the features it needs lie beside it."""
+    """How the best run's probabilities were calibrated; the features it needs lie beside it."""
     return records(study) / "calibration.json"
 
 

@@ -1,7 +1,8 @@
 """One run, from its settings to its record: the steps that `notebooks/train.ipynb` shows."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,13 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import paths, winner
+from effnet_core import paths, weights
 from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_equals, tell_duplicates
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
+from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.convolutions import place
 from effnet_core.model.cost import stage_costs
@@ -68,9 +70,11 @@ class Data:
     """The images of a run, resized, and which of them are for what.
 
     Attributes:
+        settings: of the run that they were loaded for.
         images: shape (N, side, side, 3), uint8.
     """
 
+    settings: Settings
     dataset: Dataset
     images: np.ndarray
     split: Split
@@ -90,10 +94,14 @@ class Model:
     """A backbone cut at the frozen boundary, with its head, ready to train.
 
     Attributes:
+        settings: of the run that it was built for.
+        initial: hash of its weights before training.
         boundary_note: whether the boundary's activations are kept on disk, and why not.
         backbone: the same network under timm's names, with the new head as its classifier.
     """
 
+    settings: Settings
+    initial: str
     network: FrozenNetwork
     boundary: Boundary
     boundary_note: str
@@ -105,6 +113,8 @@ class Model:
 
 def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     """Check the parameters, make the run reproducible, and claim it.
+
+    What this process had begun before is released: a kernel trains one run at a time.
 
     Args:
         parameters: settings by name; a notebook passes its `globals()`, of which the names of
@@ -122,32 +132,35 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     make_reproducible(settings)
     changed = override_lines(settings, study)
     name = run_id or settings.run_id
+    while _claimed:
+        _claimed.pop().release(force=True)
     lock = records.claim(settings.study, name)
+    _claimed.append(lock)
     records.check_place(settings, name)
     return Run(settings, changed, clock, lock)
 
 
-def repeat(settings: Settings, keep_for: str | None = None) -> tuple[Record, bytes]:
-    """Train once more from the start, and give what the run would leave.
+# The lock of the run that this process has begun.
+_claimed: list[FileLock] = []
 
-    Args:
-        keep_for: the study whose winner this run is, so that its weights are kept; nothing
-            else is written.
+
+def execute(parameters: Mapping[str, Any]) -> Record:
+    """Train one run and leave its record: all steps of the notebook, which begins like this."""
+    run = begin(parameters)
+    return record(run, *steps(run))
+
+
+def repeat(settings: Settings) -> tuple[Record, bytes]:
+    """Train once more from the start, and write nothing.
 
     Returns:
-        The record, and its predictions file's bytes.
+        The record that the run would leave, and its predictions file's bytes.
 
     Raises:
         InputError: the data, the weights or the device of the settings are not here.
     """
     run = begin_again(settings)
-    data = load_data(run)
-    model = build_model(run, data)
-    fitted = train(run, data, model)
-    made, predictions = result(run, data, model, fitted, evaluate_parts(run, data, model))
-    if keep_for:
-        winner.keep(keep_for, made, model.backbone)
-    return made, predictions
+    return result(run, *steps(run))
 
 
 def begin_again(settings: Settings) -> Run:
@@ -155,6 +168,14 @@ def begin_again(settings: Settings) -> Run:
     clock = Clock()
     make_reproducible(settings)
     return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
+
+
+def steps(run: Run) -> "tuple[Data, Model, training.Fit, dict[str, Evaluation]]":
+    """What lies between a run's beginning and its record, in order."""
+    data = load_data(run)
+    model = build_model(run, data)
+    fitted = train(run, data, model)
+    return data, model, fitted, evaluate_parts(run, data, model)
 
 
 def load_data(run: Run) -> Data:
@@ -169,25 +190,21 @@ def load_data(run: Run) -> Data:
         if told := tell_duplicates(dataset, first):
             print(told)
         parts = split_dataset(dataset, settings, first)
-    return Data(dataset, images, parts)
+    return Data(settings, dataset, images, parts)
 
 
 def build_model(run: Run, data: Data) -> Model:
-    """The backbone with its weights, frozen as the settings say, and a new head."""
+    """The backbone with its weights, frozen as the settings say, and a new head.
+
+    Raises:
+        InputError: the images were loaded for another run.
+    """
+    check_same_run(run, data.settings, "images")
     settings = run.settings
     with run.clock.phase("model"):
         backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
         stages = stage_costs(backbone.network, settings.image_size)
-        head = build_head(settings, backbone.features, len(data.dataset.classes))
-        precision = getattr(torch, settings.precision)
-        network = FrozenNetwork(
-            backbone.network,
-            head,
-            settings.freeze,
-            precision,
-            keep_statistics=settings.norm_statistics == "pretrained",
-        )
-        backbone.network.classifier = head
+        network = _frozen(backbone, settings, len(data.dataset.classes))
         place(network, settings.device)
         if settings.compiled:
             network.suffix.compile()
@@ -199,6 +216,8 @@ def build_model(run: Run, data: Data) -> Model:
             pixels, network.prefix, settings.freeze, settings.batch_size, cached
         )
     return Model(
+        settings=settings,
+        initial=weights_hash(network.state_dict()),
         network=network,
         boundary=boundary,
         stages=stages,
@@ -209,20 +228,90 @@ def build_model(run: Run, data: Data) -> Model:
     )
 
 
+def _frozen(backbone: Backbone, settings: Settings, classes: int) -> FrozenNetwork:
+    """The backbone cut at the boundary, with a new head, which becomes its classifier."""
+    head = build_head(settings, backbone.features, classes)
+    precision = getattr(torch, settings.precision)
+    network = FrozenNetwork(
+        backbone.network,
+        head,
+        settings.freeze,
+        precision,
+        keep_statistics=settings.norm_statistics == "pretrained",
+    )
+    backbone.network.classifier = head
+    return network
+
+
 def train(run: Run, data: Data, model: Model) -> training.Fit:
-    """Fine-tune, printing one line per epoch; the model keeps the weights that count."""
-    settings = run.settings
+    """Fine-tune, printing one line per epoch; the model keeps the weights that count.
+
+    Training begins with the model's initial weights, also when it was trained before, or goes on
+    from the checkpoint of a training that did.
+
+    Raises:
+        InputError: the images or the model belong to another run; or the model was changed.
+    """
+    check_same_run(run, data.settings, "images")
+    check_same_run(run, model.settings, "weights of the model")
+    if weights_hash(model.network.state_dict()) != model.initial:
+        _restore(data, model)
+        print("The model was trained before: training begins again with its initial weights.")
     print(model.boundary_note)
     with run.clock.phase("train"):
-        return training.fit(
-            model.network,
-            model.boundary,
-            data.dataset.labels,
-            data.split.train,
-            data.split.validation,
-            settings=settings,
+        checkpoint = _checkpoint(run, data, model) if run.lock.is_locked else None
+        return _fit(
+            data,
+            model,
             report=lambda state: print(_progress(run, state), flush=True),
-            checkpoint=_checkpoint(run, data, model) if run.lock.is_locked else None,
+            checkpoint=checkpoint,
+        )
+
+
+def _fit(
+    data: Data,
+    model: Model,
+    report: Callable[[TrainingState], None],
+    checkpoint: checkpoints.Checkpoint | None,
+) -> training.Fit:
+    return training.fit(
+        model.network,
+        model.boundary,
+        data.dataset.labels,
+        data.split.train,
+        data.split.validation,
+        settings=model.settings,
+        report=report,
+        checkpoint=checkpoint,
+    )
+
+
+def _restore(data: Data, model: Model) -> None:
+    """Give a model its initial weights again, made as they were made before.
+
+    Raises:
+        InputError: it cannot be: its layers, or the files of the weights, are others now.
+    """
+    settings = model.settings
+    backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
+    initial = _frozen(backbone, settings, len(data.dataset.classes)).state_dict()
+    with suppress(RuntimeError):  # other layers
+        model.network.load_state_dict(initial)
+    if weights_hash(model.network.state_dict()) != model.initial:
+        raise InputError("The model was changed since it was built. Build it again, then train.")
+
+
+def check_same_run(run: Run, settings: Settings, what: str) -> None:
+    """Make sure that what a step was given was made for its run.
+
+    Raises:
+        InputError: it was made with other settings.
+    """
+    changed = [n for n, v in settings if v != getattr(run.settings, n) and n != "cache_gb"]
+    if changed:
+        raise InputError(
+            f"The {what} belong to another run (other {', '.join(changed)}). Run the steps in "
+            "order: begin, load_data, build_model, train, evaluate_parts, record."
         )
 
 
@@ -242,6 +331,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     """Where this run's training goes on after a kill: on what decides its outcome to the bit."""
     settings = run.settings
     origin = {
+        "initial weights": model.initial,
         **settings.model_dump(exclude={*INCIDENTAL, "scheduler"}),
         **fingerprints(data, model.backbone.fingerprint).model_dump(),
         "versions": VERSIONS,
@@ -253,8 +343,14 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
-    """Predictions of the trained model for `validation` and `test`."""
-    weights = training.class_weights(data.dataset.labels[data.split.train], run.settings)
+    """Predictions of the trained model for `validation` and `test`.
+
+    Raises:
+        InputError: the images or the model belong to another run.
+    """
+    check_same_run(run, data.settings, "images")
+    check_same_run(run, model.settings, "weights of the model")
+    class_weights = training.class_weights(data.dataset.labels[data.split.train], run.settings)
     with run.clock.phase("evaluate"):
         return {
             part: evaluate(
@@ -263,7 +359,7 @@ def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
                 data.dataset.labels,
                 indices,
                 run.settings.batch_size,
-                class_weights=weights,
+                class_weights=class_weights,
             )
             for part, indices in (
                 ("validation", data.split.validation),
@@ -275,19 +371,42 @@ def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
 def record(
     run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
 ) -> Record:
-    """Write the run's record and its predictions, and release the run."""
+    """Write the run's record, its predictions and its trained weights, and release the run.
+
+    Raises:
+        InputError: see `result` and `records.save`; or another process trains the run by now.
+    """
     made, predictions = result(run, data, model, fitted, evaluations)
+    # It was released if the run was recorded before, or another run has begun since.
+    lock = run.lock if run.lock.is_locked else records.claim(made.settings.study, made.run_id)
     records.save(made, predictions)
-    winner.keep(made.settings.study, made, model.backbone)
+    weights.save(made, model.backbone)
     records.drop_checkpoints(run.settings)
-    run.lock.release()
+    lock.release(force=True)
     return made
 
 
 def result(
     run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
 ) -> tuple[Record, bytes]:
-    """The run's record and its predictions file's bytes."""
+    """The run's record and its predictions file's bytes.
+
+    Raises:
+        InputError: what was given belongs to other runs, or the predictions and the weights are
+            not those that the training ended with.
+    """
+    check_same_run(run, data.settings, "images")
+    check_same_run(run, model.settings, "weights of the model")
+    best = fitted.history[fitted.best_epoch - 1]
+    final_weights = weights_hash(model.network.suffix.state_dict())
+    if (final_weights, evaluations["validation"].metrics) != (
+        fitted.final_weights,
+        best.validation,
+    ):
+        raise InputError(
+            "The model was trained further, or not to the end, after it was evaluated. Run train, "
+            "evaluate_parts and record again, in this order."
+        )
     predictions = records.predictions_csv(predictions_table(data, evaluations))
     scores = [epoch.validation for epoch in fitted.history]
     made = Record(
@@ -312,7 +431,7 @@ def result(
                 precision=max(s.precision for s in scores),
                 recall=max(s.recall for s in scores),
             ),
-            final_weights=weights_hash(model.network.suffix.state_dict()),
+            final_weights=final_weights,
         ),
         fingerprints=fingerprints(data, model.backbone.fingerprint),
         predictions=hashlib.sha256(predictions).hexdigest(),

@@ -17,13 +17,14 @@ from rich.table import Table
 
 from effnet_core import cache, files, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study import loader, records
+from effnet_core.study import records
 from effnet_core.study.design import Settings
-from effnet_core.study.loader import load_design
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
 from effnet_report import words
 from effnet_report.escaping import Terminal
 from effnet_report.evidence import failures as notes
+from effnet_report.evidence import loader
+from effnet_report.evidence.loader import load_design
 from effnet_report.sweep.tasks import State, state, tasks_of
 
 app = typer.Typer(
@@ -154,8 +155,8 @@ def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
 @app.command()
 def plan(study: StudyName) -> None:
     """Say what a study will cost on this device, before anything is started."""
+    from effnet_report.numbers import duration  # noqa: PLC0415
     from effnet_report.sweep.plan import plan as make_plan  # noqa: PLC0415  imports torch
-    from effnet_report.sweep.progress import duration  # noqa: PLC0415  imports Jupyter
     from effnet_report.sweep.sweep import automatic_jobs  # noqa: PLC0415
 
     design = load_study(study)

@@ -29,11 +29,7 @@ ALONE = """
     from effnet_core.study.studies import load_study
 
     for settings in load_study("tiny").runs():
-        this = run.begin(settings.model_dump())
-        data = run.load_data(this)
-        model = run.build_model(this, data)
-        fitted = run.train(this, data, model)
-        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+        run.execute(settings.model_dump())
     """
 
 

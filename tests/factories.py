@@ -19,7 +19,6 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Settings
-from effnet_core.study.predictions import recomputed
 from effnet_core.study.schema import (
     AnyRecord,
     BestOfCycle,
@@ -38,6 +37,7 @@ from effnet_core.study.schema import (
 from effnet_core.study.studies import load_study
 from effnet_report.baseline import classical
 from effnet_report.baseline.classical import BASELINE, Trial
+from effnet_report.evidence.predictions import recomputed
 
 NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
@@ -76,12 +76,8 @@ def once(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], Any]) 
 
 
 def train(**changes) -> Record:
-    """Run the notebook's steps; any of the small run's settings can be changed."""
-    this = run.begin(SMALL | changes)
-    data = run.load_data(this)
-    model = run.build_model(this, data)
-    fitted = run.train(this, data, model)
-    return run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+    """Train and record; any of the small run's settings can be changed."""
+    return run.execute(SMALL | changes)
 
 
 def train_classical(**changes) -> list[ClassicalRecord]:

@@ -60,7 +60,8 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
     whole = train(**RICH | case)
     epochs = len(whole.outcome.history)
     assert epochs == 3
-    weights = paths.winner(whole.settings.study).read_bytes()
+    left = paths.weights(whole.settings.study, whole.run_id)
+    weights = left.read_bytes()
     recorded = records.record_path(whole.settings.study, whole.run_id)
     saved(1, whole.settings).unlink()
     for after in (1, 2, 3):
@@ -74,8 +75,8 @@ def test_a_resumed_run_leaves_the_same_record_to_the_bit(own_folders, monkeypatc
         assert told.count("validation") == epochs - after
         assert resumed.model_copy(update={"made": whole.made}) == whole
         assert records.load(recorded) == resumed
-        assert paths.winner(whole.settings.study).read_bytes() == weights
-        paths.winner(whole.settings.study).unlink()
+        assert left.read_bytes() == weights
+        left.unlink()
         assert not list((paths.CACHE / "checkpoints").rglob("*.*"))
         starts = (resumed.made.seconds, resumed.made.cpu_seconds)
         for times, earlier in zip(starts, spent, strict=True):

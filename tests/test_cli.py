@@ -10,9 +10,9 @@ from PIL import Image
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader
 from effnet_core.study.studies import load_study
 from effnet_report import cli
+from effnet_report.evidence import loader
 from effnet_report.sweep.sweep import check_images
 
 

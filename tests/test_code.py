@@ -113,8 +113,8 @@ UNDECIDING = {
         "training/__init__",
     ),
     *("study/__init__", "study/code", "study/design", "study/plain_yaml", "study/provenance"),
-    *("study/choice", "study/loader", "study/predictions", "study/records", "study/schema"),
-    *("study/studies", "training/checkpoints", "winner", "model/compiler"),
+    *("study/records", "study/schema", "study/studies", "weights"),
+    *("training/checkpoints", "model/compiler"),
 }
 
 

@@ -15,26 +15,27 @@ import torch
 import yaml
 from PIL import Image
 from rich.console import Console
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 from effnet_core import paths, run
 from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
-from effnet_core.study import choice, records
+from effnet_core.study import records
 from effnet_core.study.design import FREEZE
-from effnet_core.study.studies import load_study
+from effnet_core.weights import ENTRY, describe
 from effnet_report.deploy import export, kept
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.escaping import Terminal
-from effnet_report.evidence import evidence
+from effnet_report.evidence import choice, evidence
 from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
-from effnet_report.sweep.command import keep_winner
+from effnet_report.sweep.command import keep_best
 
 STUDY = """
 title: Three digits of your own
@@ -62,12 +63,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         use(root, patch)
         for freeze, head in ((6, "none"), (4, "mlp")):
-            this = run.begin({"study": "mine", "freeze": freeze, "head": head})
-            data = run.load_data(this)
-            model = run.build_model(this, data)
-            fitted = run.train(this, data, model)
-            run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
-        return root, choice.winner("mine")
+            run.execute({"study": "mine", "freeze": freeze, "head": head})
+        return root, choice.of_study("mine")
 
 
 def use(root, patch) -> None:
@@ -83,9 +80,9 @@ def study(trained, monkeypatch):
 
 def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     model = kept.load("mine")
-    assert model.about["run_id"] == study[1].run_id
+    assert model.record.run_id == study[1].run_id
     data = run.load_data(run.begin_again(model.settings))
-    path = records.record_path("mine", model.about["run_id"])
+    path = records.record_path("mine", model.record.run_id)
     stated = records.load_predictions(path).query("part == 'test'").set_index("image")
     logits = model.ask(data.images, data.split.test).logits
     probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
@@ -148,12 +145,19 @@ def test_images_that_are_not_those_of_the_training_do_not_calibrate(study):
     extra.unlink()
 
 
-def test_weights_that_are_not_here_are_told_with_how_to_get_them(study):
-    path = paths.winner("mine")
-    moved = path.rename(path.with_name("away"))
-    with pytest.raises(InputError, match=f"effnet verify mine --run {study[1].run_id}"):
-        kept.load("mine")
-    moved.rename(path)
+def test_missing_weights_are_trained_again_to_the_bit(study):
+    path = paths.weights("mine", study[1].run_id)
+    before = path.read_bytes()
+    path.unlink()
+    told = []
+    kept.load("mine", told.append)
+    assert [study[1].run_id in line for line in told] == [True]
+    assert path.read_bytes() == before
+    kept.load("mine", told.append)
+    assert len(told) == 1
+
+
+def test_a_study_without_a_finished_run_has_no_model(study):
     (study[0] / "studies" / "nothing.yml").write_text(STUDY)
     with pytest.raises(InputError, match="effnet sweep nothing"):
         kept.load("nothing")
@@ -161,14 +165,76 @@ def test_weights_that_are_not_here_are_told_with_how_to_get_them(study):
         kept.load("mime")
 
 
-def test_a_sweep_ends_with_the_weights_of_the_run_that_has_won(study, capsys):
-    path = paths.winner("mine")
-    kept_before = path.read_bytes()
-    path.unlink()
-    keep_winner(load_study("mine"), Console(width=500))
-    assert f"{study[1].run_id} has won, and its weights were not kept" in capsys.readouterr().out
-    assert path.read_bytes() == kept_before
-    keep_winner(load_study("mine"), Console(width=500))
+@pytest.fixture
+def forged(study):
+    """Rewrites the best run's file of weights; it is put back at the end."""
+    path = paths.weights("mine", study[1].run_id)
+    before = path.read_bytes()
+
+    def forge(tensors=lambda _: None, **changes):
+        about, held = describe(path), load_file(path)
+        tensors(held)
+        save_file(held, path, {ENTRY: json.dumps(about | changes)})
+
+    yield forge
+    path.write_bytes(before)
+
+
+@pytest.mark.fault("forged weights")
+@pytest.mark.parametrize("part", ["classifier.weight", "classifier.4.weight", "conv_stem.weight"])
+def test_poisoned_weights_are_refused(study, forged, part):
+    def poison(held):
+        name = part if part in held else "conv_stem.weight"
+        held[name] = -held[name]
+
+    forged(poison)
+    with pytest.raises(InputError, match=r"does not hold the weights of .* Delete the file"):
+        kept.load("mine")
+
+
+@pytest.mark.fault("forged weights")
+def test_weights_of_another_description_are_refused(study, forged):
+    facts = study[1].facts.model_dump(mode="json")
+    forged(facts=facts | {"classes": facts["classes"][::-1]})
+    with pytest.raises(InputError, match=r"does not belong to the record .*: its facts differ"):
+        kept.load("mine")
+    forged(facts=facts, schema_version=2)
+    with pytest.raises(InputError, match="its schema_version differ"):
+        kept.load("mine")
+    paths.weights("mine", study[1].run_id).write_bytes(b"x")
+    with pytest.raises(InputError, match="does not hold the weights of a run"):
+        kept.load("mine")
+
+
+@pytest.mark.fault("forged weights")
+@pytest.mark.parametrize("temperature", ["-1.0", "0.0", "NaN", "Infinity", '"warm"'])
+def test_a_calibration_that_cannot_be_right_is_refused(study, temperature):
+    right = kept.load("mine").calibration.temperature
+    beside = paths.calibration("mine")
+    before = beside.read_text()
+    beside.write_text(before.replace(f'"temperature": {right}', f'"temperature": {temperature}'))
+    with pytest.raises(InputError, match="temperature has to be above 0"):
+        _ = kept.load("mine").calibration
+    beside.write_text(before)
+    features = beside.with_suffix(".safetensors")
+    held = features.read_bytes()
+    features.write_bytes(held[:-4] + b"abcd")
+    with pytest.raises(InputError, match="Delete both"):
+        _ = kept.load("mine").calibration
+    features.write_bytes(held)
+
+
+def test_a_sweep_leaves_the_weights_of_the_best_run_alone(study, capsys):
+    other = paths.weights("mine", "some-other-run")
+    other.write_bytes(b"x")
+    best = paths.weights("mine", study[1].run_id)
+    before = best.read_bytes()
+    best.unlink()
+    keep_best("mine", Console(width=500))
+    assert f"The weights of {study[1].run_id}" in capsys.readouterr().out
+    assert best.read_bytes() == before
+    assert not other.exists()
+    keep_best("mine", Console(width=500))
     assert capsys.readouterr().out == ""
 
 
@@ -182,13 +248,13 @@ def exported(request, study):
     path = records.record_path("mine", other.run_id)
     moved = path.rename(path.with_suffix(".away"))
     try:
-        keep_winner(load_study("mine"), Console(width=500))
+        keep_best("mine", Console(width=500))
         tell_export("mine", Console(width=500))
         yield paths.records("mine") / "model", kept.load("mine")
     finally:
         shutil.rmtree(paths.records("mine") / "model")
         moved.rename(path)
-        keep_winner(load_study("mine"), Console(width=500))
+        keep_best("mine", Console(width=500))
 
 
 def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, capsys):
@@ -207,7 +273,7 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
     card = (folder / "README.md").read_text()
     header = yaml.safe_load(card.split("---")[1])
     stated = header["model-index"][0]["results"][0]["metrics"][0]["value"]
-    assert stated == pytest.approx(model.about["outcome"]["test"]["accuracy"] / 100, abs=1e-4)
+    assert stated == pytest.approx(model.record.outcome.test.accuracy / 100, abs=1e-4)
     snippet = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(folder)
     hidden = Image.open(images[0]).convert("RGBA")

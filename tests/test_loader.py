@@ -13,11 +13,11 @@ from factories import even_metrics, save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader, predictions, records
+from effnet_core.study import records
 from effnet_core.study.schema import AnyRecord
 from effnet_core.study.studies import load_study
 from effnet_core.training import evaluate
-from effnet_report.evidence import evidence
+from effnet_report.evidence import evidence, loader, predictions
 from effnet_report.evidence import failures as notes
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis

@@ -21,7 +21,6 @@ from effnet_report.jupyter import papermill_plugin
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
-WEIGHTS = "results/tiny/winner.safetensors"
 NOTEBOOK = "book/runs/tiny/21-freeze5-none-plateau-seed0.ipynb"
 TINY = ("papermill", "notebooks/train.ipynb", "-p", "study", "tiny", "-p", "freeze", "5")
 
@@ -66,7 +65,7 @@ def test_the_command_leaves_a_notebook_and_the_record_of_a_sweep(clone, swept):
     result = clone.run(*TINY, stdin=subprocess.PIPE)
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""  # papermill alone prints the notebook as JSON
-    assert clone.files() == {RECORD, PREDICTIONS, WEIGHTS, NOTEBOOK}
+    assert clone.files() == {RECORD, PREDICTIONS, NOTEBOOK}
     assert outcome(clone.root) == outcome(swept.root)
     template = paths.ROOT / "notebooks/train.ipynb"
     assert (clone.root / "notebooks/train.ipynb").read_bytes() == template.read_bytes()

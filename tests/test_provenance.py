@@ -23,10 +23,7 @@ def source(tmp_path, monkeypatch):
 
 def begun():
     this = run.begin(SMALL)
-    data = run.load_data(this)
-    model = run.build_model(this, data)
-    fitted = run.train(this, data, model)
-    return this, data, model, fitted, run.evaluate_parts(this, data, model)
+    return this, *run.steps(this)
 
 
 @pytest.mark.slow

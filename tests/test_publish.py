@@ -12,9 +12,10 @@ from factories import save_run, write_notebook
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader, records
-from effnet_core.study.loader import load_design
+from effnet_core.study import records
 from effnet_core.study.studies import load_study
+from effnet_report.evidence import loader
+from effnet_report.evidence.loader import load_design
 from effnet_report.publishing import exchange
 from effnet_report.publishing.publish import publish
 

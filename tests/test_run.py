@@ -101,10 +101,11 @@ def test_settings_that_differ_from_the_study_make_another_study(own_folders):
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(own_folders):
-    this = run.begin(SMALL)
-    with pytest.raises(InputError, match="being trained by another process"):
-        run.begin(SMALL)
-    this.lock.release()
+    settings = read_settings(SMALL)
+    with records.claim(settings.study, settings.run_id) as theirs:
+        with pytest.raises(InputError, match="being trained by another process"):
+            run.begin(SMALL)
+        theirs.release(force=True)
     run.begin(SMALL).lock.release()
 
 

@@ -14,8 +14,8 @@ from sphinx.config import Config
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import Study
-from effnet_core.study.loader import load_design
 from effnet_core.study.studies import load_study
+from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import tasks_of

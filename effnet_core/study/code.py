@@ -41,7 +41,7 @@ RUN: Modules = (
     | {
         "effnet_core/data/augment.py": (),
         "effnet_core/model/heads.py": (),
-        "effnet_core/run.py": ("load_data", "build_model", "train", "evaluate_parts"),
+        "effnet_core/run.py": ("load_data", "build_model", "_fit", "evaluate_parts"),
         "effnet_core/training/evaluate.py": (),
         "effnet_core/training/fit.py": (),
         "effnet_core/training/race.py": (),

@@ -43,10 +43,16 @@ class Clock:
         """Time since an open phase began, or since the run did for `total`."""
         return _now() - self._begun[name]
 
-    def resume(self, name: str, earlier: np.ndarray) -> None:
-        """Count what earlier starts spent on an open phase, as if it had begun before."""
+    def resume(self, name: str, earlier: np.ndarray, started: str) -> None:
+        """Count what was spent on an open phase before, as if it had begun before.
+
+        Args:
+            earlier: the time spent.
+            started: when the clock that measured it was; this one has the time in its total.
+        """
         self._begun[name] -= earlier
-        self._begun["total"] -= earlier
+        if started != self.started.isoformat():
+            self._begun["total"] -= earlier
 
     def made(self) -> Made:
         """The record's section about where and when, as of now."""

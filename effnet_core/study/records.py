@@ -96,7 +96,7 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
         raise ValueError("The record names other predictions than the ones given.")
     path = record_path(record.settings.study, record.run_id)
     there = check_place(record.settings, record.run_id)
-    if there and came_out(there) == came_out(record):
+    if there and reproducible_part(there) == reproducible_part(record):
         return path
     kept = path.with_name(f"{path.name}.differs") if there else path
     beside = predictions_path(path)
@@ -120,7 +120,7 @@ def text(record: AnyRecord) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def came_out(record: AnyRecord) -> dict[str, Any]:
+def reproducible_part(record: AnyRecord) -> dict[str, Any]:
     """What equal runs have in common: all but origin, and how long a candidate took."""
     untimed = {"outcome": {"candidates": {"__all__": {"seconds"}}}}
     return record.model_dump(include={"facts", "outcome", "predictions"}, exclude=untimed)

@@ -52,7 +52,8 @@ class Checkpoint:
         if not begun and spent[0] - self.saved < WORTH_SAVING:
             return
         path = shared or self.path
-        content = {"origin": self._origin(path), "spent": spent.tolist(), **state.content()}
+        clock = {"spent": spent.tolist(), "started": self.clock.started.isoformat()}
+        content = {"origin": self._origin(path), **clock, **state.content()}
         buffer = io.BytesIO()
         torch.save(content, buffer)
         data = buffer.getbuffer()
@@ -82,7 +83,7 @@ class Checkpoint:
                 print(f"{path.name} is not used, training starts anew: {error}", flush=True)
                 continue
             state.restore(content)
-            self.clock.resume("train", np.array(content["spent"]))
+            self.clock.resume("train", np.array(content["spent"]), content["started"])
             self.saved = content["spent"][0]
             whose = "the first epoch of all schedules" if path == self.first else "a checkpoint"
             print(f"Resumed after {state.reached}, from {whose}.", flush=True)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from effnet_core.data import augment
+from effnet_core.model.backbones import weights_hash
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.prefix import Boundary, Remembered, Stages
 from effnet_core.study.design import Settings
@@ -29,12 +30,14 @@ class Fit:
         best_epoch: whose weights count; the last one's if the settings say so.
         race: of the learning rates, if there was one; the history is that of the winner.
         head_first: epochs of the head alone, before those of the history.
+        final_weights: sha256 of these weights.
     """
 
     history: list[Epoch]
     best_epoch: int
     race: list[Heat]
     head_first: list[Epoch]
+    final_weights: str
 
 
 def fit(
@@ -90,7 +93,9 @@ def fit(
                 state.race.end_heat(state)
         if checkpoint:
             checkpoint.save(state)
-    return Fit(state.history, state.select(), state.race.heats, state.head_first)
+    best_epoch = state.select()
+    final_weights = weights_hash(model.suffix.state_dict())
+    return Fit(state.history, best_epoch, state.race.heats, state.head_first, final_weights)
 
 
 def train_head_first(state: TrainingState, boundary: Boundary, lessons: "Lessons") -> list[Epoch]:

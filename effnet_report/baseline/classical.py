@@ -36,7 +36,15 @@ from effnet_core.model.backbones import Backbone, load_backbone
 from effnet_core.model.convolutions import place
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.prefix import Pixels, Stages
-from effnet_core.run import Data, Run, begin_again, fingerprints, load_data, predictions_table
+from effnet_core.run import (
+    Data,
+    Run,
+    begin_again,
+    check_same_run,
+    fingerprints,
+    load_data,
+    predictions_table,
+)
 from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import (
@@ -117,8 +125,10 @@ def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Compar
         phase: what the record calls the time that this takes.
 
     Raises:
-        InputError: a class has fewer training images than there are folds.
+        InputError: a class has fewer training images than there are folds, or the images belong
+            to another run.
     """
+    check_same_run(run, data.settings, "images")
     labels, parts = data.dataset.labels, data.split
     _check_folds(labels[parts.train], data.dataset.classes)
     with run.clock.phase(phase), threadpool_limits(run.settings.threads):

@@ -6,10 +6,9 @@ import yaml
 from markupsafe import escape
 
 from effnet_core.data.datasets import PACKAGED
-from effnet_core.study import records
-from effnet_core.study.loader import load_design
 from effnet_core.study.schema import Record
 from effnet_report.deploy.kept import RULE, Kept
+from effnet_report.evidence.loader import load_design
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.words import configuration
 
@@ -48,8 +47,7 @@ def text(kept: Kept, difference: float, compared: int) -> str:
         difference: the largest between probabilities of ONNX Runtime and PyTorch.
         compared: on so many test images.
     """
-    record = records.load(records.record_path(kept.study, kept.about["run_id"]))
-    assert isinstance(record, Record)
+    record = kept.record
     title = load_design(kept.study).title
     header = yaml.safe_dump(_header(kept, title, record), sort_keys=False, allow_unicode=True)
     parts = [_about(kept, title, record), _data(kept, record), _results(record)]

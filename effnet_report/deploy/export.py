@@ -94,8 +94,7 @@ def _network(kept: Kept) -> EfficientNet:
     network.reset_classifier(classes)
     if settings.head == "mlp":
         network.classifier = build_head(settings, kept.backbone.features, classes)
-    weights = safetensors.torch.load_file(paths.winner(kept.study))
-    network.load_state_dict(weights)
+    network.load_state_dict(kept.backbone.network.state_dict())
     network.eval()
     return network
 

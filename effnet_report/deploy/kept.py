@@ -1,30 +1,34 @@
 """The kept model of a study: loaded, calibrated once on the study's own images, then asked."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save
 from safetensors.torch import load_file
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from timm.models import EfficientNet
 
 from effnet_core import files, paths, run
 from effnet_core.errors import InputError
-from effnet_core.model.backbones import Backbone, build_network
+from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.convolutions import place
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
-from effnet_core.study.choice import winner
 from effnet_core.study.design import Settings
-from effnet_core.study.loader import located
-from effnet_report.evidence.weights import describe, lost
+from effnet_core.study.schema import Record
+from effnet_report.evidence import weights
+from effnet_report.evidence.evidence import Calibrated
+from effnet_report.evidence.loader import located
 
 # Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
 # farther away than for 95 % of the validation images (Sun et al., ICML 2022).
@@ -84,13 +88,13 @@ class Kept:
 
     study: str
     settings: Settings
-    about: dict[str, Any]
+    record: Record
     network: FrozenNetwork
     backbone: Backbone
 
     @property
     def classes(self) -> list[str]:
-        return self.about["facts"]["classes"]
+        return self.record.facts.classes
 
     def ask(self, images: np.ndarray, indices: np.ndarray) -> Answers:
         """Logits and features of images, in batches as training had them.
@@ -126,19 +130,16 @@ class Kept:
         """
         beside = paths.calibration(self.study)
         path = beside.with_suffix(".safetensors")
-        weights = self.about["outcome"]["final_weights"]
-        try:
-            stated = json.loads(beside.read_text(encoding="utf-8"))
-            if stated.pop("final_weights") == weights:
-                return Calibration(**stated, features=load_arrays(path)["features"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            pass
+        trained = self.record.outcome.final_weights
+        if known := _stated(beside, path, trained):
+            return known
         made = self._calibrate()
+        features = save({"features": made.features})
         stated = {name: value for name, value in vars(made).items() if name != "features"}
-        text = json.dumps({"final_weights": weights, **stated}, indent=1) + "\n"
+        stated |= {"final_weights": trained, "features": hashlib.sha256(features).hexdigest()}
         try:
-            files.write(path, save({"features": made.features}))
-            files.write(beside, text.encode())
+            files.write(path, features)
+            files.write(beside, (json.dumps(stated, indent=1) + "\n").encode())
         except InputError as error:  # another user's results can be used too
             print(f"The calibration is not kept, and computed anew next time. {error}")
         return made
@@ -146,7 +147,7 @@ class Kept:
     def _calibrate(self) -> Calibration:
         data = run.load_data(run.begin_again(self.settings))
         labels, split = data.dataset.labels, data.split
-        if data.dataset.fingerprint != self.about["fingerprints"]["data"]:
+        if data.dataset.fingerprint != self.record.fingerprints.data:
             raise InputError(
                 f"The images of {self.study} are not those that its model was trained on. "
                 "Put them back, or train again."
@@ -169,35 +170,82 @@ class Kept:
         )
 
 
-def load(study: str) -> Kept:
+def _stated(beside: Path, path: Path, trained: str) -> Calibration | None:
+    """The calibration that was written for these trained weights, if there is one.
+
+    Raises:
+        InputError: there is one, and it cannot be right.
+    """
+    try:
+        stated = Calibrated.model_validate_json(beside.read_bytes())
+        features = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise InputError(
+            f"{beside} is no calibration: its temperature has to be above 0, and all its numbers "
+            "finite. Delete it: it is made again."
+        ) from None
+    if stated.final_weights != trained:
+        return None
+    if hashlib.sha256(features).hexdigest() != stated.features:
+        raise InputError(f"{path} does not belong to {beside}. Delete both: they are made again.")
+    numbers = stated.model_dump(exclude={"final_weights", "features"})
+    return Calibration(**numbers, features=load_arrays(features)["features"])
+
+
+def load(study: str, tell: Callable[[str], None] = print) -> Kept:
     """The model of a study's best run on validation.
+
+    Its frozen part comes from the weights that the run started from, its trained part from the
+    run's file of weights; both are what the record names, or nothing is loaded.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
+        tell: called before the run is trained again because its weights are missing.
 
     Raises:
-        InputError: no run has finished, or the best one's weights are not here.
+        InputError: no run has finished, or the weights are not those of the record.
     """
-    best = winner(study)
-    if best is None:
+    record = weights.best(study, tell)
+    if record is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    if lost(study):
-        raise InputError(
-            f"The weights of {best.run_id}, the best run of {study} on validation, are not here. "
-            f"Train them again, to the same bits: effnet verify {study} --run {best.run_id}"
-        )
-    path = paths.winner(study)
-    settings = located(best.settings, study)
+    settings = located(record.settings, study)
     run.begin_again(settings)
-    about = describe(path)
-    network = build_network(settings.backbone)
-    head = build_head(settings, network.num_features, len(about["facts"]["classes"]))
+    backbone = load_backbone(settings.backbone, settings.weights)
+    network = backbone.network
+    if backbone.fingerprint != record.fingerprints.weights:
+        raise InputError(
+            f"{settings.backbone} has other weights here (weights = {settings.weights}) than the "
+            f"ones that {record.run_id} started from. Put those back."
+        )
+    head = build_head(settings, network.num_features, len(record.facts.classes))
     frozen = FrozenNetwork(network, head, settings.freeze, getattr(torch, settings.precision))
     network.classifier = head
-    network.load_state_dict(load_file(path))
+    _load(frozen, network, weights.path_of(record), record)
     place(frozen, settings.device)
-    backbone = Backbone(network, tuple(about["mean"]), tuple(about["std"]), "")
-    return Kept(study, settings, about, frozen.eval(), backbone)
+    return Kept(study, settings, record, frozen.eval(), backbone)
+
+
+def _load(frozen: FrozenNetwork, network: EfficientNet, path: Path, record: Record) -> None:
+    """Load trained weights into a network, if the file holds those that the record names."""
+    started = weights_hash(frozen.prefix.state_dict())
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        problem = str(error).strip().splitlines()[0]
+    else:
+        trained = weights_hash(frozen.suffix.state_dict())
+        problem = ""
+        if trained != record.outcome.final_weights:
+            problem = "the trained weights differ from the recorded ones"
+        elif weights_hash(frozen.prefix.state_dict()) != started:
+            problem = "the frozen weights differ from the ones that the run started from"
+    if problem:
+        raise InputError(
+            f"{path} does not hold the weights of {record.run_id}: {problem}. Delete the file: "
+            "the run is then trained again."
+        )
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

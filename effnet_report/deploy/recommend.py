@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from effnet_core.errors import InputError
-from effnet_core.study.loader import load_design
+from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
 
 

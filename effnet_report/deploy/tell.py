@@ -53,11 +53,11 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
 
 def tell_export(study: str, console: Console) -> None:
     """Export the kept model, and print where it is and how it agrees."""
-    model = kept.load(study)
+    model = kept.load(study, console.print)
     with console.status("Calibrating, writing, comparing ..."):
         done = export(model)
     console.print(
-        f"Run {model.about['run_id']} of {model.study}, best on validation, is in {done.folder}: "
+        f"Run {model.record.run_id} of {model.study}, best on validation, is in {done.folder}: "
         f"{MODEL}; config.json and model.safetensors, which timm loads; and the model card {CARD}. "
         f"ONNX Runtime and PyTorch agree: on {done.images} test images their probabilities differ "
         f"by at most {done.difference:.1g}."
@@ -75,7 +75,7 @@ def _print(model: kept.Kept, found: list[Prediction], console: Console) -> None:
     console.print(table)
     known = model.calibration
     console.print(
-        f"Run {model.about['run_id']} of {model.study}, best on validation. Probabilities are "
+        f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
         f"calibrated on its validation images (temperature {known.temperature:.2f}). {kept.RULE} "
         f"{100 * known.false_alarms:.1f} % of its {known.test_images} test images are, falsely."
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from effnet_core.study.choice import DIGITS
 from effnet_core.study.design import Study, cell
 from effnet_core.study.schema import AnyRecord
+from effnet_report.evidence.choice import DIGITS
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.words import configuration
 

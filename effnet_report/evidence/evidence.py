@@ -7,15 +7,16 @@ from datetime import datetime
 from functools import cached_property
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader, records
-from effnet_core.study.choice import best_configuration, best_run
+from effnet_core.study import records
 from effnet_core.study.design import Settings, Study, cell
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
+from effnet_report.evidence import loader
+from effnet_report.evidence.choice import best_configuration, best_run
 
 
 def configuration_means(runs: pd.DataFrame, factors: Iterable[str]) -> pd.DataFrame:
@@ -68,14 +69,19 @@ class Calibrated(BaseModel):
         false_alarms: share of the test images called unlike the training images, 0..1.
         loss: mean log loss on the test images, before and after.
         error: expected calibration error on them, likewise, points.
+        features: sha256 of the file of features beside it.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
     final_weights: str
-    temperature: float
-    false_alarms: float
+    temperature: float = Field(gt=0)
+    threshold: float
+    false_alarms: float = Field(ge=0, le=1)
     test_images: int
     loss: tuple[float, float]
     error: tuple[float, float]
+    features: str
 
 
 @dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once

@@ -1,43 +1,87 @@
-"""The trained weights that a study keeps: of which run they are, what they say of themselves."""
+"""The trained weights of a study's best run: found, trained again where missing, kept alone."""
 
-import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from effnet_core import paths
+from effnet_core import weights as files_of_weights
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.choice import ENTRY, same, winner
 from effnet_core.study.schema import Record
+from effnet_report.evidence import choice, loader
+from effnet_report.numbers import duration
+
+# Disk for the weights of one study while its sweep goes on, bytes; in the end one file is left.
+BUDGET = 2e9
 
 
-def kept_run(study: str) -> Record | None:
-    """The record of the run whose weights are kept, if it is still recorded as it was."""
-    try:
-        about = describe(paths.winner(study))
-        found = records.load(records.record_path(study, about["run_id"]))
-    except (InputError, OSError):
-        return None
-    told = about["outcome"]["final_weights"]
-    return found if isinstance(found, Record) and found.outcome.final_weights == told else None
+def path_of(record: Record) -> Path:
+    return paths.weights(record.settings.study, record.run_id)
 
 
-def lost(study: str) -> Record | None:
-    """The winner, if its weights are not kept; training it again gives them to the bit."""
-    best, kept = winner(study), kept_run(study)
-    return None if best is None or (kept and same(kept, best)) else best
+def best(study: str, tell: Callable[[str], None]) -> Record | None:
+    """The record of a study's best run, if there is one; its weights are there afterwards.
 
-
-def describe(path: Path) -> dict[str, Any]:
-    """What a file of weights says of itself: its run's record, `mean` and `std`.
+    Args:
+        study: a folder of records, such as `quick` or `published/quick`.
+        tell: called before the run is trained again because its weights are missing.
 
     Raises:
-        InputError: not such a file.
+        InputError: there is no such study; the file of weights belongs to another record; or the
+            run cannot be repeated here, or does not come out as recorded.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()[ENTRY])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path} does not hold the weights of a winner. Delete it.") from None
+    record = choice.of_study(study)
+    if record is None:
+        return None
+    if not path_of(record).is_file():
+        tell(
+            f"The weights of {record.run_id}, the best run of {study}, are missing: training it "
+            f"again takes about {duration(record.made.seconds['total'])}."
+        )
+        _train_again(study, record)
+    files_of_weights.check(path_of(record), record)
+    return record
+
+
+def _train_again(study: str, record: Record) -> None:
+    from effnet_core import run  # noqa: PLC0415  torch
+
+    this = run.begin_again(loader.located(record.settings, study))
+    data, model, fitted, evaluations = run.steps(this)
+    repeated, _ = run.result(this, data, model, fitted, evaluations)
+    if records.reproducible_part(repeated) != records.reproducible_part(record):
+        raise InputError(
+            f"{record.run_id} of {study} does not come out as recorded, so its weights are lost. "
+            f"`effnet verify {study} --run {record.run_id}` says what has changed since."
+        )
+    files_of_weights.save(record, model.backbone)
+
+
+def keep_best(study: str) -> None:
+    """Delete the weights of all runs of a study but the best."""
+    record = choice.of_study(study)
+    for path in _all(study):
+        if record is None or path.name != path_of(record).name:
+            path.unlink(missing_ok=True)
+
+
+def keep_within_budget(study: str) -> None:
+    """Delete weights of a study that trains on until the rest fits the budget, the best last."""
+    sizes = {path.stem: path.stat().st_size for path in _all(study)}
+    if sum(sizes.values()) <= BUDGET:
+        return
+    believed = loader.load(study).believed.values()
+    runs = [record for record in believed if isinstance(record, Record)]
+    merit = {run.run_id: run.outcome.validation.accuracy for run in runs}
+    if leading := choice.best_run(runs):
+        merit[leading.run_id] = math.inf
+    room = BUDGET
+    for run_id in sorted(sizes, key=lambda name: -merit.get(name, -math.inf)):
+        room -= sizes[run_id]
+        if room < 0:
+            paths.weights(study, run_id).unlink(missing_ok=True)
+
+
+def _all(study: str) -> list[Path]:
+    return sorted(paths.weights(study, "any").parent.glob("*.safetensors"))

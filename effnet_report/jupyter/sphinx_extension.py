@@ -22,7 +22,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study.loader import load_design
+from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import warm
 from effnet_report.words import configuration
 

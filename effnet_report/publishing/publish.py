@@ -10,10 +10,11 @@ import yaml
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study import loader, records
+from effnet_core.study import records
 from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
 from effnet_core.study.studies import PUBLISHED
+from effnet_report.evidence import loader
 from effnet_report.publishing.exchange import alone, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"

@@ -14,14 +14,14 @@ from joblib import Parallel, delayed
 
 from effnet_core import files, paths, processor, run
 from effnet_core.errors import InputError
-from effnet_core.study import loader, records
-from effnet_core.study.choice import winner
+from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings
-from effnet_core.study.loader import located
 from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
 from effnet_report.baseline import classical
+from effnet_report.evidence import loader
+from effnet_report.evidence.loader import located
 from effnet_report.inference.comparison import accuracy_interval
 
 TOLERANCE = (
@@ -83,12 +83,12 @@ def verify(
         InputError: no such study or run, a damaged record, or its data are not here.
     """
     compared: list[Comparison] = []
-    chosen, best = _chosen(study, run_ids, sample), winner(study)
+    chosen = _chosen(study, run_ids, sample)
 
     def tasks() -> Iterator[object]:
         for record in chosen:
             tell(f"{record.run_id}: {expectation(record)}")
-            yield delayed(_compared)(study, record, best)
+            yield delayed(_compared)(study, record)
 
     together = Parallel(jobs, pre_dispatch=jobs, return_as="generator_unordered")
     for one in together(tasks()):
@@ -145,18 +145,16 @@ def _write(place: Path, compared: list[Comparison]) -> None:
     files.write(place, text.encode())
 
 
-def _compared(study: str, record: AnyRecord, best: Record | None) -> Comparison:
-    return compare(record, _repeat(study, record, best))
+def _compared(study: str, record: AnyRecord) -> Comparison:
+    return compare(record, _repeat(study, record))
 
 
-def _repeat(study: str, record: AnyRecord, best: Record | None) -> AnyRecord:
-    """Train again; of the study's best run the weights are kept, if it comes out as recorded."""
+def _repeat(study: str, record: AnyRecord) -> AnyRecord:
     # Computed, not read: what is kept on disk is part of what is in question.
     settings = located(record.settings, study).model_copy(update={"cache_gb": 0.0})
     if isinstance(record, ClassicalRecord):
         return classical.repeat(settings, record.kind)
-    wins = best is not None and record.run_id == best.run_id
-    repeated, _ = run.repeat(settings, keep_for=study if wins else None)
+    repeated, _ = run.repeat(settings)
     return repeated
 
 
@@ -221,7 +219,7 @@ def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     again = repeated.outcome.test.accuracy
     low, high = accuracy_interval(test.accuracy, test.images)
     agreement: Literal["equal", "within tolerance", "different"] = "different"
-    if records.came_out(recorded) == records.came_out(repeated):
+    if records.reproducible_part(recorded) == records.reproducible_part(repeated):
         agreement = "equal"
     elif origin and not experiment and low <= again <= high:
         agreement = "within tolerance"

@@ -17,13 +17,13 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from effnet_core import files, paths, processor
+from effnet_core import files, paths, processor, weights
 from effnet_core.errors import InputError
-from effnet_core.study import choice, records
+from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings, Study
 from effnet_core.study.provenance import COMMIT, VERSIONS
-from effnet_report.evidence.weights import describe
+from effnet_core.study.schema import AnyRecord, Record
 from effnet_report.jupyter import warm
 from effnet_report.sweep.engines import Here
 from effnet_report.sweep.tasks import Task
@@ -58,7 +58,7 @@ class Left:
 
     Attributes:
         root: the folder of the repository there, which the notebook may name.
-        written: records, predictions and the best weights there, by file name.
+        written: records, predictions and trained weights, by file name.
     """
 
     error: str
@@ -118,11 +118,9 @@ def execute(run: Carried) -> Iterator[Kept | Left]:
     leaves = [*made, *map(records.predictions_path, made)]
     _wait_for_orphan(task)
     _clear([output, *leaves])
-    winner = paths.winner(study)
-    had = _written(winner)
+    if task.notebook.name == paths.TRAIN_NOTEBOOK.name:
+        leaves.append(paths.weights(study, task.run_id))
     error = yield from _executed(task, output)
-    if _written(winner) > had:
-        leaves.append(winner)
     written = {file.name: file.read_bytes() for file in leaves if file.is_file()}
     notebook = output.read_bytes() if output.is_file() else b""
     _clear([output, *leaves])
@@ -197,17 +195,12 @@ def accept(task: Task, left: Left, output: Path) -> None:
             # The code there is the code here, but no checkout that git knows.
             made = record.made.model_copy(update={"commit": COMMIT})
             records.save(record.model_copy(update={"made": made}), predictions)
-        _keep_weights(Path(folder), task.settings.study)
+        _keep_weights(Path(folder) / paths.weights("", task.run_id).name, record)
 
 
-def _keep_weights(folder: Path, study: str) -> None:
-    """Of the best run so far, which they may have been on their machine only."""
-    weights = folder / paths.winner(study).name
-    if not weights.is_file():
-        return
-    about = describe(weights)
-    with FileLock(records.lock_path(study, "winner")):
-        best = choice.winner(study)
-        said = about["run_id"], about["outcome"]["final_weights"]
-        if best and said == (best.run_id, best.outcome.final_weights):
-            files.write(paths.winner(study), weights.read_bytes())
+def _keep_weights(came: Path, record: AnyRecord) -> None:
+    """Write the run's weights, if they came; a full disk keeps them away, not the record."""
+    if isinstance(record, Record) and came.is_file():
+        weights.check(came, record)
+        with suppress(InputError):
+            files.write(paths.weights(record.settings.study, record.run_id), came.read_bytes())

@@ -8,14 +8,14 @@ from rich.markup import escape
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
-from effnet_core.study import loader, records
+from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study, study_path
-from effnet_report.evidence.weights import lost
+from effnet_report.evidence import loader, weights
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, import_ahead
-from effnet_report.sweep.progress import duration, execute_shown
+from effnet_report.sweep.progress import execute_shown
 from effnet_report.sweep.tasks import State, Task, state, tasks_of
 
 
@@ -83,7 +83,7 @@ def sweep_shown(
         raise typer.Exit(1)
     if not pending:
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
-    keep_winner(design, console)
+    keep_best(design.name, console)
 
 
 def _to_do(
@@ -121,18 +121,10 @@ def _engine(
     return OnRay(design, ray.address, ray.gpus, jobs, console.print)
 
 
-def keep_winner(design: Study, console: Console) -> None:
-    """Train the best run once more, if others led when it ended and its weights were not kept."""
-    best = lost(design.name)
-    if best is None:
-        return
-    from effnet_core import run  # noqa: PLC0415  torch
-
-    about = duration(best.made.seconds["total"])
-    console.print(
-        f"{best.run_id} has won, and its weights were not kept: training it once more, {about}."
-    )
+def keep_best(study: str, console: Console) -> None:
+    """Leave the weights of the best run alone; where they are missing, it is trained again."""
     try:
-        run.repeat(loader.located(best.settings, design.name), keep_for=design.name)
+        weights.best(study, console.print)
     except InputError as error:
-        console.print(f"Not possible here, and the records are whole: {escape(str(error))}")
+        console.print(f"The records are whole. {escape(str(error))}")
+    weights.keep_best(study)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from effnet_report.numbers import duration
 from effnet_report.sweep.engines import Engine
 from effnet_report.sweep.sweep import Finished, Stop, execute_all, relative_time
 from effnet_report.sweep.tasks import Task
@@ -50,10 +51,3 @@ def _line(finished: Finished) -> str:
         f"{name}  validation {outcome.validation.accuracy:5.1f} %  "
         f"test {outcome.test.accuracy:5.1f} %  {finished.left}{escape(finished.error)}"
     ).rstrip()
-
-
-def duration(seconds: float) -> str:
-    """A time in words, such as `4.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

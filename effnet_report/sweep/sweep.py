@@ -30,9 +30,9 @@ from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, SCHEDULERS, Study
-from effnet_core.study.loader import Loaded
 from effnet_core.study.schema import AnyRecord
-from effnet_report.evidence import failures
+from effnet_report.evidence import failures, weights
+from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine
 from effnet_report.sweep.tasks import Task, is_running, locked, slot
 
@@ -226,6 +226,7 @@ def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
         if record := _record(task):
             return Finished(task, 0, record, left="another sweep has trained it")
         error = _executed(task, engine, stop)
+        weights.keep_within_budget(study)
         seconds = time.perf_counter() - start
         record = _record(task)
         if error and not record:

@@ -11,7 +11,7 @@ from typing import Any
 from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.design import Settings, Study
-from effnet_core.study.loader import Loaded
+from effnet_report.evidence.loader import Loaded
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_strange_names_are_names(own_folders, photos, tally):
     everything = np.arange(len(dataset))
     probabilities = np.full((len(dataset), 2), 0.5)
     found = Evaluation(everything, dataset.labels, probabilities, None)
-    data = Data(dataset, None, None)
+    data = Data(None, dataset, None, None)
     table = predictions_table(data, {"test": found})
     path = own_folders / "x.csv"
     path.write_bytes(records.predictions_csv(table))

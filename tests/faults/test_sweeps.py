@@ -25,7 +25,7 @@ SWEEP = """
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_report.sweep.tasks import State, state, tasks_of
-    from effnet_core.study import loader
+    from effnet_report.evidence import loader
     from effnet_core.study.studies import load_study
 
     tasks = tasks_of(load_study("tiny"), "tiny")[:2]

@@ -1,4 +1,4 @@
-"""The weights that a study keeps: only those of the run that did best on validation."""
+"""Trained weights: each run leaves its own, and a sweep keeps those of the best on validation."""
 
 import json
 
@@ -7,14 +7,15 @@ import yaml
 from factories import CLASSES, save_run
 from torch import nn
 
-from effnet_core import paths, winner
+from effnet_core import paths, weights
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone
-from effnet_core.study import choice, records
-from effnet_core.study.choice import best_configuration
+from effnet_core.study import records
 from effnet_core.study.design import Protocol
 from effnet_core.study.schema import Record
-from effnet_report.evidence import weights
+from effnet_report.evidence import choice
+from effnet_report.evidence import weights as of_studies
+from effnet_report.evidence.choice import best_configuration
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def finish(own_folders, make_settings):
         # Its last epoch is one point below what is asked for.
         record = save_run(make_settings(epochs=4, **changes), accuracy + 1)
         assert record.outcome.validation.accuracy == pytest.approx(accuracy)
-        winner.keep("small", record, backbone(accuracy))
+        weights.save(record, backbone(accuracy))
         return record
 
     return finish
@@ -60,39 +61,59 @@ RUNS = {
 @pytest.mark.parametrize("order", [list(RUNS), list(RUNS)[::-1], sorted(RUNS)])
 def test_one_rule_names_the_winner_in_whatever_order_runs_end(finish, order):
     left = {name: finish(RUNS[name][0], **RUNS[name][1]) for name in order}
-    assert choice.winner("small") == left["best"]
+    assert choice.of_study("small") == left["best"]
     assert {r.run_id for r in best_configuration(left.values())} == {
         left[name].run_id for name in ("best", "its worse seed")
     }
 
 
-def test_the_winners_weights_are_kept_and_replaced_when_another_wins(finish):
-    seeds = [finish(80.0, freeze=2, seed=1), finish(80.0, freeze=2, seed=0)]
-    finish(75.0, freeze=0), finish(75.0, freeze=0, seed=1)
-    assert weights.kept_run("small") == choice.winner("small") == seeds[1]  # of equals the lowest
-    about = weights.describe(paths.winner("small"))
+def test_each_run_leaves_its_weights_and_says_which_they_are(finish):
+    records_left = [finish(80.0, freeze=2, seed=1), finish(80.0, freeze=2, seed=0)]
+    for record in records_left:
+        path = of_studies.path_of(record)
+        weights.check(path, record)
+        assert path.stat().st_mode & 0o777 == 0o644
+    about = weights.describe(of_studies.path_of(records_left[0]))
     assert about["settings"]["freeze"] == 2
     assert about["facts"]["classes"] == CLASSES
     assert about["std"] == [0.25] * 3
     assert "made" not in about
+    with pytest.raises(InputError, match="does not belong to the record of"):
+        weights.check(of_studies.path_of(records_left[0]), records_left[1])
 
 
-def test_a_run_that_wins_only_later_is_told_from_the_one_that_is_kept(finish):
-    good = finish(80.0, freeze=2)
-    finish(90.0, freeze=1)
-    finish(50.0, freeze=1, seed=1)
-    late = finish(70.0, freeze=2, seed=1)
-    assert choice.winner("small") == good
-    assert weights.kept_run("small") not in (good, late)
-    winner.keep("small", good, backbone(1.0))  # trained once more
-    assert weights.kept_run("small") == good
+def left() -> set[str]:
+    return {path.stem for path in paths.weights("small", "any").parent.iterdir()}
+
+
+def test_a_finished_sweep_keeps_the_best_alone(finish):
+    seeds = [finish(80.0, freeze=2, seed=1), finish(80.0, freeze=2, seed=0)]
+    finish(75.0, freeze=0), finish(75.0, freeze=0, seed=1)
+    of_studies.keep_best("small")
+    assert choice.of_study("small") == seeds[1]  # of equals the lowest seed
+    assert left() == {seeds[1].run_id}
+
+
+def test_while_a_sweep_goes_on_the_worst_make_room(finish, monkeypatch):
+    of = [finish(60.0, freeze=1), finish(90.0, freeze=2), finish(80.0, freeze=3)]
+    of_studies.keep_within_budget("small")
+    assert left() == {record.run_id for record in of}
+    size = of_studies.path_of(of[0]).stat().st_size
+    monkeypatch.setattr(of_studies, "BUDGET", 2.5 * size)
+    of_studies.keep_within_budget("small")
+    assert left() == {of[1].run_id, of[2].run_id}
+    finish(50.0, freeze=3, seed=1)
+    # The only one with two seeds leads, so its better run stays although others did better.
+    monkeypatch.setattr(of_studies, "BUDGET", 1.5 * size)
+    of_studies.keep_within_budget("small")
+    assert left() == {choice.of_study("small").run_id} == {of[2].run_id}
 
 
 def test_a_seed_that_the_design_does_not_name_wins_nothing(finish):
     best = finish(80.0, freeze=2)
     finish(90.0, freeze=1, seed=7)
     finish(70.0, freeze=1)
-    assert weights.kept_run("small") == choice.winner("small") == best
+    assert choice.of_study("small") == best
 
 
 @pytest.mark.fault("forged records")
@@ -106,40 +127,15 @@ def test_a_forged_record_wins_nothing(finish):
     path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
     assert records.load(path).outcome.validation.accuracy == 100.0  # whole, and untrue
     best = finish(80.0, freeze=2)
-    assert weights.kept_run("small") == choice.winner("small") == best
-
-
-def test_weights_whose_record_is_gone_make_room(finish):
-    best = finish(90.0, freeze=5)
-    records.record_path("small", best.run_id).unlink()
-    worse = finish(60.0, freeze=4)
-    assert weights.kept_run("small") == worse
-
-
-def test_a_run_that_came_out_otherwise_than_recorded_replaces_nothing(finish):
-    best = finish(90.0, freeze=5)
-    before = paths.winner("small").read_bytes()
-    outcome = best.outcome.model_copy(update={"final_weights": "e" * 64})
-    winner.keep("small", best.model_copy(update={"outcome": outcome}), backbone(1.0))
-    assert paths.winner("small").read_bytes() == before
-
-
-def test_a_file_of_something_else_is_told_and_replaced(finish):
-    paths.winner("small").parent.mkdir(parents=True, exist_ok=True)
-    paths.winner("small").write_bytes(b"x")
-    with pytest.raises(InputError, match="does not hold the weights of a winner"):
-        weights.describe(paths.winner("small"))
-    assert weights.kept_run("small") is None
-    record = finish(60.0)
-    assert weights.kept_run("small") == record
+    assert choice.of_study("small") == best
 
 
 def test_weights_that_cannot_be_kept_cost_no_record(finish, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(winner, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     record = finish(60.0)
     assert "not kept; the record is" in capsys.readouterr().out
     assert records.load(records.record_path("small", record.run_id)) == record
-    assert not paths.winner("small").exists()
+    assert not of_studies.path_of(record).exists()

@@ -8,10 +8,9 @@ validation score; of equals it is the one with the lowest seed. The score is the
 from collections.abc import Iterable
 from statistics import fmean
 
-from effnet_core.study import loader
 from effnet_core.study.schema import Record
+from effnet_report.evidence import loader
 
-ENTRY = "effnet"  # of a file of weights: what it says of itself
 DIGITS = 9  # per cent; sums of the same accuracies in another order differ beyond these
 
 
@@ -37,16 +36,11 @@ def _merit(runs: list[Record]) -> tuple[int, float, int]:
     return len(runs), round(mean, DIGITS), -runs[0].number
 
 
-def winner(study: str) -> Record | None:
-    """The record of a study's best run so far, of those that are believed, if there is any.
+def of_study(study: str) -> Record | None:
+    """The best run of a study so far, of those whose records are believed, if there is any.
 
     Raises:
         InputError: there is no such study.
     """
     believed = loader.load(study).believed.values()
     return best_run(record for record in believed if isinstance(record, Record))
-
-
-def same(one: Record, other: Record) -> bool:
-    """Whether two records tell of the same run and the same trained weights."""
-    return (one.run_id, one.outcome.final_weights) == (other.run_id, other.outcome.final_weights)

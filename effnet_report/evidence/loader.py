@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import predictions, records
+from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, Settings, Study
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import load_study, overrides, read_study, study_name, study_names
+from effnet_report.evidence import predictions
 
 
 @dataclass(frozen=True)

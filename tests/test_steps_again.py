@@ -1,0 +1,135 @@
+"""The notebook's steps in Jupyter: run again, interrupted, out of order, with other settings."""
+
+import pytest
+import torch
+from factories import SMALL
+
+from effnet_core import paths, run
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.training import fit
+
+pytestmark = [
+    pytest.mark.slow("each trains some runs"),
+    pytest.mark.usefixtures("own_folders"),
+    pytest.mark.fault("steps run again"),
+]
+DEEP = SMALL | {"freeze": 5}
+
+
+def truth(**changes):
+    return records.reproducible_part(run.repeat(run.read_settings(DEEP | changes))[0])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What the run leaves when each step is run once, in order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "CACHE", tmp_path_factory.mktemp("cache"))
+        return truth()
+
+
+def model_of(this):
+    data = run.load_data(this)
+    return data, run.build_model(this, data)
+
+
+def finished(this, data, model):
+    fitted = run.train(this, data, model)
+    record = run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+    return records.reproducible_part(record)
+
+
+def interrupt(monkeypatch, this, data, model, batches: int) -> None:
+    """Ctrl-C in the training step, after some batches."""
+    left = iter(range(batches))
+
+    def cross_entropy(*given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return torch.nn.functional.cross_entropy(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "cross_entropy", cross_entropy)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(this, data, model)
+
+
+@pytest.mark.parametrize("batches", [1, 5, 14])  # an epoch has 11
+def test_an_interrupted_training_begins_again_or_goes_on(
+    monkeypatch, every_epoch_saved, alone, batches
+):
+    this = run.begin(DEEP)
+    steps = model_of(this)
+    interrupt(monkeypatch, this, *steps, batches)
+    assert finished(this, *steps) == alone
+    # Nor is anything poisoned for the run that shares its first epoch.
+    other = run.execute(DEEP | {"scheduler": "cosine"})
+    assert records.reproducible_part(other) == truth(scheduler="cosine")
+
+
+def test_a_model_that_was_trained_is_trained_from_its_initial_weights(capsys, alone):
+    this = run.begin(DEEP)
+    steps = model_of(this)
+    run.train(this, *steps)
+    capsys.readouterr()
+    assert finished(this, *steps) == alone
+    assert "begins again with its initial weights" in capsys.readouterr().out
+    assert finished(this, *steps) == alone  # the record is there: it is compared
+
+
+def test_all_steps_again_in_one_process_give_the_same(alone):
+    for _ in range(2):
+        this = run.begin(DEEP)
+        assert finished(this, *model_of(this)) == alone
+
+
+def test_begin_twice_goes_on_and_releases_what_was_begun(alone):
+    first = run.begin(DEEP)
+    this = run.begin(DEEP)
+    assert not first.lock.is_locked
+    steps = model_of(this)
+    other = run.begin(DEEP | {"freeze": 6})
+    assert not this.lock.is_locked
+    other.lock.release(force=True)
+    assert finished(this, *steps) == alone
+
+
+def test_data_and_model_of_another_run_are_refused(alone):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    for change in ({"freeze": 6}, {"seed": 1}, {"epochs": 3}):
+        other = run.begin(DEEP | change)
+        with pytest.raises(
+            InputError, match=f"images belong to another run .*{next(iter(change))}"
+        ):
+            run.build_model(other, data)
+        own = run.load_data(other)
+        with pytest.raises(InputError, match="weights of the model belong to another run"):
+            run.train(other, own, model)
+        with pytest.raises(InputError, match="weights of the model belong to another run"):
+            run.evaluate_parts(other, own, model)
+    assert not list(paths.RESULTS.rglob("*.json"))
+
+
+def test_a_model_trained_on_after_its_evaluation_is_not_recorded(monkeypatch, alone):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    fitted = run.train(this, data, model)
+    evaluations = run.evaluate_parts(this, data, model)
+    interrupt(monkeypatch, this, data, model, 3)
+    with pytest.raises(InputError, match="Run train, evaluate_parts and record again"):
+        run.record(this, data, model, fitted, evaluations)
+    halfway = run.evaluate_parts(this, data, model)
+    with pytest.raises(InputError, match="Run train, evaluate_parts and record again"):
+        run.record(this, data, model, fitted, halfway)
+    assert not list(paths.RESULTS.rglob("*.json"))
+    assert finished(this, data, model) == alone
+
+
+def test_a_model_with_other_layers_is_refused():
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    model.network.suffix[-1] = torch.nn.Linear(7, 3)
+    with pytest.raises(InputError, match="was changed since it was built"):
+        run.train(this, data, model)

@@ -86,7 +86,7 @@ class Checkpoint:
             self.clock.resume("train", np.array(content["spent"]), content["started"])
             self.saved = content["spent"][0]
             whose = "the first epoch of all schedules" if path == self.first else "a checkpoint"
-            print(f"Resumed after {state.reached}, from {whose}.", flush=True)
+            print(f"Resumed after {_reached(state)}, from {whose}.", flush=True)
             return True
         return False
 
@@ -110,3 +110,12 @@ class Checkpoint:
         if different:
             raise ValueError(f"it was made with other {', '.join(different)}.")
         return content
+
+
+def _reached(state: TrainingState) -> str:
+    """How far training is, in words."""
+    epoch, heat = f"epoch {len(state.history)}", len(state.race.heats) + 1
+    if state.race.decided:
+        return epoch
+    rate, heats = state.schedule.rate, len(state.settings.rates)
+    return f"{epoch} of learning rate {rate:g} ({heat} of {heats} in the race)"

@@ -71,15 +71,6 @@ class TrainingState:
         """Whether a schedule may have changed a rate: from a second epoch on."""
         return len(self.history) > 1 or (self.race.heats != [] and self.settings.race_epochs > 1)
 
-    @property
-    def reached(self) -> str:
-        """How far training is, in words."""
-        epoch = f"epoch {len(self.history)}"
-        if self.race.decided:
-            return epoch
-        heat, heats = len(self.race.heats) + 1, len(self.settings.rates)
-        return f"{epoch} of learning rate {self.schedule.rate:g} ({heat} of {heats} in the race)"
-
     def add(self, epoch: Epoch) -> None:
         """Note an epoch that has been trained, its weights if it is the best, and go on."""
         self.history.append(epoch)

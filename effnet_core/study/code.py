@@ -28,7 +28,7 @@ ACTIVATIONS: Modules = IMAGES | {
     "effnet_core/model/backbones.py": (),
     "effnet_core/model/convolutions.py": (),
     "effnet_core/model/freezing.py": (),
-    "effnet_core/model/prefix.py": ("frozen_boundary",),
+    "effnet_core/model/prefix.py": ("Pixels", "frozen_boundary"),
     "effnet_core/training/determinism.py": (),
 }
 SPLIT: Modules = {
@@ -41,7 +41,9 @@ RUN: Modules = (
     | {
         "effnet_core/data/augment.py": (),
         "effnet_core/model/heads.py": (),
+        "effnet_core/model/prefix.py": ("Pixels", "Remembered", "frozen_boundary"),
         "effnet_core/run.py": ("load_data", "build_model", "_fit", "evaluate_parts"),
+        "effnet_core/study/schema.py": ("Metrics",),
         "effnet_core/training/evaluate.py": (),
         "effnet_core/training/fit.py": (),
         "effnet_core/training/race.py": (),
@@ -54,6 +56,7 @@ CLASSICAL: Modules = (
     | SPLIT
     | {
         "effnet_core/run.py": ("load_data",),
+        "effnet_core/study/schema.py": ("Metrics",),
         "effnet_core/training/evaluate.py": (),
         "effnet_report/baseline/classical.py": ("BASELINE", "compare", "grid"),
     }
@@ -137,7 +140,9 @@ class _Stripped(ast.NodeTransformer):
         return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """What is printed, and what an error says, decide nothing."""
+        """What is printed, what an error says and how a field is described decide nothing."""
+        if _calls(node, "Field"):
+            node.keywords = [word for word in node.keywords if word.arg != "description"]
         if _calls(node, "print") or _calls(node, "InputError"):
             return node.func
         return self.generic_visit(node)

@@ -1,6 +1,6 @@
 """Text of unknown origin, such as names of files and classes, made harmless where it is shown.
 
-HTML escapes it by itself (`markupsafe`, see `render.html`); a terminal and a spreadsheet do not.
+For each kind of output there is one function. HTML has its own (`markupsafe`, see `render.html`).
 """
 
 import re
@@ -40,6 +40,11 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
+
+
+def markdown(text: str) -> str:
+    """Text on one line of Markdown, where nothing in it makes a link, code or HTML."""
+    return re.sub(r"([\\`*{}\[\]<>|~$!&])", r"\\\1", " ".join(printable(text).split()))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -3,16 +3,19 @@
 import csv
 import io
 import os
+import re
 import subprocess
 import sys
+from html import unescape
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from rich.markup import escape
 from rich.table import Table
 
 from effnet_core import paths
-from effnet_report.escaping import Terminal, cell, printable
+from effnet_report.escaping import Terminal, cell, markdown, printable
 from effnet_report.render import html
 
 ACTS = {
@@ -68,6 +71,18 @@ def test_no_name_is_a_formula_in_a_spreadsheet(first, tmp_path, monkeypatch):
     html._csv("x", data)
     with (tmp_path / "data/x.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [[cell(name), "change"], [cell(name), "-1.5"]]
+
+
+@pytest.mark.fault("names that are markup")
+def test_no_name_is_a_link_or_html_in_markdown():
+    name = "<b>`x`</b>\n\n# y ![z](file:///etc/passwd) {eval}`1` $m$ a|b \\"
+    shown = markdown(name)
+    assert "\n" not in shown
+    rendered = MarkdownIt("commonmark").render(f"# {shown}")
+    text = re.sub(r"</?h1>", "", rendered).strip()
+    assert "<" not in text
+    assert unescape(text) == " ".join(name.split())
+    assert markdown("Käse (2 %), 猫_1: a") == "Käse (2 %), 猫_1: a"
 
 
 def effnet(redirected: str, **environment: str) -> subprocess.CompletedProcess[str]:

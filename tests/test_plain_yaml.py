@@ -2,6 +2,7 @@
 
 import pytest
 
+from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.studies import check_new_name, load_study, read_study
 from effnet_report.evidence.loader import load_design
@@ -94,7 +95,8 @@ def test_a_name_that_no_study_can_have_is_refused_before_any_work(name):
         check_new_name(name)
 
 
-def test_names_of_digits_and_of_any_script_are_names():
+def test_names_of_digits_and_of_any_script_are_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
     for name in ("2024", "größe", "猫", "a.b-c_d"):
         check_new_name(name)
 

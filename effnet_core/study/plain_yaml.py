@@ -16,7 +16,9 @@ OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 class _PlainLoader(yaml.SafeLoader):
     """YAML without aliases, which can grow without end, and without a key given twice.
 
-    A number is in base 10, or begins as one of another base does in Python (`0x`, `0b`).
+    A number is in base 10, or begins as one of another base does in Python (`0x`, `0b`). Loaders
+    that refuse some of this by themselves read other things otherwise: `ruamel.yaml` takes `yes`
+    for text, and lets aliases pass; `strictyaml` refuses lists in brackets.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:

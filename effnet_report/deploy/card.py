@@ -3,11 +3,11 @@
 from textwrap import dedent
 
 import yaml
-from markupsafe import escape
 
 from effnet_core.data.datasets import PACKAGED
 from effnet_core.study.schema import Record
 from effnet_report.deploy.kept import RULE, Kept
+from effnet_report.escaping import markdown
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.words import configuration
@@ -80,10 +80,10 @@ def _header(kept: Kept, title: str, record: Record) -> dict[str, object]:
 
 
 def _about(kept: Kept, title: str, record: Record) -> str:
-    s, names = record.settings, escape(", ".join(kept.classes))
+    s, names = record.settings, markdown(", ".join(kept.classes))
     start = WEIGHTS.get(s.weights, "weights from a file")
     return dedent(f"""\
-        # {title}
+        # {markdown(title)}
 
         {s.backbone} at {s.image_size} pixels, fine-tuned to tell {len(kept.classes)} classes apart:
         {names}.

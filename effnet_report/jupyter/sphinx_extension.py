@@ -22,6 +22,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
+from effnet_report.escaping import markdown
 from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import warm
 from effnet_report.words import configuration
@@ -186,7 +187,7 @@ def link_run_page(app: Sphinx, page: str, source: list[str]) -> None:
     heading, _, text = top.source.partition("\n")
     heading = title(study, run) or heading
     if study != app.config.effnet_studies[0]:
-        heading += f", {_inert(' '.join(load_design(study).title.split()))}"
+        heading += f", {markdown(load_design(study).title)}"
     top.source = "\n\n".join([heading, " · ".join(links(app, study, page)), text])
     # Nothing else: a notebook's metadata can change how Sphinx reads it.
     python = {"name": "python", "pygments_lexer": "ipython3"}

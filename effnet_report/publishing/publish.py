@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -42,27 +43,37 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
     try:
-        with alone(paths.records(PUBLISHED)):
-            try:
-                for staged, there in folders:
-                    recover(staged, there)
-                    files.check_writable(staged)
-                    if there.is_dir():
-                        shutil.copytree(
-                            there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
-                        )
-                notebooks = _stage(found, stage, source)
-                _checked(stage, None)  # by the design as it is published
-                for staged, there in folders:
-                    exchange(staged, there)
-            finally:
-                for staged, there in folders:
-                    recover(staged, there)
-                    with suppress(OSError):  # another study is staged there
-                        staged.parent.rmdir()
+        with alone(paths.records(PUBLISHED)), _leaving_nothing(folders):
+            for staged, there in folders:
+                files.check_writable(staged)
+                if there.is_dir():
+                    shutil.copytree(
+                        there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
+                    )
+            notebooks = _stage(found, stage, source)
+            _checked(stage, None)  # by the design as it is published
+            for staged, there in folders:
+                exchange(staged, there)
     except OSError as error:
         raise cannot(f"publish {design.name}", error) from None
     return len(found.believed), notebooks
+
+
+@contextmanager
+def _leaving_nothing(folders: list[tuple[Path, Path]]) -> Iterator[None]:
+    """Undo before what a killed process had begun, and remove after what is staged."""
+
+    def recover_all() -> None:
+        for staged, there in folders:
+            recover(staged, there)
+            with suppress(OSError):  # another study is staged there
+                staged.parent.rmdir()
+
+    recover_all()
+    try:
+        yield
+    finally:
+        recover_all()
 
 
 def _copy(source: str, target: str) -> None:

@@ -1,10 +1,16 @@
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from PIL import Image
 
+from effnet_core.errors import InputError
 from effnet_core.study.design import Study
+from effnet_core.study.loader import Loaded
 from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
+from effnet_report.sweep.sweep import check_images
 
 GB = 10**9
 
@@ -61,3 +67,15 @@ def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_each_run_is_alone_on_a_core(folder_study):
     assert planning.runs_that_fit(folder_study(few=20)) == 1
+
+
+def test_copies_do_not_make_a_class_large_enough(folder_study, own_folders):
+    study = folder_study(few=3)
+    folder = Path(study.protocol.data_dir) / "dog"
+    for place in range(9):
+        shutil.copy(folder / f"{place % 3}.png", folder / f"copy {place}.png")
+    told = r"Class 'dog' has 3 images \(others are copies"
+    with pytest.raises(InputError, match=told):
+        planning.plan(study)
+    with pytest.raises(InputError, match=told):
+        check_images(study, Loaded("mine", study, {}, {}, {}, {}))

@@ -78,23 +78,28 @@ def class_folders(root: Path) -> Listing:
             "data_dir/<class>/<images>."
         )
     found = only_readable(walk(root))
-    within = {path: path.relative_to(root) for path in found.images}
-    files = [path for path in found.images if len(within[path].parts) > 1]
+    within = {path: path.relative_to(root).parts for path in found.images}
+    files = [path for path in found.images if len(within[path]) > 1]
+    filled = {within[path][0] for path in files}
     for folder in folders:
-        if not any(within[path].parts[0] == folder.name for path in files):
+        if folder.name not in filled:
             raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
-    names = [within[path].as_posix() for path in files]
-    for folder in folders:
-        _check_not_a_part(folder, names)
+    for name in parts:  # one at most
+        if all(len(within[path]) > 2 for path in files if within[path][0] == name):
+            raise InputError(
+                f"{root / name} looks like a part of a data set with class folders in it, not "
+                f"like a class. Give data_dir {root / name}; or rename it if it is a class."
+            )
+    names = [path.relative_to(root).as_posix() for path in files]
     if inside := parts_inside(names):
         raise InputError(
             f"data_dir {root} holds parts of a data set inside of its classes, such as "
             f"{inside[0]}. `effnet new NAME --images {root}` puts them together if all classes "
             "have them; or rename the folder."
         )
-    kinds = [normalised(within[path].parts[0]) for path in files]
+    kinds = [normalised(within[path][0]) for path in files]
     check_distinct(f"data_dir {root}", kinds)
-    loose = [path for path in found.images if len(within[path].parts) == 1]
+    loose = [path for path in found.images if len(within[path]) == 1]
     aside = [path.relative_to(root).as_posix() for path in (*loose, *found.left_out)]
     return Listing(kinds, names, files, pd.DataFrame(index=names), aside)
 
@@ -106,16 +111,6 @@ def unwrapped(root: Path) -> Path:
         return root
     beside = (path for path in root.iterdir() if path.is_file() and not is_litter(path))
     return root if any(map(is_image, beside)) else unwrapped(inside[0])
-
-
-def _check_not_a_part(folder: Path, names: list[str]) -> None:
-    """Make sure that a class with a name such as `train` holds images, not classes."""
-    inside = [name.split("/") for name in names if name.startswith(f"{folder.name}/")]
-    if part_of(folder.name) and all(len(parts) > 2 for parts in inside):
-        raise InputError(
-            f"{folder} looks like a part of a data set with class folders in it, not like a class. "
-            f"Give data_dir {folder} itself; or rename the folder if it is a class."
-        )
 
 
 def table(labels: Path, root: Path) -> Listing:

@@ -29,8 +29,9 @@ def parts_among(names: Sequence[str]) -> dict[str, str]:
     parts = {name: part for name in names if (part := part_of(name))}
     split = {name: _words(name) for name in names}
     for name, (found, rest) in split.items():
-        twins = [other for other in names if other != name and split[other][1] == rest]
-        if len(found) == 1 and any(split[twin][0] not in ([], found) for twin in twins):
+        if len(found) == 1 and any(
+            other and other != found and its_rest == rest for other, its_rest in split.values()
+        ):
             parts[name] = found[0]
     return parts
 

@@ -74,15 +74,9 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
         )
     if parts and not others:
         return _of_parts(root, parts)
-    inner = {name: parts_among([path.name for path in subfolders(root / name)]) for name in holding}
-    if len(holding) > 1 and all(_is_parted(root / name, inner[name], names) for name in holding):
-        rows = [
-            (name, kind, inner[kind][part])
-            for name in names
-            for kind, part, *_ in [name.split("/")]
-        ]
-        told = _pooled([part for kind in inner.values() for part in kind.values()])
-        return pd.DataFrame(rows, columns=["path", "label", "part"]), told
+    table = _of_parted_classes(root, holding, names)
+    if table is not None:
+        return table, _pooled(table["part"].unique().tolist())
     check_not_pieces(root, holding, names)
     return None, _doubted([root / name for name in holding])
 
@@ -135,18 +129,21 @@ def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[R
         yield f"{place}/{name}", name.split("/")[0], part
 
 
-def _is_parted(kind: Path, parts: dict[str, str], names: list[str]) -> bool:
-    """Whether a class holds images in parts, as in `cat/train`, and nothing else.
+def _of_parted_classes(root: Path, classes: list[str], names: list[str]) -> pd.DataFrame | None:
+    """`root/<class>/<part>/<image>`; None unless each class holds parts and nothing else.
 
     Raises:
         InputError: these hold folders in turn: which are the classes is not clear.
     """
-    inside = [name.split("/") for name in names if name.startswith(f"{kind.name}/")]
-    if not all(len(way) > 2 and way[1] in parts for way in inside):
-        return False
-    if any(len(way) > 3 for way in inside):
-        raise InputError(f"{kind} holds parts that hold folders in turn. {REMEDY}")
-    return True
+    parts = {name: parts_among([path.name for path in subfolders(root / name)]) for name in classes}
+    ways = [name.split("/") for name in names if "/" in name]
+    if len(classes) < 2 or not all(len(way) > 2 and way[1] in parts[way[0]] for way in ways):
+        return None
+    deeper = next((way for way in ways if len(way) > 3), None)
+    if deeper:
+        raise InputError(f"{root / deeper[0]} holds parts that hold folders in turn. {REMEDY}")
+    rows = [("/".join(way), way[0], parts[way[0]][way[1]]) for way in ways]
+    return pd.DataFrame(rows, columns=["path", "label", "part"])
 
 
 def _doubted(folders: list[Path]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,13 @@ def _fitting(
 ) -> tuple[tuple[int, ...], float]:
     """The first rung of the ladder that fits, or else the quickest; and its hours."""
     sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
-    possible = [
-        rung
-        for rung in _ladder(sides.median(), len(dataset))
-        if _works(base, rung, dataset, look.first_of_equals)
-    ]
+    # scikit-learn warns of what is an error here, or none.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        possible = [
+            rung
+            for rung in _ladder(sides.median(), len(dataset))
+            if _works(base, rung, dataset, look.first_of_equals)
+        ]
     if not possible:
         raise _too_small(base, dataset, look.first_of_equals)
     probe = min(possible, key=lambda rung: (rung[0] != PROBE, _work(rung, dataset)))

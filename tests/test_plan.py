@@ -7,7 +7,7 @@ from PIL import Image
 
 from effnet_core.errors import InputError
 from effnet_core.study.design import Study
-from effnet_core.study.loader import Loaded
+from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
 from effnet_report.sweep.sweep import check_images

@@ -9,8 +9,8 @@ import yaml
 from effnet_core.errors import InputError
 
 LARGEST = 100_000  # characters; a study has a thousand
-# YAML 1.1 reads 1:30 as 90, and 032 as 26.
-OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+# YAML 1.1 reads 1:30 as 90, 032 as 26 and 1_0 as 10.
+MISREAD = re.compile(r"[-+]?(0[0-7]+|[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?)|.*_.*")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -40,14 +40,15 @@ class _PlainLoader(yaml.SafeLoader):
         return mapping
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        if OTHER_BASE.fullmatch(node.value):
+        whole = node.tag.endswith(":int")
+        number = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        if MISREAD.fullmatch(node.value):
             raise yaml.MarkedYAMLError(
-                problem=f"{node.value} would be a number to another base: write it out in base 10, "
-                "or in quotes if it is a name",
+                problem=f"{node.value} would be read as {number}: write that, or quotes around it "
+                "if it is a name",
                 problem_mark=node.start_mark,
             )
-        whole = node.tag.endswith(":int")
-        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        return number
 
 
 for kind in ("int", "float"):

@@ -219,6 +219,8 @@ def _typing_hint(value: Any, problem: str) -> str:
         if isinstance(text, str) and (found := EXPONENT.fullmatch(text)):
             whole, sign, power = found.groups()
             right = f"{whole}.0e{sign or '+'}{power}"
+            if problem == "int_type" and float(text).is_integer():
+                right = f"{float(text):.0f}"
             return f" YAML takes {text} for text: write {right}."
     return ""
 

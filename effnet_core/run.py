@@ -150,8 +150,11 @@ def execute(parameters: Mapping[str, Any]) -> Record:
     return record(run, *steps(run))
 
 
-def repeat(settings: Settings) -> tuple[Record, bytes]:
+def repeat(settings: Settings, reference: str | None = None) -> tuple[Record, bytes]:
     """Train once more from the start, and write nothing.
+
+    Args:
+        reference: folder of the record whose run is repeated, if not that of its study.
 
     Returns:
         The record that the run would leave, and its predictions file's bytes.
@@ -160,7 +163,7 @@ def repeat(settings: Settings) -> tuple[Record, bytes]:
         InputError: the data, the weights or the device of the settings are not here.
     """
     run = begin_again(settings)
-    return result(run, *steps(run))
+    return result(run, *steps(run), reference=reference)
 
 
 def begin_again(settings: Settings) -> Run:
@@ -387,9 +390,15 @@ def record(
 
 
 def result(
-    run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
+    run: Run,
+    data: Data,
+    model: Model,
+    fitted: training.Fit,
+    evaluations: dict[str, Evaluation],
+    *,
+    reference: str | None = None,
 ) -> tuple[Record, bytes]:
-    """The run's record and its predictions file's bytes.
+    """The run's record and its predictions file's bytes, in the form of those in `reference`.
 
     Raises:
         InputError: what was given belongs to other runs, or the predictions and the weights are
@@ -407,7 +416,10 @@ def result(
             "The model was trained further, or not to the end, after it was evaluated. Run train, "
             "evaluate_parts and record again, in this order."
         )
-    predictions = records.predictions_csv(predictions_table(data, evaluations))
+    table = predictions_table(data, evaluations)
+    folder = reference or run.settings.study
+    table = records.like_recorded(table, folder, run.settings.run_id)
+    predictions = records.predictions_csv(table)
     scores = [epoch.validation for epoch in fitted.history]
     made = Record(
         run_id=run.settings.run_id,
@@ -441,7 +453,7 @@ def result(
 
 
 def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """One row an image, see `records.load_predictions`."""
+    """One row per image, see `records.load_predictions`."""
     tables = [
         pd.DataFrame(
             {
@@ -450,6 +462,9 @@ def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.D
                 "label": found.labels,
                 "predicted": found.predicted,
                 "confidence": found.confidence,
+                "label_probability": np.take_along_axis(
+                    found.probabilities, found.labels[:, None], axis=1
+                )[:, 0],
             }
         )
         for part, found in evaluations.items()

@@ -92,7 +92,7 @@ def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     )
     assert len(again) == len(stated)
     assert (again["predicted"] == stated["predicted"][again.index]).all()
-    rounded = [round(float(one), 6) for one in again["confidence"]]
+    rounded = [float(f"{one:.4g}") for one in again["confidence"]]
     assert rounded == stated["confidence"][again.index].tolist()
 
 

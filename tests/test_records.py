@@ -1,20 +1,23 @@
 import errno
+import hashlib
 import json
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
-from factories import even_metrics, read_all
+from factories import even_metrics, read_all, train
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from effnet_core import paths
+from effnet_core import paths, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.records import checksum, load, load_predictions, save
 from effnet_core.study.schema import Record
 from effnet_report.evidence import failures
+from effnet_report.evidence.predictions import parse
 
 # Each example writes over the files of the one before, so they may share a folder.
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -135,6 +138,61 @@ def test_the_predictions_file_has_its_columns_whatever_the_table_holds():
     table = pd.DataFrame([(0.12345678, 1, 0, "x", "test", 5)], columns=columns)
     text = "part,image,label,predicted,confidence\ntest,x,0,1,0.123457\n"
     assert records.predictions_csv(table) == text.encode()
+
+
+def test_the_labels_probability_is_kept_and_costs_no_room(own_folders, make_record):
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([3.0, 0.5], 500)
+    labels = np.repeat([0, 0, 0, 0, 1], 100)
+    table = pd.DataFrame(
+        {
+            "part": "test",
+            "image": [f"images/cell{n:04}.png" for n in range(500)],
+            "label": labels,
+            "predicted": probabilities.argmax(axis=1),
+            "confidence": probabilities.max(axis=1),
+            "label_probability": probabilities[np.arange(500), labels],
+        }
+    )
+    data = records.predictions_csv(table)
+    older = records.predictions_csv(table[records.PREDICTION_COLUMNS])
+    assert len(data) < 1.01 * len(older)
+    for content in (data, older):
+        found = parse(content)
+        assert found.labels.tolist() == table["label"].tolist()
+        assert found.predicted.tolist() == table["predicted"].tolist()
+    assert parse(data).images == parse(older).images
+    record, _ = make_record()
+    record = record.model_copy(update={"predictions": hashlib.sha256(data).hexdigest()})
+    read = load_predictions(save(record, data))
+    assert np.allclose(read["label_probability"], table["label_probability"], rtol=5e-4)
+    assert np.allclose(read["confidence"], table["confidence"], rtol=5e-4)
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    "line",
+    ["test,a,0,0,0.9,0.9", "test,a,0,1,0.9,", "test,a,0,1,0.9", "test,a,0,1,,0.9", "test,a,0,1"],
+)
+def test_predictions_whose_probabilities_do_not_fit_are_refused(line):
+    header = ",".join([*records.PREDICTION_COLUMNS, records.LABEL_PROBABILITY])
+    with pytest.raises(ValueError, match=r"label|number"):
+        parse(f"{header}\n{line}\n".encode())
+
+
+def test_a_run_is_compared_with_an_older_record_in_its_form(own_folders):
+    new = train()
+    path = records.record_path(new.settings.study, new.run_id)
+    beside = records.predictions_path(path)
+    assert beside.read_text().startswith("part,image,label,predicted,confidence,label_probability")
+    probabilities = load_predictions(path)
+    again, data = run.repeat(new.settings)
+    assert (again.predictions, data) == (new.predictions, beside.read_bytes())
+    older = records.predictions_csv(probabilities[records.PREDICTION_COLUMNS])
+    beside.write_bytes(older)
+    again, data = run.repeat(new.settings)
+    assert data.startswith(",".join(records.PREDICTION_COLUMNS).encode() + b"\n")
+    assert again.predictions != new.predictions
 
 
 def test_damaged_records_are_told_and_not_counted(own_folders, make_record):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a third of the time that a command needs to start
     import pandas as pd
 
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
+LABEL_PROBABILITY = "label_probability"  # the last column; files of older records end before it
 
 
 def record_path(study: str, run_id: str) -> Path:
@@ -76,9 +77,29 @@ def predictions_path(record: Path) -> Path:
 
 
 def predictions_csv(predictions: "pd.DataFrame") -> bytes:
-    """The predictions file, byte for byte the same for the same predictions."""
-    table = predictions[PREDICTION_COLUMNS]
-    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode()
+    """The predictions file, byte for byte the same for the same predictions.
+
+    With the probability of the label, numbers have four significant digits, and that of a right
+    prediction is left out: it is the confidence. Without it, the form is that of older records.
+    """
+    if LABEL_PROBABILITY not in predictions:
+        table, digits = predictions[PREDICTION_COLUMNS], "%.6f"
+    else:
+        table, digits = predictions[[*PREDICTION_COLUMNS, LABEL_PROBABILITY]].copy(), "%.4g"
+        table.loc[table["label"] == table["predicted"], LABEL_PROBABILITY] = None
+    return table.to_csv(index=False, float_format=digits, lineterminator="\n").encode()
+
+
+def like_recorded(predictions: "pd.DataFrame", study: str, run_id: str) -> "pd.DataFrame":
+    """The columns of predictions that the run's file has, if there is one; else all.
+
+    So a run can be compared with its record of before the probability of the label was kept.
+    """
+    older = (",".join(PREDICTION_COLUMNS) + "\n").encode()
+    with suppress(OSError), predictions_path(record_path(study, run_id)).open("rb") as file:
+        if file.readline() == older:
+            return predictions[PREDICTION_COLUMNS]
+    return predictions
 
 
 def save(record: AnyRecord, predictions: bytes) -> Path:
@@ -225,14 +246,23 @@ def load_predictions(path: Path) -> "pd.DataFrame":
 
     Returns:
         One row an image: part (validation or test), image (name), label, predicted (class
-        indices), confidence (probability given to the predicted class, 0..1).
+        indices), confidence (probability given to the predicted class, 0..1), and, but for
+        older records, label_probability (given to the label).
     """
     import pandas as pd  # noqa: PLC0415
 
     stated = json.loads(path.read_text(encoding="utf-8"))["predictions"]
     # An image may be called `0000` or `NA`.
     data = io.BytesIO(_checked_predictions(path, stated))
-    return pd.read_csv(data, dtype={"part": str, "image": str}, keep_default_na=False)
+    table = pd.read_csv(
+        data,
+        dtype={"part": str, "image": str},
+        keep_default_na=False,
+        na_values={LABEL_PROBABILITY: ""},
+    )
+    if LABEL_PROBABILITY in table:
+        table[LABEL_PROBABILITY] = table[LABEL_PROBABILITY].fillna(table["confidence"])
+    return table
 
 
 def _checked_predictions(path: Path, stated: str) -> bytes:

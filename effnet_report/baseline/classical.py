@@ -267,8 +267,13 @@ def record(
     return [result for result, _ in made]
 
 
-def repeat(settings: Settings, kind: ClassicalKind) -> ClassicalRecord:
+def repeat(
+    settings: Settings, kind: ClassicalKind, reference: str | None = None
+) -> ClassicalRecord:
     """Compare once more from the start, and give what would be recorded; nothing is written.
+
+    Args:
+        reference: folder of the record that is repeated, if not that of its study.
 
     Raises:
         InputError: the data, the weights or the device of the settings are not here.
@@ -276,21 +281,24 @@ def repeat(settings: Settings, kind: ClassicalKind) -> ClassicalRecord:
     run = begin_again(settings)
     data = load_data(run)
     trials = [BASELINE] if kind == "baseline" else grid()
-    result, _ = _result(run, data, kind, compare(run, data, kind, trials))
+    result, _ = _result(run, data, kind, compare(run, data, kind, trials), reference)
     return result
 
 
 def _result(
-    run: Run, data: Data, kind: ClassicalKind, comparison: Comparison
+    run: Run, data: Data, kind: ClassicalKind, comparison: Comparison, reference: str | None = None
 ) -> tuple[ClassicalRecord, bytes]:
-    """The record, and its predictions file's bytes."""
+    """The record, and its predictions file's bytes, in the form of those in `reference`."""
     name = records.baseline_id if kind == "baseline" else records.classical_id
-    predictions = records.predictions_csv(predictions_table(data, comparison.evaluations))
+    run_id = name(run.settings.seed)
+    table = predictions_table(data, comparison.evaluations)
+    table = records.like_recorded(table, reference or run.settings.study, run_id)
+    predictions = records.predictions_csv(table)
     backbone = load_backbone(run.settings.backbone, run.settings.weights)
     best = comparison.best
     result = ClassicalRecord(
         kind=kind,
-        run_id=name(run.settings.seed),
+        run_id=run_id,
         settings=run.settings.recorded(),
         facts=_facts(run, data, backbone),
         outcome=ClassicalOutcome(

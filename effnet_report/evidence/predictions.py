@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from effnet_core.errors import InputError
-from effnet_core.study.records import PREDICTION_COLUMNS
+from effnet_core.study.records import LABEL_PROBABILITY, PREDICTION_COLUMNS
 from effnet_core.study.schema import AnyRecord
 
-HEADER = (",".join(PREDICTION_COLUMNS) + "\n").encode()
-COMMA, POINT = b",."
-# Bytes of the last column with its comma, such as `,0.941546`.
-CONFIDENCE = 9
+OLDER = (",".join(PREDICTION_COLUMNS) + "\n").encode()
+HEADER = (",".join([*PREDICTION_COLUMNS, LABEL_PROBABILITY]) + "\n").encode()
+COMMA = b","[0]
 # Sums of floating-point numbers in another order differ by less, per cent.
 ROUNDING = 1e-6
 
@@ -42,15 +41,22 @@ def parse(content: bytes) -> Predictions:
     lines = content.count(b"\nvalidation,") + content.count(b"\ntest,")
     data = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(data == ord("\n"))
-    if not content.startswith(HEADER) or not content.endswith(b"\n") or lines != len(ends) - 1:
+    newer, older = content.startswith(HEADER), content.startswith(OLDER)
+    if not (newer or older) or not content.endswith(b"\n") or lines != len(ends) - 1:
         raise ValueError("not a table of validation and test images")
     starts, ends = ends[:-1] + 1, ends[1:]
-    comma = ends - CONFIDENCE
+    commas = np.flatnonzero(data == COMMA)
+    last = np.searchsorted(commas, ends) - 1
+    comma = commas[last - newer]
     predicted, before = _numbers(data, comma)
     labels, name_end = _numbers(data, before)
-    written = (data[comma] == COMMA) & (data[comma + 2] == POINT) & (data[before] == COMMA)
-    if not (written & (data[name_end] == COMMA)).all():
-        raise ValueError("a line does not end in label, predicted and confidence")
+    written = (data[comma + 1] == ord("0")) | (data[comma + 1] == ord("1"))
+    written &= (data[before] == COMMA) & (data[name_end] == COMMA)
+    if not (written & (comma > starts)).all():
+        raise ValueError("a line does not end in label, predicted and probabilities")
+    unsaid = ends - commas[last] == 1
+    if newer and not np.array_equal(unsaid, labels == predicted):
+        raise ValueError("the label's probability is there for a right prediction, or is missing")
     inside = np.zeros(len(data), np.int8)
     inside[starts], inside[before] = 1, -1
     images = data[inside.cumsum(dtype=np.int8).view(bool)]

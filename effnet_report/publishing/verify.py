@@ -153,8 +153,8 @@ def _repeat(study: str, record: AnyRecord) -> AnyRecord:
     # Computed, not read: what is kept on disk is part of what is in question.
     settings = located(record.settings, study).model_copy(update={"cache_gb": 0.0})
     if isinstance(record, ClassicalRecord):
-        return classical.repeat(settings, record.kind)
-    repeated, _ = run.repeat(settings)
+        return classical.repeat(settings, record.kind, study)
+    repeated, _ = run.repeat(settings, reference=study)
     return repeated
 
 

@@ -253,11 +253,14 @@ def export(
 def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     run: Annotated[list[str] | None, typer.Option(help="the id of a run; may be repeated")] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="so many runs, by chance")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="so many runs, drawn by the records' hashes")
+    ] = None,
     *,
     jobs: Annotated[int, typer.Option(min=1, help="so many runs side by side")] = 1,
     strict: Annotated[
-        bool, typer.Option("--strict", help="fail unless all are equal to the bit")
+        bool,
+        typer.Option("--strict", help="fail unless all are equal, their times plausible"),
     ] = False,
     publish: Annotated[
         bool, typer.Option("--publish", help="let the report of a published study show it")
@@ -270,6 +273,11 @@ def verify(
         console.print(f"{compared.run_id}: {compared.verdict}")
         for difference in compared.origin:
             console.print(f"  not the same before it began: {escape(difference)}")
+        recorded, again = compared.seconds
+        console.print(
+            f"  training took {again:.1f} CPU seconds, {recorded:.1f} recorded "
+            f"(ratio {compared.time_ratio:.2f})"
+        )
 
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
@@ -281,8 +289,14 @@ def verify(
     )
     where = os.path.relpath(place, paths.ROOT)
     console.print(f"{verification.summary(compared)} Details: {escape(where)}")
+    doubtful = verification.implausible(compared)
+    for one in doubtful:
+        console.print(
+            f"{one.run_id}: its recorded training time, {one.seconds[0]:.1f} CPU seconds, does not "
+            f"fit the others: it differs by more than a factor of {verification.PLAUSIBLE:g}."
+        )
     agreements = {one.agreement for one in compared}
-    if "different" in agreements or (strict and agreements != {"equal"}):
+    if "different" in agreements or (strict and (agreements != {"equal"} or doubtful)):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,5 @@
 import json
+from html import unescape
 
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from factories import save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.study import records
+from effnet_core.study.code import code_fingerprint
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import failures
 from effnet_report.inference import analysis
@@ -168,9 +170,13 @@ def test_runs_trained_again_are_listed(tmp_path):
         "finished": "2026-01-01T00:00:00+00:00",
         "machine": {"processor": "a processor", "cores": "2"},
         "versions": {},
+        "records": {
+            run_id: records.stated_checksum(records.record_path("quick", run_id))
+            for run_id in (a, b, c, later)
+        },
     }
     paths.verification("quick", "first").write_text(json.dumps(content))
-    made_again(later, finished="2026-01-01T00:00:01+00:00")
+    made_again(later, finished="2025-01-01T00:00:01+00:00")  # an earlier time helps no forger
     table = reproducibility.verification(analysis.load("quick"))
     assert "1 of 3 repeated results" in table.data
     agreement = ["equal to the bit", "different", "within tolerance"]
@@ -196,6 +202,31 @@ def made_again(run_id: str, finished: str) -> None:
     content = json.loads(path.read_text())
     content["made"]["finished"] = finished
     path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+
+
+def test_records_of_an_earlier_version_say_how_many_gave_the_same_bits_today():
+    write_study("quick")
+    a, b, *_ = [settings.run_id for settings in load_study("quick").runs()]
+    told = reproducibility.fingerprints(analysis.load("quick")).data
+    everything = len(analysis.load("quick").evidence.everything)
+    earlier = f"{everything} of {everything} records were made by an earlier version"
+    assert f"{earlier}; 0 of 0 repeated" in told
+    content = {
+        **{"verified": [a, b], "equal": 1, "within_tolerance": [], "different": [b]},
+        **{"origin": {}, "tolerance": "near enough", "finished": "2026-01-01T00:00:00+00:00"},
+        **{"machine": {"processor": "a processor", "cores": "2"}, "versions": {}},
+        "records": {
+            run_id: records.stated_checksum(records.record_path("quick", run_id))
+            for run_id in (a, b)
+        },
+        "code": {kind: code_fingerprint(kind) for kind in ("run", "classical")},
+    }
+    paths.verification("quick", "first").write_text(json.dumps(content))
+    told = reproducibility.fingerprints(analysis.load("quick")).data
+    assert f"{earlier}; 1 of 2 repeated equal to the bit with today's code" in unescape(told)
+    content["code"]["run"] = "0" * 64
+    paths.verification("quick", "first").write_text(json.dumps(content))
+    assert "; 0 of 0 repeated" in reproducibility.fingerprints(analysis.load("quick")).data
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verified": 1}', "[" * 100_000])

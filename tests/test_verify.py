@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from factories import SMALL_GRID, read_all, train, train_classical
+from factories import SMALL, SMALL_GRID, read_all, train, train_classical, use_folders, write_study
 from typer.testing import CliRunner
 
-from effnet_core import cache, paths
+from effnet_core import cache, paths, run
+from effnet_core.data.datasets import digits
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.studies import load_study
 from effnet_report import cli
 from effnet_report.baseline import classical
 from effnet_report.publishing import verify
@@ -74,6 +76,24 @@ def test_kept_activations_are_not_believed(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("forged caches")
+def test_decoded_images_that_are_kept_are_not_believed(own_folders):
+    """A record that was trained on swapped pixels, under the right fingerprint of its data."""
+    dataset = digits()
+    run.load_data(run.begin_again(run.read_settings(SMALL)))
+    (path,) = (paths.CACHE / "images").glob("*.npy")
+    images = np.load(path, mmap_mode="r+")
+    checksums = np.load(cache.checksums_path(path), mmap_mode="r+")
+    images[:] = images[::-1].copy()
+    checksums[:] = [cache.checksum(image) for image in images]
+    poisoned = train()
+    assert poisoned.fingerprints.data == dataset.fingerprint
+    (compared,) = verify.verify(poisoned.settings.study, [poisoned.run_id], None, lambda _: None)
+    assert compared.agreement == "different"
+    assert not list((paths.CACHE / "verifying").iterdir())
+
+
+@pytest.mark.slow
 def test_classical_results_are_repeated_too(own_folders, monkeypatch):
     monkeypatch.setattr(classical, "grid", lambda: SMALL_GRID)
     _, best = train_classical()
@@ -110,15 +130,15 @@ def test_tolerance_is_for_other_machines_and_versions_only(trained):
     again = trained.model_copy(
         update={"outcome": trained.outcome.model_copy(update={"test": near})}
     )
-    assert verify.compare(trained, again).agreement == "different"
+    assert verify.compare(trained, again, "c").agreement == "different"
     newer = trained.made.model_copy(update={"versions": trained.made.versions | {"torch": "9"}})
-    compared = verify.compare(trained, again.model_copy(update={"made": newer}))
+    compared = verify.compare(trained, again.model_copy(update={"made": newer}), "c")
     assert compared.agreement == "within tolerance"
     assert compared.origin == [f"torch: {trained.made.versions['torch']} -> 9"]
     assert compared.accuracy == (accuracy, accuracy)
     other_data = trained.fingerprints.model_copy(update={"data": "0" * 64})
     moved = again.model_copy(update={"made": newer, "fingerprints": other_data})
-    assert verify.compare(trained, moved).agreement == "different"
+    assert verify.compare(trained, moved, "c").agreement == "different"
 
 
 @pytest.mark.parametrize(("study", "run_id"), [("../x", None), ("quick-none", None), (None, "x")])
@@ -147,8 +167,55 @@ def test_with_portable_instructions_another_processor_is_no_excuse(trained):
     assert verify.computed_by(native, machine) != verify.computed_by(native, here)
 
 
-def compared(agreement) -> verify.Comparison:
-    return verify.Comparison("x", [], agreement, (80.0, 81.25))
+def compared(agreement, seconds=(10.0, 10.0)) -> verify.Comparison:
+    return verify.Comparison("x", "c", [], agreement, (80.0, 81.25), seconds)
+
+
+@pytest.mark.fault("forged records")
+def test_times_that_do_not_fit_the_others_are_implausible():
+    """The other machine is three times as fast: that is no forgery, and what exceeds it is."""
+    others = [compared("equal", (3 * again, again)) for again in (40.0, 20.0, 30.0)]
+    assert verify.implausible(others) == []
+    for recorded, plausible in ((25.0, False), (50.0, True), (150.0, True), (200.0, False)):
+        one = compared("equal", (recorded, 30.0))
+        assert verify.implausible([*others, one]) == ([] if plausible else [one])
+    short = compared("equal", (1.0, 0.1))  # such times scatter
+    assert verify.implausible([*others, short]) == []
+    assert verify.implausible([compared("equal", (900.0, 1.0))]) == []  # nothing to compare with
+
+
+@pytest.mark.slow
+@pytest.mark.fault("forged records")
+def test_strict_counts_a_forged_time(trained, monkeypatch):
+    monkeypatch.setattr(verify, "SCATTER", 0.0)
+    monkeypatch.setattr(verify, "PLAUSIBLE", 20.0)  # these runs take a second
+    for freeze in (5, 4):
+        train(freeze=freeze)
+    study = trained.settings.study
+    path = records.record_path(study, trained.run_id)
+    content = json.loads(path.read_text())
+    content["made"]["cpu_seconds"]["train"] *= 1000
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    invoked = CliRunner().invoke(cli.app, ["verify", study, "--strict"])
+    assert invoked.exit_code == 1
+    assert f"{trained.run_id}: its recorded training time" in " ".join(invoked.output.split())
+    assert json.loads(verify.here(study).read_text())["implausible"] == [trained.run_id]
+
+
+def test_the_records_hashes_decide_the_sample(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_study("quick")
+    first = [r.run_id for r in verify._chosen("quick", [], 3)]
+    assert first == [r.run_id for r in verify._chosen("quick", [], 3)]
+    drawn = set()
+    run_id = next(load_study("quick").runs()).run_id
+    path = records.record_path("quick", run_id)
+    for megabytes in range(5):
+        content = json.loads(path.read_text())
+        content["made"]["peak_memory_mb"] = megabytes
+        path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+        drawn.add(tuple(r.run_id for r in verify._chosen("quick", [], 3)))
+    assert len(drawn) > 1
 
 
 def test_verdicts_name_the_distance():

@@ -186,6 +186,11 @@ def checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def stated_checksum(path: Path) -> str:
+    """The checksum that a record states of itself; `load` has found it right."""
+    return json.loads(path.read_text(encoding="utf-8"))["checksum"]
+
+
 def drop_checkpoints(settings: Settings) -> None:
     """Delete what a recorded run went on from, and its first epoch when nobody waits for it."""
     study = settings.study

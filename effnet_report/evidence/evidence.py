@@ -3,7 +3,6 @@
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 import pandas as pd
@@ -32,16 +31,14 @@ class Machine(BaseModel):
     cores: str
 
 
-def _in_order(first: str, then: str) -> bool:
-    """Whether two times, ISO 8601, followed each other; not if one is none."""
-    try:
-        return datetime.fromisoformat(first) <= datetime.fromisoformat(then)
-    except (ValueError, TypeError):  # one with a time zone and one without
-        return False
-
-
 class Verification(BaseModel):
-    """What `effnet verify` leaves, as far as the book shows it."""
+    """What `effnet verify` leaves, as far as the book shows it.
+
+    Attributes:
+        records: checksum of each record that was repeated; older files do not tell it.
+        code: fingerprint of the code that repeated them, by kind of record.
+        implausible: runs whose recorded time does not fit the others.
+    """
 
     verified: list[str]
     within_tolerance: list[str]
@@ -52,10 +49,13 @@ class Verification(BaseModel):
     finished: str
     machine: Machine
     versions: dict[str, str]
+    records: dict[str, str] = {}
+    code: dict[str, str] = {}
+    implausible: list[str] = []
 
     def about(self, run_ids: Container[str]) -> "Verification | None":
         """What it says of these runs; nothing if it says nothing of them."""
-        names = ("verified", "within_tolerance", "different")
+        names = ("verified", "within_tolerance", "different", "implausible")
         said = {name: [r for r in getattr(self, name) if r in run_ids] for name in names}
         other = len(said["within_tolerance"]) + len(said["different"])
         update = said | {"equal": len(said["verified"]) - other}
@@ -208,7 +208,7 @@ class Evidence:
     def verifications(self) -> list[Verification]:
         """What `effnet verify` left, by kind of processor: which runs came out different.
 
-        A record that was made since then was not repeated: nothing is said of it.
+        Nothing is said of a record whose checksum is not that of the record that was repeated.
 
         Raises:
             InputError: one of its files is damaged.
@@ -221,12 +221,16 @@ class Evidence:
                 raise InputError(
                     f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
                 ) from None
-            older = {
-                r.run_id for r in self.everything if _in_order(r.made.finished, found.finished)
-            }
-            if about := found.about(older):
+            same = {name for name in found.records if found.records[name] == self._checksum(name)}
+            if about := found.about(same):
                 said.append(about)
         return said
+
+    def _checksum(self, run_id: str) -> str | None:
+        """Of a believed record."""
+        if run_id not in {record.run_id for record in self.everything}:
+            return None
+        return records.stated_checksum(records.record_path(self.reference, run_id))
 
     @property
     def calibrated(self) -> Calibrated | None:

@@ -7,6 +7,8 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.errors import InputError
+from effnet_core.study.code import code_fingerprint
+from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
@@ -116,9 +118,9 @@ def verification(analysis: Analysis) -> HTML:
         "verification",
         finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
         caption=(
-            "Computed from the images, without cached activations. "
-            f"{' '.join(_where(one) for one in found)} Code counts as changed when any character "
-            f"of it did. Within tolerance: {found[0].tolerance}."
+            "Computed from the source files, with an empty cache. "
+            f"{' '.join(_where(one) for one in found)} Code counts as changed when its "
+            f"meaning did. Within tolerance: {found[0].tolerance}."
         ),
     )
 
@@ -134,7 +136,7 @@ def _repeated(found: Verification) -> Iterator[dict[str, str]]:
         yield {
             "run": run,
             "repeated on": found.machine.processor,
-            "result": agreed,
+            "result": agreed + (", recorded time implausible" if run in found.implausible else ""),
             "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
             or "nothing",
         }
@@ -219,9 +221,34 @@ def fingerprints(analysis: Analysis) -> HTML:
         frame,
         "fingerprints",
         finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
-        caption="Equal fingerprints mean equal bytes. Each seed has a split of its own; runs and "
-        "classical comparisons are computed by different files, so their code differs.",
+        caption="Equal fingerprints mean equal bytes, and for code equal meaning: wording and "
+        "formatting do not count. Each seed has a split of its own; runs and classical comparisons "
+        f"are computed by different modules. {_version_of_code(evidence)}",
     )
+
+
+def _version_of_code(evidence: Evidence) -> str:
+    """Whether the records were made by today's code; if not, whether it gives the same bits."""
+    records = evidence.everything
+    earlier = {r.run_id for r in records if r.fingerprints.code != _today(r)}
+    if not earlier:
+        return "All records were made by today's code."
+    try:
+        now = {kind: code_fingerprint(kind) for kind in ("run", "classical")}
+        current = [one for one in evidence.verifications if one.code == now]
+    except InputError:
+        current = []
+    repeated = {run for one in current for run in one.verified} & earlier
+    other = {run for one in current for run in (*one.within_tolerance, *one.different)}
+    return (
+        f"{len(earlier)} of {len(records)} records were made by an earlier version; "
+        f"{len(repeated - other)} of {len(repeated)} repeated equal to the bit with today's code."
+    )
+
+
+def _today(record: AnyRecord) -> str:
+    """The fingerprint that the record's code would have today."""
+    return code_fingerprint("run" if isinstance(record, Record) else "classical")
 
 
 def _tally(rows: list[dict[str, str]], columns: list[str]) -> pd.DataFrame:

@@ -3,11 +3,14 @@
 import json
 import platform
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from joblib import Parallel, delayed
@@ -30,18 +33,37 @@ TOLERANCE = (
 )
 
 
+# Machines differ in speed by one factor for all runs; a run's time that differs from the others by
+# more than this factor, and by more seconds than short runs scatter by, was not measured so.
+PLAUSIBLE, SCATTER = 2.0, 5.0
+MINIMUM = 3
+
+Agreement = Literal["equal", "within tolerance", "different"]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A record beside what came out when its run was repeated.
 
     Attributes:
+        checksum: of the record.
         origin: what was not the same before the run began, as `name: recorded -> here`.
+        accuracy: test accuracy, recorded and repeated, per cent.
+        seconds: CPU time of training, recorded and repeated.
     """
 
     run_id: str
+    checksum: str
     origin: list[str]
-    agreement: Literal["equal", "within tolerance", "different"]
+    agreement: Agreement
     accuracy: tuple[float, float]
+    seconds: tuple[float, float]
+
+    @property
+    def time_ratio(self) -> float:
+        """Recorded CPU time over repeated CPU time."""
+        recorded, again = self.seconds
+        return recorded / max(again, 0.01)
 
     @property
     def verdict(self) -> str:
@@ -71,7 +93,8 @@ def verify(
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
         run_ids: repeat these alone.
-        sample: repeat so many, drawn by chance; all if neither is given.
+        sample: repeat so many; all if neither is given. The hashes of all records decide which,
+            so that changing a record changes the sample.
         report: called after each run.
         tell: called before each run with what can be expected of it.
         place: of the file that says what came out; if not given beside the records, and named
@@ -85,18 +108,48 @@ def verify(
     compared: list[Comparison] = []
     chosen = _chosen(study, run_ids, sample)
 
-    def tasks() -> Iterator[object]:
+    def tasks(cache: Path) -> Iterator[object]:
         for record in chosen:
             tell(f"{record.run_id}: {expectation(record)}")
-            yield delayed(_compared)(study, record)
+            yield delayed(_compared)(study, record, cache)
 
     together = Parallel(jobs, pre_dispatch=jobs, return_as="generator_unordered")
-    for one in together(tasks()):
-        compared.append(one)
-        report(compared[-1])
-        # At once: repetitions take hours, and may be interrupted.
-        _write(place or here(study), compared)
+    with _empty_cache() as cache:
+        for comparison in together(tasks(cache)):
+            compared.append(comparison)
+            report(comparison)
+            # At once: repetitions take hours, and may be interrupted.
+            _write(place or here(study), compared)
     return compared
+
+
+@contextmanager
+def _empty_cache() -> Iterator[Path]:
+    """A cache with nothing in it but downloads: all else is computed from the source files."""
+    parent, downloads = paths.CACHE / "verifying", paths.CACHE / "datasets"
+    for folder in (parent, downloads):
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as empty:
+        (Path(empty) / downloads.name).symlink_to(downloads)
+        yield Path(empty)
+
+
+def implausible(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Runs whose recorded time does not fit those of the others, see `PLAUSIBLE`.
+
+    The median ratio says how much faster one machine is than the other; nothing can be said of
+    fewer than three runs, nor where most times are forged by the same factor.
+    """
+    if len(compared) < MINIMUM:
+        return []
+    faster = median(comparison.time_ratio for comparison in compared)
+    return [comparison for comparison in compared if not _fits(comparison, faster)]
+
+
+def _fits(comparison: Comparison, faster: float) -> bool:
+    recorded, again = comparison.seconds
+    low, high = sorted((recorded, again * faster))
+    return high <= max(PLAUSIBLE * low, low + SCATTER)
 
 
 def here(study: str) -> Path:
@@ -137,6 +190,10 @@ def _write(place: Path, compared: list[Comparison]) -> None:
         "different": runs["different"],
         "origin": {c.run_id: c.origin for c in compared if c.origin},
         "tolerance": TOLERANCE,
+        "records": {c.run_id: c.checksum for c in compared},
+        "code": {kind: code_fingerprint(kind) for kind in ("run", "classical")},
+        "seconds": {c.run_id: c.seconds for c in compared},
+        "implausible": [c.run_id for c in implausible(compared)],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": hardware(),
         "versions": versions(),
@@ -145,17 +202,19 @@ def _write(place: Path, compared: list[Comparison]) -> None:
     files.write(place, text.encode())
 
 
-def _compared(study: str, record: AnyRecord) -> Comparison:
-    return compare(record, _repeat(study, record))
-
-
-def _repeat(study: str, record: AnyRecord) -> AnyRecord:
-    # Computed, not read: what is kept on disk is part of what is in question.
+def _compared(study: str, record: AnyRecord, cache: Path) -> Comparison:
+    """Repeat a run with nothing of it on the disk."""
     settings = located(record.settings, study).model_copy(update={"cache_gb": 0.0})
-    if isinstance(record, ClassicalRecord):
-        return classical.repeat(settings, record.kind, study)
-    repeated, _ = run.repeat(settings, reference=study)
-    return repeated
+    before, paths.CACHE = paths.CACHE, cache
+    try:
+        if isinstance(record, ClassicalRecord):
+            repeated: AnyRecord = classical.repeat(settings, record.kind, study)
+        else:
+            repeated, _ = run.repeat(settings, reference=study)
+    finally:
+        paths.CACHE = before
+    path = records.record_path(study, record.run_id)
+    return compare(record, repeated, records.stated_checksum(path))
 
 
 def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyRecord]:
@@ -175,7 +234,10 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
         return [by_id[name] for name in run_ids]
     if not found:
         raise InputError(f"No record of {study} is of a run that its design names.")
-    return found if sample is None else random.sample(found, min(sample, len(found)))
+    if sample is None:
+        return found
+    hashes = [records.stated_checksum(records.record_path(study, name)) for name in sorted(by_id)]
+    return random.Random("".join(hashes)).sample(found, min(sample, len(found)))
 
 
 def expectation(record: AnyRecord) -> str:
@@ -206,8 +268,8 @@ def computed_by(settings: Settings, hardware: Mapping[str, str]) -> str:
     return " ".join(hardware[name] for name in processor.IDENTITY if name in hardware)
 
 
-def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
-    """How a repeated run agrees with its record."""
+def compare(recorded: AnyRecord, repeated: AnyRecord, checksum: str) -> Comparison:
+    """How a repeated run agrees with its record, which has this checksum."""
     origin = _different(recorded.fingerprints.model_dump(), repeated.fingerprints.model_dump())
     experiment = {line.split(":")[0] for line in origin} & {"data", "split", "weights"}
     origin += _different(recorded.made.versions, repeated.made.versions)
@@ -218,12 +280,20 @@ def compare(recorded: AnyRecord, repeated: AnyRecord) -> Comparison:
     test = recorded.outcome.test
     again = repeated.outcome.test.accuracy
     low, high = accuracy_interval(test.accuracy, test.images)
-    agreement: Literal["equal", "within tolerance", "different"] = "different"
+    agreement: Agreement = "different"
     if records.reproducible_part(recorded) == records.reproducible_part(repeated):
         agreement = "equal"
     elif origin and not experiment and low <= again <= high:
         agreement = "within tolerance"
-    return Comparison(recorded.run_id, origin, agreement, (test.accuracy, again))
+    seconds = _training_seconds(recorded), _training_seconds(repeated)
+    accuracy = test.accuracy, again
+    return Comparison(recorded.run_id, checksum, origin, agreement, accuracy, seconds)
+
+
+def _training_seconds(record: AnyRecord) -> float:
+    """CPU time of training; of records from before it was measured, wall time."""
+    spent = record.made.cpu_seconds or record.made.seconds
+    return spent.get("train", spent["total"])
 
 
 def _different(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

@@ -33,4 +33,5 @@ def cannot(what: str, error: OSError) -> InputError:
     """
     code = error.errno or 0
     remedy = REMEDIES.get(code, "Look at the path and at the disk")
-    return InputError(f"Cannot {what}: {error.strerror or error}. {remedy}, and start again.")
+    reason = (error.strerror or str(error)).rstrip(".")
+    return InputError(f"Cannot {what}: {reason}. {remedy}, and start again.")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from effnet_core.errors import InputError, cannot
 
+OPEN_FILES, OPEN_FILES_OF_A_RUN = 4096, 256
 ROOM = 2**18  # bytes that a folder must have room for before work for it begins
 
 
@@ -54,6 +56,34 @@ def check_writable(folder: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, ROOM)
     except OSError as error:
         raise cannot(f"write in {folder}", error) from None
+
+
+def check_open_files() -> None:
+    """Make sure that a run can open what it needs: sockets, libraries, arrays.
+
+    Raises:
+        InputError: this system lets a process open too few.
+    """
+    allowed = allow_open_files()
+    if allowed < OPEN_FILES_OF_A_RUN:
+        raise InputError(
+            f"A process may open {allowed} files here, and a run opens up to "
+            f"{OPEN_FILES_OF_A_RUN}. Allow more: `ulimit -n {OPEN_FILES}`."
+        )
+
+
+def allow_open_files() -> int:
+    """Let this process and those that it starts open many files, as far as the system allows.
+
+    Returns:
+        How many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def flush(path: Path) -> None:

@@ -3,7 +3,6 @@
 import gc
 import io
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,8 +34,6 @@ app = typer.Typer(
 )
 # Wide enough for a table when the output is not a terminal.
 console = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 120)
-
-OPEN_FILES = 4096  # at least, where the system allows it: a run maps many
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
 MARKS = {
@@ -368,10 +365,7 @@ def _prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < OPEN_FILES:
-        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    files.allow_open_files()
 
 
 def _end(errors: Terminal | None = None, message: str = "") -> NoReturn:

@@ -28,6 +28,17 @@ def test_each_error_of_the_system_has_its_own_remedy(code, remedy):
     assert remedy in told
 
 
+def test_too_few_open_files_are_noticed_before_a_run(monkeypatch):
+    limits = [(64, 1024)]
+    monkeypatch.setattr("resource.getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr("resource.setrlimit", lambda _, wanted: limits.append(wanted))
+    files.check_open_files()
+    assert limits[-1] == (1024, 1024)  # as many as the system allows
+    limits.append((64, 64))
+    with pytest.raises(InputError, match=r"may open 64 files here.*ulimit -n"):
+        files.check_open_files()
+
+
 def test_what_a_library_writes_for_its_owner_only_is_readable_like_the_rest(tmp_path):
     with files.replaced(tmp_path / "weights") as partial:
         partial.touch(mode=0o600)

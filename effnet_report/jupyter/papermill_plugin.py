@@ -108,6 +108,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             recorded = check_place(settings, _run_id(Path(input_path), settings))
             check_weights(settings)
             place = executed_path(Path(input_path), settings)
+            files.check_open_files()
             for folder in (paths.records(settings.study), paths.CACHE / "running"):
                 files.check_writable(folder)
             if output_path == ITS_PLACE:

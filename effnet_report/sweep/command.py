@@ -52,6 +52,7 @@ def sweep_shown(
     found = loader.load(design.name, design)
     found.check_agreement()
     if any(state(task, found) is not State.DONE for task in everything):
+        files.check_open_files()
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
         if ray is None:

@@ -80,6 +80,11 @@ def gpu() -> Path:
     return RESULTS / "gpu.json"
 
 
+def coverage() -> Path:
+    """How often intervals cover the truth in simulated studies."""
+    return RESULTS / "simulation.json"
+
+
 def cluster() -> Path:
     """What was simulated of a cluster."""
     return RESULTS / "cluster.json"

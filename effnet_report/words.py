@@ -54,6 +54,11 @@ def level(name: str, value: Any) -> str:
     return "none" if value is None else str(value)
 
 
+def cell(name: str, value: Any) -> int | float | str:
+    """A level as tables hold it: what pandas would take for several values or for none is words."""
+    return level(name, value) if value is None or isinstance(value, tuple) else value
+
+
 def full_level(name: str, value: Any) -> str:
     """A level that says which factor it is of: `freeze 2`, `cosine`, `learning rate 1e-4`."""
     words = level(name, value)

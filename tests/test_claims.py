@@ -30,14 +30,8 @@ def estimate(low: float, high: float):
 
 def judged_table(table) -> dict[str, claims.Judgement]:
     """All claims on a table of runs, with nothing to compare fine-tuning with."""
-    estimates = dict.fromkeys(claims.CLAIMS, estimate(NAN, NAN))
-    estimates |= claims.of_accuracy(OneTable(table))
-    judged = claims.judge(
-        estimates,
-        MARGIN,
-        decisive.noninferiority(OneTable(table), MARGIN),
-        decisive.rivals(OneTable(table)),
-    )
+    nothing = dict.fromkeys(("classical", "optimism", "time", "memory"), estimate(NAN, NAN))
+    judged = claims.judge(OneTable(table), nothing, MARGIN)
     return {judgement.key: judgement for judgement in judged}
 
 
@@ -171,8 +165,9 @@ def test_corrected_p_values_are_never_smaller():
 
 
 def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
-    tested = [claims.Judgement("head", "", estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
-    untested = claims.Judgement("head", "", unknown(""), "inconclusive", "", NAN, MARGIN)
+    head = ("head", claims.CLAIMS["head"], "")
+    tested = [claims.Judgement(*head, estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
+    untested = claims.Judgement(*head, unknown(""), "inconclusive", "", NAN, MARGIN)
     assert "of the 8 that rest" in claims.by_chance([*tested, untested])
     assert "at most 0.4 " in claims.by_chance([*tested, untested])
     assert claims.by_chance([untested]).startswith("No verdict")

@@ -331,13 +331,6 @@ class Settings(Protocol):
         return self.model_copy(update=places(self, place_name))
 
 
-def cell(level: Any) -> int | float | str:
-    """A level as tables hold it: several rates and null, which pandas mistakes, are written out."""
-    if isinstance(level, tuple):
-        return ", ".join(map(short_number, level))
-    return "null" if level is None else level
-
-
 # What a person can choose for one run.
 PARAMETERS = [name for name in Settings.model_fields if name != "factors"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from effnet_core.study.design import Study, cell
+from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
 from effnet_report.evidence.choice import DIGITS
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.words import configuration
+from effnet_report.words import cell, configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,8 @@ class Correctness:
     Attributes:
         design: one row a configuration: number, words (all levels), and the level of each factor.
         seeds: in rising order.
-        right: by seed, shape (configurations, test images of the seed), bool.
+        right: by seed, shape (configurations, test images of the seed): what each image adds to
+            the score, see `by_image`.
         test_sets: by seed, which test set it was judged on; seeds with the same number share
             their images, in the same order.
     """
@@ -29,6 +30,11 @@ class Correctness:
     seeds: list[int]
     right: list[np.ndarray]
     test_sets: list[int]
+
+    @property
+    def factors(self) -> list[str]:
+        """What the configurations differ in."""
+        return [name for name in self.design.columns if name not in ("number", "words")]
 
     @property
     def folds(self) -> bool:
@@ -48,10 +54,35 @@ class Correctness:
         return np.reshape(means, (len(self.seeds), len(self.design)))
 
 
-def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> pd.Series:
-    """Whether a model was right, by name of the image, sorted."""
-    table = evidence.predictions(record, part)
-    return (table["label"] == table["predicted"]).sort_index()
+def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> np.ndarray:
+    """What each image adds to a model's score, in the order of their names; its mean is the score.
+
+    Whether the model was right, bool; or float32, where the study is about balanced accuracy.
+    """
+    table = evidence.predictions(record, part).sort_index()
+    right = (table["label"] == table["predicted"]).to_numpy(dtype=bool)
+    if evidence.design.protocol.criterion == "accuracy":
+        return right
+    return balanced(right, table["label"].to_numpy())
+
+
+def balanced(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What each image adds to balanced accuracy: correctness weighted by class, 0..1 on average.
+
+    An image counts N / (classes x images of its class). How far it is from its class is what
+    counts so; how far classes are from each other is no chance of images, as each class counts the
+    same however many of its images there are.
+
+    Args:
+        right: by image, or any number of rows of them, shape (..., N).
+        labels: shape (N,).
+    """
+    classes, of_class, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    indicator = (of_class == np.arange(len(classes))[:, None]).astype(np.float32)
+    means = right @ (indicator / sizes[:, None]).T
+    weights = len(labels) / (len(classes) * sizes[of_class])
+    added = weights * (right - means @ indicator) + means.mean(axis=-1, keepdims=True)
+    return added.astype(np.float32)
 
 
 def of_complete_seeds(evidence: Evidence) -> Correctness:
@@ -65,9 +96,9 @@ def of_complete_seeds(evidence: Evidence) -> Correctness:
     ]
     right, names = [], []
     for seed in seeds:
-        columns = [by_image(evidence, runs[seed, number]) for number in design["number"]]
-        right.append(np.stack([column.to_numpy(dtype=bool) for column in columns]))
-        names.append(tuple(columns[0].index))
+        own = [runs[seed, number] for number in design["number"]]
+        right.append(np.stack([by_image(evidence, record) for record in own]))
+        names.append(tuple(evidence.predictions(own[0]).sort_index().index))
     return Correctness(design, seeds, right, [names.index(own) for own in names])
 
 
@@ -75,7 +106,7 @@ def table_of(study: Study) -> pd.DataFrame:
     """One row a configuration: number, words, and the level of each factor."""
     return pd.DataFrame(
         {"number": settings.number, "words": configuration(settings.levels)}
-        | {name: cell(level) for name, level in settings.levels.items()}
+        | {name: cell(name, level) for name, level in settings.levels.items()}
         for settings in study.configurations()
     )
 
@@ -85,19 +116,19 @@ def without_training(
 ) -> dict[int, np.ndarray]:
     """What models without fine-tuning got right, by seed, on the images of that seed's runs."""
     return {
-        record.settings.seed: by_image(evidence, record).to_numpy(dtype=bool)
+        record.settings.seed: by_image(evidence, record)
         for record in records
         if record.settings.seed in found.seeds
     }
 
 
 def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray]:
-    """By seed, how often each of its validation images was right at the best epochs, 0..1."""
-    tables: dict[int, list[pd.Series]] = {seed: [] for seed in found.seeds}
+    """By seed, what each of its validation images adds to the mean score of the runs, 0..1."""
+    tables: dict[int, list[np.ndarray]] = {seed: [] for seed in found.seeds}
     for record in evidence.finished:
         if record.settings.seed in tables:
             tables[record.settings.seed].append(by_image(evidence, record, "validation"))
-    return [np.mean([t.to_numpy(dtype=float) for t in part], axis=0) for part in tables.values()]
+    return [np.mean(part, axis=0, dtype=float) for part in tables.values()]
 
 
 def chosen_on_validation(
@@ -110,7 +141,7 @@ def chosen_on_validation(
         found: its complete seeds.
         each_seed: each seed's own; else the one with the best mean over the seeds.
     """
-    table = evidence.runs.pivot(index="seed", columns="number", values="validation_accuracy")
+    table = evidence.runs.pivot(index="seed", columns="number", values="validation")
     accuracy = table.loc[found.seeds, found.design["number"]].to_numpy()
     if not each_seed:
         accuracy = np.broadcast_to(accuracy.mean(axis=0).round(DIGITS), accuracy.shape)

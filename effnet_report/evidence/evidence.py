@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import Settings, Study, cell
+from effnet_core.study.design import Settings, Study
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
 from effnet_report.evidence import loader
 from effnet_report.evidence.choice import best_configuration, best_run
+from effnet_report.words import cell
 
 
 def configuration_means(runs: pd.DataFrame, factors: Iterable[str]) -> pd.DataFrame:
@@ -115,6 +116,11 @@ class Evidence:
         return list(self.design.factors)
 
     @property
+    def metric(self) -> str:
+        """What the study's quality is called: its criterion in words."""
+        return self.design.protocol.criterion.replace("_", " ")
+
+    @property
     def unfinished(self) -> list[Settings]:
         """Planned runs without a record that is believed: missing, failed or set aside."""
         done = {record.run_id for record in self.finished}
@@ -137,12 +143,16 @@ class Evidence:
     def runs(self) -> pd.DataFrame:
         """One row a finished run: factors, seed, quality (per cent), cost (s, MB).
 
-        `accuracy` is the accuracy on the test set.
+        `accuracy` is the study's criterion on the test set, `validation` on the validation set.
         """
         rows = [_row(record) for record in self.finished]
         columns = ["number", "run_id", *self.factors, "seed", *_SCORES]
         table = pd.DataFrame(rows, columns=columns).sort_values(["number", "seed"])
-        return table.assign(accuracy=table["test_accuracy"])
+        # Balanced accuracy is macro recall.
+        score = "accuracy" if self.design.protocol.criterion == "accuracy" else "recall"
+        return table.assign(
+            accuracy=table[f"test_{score}"], validation=table[f"validation_{score}"]
+        )
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
@@ -291,7 +301,7 @@ def others() -> list[Evidence]:
 
 def _factors(record: Record) -> dict[str, object]:
     settings = record.settings
-    levels = {name: cell(level) for name, level in settings.levels.items()}
+    levels = {name: cell(name, level) for name, level in settings.levels.items()}
     return {"number": record.number, "run_id": record.run_id, "seed": settings.seed} | levels
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import claims, comparison, contrasts, decisive, power
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.contrasts import Differences
-from effnet_report.inference.decisive import Noninferiority, Rivals
+from effnet_report.inference.decisive import Noninferiority
 from effnet_report.inference.power import Components
 from effnet_report.inference.recommendation import COSTS, Depth, Recommendation
 from effnet_report.inference.seeds_and_images import Estimate, Estimator, unknown
@@ -56,10 +57,9 @@ class Analysis:
         """How deep one can freeze without losing accuracy."""
         return decisive.noninferiority(self.estimator, self.margin)
 
-    @cached_property
-    def rivals(self) -> Rivals:
-        """How configuration 1 compares with each other."""
-        return decisive.rivals(self.estimator)
+    def simple_effects(self, factor: str, at: str) -> dict[tuple[Any, Any], Estimate]:
+        """The effect of a factor at each level of another, all at once; see `contrasts`."""
+        return contrasts.simple_effects(self.estimator, factor, at)
 
     @cached_property
     def over_classical(self) -> Estimate:
@@ -92,7 +92,8 @@ class Analysis:
         ours, kinds = self.correctness, self.evidence.classical.values()
 
         def validated(records: Sequence[AnyRecord]) -> float:
-            return fmean(record.outcome.validation.accuracy for record in records)
+            criterion = self.evidence.design.protocol.criterion
+            return fmean(record.outcome.validation.score(criterion) for record in records)
 
         best = max(kinds, key=validated, default=[])
         theirs = correctness.without_training(self.evidence, ours, best)
@@ -124,7 +125,7 @@ class Analysis:
             freeze: frozen stages.
         """
         complete = self.correctness
-        tried = set(complete.design["freeze"])
+        tried = set(contrasts.levels(complete.design, "freeze"))
         if not complete.seeds or freeze == 0 or not {0, freeze} <= tried:
             return unknown("there is nothing to compare")
         table = self.evidence.runs.pivot(index="seed", columns="number", values=cost)
@@ -144,13 +145,20 @@ class Analysis:
         """The depth that a stated rule picks, and its sentences."""
         facts = self.evidence.facts
         stages = len(facts.stages) - 2 if facts else 0  # beside the stem and the final convolution
-        return Recommendation(self.depths, self.noninferiority, self.margin, stages, self.estimator)
+        return Recommendation(
+            self.depths,
+            self.noninferiority,
+            self.margin,
+            stages,
+            self.estimator,
+            self.evidence.metric,
+        )
 
     @cached_property
     def claims(self) -> list[Judgement]:
         """The conclusions' verdicts: accuracies on test images, which no choice ever saw."""
         deepest = self.noninferiority.deepest_noninferior
-        estimates = claims.of_accuracy(self.estimator) | {
+        estimates = {
             "classical": self.over_classical,
             "optimism": self.optimism,
         }
@@ -160,11 +168,11 @@ class Analysis:
                 if deepest
                 else unknown("no freeze is shown to keep the accuracy")
             )
-        return claims.judge(estimates, self.margin, self.noninferiority, self.rivals)
+        return claims.judge(self.estimator, estimates, self.margin, self.evidence.metric)
 
     @cached_property
     def judgement(self) -> dict[str, Judgement]:
-        """The same by key of `claims.CLAIMS`."""
+        """The same by key: of `claims.CLAIMS`, or a factor."""
         return {judgement.key: judgement for judgement in self.claims}
 
     @cached_property

@@ -15,13 +15,15 @@ from typing import Literal
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
+from effnet_report import words
 from effnet_report.evidence import source
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared, OneTable
-from effnet_report.inference.decisive import Noninferiority, Rivals, noninferiority, rivals
+from effnet_report.inference.decisive import Noninferiority, change, noninferiority, rivals
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
-from effnet_report.inference.wording import WORDS, Words, effect_with_interval
+from effnet_report.inference.wording import OF_A_FACTOR, WORDS, Words, effect_with_interval
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
 Outcome = Literal["better", "worse", "level", "open"]
@@ -50,12 +52,14 @@ class Claim:
         measured: the effect that decides it.
         verdicts: what each outcome of the comparison says about the statement.
         unit: of the effect: percentage points of accuracy, or per cent.
+        factor: that it is about; without it a study has no such claim.
     """
 
     statement: str
     measured: str
     verdicts: dict[Outcome, Verdict]
     unit: str = "points"
+    factor: str = ""
 
     @property
     def covers(self) -> str:
@@ -70,6 +74,7 @@ class Judgement:
     """A claim, evaluated on some data.
 
     Attributes:
+        key: in `CLAIMS`, or the factor that it is about.
         measured: the effect in words, of these data.
         verdict: on a study, one of `Verdict`; on a single table, whether it is consistent.
         sentence: what the report says about it.
@@ -78,16 +83,13 @@ class Judgement:
     """
 
     key: str
+    claim: Claim
     measured: str
     estimate: Estimate
     verdict: str
     sentence: str
     adjusted_p: float
     margin: float
-
-    @property
-    def claim(self) -> Claim:
-        return CLAIMS[self.key]
 
     def span(self, kind: str = "interval") -> str:
         """The effect with its interval, as `effect_with_interval` writes it."""
@@ -109,16 +111,19 @@ SOURCES = {
         "Freezing more stages does not improve quality.",
         "deepest freeze minus none, along a straight line",
         NO_GAIN,
+        factor="freeze",
     ),
     "head": Claim(
         "Additional layers do not improve quality.",
         "deeper head minus one layer",
         NO_GAIN,
+        factor="head",
     ),
     "scheduler": Claim(
         "The cosine schedule is better on average.",
         "cosine minus plateau",
         GAIN,
+        factor="scheduler",
     ),
 }
 ADDED = {
@@ -126,18 +131,21 @@ ADDED = {
         "Some stages can be frozen without a loss of quality that matters.",
         "deepest freeze that keeps the accuracy, or else the one nearest to it, minus none",
         GAIN,
+        factor="freeze",
     ),
     "time": Claim(
         "Freezing saves training time without a loss of quality that matters.",
         "CPU time of a training saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",
+        factor="freeze",
     ),
     "memory": Claim(
         "Freezing saves memory without a loss of quality that matters.",
         "peak memory saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",
+        factor="freeze",
     ),
     "optimism": Claim(
         "The best epoch's validation accuracy is higher than the accuracy on untouched images.",
@@ -162,43 +170,87 @@ def outcome(estimate: Estimate, margin: float) -> Outcome:
     return "better" if estimate.low > 0 else "open"
 
 
+def claims_of(compared: Compared) -> dict[str, Claim]:
+    """The claims that a study's factors allow: the source's, one per other factor, and ours.
+
+    Where other factors vary, configuration 1 is not the source's.
+    """
+    others = {
+        factor: Claim(
+            f"Another {words.factor(factor)} is better than the first.",
+            f"the {words.factor(factor)} that comes out best minus the first",
+            GAIN,
+            factor=factor,
+        )
+        for factor in contrasts.varied(compared)
+        if factor not in SOURCE_FACTORS
+    }
+    every = SOURCES | others | ADDED
+    if others:
+        first = every.pop("first")
+        statement = f"Configuration 1 ({compared.design['words'].iloc[0]}) is the best."
+        every = {"reference": replace(first, statement=statement)} | every
+    return {key: claim for key, claim in every.items() if claim.factor in ("", *compared.factors)}
+
+
 def judge(
-    estimates: Mapping[str, Estimate], margin: float, by_depth: Noninferiority, others: Rivals
+    compared: Compared,
+    others: Mapping[str, Estimate],
+    margin: float,
+    accuracy: str = "accuracy",
 ) -> list[Judgement]:
     """Turn every claim's estimate into a verdict and a sentence.
 
     Args:
-        estimates: by key of `CLAIMS`; those of `depth` and `first` are added here.
+        compared: the configurations.
+        others: the estimates, by key of `CLAIMS`, that do not follow from `compared` alone.
         margin: smallest effect of interest, points of accuracy.
-        by_depth: how deep one can freeze.
-        others: how configuration 1 compares with the others.
+        accuracy: what the study's quality is called.
     """
-    estimates = {**estimates, "depth": by_depth.loss, "first": others.lead}
-    of_these_data = {"depth": f"freeze {by_depth.nearest} minus none"} if by_depth.nearest else {}
-    if others.closest:
-        of_these_data["first"] = f"configuration 1 minus {others.names[others.closest]}"
-    adjusted = holm([estimates[key].p for key in CLAIMS])
-    judged = []
-    for (key, claim), p in zip(CLAIMS.items(), adjusted, strict=True):
-        estimate, measured = estimates[key], of_these_data.get(key, claim.measured)
+    judged, by_depth = claims_of(compared), noninferiority(compared, margin)
+    measured, estimates = _measured(compared, by_depth)
+    estimates |= others
+    adjusted = holm([estimates[key].p for key in judged])
+    found = []
+    for (key, claim), p in zip(judged.items(), adjusted, strict=True):
+        estimate, of_these_data = estimates[key], measured.get(key, claim.measured)
         # Of a saving, anything above zero matters.
         smallest = margin if claim.unit == "points" else 0
-        found = _loss(by_depth) if key == "depth" else outcome(estimate, smallest)
-        words = Words(
-            estimate, claim.unit, measured, margin, by_depth.deepest_noninferior, by_depth.inferior
-        )
-        judged.append(
-            Judgement(
-                key,
-                measured,
-                estimate,
-                claim.verdicts[found],
-                words.fill(WORDS[key][found]),
-                p,
-                margin,
-            )
-        )
-    return judged
+        shown = _loss(by_depth) if key == "depth" else outcome(estimate, smallest)
+        told = Words(
+            estimate, claim.unit, of_these_data, margin, by_depth.deepest_noninferior,
+            by_depth.inferior, accuracy,
+        )  # fmt: skip
+        sentence = told.fill(WORDS.get(key, OF_A_FACTOR)[shown])
+        verdict = claim.verdicts[shown]
+        found.append(Judgement(key, claim, of_these_data, estimate, verdict, sentence, p, margin))
+    return found
+
+
+def _measured(
+    compared: Compared, by_depth: Noninferiority
+) -> tuple[dict[str, str], dict[str, Estimate]]:
+    """What the configurations say: the effects in words of these data, and their estimates."""
+    ahead = rivals(compared)
+    changes = {name: change(compared, name) for name in contrasts.varied(compared)}
+    measured = {
+        name: found.words
+        for name, found in changes.items()
+        if found.words and name not in SOURCE_FACTORS
+    }
+    if by_depth.nearest:
+        measured["depth"] = f"freeze {by_depth.nearest} minus none"
+    if ahead.closest:
+        measured["first"] = f"configuration 1 minus {ahead.names[ahead.closest]}"
+        measured["reference"] = measured["first"]
+    estimates = {name: found.effect for name, found in changes.items()}
+    estimates |= {"depth": by_depth.loss, "first": ahead.lead, "reference": ahead.lead}
+    estimates |= {
+        "freeze": contrasts.trend(compared),
+        "head": contrasts.choice(compared, "head"),
+        "scheduler": contrasts.choice(compared, "scheduler"),
+    }
+    return measured, estimates
 
 
 # What a single table can say where a study would support, contradict or leave open.
@@ -215,12 +267,12 @@ def of_source() -> list[Judgement]:
     table = source.comparison()
     lead = float(table["best_dl"] - table[["best_ml", "baseline"]].max())
     margin, compared = load_study("paper").smallest_effect, OneTable(source.results())
-    estimates = of_accuracy(compared) | {
+    estimates = {
         "classical": unknown("no interval: one run each, on an unknown number of images", lead),
         **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
     }
     judged = []
-    for one in judge(estimates, margin, noninferiority(compared, margin), rivals(compared)):
+    for one in judge(compared, estimates, margin):
         verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
         span = one.span("consistency interval")
         sentence = f"{one.measured}, in one table of single runs: {span}: {verdict}."
@@ -275,15 +327,6 @@ def _digits(value: float) -> float | None:
 def as_json(judged: list[Judgement]) -> bytes:
     """The verdicts as a JSON file."""
     return (json.dumps(as_records(judged), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def of_accuracy(compared: Compared) -> dict[str, Estimate]:
-    """What each of the source's factors changes, by key of `CLAIMS`."""
-    return {
-        "freeze": contrasts.trend(compared),
-        "head": contrasts.choice(compared, "head"),
-        "scheduler": contrasts.choice(compared, "scheduler"),
-    }
 
 
 def _loss(by_depth: Noninferiority) -> Outcome:

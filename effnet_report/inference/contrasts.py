@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report.inference import dunnett
 from effnet_report.inference.seeds_and_images import (
     Estimate,
@@ -16,10 +18,12 @@ from effnet_report.inference.seeds_and_images import (
     t_interval,
     unknown,
 )
+from effnet_report.words import factor as factor_words
+from effnet_report.words import full_level, level
 
 
 class OneTable:
-    """A table of single runs: are its effects consistent over its configurations?
+    """The source's table of single runs: are its effects consistent over its configurations?
 
     What depth and the combination of head and schedule leave unexplained is the residual variance.
     That says nothing about other trainings or other images, so there are no p-values.
@@ -30,15 +34,17 @@ class OneTable:
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.design = table
+        self.factors = [*SOURCE_FACTORS]
         self.accuracy = table["accuracy"].to_numpy(dtype=float)
         blocks = pd.get_dummies(table["head"] + table["scheduler"])
         terms = np.hstack([pd.get_dummies(table["freeze"]), blocks]).astype(float)
         fitted = terms @ np.linalg.lstsq(terms, self.accuracy)[0]
         freedom = len(table) - int(np.linalg.matrix_rank(terms))
         residual_variance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
-        self.depths = self.pairs = Family(residual_variance, 0.0, freedom)
+        self.pairs = Family(residual_variance, 0.0, freedom)
 
-    def choice(self, _: np.ndarray) -> Family:
+    def family(self, _: str, at: str | None = None) -> Family:  # noqa: ARG002
+        """The same for all contrasts."""
         return self.pairs
 
     def estimate(self, weights: np.ndarray, family: Family, *, looks: int = 1) -> Estimate:
@@ -60,14 +66,32 @@ class OneTable:
 Compared = Estimator | OneTable
 
 
-def depth_weights(design: pd.DataFrame, n: int) -> np.ndarray:
-    """Freezing n stages minus freezing none."""
-    return _mean_where(design["freeze"] == n) - _mean_where(design["freeze"] == 0)
+def levels(design: pd.DataFrame, factor: str) -> list[Any]:
+    """A factor's levels, the one that the others are compared with first.
+
+    Those of the source's factors are in its order, others as the study has them.
+    """
+    tried = list(dict.fromkeys(design[factor])) if factor in design else []
+    if factor in SOURCE_FACTORS:
+        return [level for level in SOURCE_FACTORS[factor] if level in tried]
+    return tried
 
 
-def choice_weights(design: pd.DataFrame, factor: str, level: str, other: str) -> np.ndarray:
-    """One level of head or schedule minus the other."""
-    return _mean_where(design[factor] == level) - _mean_where(design[factor] == other)
+def varied(compared: Compared) -> list[str]:
+    """The factors of which there are several levels."""
+    return [factor for factor in compared.factors if len(levels(compared.design, factor)) > 1]
+
+
+def level_weights(
+    design: pd.DataFrame,
+    factor: str,
+    level: object,
+    other: object,
+    where: pd.Series | bool = True,
+) -> np.ndarray:
+    """One level of a factor minus another, in all configurations or in some."""
+    one, rest = (where & (design[factor] == name) for name in (level, other))
+    return one.to_numpy(dtype=float) / one.sum() - rest.to_numpy(dtype=float) / rest.sum()
 
 
 def trend_weights(design: pd.DataFrame) -> np.ndarray:
@@ -77,62 +101,83 @@ def trend_weights(design: pd.DataFrame) -> np.ndarray:
     return (freeze.max() - freeze.min()) * away / (away**2).sum()
 
 
-def _mean_where(chosen: pd.Series) -> np.ndarray:
-    return chosen.to_numpy(dtype=float) / chosen.sum()
-
-
-def each_depth(compared: Compared, looks: int = 1) -> dict[int, Estimate]:
-    """Every freeze against none; empty where none was not tried."""
-    levels = sorted(compared.design["freeze"].unique())
-    if 0 not in levels:
+def each_level(compared: Compared, factor: str, looks: int = 1) -> dict[Any, Estimate]:
+    """Every other level of a factor minus its first; of depths, nothing if none was not tried."""
+    design = compared.design
+    first, *others = levels(design, factor) or [None]
+    if not others or (factor == "freeze" and first != 0):
         return {}
+    family = compared.family(factor)
     return {
-        int(n): compared.estimate(depth_weights(compared.design, n), compared.depths, looks=looks)
-        for n in levels[1:]
+        other: compared.estimate(level_weights(design, factor, other, first), family, looks=looks)
+        for other in others
     }
 
 
-def depths_at_once(compared: Compared, against: float = 0.0) -> dict[int, Estimate]:
-    """Every freeze against none; intervals and p hold for all of them at once.
+def levels_at_once(compared: Compared, factor: str, against: float = 0.0) -> dict[Any, Estimate]:
+    """Every other level minus the first; intervals and p hold for all of them at once.
 
-    Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one.
+    Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one. Of one
+    comparison it is Student's.
     """
-    return dunnett.at_once(each_depth(compared), against)
+    return dunnett.at_once(each_level(compared, factor), against)
 
 
 def trend(compared: Compared) -> Estimate:
     """From the shallowest to the deepest freeze, along a straight line."""
-    if compared.design["freeze"].nunique() < 2:
+    if len(levels(compared.design, "freeze")) < 2:
         return unknown("only one freeze was tried")
-    return compared.estimate(trend_weights(compared.design), compared.depths)
+    return compared.estimate(trend_weights(compared.design), compared.family("freeze"))
 
 
-CHOICES = {"head": ("mlp", "none"), "scheduler": ("cosine", "plateau")}
-
-
-def choice(compared: Compared, factor: str, looks: int = 1) -> Estimate:
-    """The second level of head or schedule minus the first."""
-    if compared.design[factor].nunique() < 2:
-        return unknown(f"only one {factor} was tried")
-    weights = choice_weights(compared.design, factor, *CHOICES[factor])
-    return compared.estimate(weights, compared.choice(weights), looks=looks)
+def choice(compared: Compared, factor: str) -> Estimate:
+    """The second level of a factor minus its first."""
+    if len(levels(compared.design, factor)) < 2:
+        return unknown(f"only one {factor_words(factor)} was tried")
+    return next(iter(each_level(compared, factor).values()))
 
 
 def all_choices(compared: Compared) -> dict[str, Estimate]:
-    """What each choice changes against nothing frozen, one linear layer and plateau, all at once.
+    """What each level changes against the first of its factor, all at once, in words.
 
     The chance that any of them stands out where none has an effect is one in twenty.
     """
-    design = compared.design
-    freezes = each_depth(compared)
-    factors = [factor for factor in CHOICES if design[factor].nunique() > 1]
-    looks = max(1, len(freezes) + len(factors))
-    words = {
-        "head": "deeper head instead of one layer",
-        "scheduler": "cosine instead of plateau",
+    many = sum(len(each_level(compared, factor)) for factor in varied(compared))
+    return {
+        change_words(compared, factor, other): estimate
+        for factor in varied(compared)
+        for other, estimate in each_level(compared, factor, looks=many).items()
     }
-    joint = {f"freeze {n} instead of 0": e for n, e in each_depth(compared, looks).items()}
-    return joint | {words[factor]: choice(compared, factor, looks) for factor in factors}
+
+
+CHANGES = {"head": "deeper head instead of one layer"}
+
+
+def change_words(compared: Compared, factor: str, other: object) -> str:
+    """As in `freeze 5 instead of 0`, `cosine instead of plateau`."""
+    first = levels(compared.design, factor)[0]
+    usual = f"{full_level(factor, other)} instead of {level(factor, first)}"
+    return CHANGES.get(factor, usual)
+
+
+def simple_effects(compared: Compared, factor: str, at: str) -> dict[tuple[Any, Any], Estimate]:
+    """The effect of a factor at each level of another; the intervals hold for all at once.
+
+    Returns:
+        By the other factor's level and the level that is compared with the factor's first.
+    """
+    design = compared.design
+    first, *others = levels(design, factor)
+    pairs = [(place, other) for place in levels(design, at) for other in others]
+    family = compared.family(factor, at)
+    return {
+        (place, other): compared.estimate(
+            level_weights(design, factor, other, first, design[at] == place),
+            family,
+            looks=len(pairs),
+        )
+        for place, other in pairs
+    }
 
 
 def rivals(compared: Compared) -> dict[int, Estimate]:
@@ -218,13 +263,13 @@ def validation_minus_test(compared: Estimator, validation: list[np.ndarray]) -> 
 
 def saved(logs: np.ndarray, design: pd.DataFrame, n: int) -> Estimate:
     """The saving from logarithms of a cost, shape (seeds, configurations)."""
-    weights = depth_weights(design, n)
-    seeds, levels = len(logs), design["freeze"].nunique()
+    weights = level_weights(design, "freeze", n, 0)
+    seeds, depths = len(logs), design["freeze"].nunique()
     depth = design["freeze"].to_numpy()
     means = np.stack([logs[:, depth == f].mean(axis=1) for f in np.unique(depth)])
     apart = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
-    freedom = (levels - 1) * (seeds - 1)
-    scale = len(design) / levels * float((weights**2).sum()) / seeds
+    freedom = (depths - 1) * (seeds - 1)
+    scale = len(design) / depths * float((weights**2).sum()) / seeds
     change = t_interval(
         float(weights @ logs.mean(axis=0)),
         scale * float((apart**2).sum()) / freedom if freedom else math.nan,

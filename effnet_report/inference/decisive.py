@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from effnet_report import words
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared
 from effnet_report.inference.seeds_and_images import Estimate, unknown
@@ -34,12 +35,39 @@ class Noninferiority:
 
 def noninferiority(compared: Compared, margin: float) -> Noninferiority:
     """Compare every freeze with none, against a margin in points of accuracy."""
-    changes = contrasts.depths_at_once(compared, against=-margin)
+    changes = contrasts.levels_at_once(compared, "freeze", against=-margin)
     known = {n: change for n, change in changes.items() if change.known}
     deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]
     nearest = deepest or max(known, key=lambda n: known[n].low, default=0)
     return Noninferiority(deepest, lost, nearest, changes)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The level of a factor that decides whether any other is better than the first.
+
+    Attributes:
+        words: the change, as in `cosine instead of plateau`; empty if nothing was compared.
+        effect: of that level minus the first; its interval holds for all levels at once.
+    """
+
+    words: str
+    effect: Estimate
+
+
+def change(compared: Compared, factor: str) -> Change:
+    """Compare every other level of a factor with its first.
+
+    What decides is the level that is surest to be better, or else the one that can be best.
+    """
+    effects = contrasts.levels_at_once(compared, factor)
+    if not effects:
+        return Change("", unknown(f"only one {words.factor(factor)} was tried"))
+    known = all(effect.known for effect in effects.values())
+    end = "low" if any(effect.low > 0 for effect in effects.values()) else "high"
+    decides = max(effects, key=lambda level: getattr(effects[level], end if known else "effect"))
+    return Change(contrasts.change_words(compared, factor, decides), effects[decides])
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
     """One of several effects."""
     if not estimate.known:
         return estimate
+    if many == 1 and not against:
+        return estimate
     wide = reach(many, math.floor(estimate.freedom)) * estimate.error
     p = p_value(_errors_away(estimate, against), many, estimate.freedom)
     return replace(

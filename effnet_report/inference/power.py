@@ -8,8 +8,10 @@ from scipy import stats
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Differences
 from effnet_report.inference.seeds_and_images import LEVEL, Estimator, Family, spread
+from effnet_report.words import full_level, level
 
 POWER = 0.8
+NAMES = {"head": "heads", "scheduler": "schedules"}
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,13 @@ def measured(
     """
     if compared.seeds < 2:
         return {}
-    design, weights = compared.design, {}
-    levels = sorted(design["freeze"].unique())
-    if levels[0] == 0 and len(levels) > 1:
-        weights[f"freeze {levels[-1]} and 0"] = contrasts.depth_weights(design, levels[-1])
-    for factor, (level, other) in contrasts.CHOICES.items():
-        if design[factor].nunique() > 1:
-            name = "schedules" if factor == "scheduler" else "heads"
-            weights[name] = contrasts.choice_weights(design, factor, level, other)
     split = {}
-    for name, w in weights.items():
-        family = compared.depths if name.startswith("freeze") else compared.choices
-        one_seed = family.times(float((w**2).sum()))
-        split[name] = components(compared, compared.differences(w), one_seed)
+    for factor in contrasts.varied(compared):
+        first, *_, last = contrasts.levels(compared.design, factor)
+        weights = contrasts.level_weights(compared.design, factor, last, first)
+        one_seed = compared.family(factor).times(float((weights**2).sum()))
+        name = NAMES.get(factor, f"{full_level(factor, last)} and {level(factor, first)}")
+        split[name] = components(compared, compared.differences(weights), one_seed)
     if against:
         chosen, average = against
         one_seed = contrasts.choice_family(compared, average)

@@ -43,6 +43,7 @@ class Recommendation:
         margin: smallest effect of interest, points of accuracy.
         stages: of the network, its stem and final convolution aside.
         estimator: of the study that the depths come from.
+        metric: what the study's quality is called.
     """
 
     depths: list[Depth]
@@ -50,6 +51,7 @@ class Recommendation:
     margin: float
     stages: int
     estimator: Estimator
+    metric: str = "accuracy"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -99,8 +101,8 @@ class Recommendation:
             return "No depth can be recommended: there is no interval to choose by."
         return (
             f"Freezing {depth.freeze} of {self.stages} stages {_saves(depth.time)}; it "
-            f"{_risk(depth.change)}, with 95 % confidence (best estimate of the change: "
-            f"{number(depth.change.effect, sign=True)})."
+            f"{_risk(depth.change, self.metric)}, with 95 % confidence (best estimate of the "
+            f"change: {number(depth.change.effect, sign=True)})."
         )
 
     @property
@@ -127,7 +129,7 @@ class Recommendation:
     def _one_seed(self, deepest: int) -> str:
         """What one seed's images alone could not show."""
         complete = self.estimator.found
-        weights = contrasts.depth_weights(complete.design, deepest)
+        weights = contrasts.level_weights(complete.design, "freeze", deepest, 0)
         images = spread(self.estimator.differences(weights), complete.test_sets).images
         alone = number(float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(images))
         return (
@@ -148,7 +150,7 @@ def _saves(time: Estimate) -> str:
     return f"saves {number(time.effect, 0)} % of the training time"
 
 
-def _risk(change: Estimate) -> str:
+def _risk(change: Estimate, metric: str) -> str:
     if change.low >= 0:
-        return f"gains at least {number(change.low)} points of accuracy on images of this kind"
-    return f"costs at most {number(-change.low)} points of accuracy on images of this kind"
+        return f"gains at least {number(change.low)} points of {metric} on images of this kind"
+    return f"costs at most {number(-change.low)} points of {metric} on images of this kind"

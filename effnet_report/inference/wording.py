@@ -21,16 +21,16 @@ WORDS = {
         "open": "Whether fine-tuning beats the best model without it is inconclusive ({span}).",
     },
     "freeze": {
-        "better": "Freezing more stages raises accuracy, by {by} from first to last.",
-        "worse": "Freezing more stages lowers accuracy, by {by} from first to last.",
+        "better": "Freezing more stages raises {accuracy}, by {by} from first to last.",
+        "worse": "Freezing more stages lowers {accuracy}, by {by} from first to last.",
         "level": "Freezing more stages brings no gain of {margin} points or more ({span}).",
-        "open": "Whether freezing more stages raises accuracy is inconclusive ({span}).",
+        "open": "Whether freezing more stages raises {accuracy} is inconclusive ({span}).",
     },
     "head": {
-        "better": "A deeper head raises accuracy, by {by}.",
-        "worse": "A deeper head lowers accuracy, by {by}.",
+        "better": "A deeper head raises {accuracy}, by {by}.",
+        "worse": "A deeper head lowers {accuracy}, by {by}.",
         "level": "A deeper head brings no gain of {margin} points or more ({span}).",
-        "open": "Whether a deeper head raises accuracy is inconclusive ({span}).",
+        "open": "Whether a deeper head raises {accuracy} is inconclusive ({span}).",
     },
     "scheduler": {
         "better": "The cosine schedule is better on average, by {by}.",
@@ -40,7 +40,7 @@ WORDS = {
     },
     "depth": {
         "better": (
-            "With {deepest} stages frozen, accuracy falls by less than {margin} points "
+            "With {deepest} stages frozen, {accuracy} falls by less than {margin} points "
             "({span}).{lost}"
         ),
         "worse": "Every freeze costs more than {margin} points; the nearest to none loses {by}.",
@@ -51,34 +51,44 @@ WORDS = {
     "time": {
         "better": (
             "Freezing {deepest} stages saves {by} of the training time, without a loss of "
-            "accuracy that matters."
+            "{accuracy} that matters."
         ),
         "worse": "Freezing {deepest} stages saves no training time: it costs {by} more.",
         "open": (
-            "What training time can be saved without a loss of accuracy that matters is "
+            "What training time can be saved without a loss of {accuracy} that matters is "
             "inconclusive ({span})."
         ),
     },
     "memory": {
         "better": (
-            "Freezing {deepest} stages saves {by} of the memory, without a loss of accuracy that "
+            "Freezing {deepest} stages saves {by} of the memory, without a loss of {accuracy} that "
             "matters."
         ),
         "worse": "Freezing {deepest} stages saves no memory: it costs {by} more.",
         "open": (
-            "What memory can be saved without a loss of accuracy that matters is inconclusive "
+            "What memory can be saved without a loss of {accuracy} that matters is inconclusive "
             "({span})."
         ),
     },
     "optimism": {
-        "better": "The best epoch's validation accuracy is too optimistic, by {by}.",
-        "worse": "The best epoch's validation accuracy is lower than the test accuracy, by {by}.",
-        "level": "The best epoch's validation accuracy is not too optimistic ({span}).",
+        "better": "The best epoch's validation {accuracy} is too optimistic, by {by}.",
+        "worse": (
+            "The best epoch's validation {accuracy} is lower than the test {accuracy}, by {by}."
+        ),
+        "level": "The best epoch's validation {accuracy} is not too optimistic ({span}).",
         "open": (
-            "Whether the best epoch's validation accuracy is too optimistic is inconclusive "
+            "Whether the best epoch's validation {accuracy} is too optimistic is inconclusive "
             "({span})."
         ),
     },
+}
+WORDS["reference"] = WORDS["first"]
+# Of any other factor; {change} is as in `learning rate 3e-4 instead of 1e-4`.
+OF_A_FACTOR = {
+    "better": "{change} raises {accuracy}, by {by}.",
+    "worse": "{change} lowers {accuracy}, by {by}.",
+    "level": "{change} brings no gain of {margin} points or more ({effect}).",
+    "open": "We cannot tell whether {change} raises {accuracy} ({effect}).",
 }
 
 
@@ -94,6 +104,7 @@ class Words:
         margin: smallest effect of interest, points of accuracy.
         deepest_noninferior: the deepest freeze that keeps the accuracy, or 0.
         lost: the freezes that lose more than the margin.
+        accuracy: what the study's quality is called.
     """
 
     estimate: Estimate
@@ -102,19 +113,24 @@ class Words:
     margin: float
     deepest_noninferior: int
     lost: list[int]
+    accuracy: str = "accuracy"
 
     def fill(self, template: str) -> str:
-        span = effect_with_interval(self.estimate, self.unit, margin=self.margin)
+        span = effect = effect_with_interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
-            span = f"{self.measured}: {span}"
+            span = f"{self.measured}: {effect}"
         costly = ", ".join(map(str, self.lost))
-        return template.format(
+        text = template.format(
+            accuracy=self.accuracy,
+            change=self.measured,
             by=size(self.estimate, self.unit, self.margin),
             span=span,
+            effect=effect,
             margin=number(self.margin),
             deepest=self.deepest_noninferior,
             lost=f" Freeze {costly} costs more than that." if self.lost else "",
         )
+        return text[:1].upper() + text[1:]
 
 
 def size(estimate: Estimate, unit: str = "points", margin: float = 0.0) -> str:

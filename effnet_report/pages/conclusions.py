@@ -7,8 +7,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
+from effnet_core import paths
 from effnet_report.inference import claims
-from effnet_report.inference import simulation as simulated
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.seeds_and_images import LEVEL
@@ -32,7 +32,8 @@ from effnet_report.render.html import (
     write_to_site,
 )
 
-SIMULATE = "<code>python -m effnet_report.inference.simulation</code>"
+SIMULATE = "<code>python -m bench.coverage</code>"
+WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
 MOST_SEEDS = 10
 IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
 
@@ -61,7 +62,8 @@ def in_words(analysis: Analysis) -> HTML:
 
 def verdicts(analysis: Analysis) -> HTML:
     """Each conclusion with its verdict on this study, beside the source's table."""
-    judged = list(zip(analysis.claims, claims.of_source(), strict=True))
+    of_source = {judgement.key: judgement for judgement in claims.of_source()}
+    judged = [(ours, of_source.get(ours.key)) for ours in analysis.claims]
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
@@ -69,7 +71,9 @@ def verdicts(analysis: Analysis) -> HTML:
             "this study": _verdict(ours, "interval"),
             "the source's table: consistent over its configurations?": _verdict(
                 theirs, "consistency interval"
-            ),
+            )
+            if theirs
+            else DASH,
         }
         for ours, theirs in judged
     )
@@ -92,10 +96,11 @@ def verdicts(analysis: Analysis) -> HTML:
         + _verdict_files(analysis),
         data=pd.DataFrame(
             {"data": data, **row}
-            for data, part in zip(
-                ("this study", "source's table"), zip(*judged, strict=True), strict=True
+            for data, part in (
+                ("this study", [ours for ours, _ in judged]),
+                ("source's table", [theirs for _, theirs in judged if theirs]),
             )
-            for row in claims.as_records(list(part))
+            for row in claims.as_records(part)
         ),
     )
 
@@ -198,67 +203,66 @@ def _colours(names: list[str]) -> dict[str, str]:
 
 def simulation() -> HTML:
     """How often the intervals cover the truth in simulated studies."""
-    path = simulated.result()
+    path = paths.coverage()
     if not path.is_file():
         return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
     found = json.loads(path.read_text(encoding="utf-8"))
-    rows = {
-        (
-            "measured effects" if case["effects"] else "no effects",
-            simulated.title(case["seeds"], case["folds"]),
-        ): case["covered"]
+    data = pd.DataFrame(
+        {
+            "studies": case["kind"],
+            "size": f"{case['seeds']} {'folds' if case['folds'] else 'seeds'}",
+            "claim": claim,
+            "covered": covered,
+        }
         for case in found["cases"]
-    }
-    data = pd.DataFrame(rows).rename_axis("claim")
-    ranges = {
-        effects: data[effects].agg(["min", "max"], axis="columns").apply(
-            lambda row: f"{number(row['min'])} to {number(row['max'])}", axis="columns"
-        )
-        for effects in data.columns.levels[0]
-    }  # fmt: skip
-    null = data["no effects"].loc["all choices"]
+        for claim, covered in case["covered"].items()
+    )
+    ranges = data.groupby(["claim", "studies"], sort=False)["covered"].agg(["min", "max"])
+    cells = ranges.apply(
+        lambda row: f"{number(row['min'])} to {number(row['max'])}", axis="columns"
+    ).unstack()
+    null = data[(data["studies"] == "no effects") & (data["claim"] == "all choices")]["covered"]
+    low, high = WANTED
+    inside = data["covered"].between(low, high).mean()
     return table(
-        pd.DataFrame(ranges).reset_index(),
+        cells[list(data["studies"].unique())].fillna(DASH).reset_index(),
         "simulation",
         finding=(
-            f"95 % intervals cover the truth in {number(data.min().min())} to "
-            f"{number(data.max().max())} % of simulated studies; without any effect, at most "
-            f"{number(100 - null.min())} % of them show a clear choice."
+            f"95 % intervals cover the truth in {number(data['covered'].min())} to "
+            f"{number(data['covered'].max())} % of simulated studies, and in {number(low, 0)} to "
+            f"{number(high, 0)} % in {number(100 * inside, 0)} % of the cases; without any effect, "
+            f"at most {number(100 - null.min())} % of the studies show a clear choice."
         ),
         caption=Markup(
             "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
-            "model of who is right on what, fitted to {}. All depths: against none, all of them at "
-            "once; configuration 1: against each other, all of them at once; all choices: the "
-            "eight of the first page at once. One of several that hold at once covers more often "
-            "by itself. {} To repeat it: {}."
+            "model of per-image correctness, fitted to {}. All depths, configuration 1, all "
+            "choices, and depths at each level of another factor: all intervals of a study at "
+            "once. {} To repeat it: {}."
         ).format(
             f"{found['replicates']:,}",
-            ", ".join(data["no effects"].columns),
+            ", ".join(data["size"].unique()),
             found["study"],
             _outside(data),
             Markup(SIMULATE),
         ),
-        data=data.set_axis([", ".join(c) for c in data.columns], axis="columns").reset_index(),
+        data=data,
     )
 
 
-def _outside(covered: pd.DataFrame) -> str:
-    """Which intervals cover less, or more, often than wanted, and where; one row a claim."""
-    low, high = simulated.WANTED
+def _outside(data: pd.DataFrame) -> str:
+    """Which intervals cover less, or more, often than wanted, and where."""
+    low, high = WANTED
     return (
-        f"Less than {number(low, 0)} %: {_where(covered < low)}. More than {number(high, 0)} %, so "
-        f"that it is wider than need be: {_where(covered > high)}."
+        f"Less than {number(low, 0)} %: {_where(data[data['covered'] < low])}. More than "
+        f"{number(high, 0)} %, so that it is wider than need be: "
+        f"{_where(data[data['covered'] > high])}."
     )
 
 
-def _where(chosen: pd.DataFrame) -> str:
-    """Claims and the cases for which they were chosen."""
-    by_claim = {
-        claim: list(dict.fromkeys(case for _, case in row.index[row]))
-        for claim, row in chosen.iterrows()
-    }
-    named = [f"{claim} ({', '.join(cases)})" for claim, cases in by_claim.items() if cases]
-    return ", ".join(named) or "none"
+def _where(outside: pd.DataFrame) -> str:
+    """Claims, and the kinds of study in which they are outside."""
+    by_claim = outside.groupby("claim", sort=False)["studies"].unique()
+    return "; ".join(f"{claim} ({', '.join(kinds)})" for claim, kinds in by_claim.items()) or "none"
 
 
 def methods(analysis: Analysis) -> HTML:

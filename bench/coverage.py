@@ -1,39 +1,37 @@
 """Do the intervals cover what they promise? New seeds and new images from a fitted generator.
 
-`python -m effnet_report.inference.simulation` writes results/simulation.json. A run is right on an
-image where a latent normal variable is below a threshold (a probit model); how it correlates
-between runs, by what they share, is fitted to runs that share test images: the first 84 of `elpv`,
-kept for this since that study is in folds, or those of the study that is named.
+`python -m bench.coverage` writes results/simulation.json. A run is right on an image where a latent
+normal variable is below a threshold (a probit model); how it correlates between runs, by what they
+share, is fitted to runs that share test images: the first 84 of `elpv`, kept for this since that
+study is in folds, or those of the study that is named.
 """
 
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy import optimize, stats
+from scipy.special import ndtr
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
-from effnet_report.evidence.correctness import Correctness, of_complete_seeds, table_of
+from effnet_report.evidence.correctness import Correctness, balanced, of_complete_seeds, table_of
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts
 from effnet_report.inference.seeds_and_images import Estimate, Estimator
+from effnet_report.words import full_level
 
-TEST_SET, VALIDATION = 656, 492  # images: of one test set, to choose with
+TEST_SET, VALIDATION = 656, 492  # images of one test set, of a validation set
 POOL = 4 * TEST_SET  # in all folds; a study of which half is trained has seen two of four
 CLASSICAL = 0.7  # correlation of what is hard for another kind of model, and for networks
 COST = 0.1  # deviation of the logarithm of a run's cost
-CASES = [(seeds, False) for seeds in (2, 3, 4, 5, 8)] + [(seeds, True) for seeds in (2, 4, 5, 8)]
-REPLICATES = 1_000
-WANTED = (93.0, 97.0)  # per cent of studies, for an interval of 95 %
+REPLICATES = 250
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,15 @@ class Generator:
 
     Attributes:
         design: the configurations.
-        thresholds: by configuration; its accuracy is the normal probability below.
+        thresholds: by configuration and learning rate that races, shape (configurations, rates);
+            the normal probability below is the accuracy.
         image: share of the latent variance that an image has for all runs; the next four: for
             one depth, for one configuration, for one seed, for one depth of one seed.
-        depth: deviation of the threshold of one depth between seeds; then of a run, of a seed.
+        between: deviation between seeds of the threshold of one level of a factor.
+        run: the same of a run with one rate.
+        seed: the same of all runs of a seed.
+        rare: share of the images in the rarer of two classes, on which runs are right less often;
+            quality is balanced accuracy then. 0 is accuracy, whatever the classes.
     """
 
     design: pd.DataFrame
@@ -55,26 +58,51 @@ class Generator:
     image_run: float
     image_seed: float
     image_seed_depth: float
-    depth: float = 0.0
+    between: dict[str, float] = field(default_factory=dict)
     run: float = 0.0
     seed: float = 0.0
+    rare: float = 0.0
+
+    RARER = -0.7  # how much lower the threshold is on the rarer class
 
     @property
     def accuracies(self) -> np.ndarray:
         """By configuration, over all seeds and images, per cent."""
-        spread = math.sqrt(1 + self.depth**2 + self.run**2 + self.seed**2)
-        return 100 * stats.norm.cdf(self.thresholds / spread)
+        if self.thresholds.shape[1] > 1:  # what a race picks has no closed form
+            levels = self.chosen(100_000, np.random.default_rng(0))
+            return 100 * np.mean([self._mean(part) for part in np.array_split(levels, 100)], axis=0)
+        spread = math.sqrt(
+            1 + sum(d**2 for d in self.between.values()) + self.run**2 + self.seed**2
+        )
+        return 100 * self._mean(self.thresholds.T, spread)
+
+    def _mean(self, thresholds: np.ndarray, spread: float = 1.0) -> np.ndarray:
+        """Quality over the first axis of thresholds, 0..1."""
+        shifts = (0.0, self.RARER) if self.rare else (0.0,)
+        return np.mean([ndtr((thresholds + s) / spread) for s in shifts], axis=(0, 1))
 
     def without_effects(self) -> "Generator":
         """All configurations alike."""
-        return replace(self, thresholds=np.full_like(self.thresholds, self.thresholds.mean()))
+        alike = np.broadcast_to(self.thresholds.mean(axis=0), self.thresholds.shape)
+        return replace(self, thresholds=alike)
 
-    def shifted(self, seeds: int, rng: np.random.Generator) -> np.ndarray:
-        """Thresholds of the runs of some new seeds, shape (seeds, configurations)."""
-        depths = self.design["freeze"].to_numpy()
-        shift = self.depth * rng.normal(size=(seeds, depths.max() + 1))[:, depths]
-        shift += self.run * rng.normal(size=shift.shape) + self.seed * rng.normal(size=(seeds, 1))
-        return self.thresholds + shift
+    def chosen(self, seeds: int, rng: np.random.Generator) -> np.ndarray:
+        """Thresholds of the runs of some new seeds, shape (seeds, configurations).
+
+        Of several rates each run takes the one that does best on the seed's validation images.
+        """
+        runs, rates = self.thresholds.shape
+        shift = self.seed * rng.normal(size=(seeds, 1))
+        for factor, deviation in self.between.items():
+            level, names = pd.factorize(self.design[factor])
+            shift = shift + deviation * rng.normal(size=(seeds, len(names)))[:, level]
+        candidates = self.thresholds + self.run * rng.normal(size=(seeds, runs, rates))
+        if rates == 1:
+            return candidates[:, :, 0] + shift
+        noise = 1.5 / math.sqrt(VALIDATION)  # of an accuracy of 85 %, in deviations of the latent
+        seen = candidates + noise * rng.normal(size=candidates.shape)
+        best = seen.argmax(axis=2)[:, :, None]
+        return np.take_along_axis(candidates, best, axis=2)[:, :, 0] + shift
 
     def judge(
         self, thresholds: np.ndarray, images: int, rng: np.random.Generator
@@ -87,10 +115,10 @@ class Generator:
             rng: source of chance.
 
         Returns:
-            Whether each run is right, shape (seeds, configurations, images); and another kind of
-            model, shape (seeds, images).
+            What each image adds to the quality of each run, shape (seeds, configurations, images);
+            and to that of another kind of model, shape (seeds, images).
         """
-        (seeds, runs), depths = thresholds.shape, self.design["freeze"].to_numpy()
+        (seeds, runs), depths = thresholds.shape, pd.factorize(self.design["freeze"])[0]
 
         def normal(variance: float, *shape: int) -> np.ndarray:
             scale = np.float32(math.sqrt(max(0.0, variance)))
@@ -106,7 +134,13 @@ class Generator:
         latent = latent + normal(1 - sum(shares) - self.image_seed_depth, seeds, runs)
         own = CLASSICAL * hard + math.sqrt(1 - CLASSICAL**2) * normal(self.image)
         other = own + normal(1 - self.image, seeds)
-        return latent < thresholds[:, :, None], other < self.thresholds.mean()
+        labels = (np.arange(images) < self.rare * images).astype(int)
+        shift = (self.RARER * labels).astype(np.float32)
+        right = latent < thresholds[:, :, None].astype(np.float32) + shift
+        theirs = other < self.thresholds.mean() + shift
+        if self.rare:
+            return balanced(right, labels), balanced(theirs, labels)
+        return right, theirs
 
 
 def fit(found: Correctness, rng: np.random.Generator) -> Generator:
@@ -143,7 +177,7 @@ def fit(found: Correctness, rng: np.random.Generator) -> Generator:
     run, seed = correlation(False, "run"), correlation(True, "rest")
     flat = Generator(
         design=found.design,
-        thresholds=stats.norm.ppf(accuracy.mean(axis=0)),
+        thresholds=stats.norm.ppf(accuracy.mean(axis=0))[:, None],
         image=image,
         image_depth=max(0.0, depth - image),
         image_run=max(0.0, run - depth),
@@ -158,7 +192,7 @@ def _with_seeds(flat: Generator, measured: Estimator, rng: np.random.Generator) 
 
     def squares(one: Estimator) -> np.ndarray:
         between = one.found.accuracies.mean(axis=1).var(ddof=1)
-        return np.array([one.depths.mean_square, one.pairs.mean_square, between])
+        return np.array([one.family("freeze").mean_square, one.pairs.mean_square, between])
 
     alone = np.mean([squares(study(flat, measured.seeds, False, rng).estimator)
                      for _ in range(40)], axis=0)  # fmt: skip
@@ -169,10 +203,45 @@ def _with_seeds(flat: Generator, measured: Estimator, rng: np.random.Generator) 
     depth = max(0.0, (depths - run) / repeats)
     return replace(
         flat,
-        depth=math.sqrt(depth) / steep,
+        between={"freeze": math.sqrt(depth) / steep},
         run=math.sqrt(run) / steep,
         seed=math.sqrt(max(0.0, between)) / steep,
     )
+
+
+def head_varies(fitted: Generator) -> Generator:
+    """Heads differ more between seeds than schedules do: twice their mean square."""
+    return replace(fitted, run=0.06, between={"freeze": 0.035, "head": 0.02})
+
+
+def four_factors(fitted: Generator) -> Generator:
+    """Depth and rate of several levels, head and statistics of two."""
+    levels = {
+        "freeze": [0, 2, 4, 6],
+        "head": ["none", "mlp"],
+        "learning_rate": [3e-5, 1e-4, 3e-4],
+        "norm_statistics": ["batch", "pretrained"],
+    }
+    design = pd.DataFrame(product(*levels.values()), columns=[*levels])
+    design.insert(0, "number", range(1, len(design) + 1))
+    effects = {"freeze": 0.02, "head": -0.02, "learning_rate": 0.05, "norm_statistics": 0.15}
+    shift = sum(effects[name] * pd.factorize(design[name])[0] for name in levels)
+    thresholds = fitted.thresholds.mean() + np.asarray(shift)[:, None]
+    between = {"freeze": 0.03, "learning_rate": 0.04, "norm_statistics": 0.02}
+    return replace(fitted, design=design, thresholds=thresholds, between=between, run=0.05)
+
+
+def tuned_rates(fitted: Generator) -> Generator:
+    """Every run races three rates; which is the best depends on the depth."""
+    depth = fitted.design["freeze"].to_numpy()[:, None]
+    away = np.arange(3) - depth / 3
+    thresholds = fitted.thresholds - 0.06 * away**2
+    return replace(fitted, thresholds=thresholds, run=0.05, between={"freeze": 0.03})
+
+
+def rare_class(fitted: Generator) -> Generator:
+    """Balanced accuracy over two classes, of which one has a tenth of the images."""
+    return replace(fitted, rare=0.1)
 
 
 @dataclass(frozen=True)
@@ -187,7 +256,7 @@ class Simulated:
 
 def study(generator: Generator, seeds: int, folds: bool, rng: np.random.Generator) -> Simulated:
     """New seeds, judged on new images: all on one test set, or each on a share of its own."""
-    thresholds = generator.shifted(seeds, rng)
+    thresholds = generator.chosen(seeds, rng)
     if folds:
         own = min(TEST_SET, POOL // seeds)
         parts = [generator.judge(thresholds[[s]], own, rng) for s in range(seeds)]
@@ -215,11 +284,13 @@ def estimates(simulated: Simulated) -> dict[str, Estimate]:
     """Claims about one effect on a simulated study, by the code that judges real ones."""
     one, (chosen, average) = simulated.estimator, simulated.classical
     deepest = int(one.design["freeze"].max())
-    return {
-        **{f"freeze {n}": estimate for n, estimate in contrasts.each_depth(one).items()},
+    single = {
+        full_level(factor, level): estimate
+        for factor in contrasts.varied(one)
+        for level, estimate in contrasts.each_level(one, factor).items()
+    }
+    return single | {
         "trend": contrasts.trend(one),
-        "head": contrasts.choice(one, "head"),
-        "schedule": contrasts.choice(one, "scheduler"),
         "classical": contrasts.chosen_minus_other(one, chosen, average),
         "optimism": contrasts.validation_minus_test(one, simulated.validation),
         "time or memory": contrasts.saved(simulated.logs, one.design, deepest),
@@ -229,32 +300,48 @@ def estimates(simulated: Simulated) -> dict[str, Estimate]:
 def truths(generator: Generator) -> dict[str, float]:
     """What their intervals are to cover, as far as the generator says it."""
     design, accuracy = generator.design, generator.accuracies
-    true = {
-        f"freeze {n}": contrasts.depth_weights(design, n) @ accuracy
-        for n in sorted(design["freeze"].unique())[1:]
-    }
-    return true | {
-        "trend": contrasts.trend_weights(design) @ accuracy,
-        "head": contrasts.choice_weights(design, "head", "mlp", "none") @ accuracy,
-        "schedule": contrasts.choice_weights(design, "scheduler", "cosine", "plateau") @ accuracy,
-        "optimism": 0.0,
-        "time or memory": 0.0,
-    }
+    true = {"trend": contrasts.trend_weights(design) @ accuracy}
+    for factor in design.columns.drop("number"):
+        if factor != "words":
+            first, *others = contrasts.levels(design, factor)
+            for level in others:
+                weights = contrasts.level_weights(design, factor, level, first)
+                true[full_level(factor, level)] = weights @ accuracy
+    return true | {"optimism": 0.0, "time or memory": 0.0}
 
 
-def covered_at_once(generator: Generator, one: Estimator) -> dict[str, bool]:
+def covered_at_once(
+    accuracy: np.ndarray, true: dict[str, float], one: Estimator
+) -> dict[str, bool]:
     """Whether intervals that promise to hold all at once do so on a simulated study."""
-    true, accuracy = truths(generator), generator.accuracies
-    by_depth = {n: true[f"freeze {n}"] for n in contrasts.each_depth(one)}
-    choices = [*by_depth.values(), true["head"], true["schedule"]]
+    design, (_, second, *_) = one.design, contrasts.varied(one)
+    simple = contrasts.simple_effects(one, "freeze", second)
 
     def covered(found: Iterable[Estimate], values: Iterable[float]) -> bool:
         return all(e.low <= value <= e.high for e, value in zip(found, values, strict=True))
 
     return {
-        "all depths": covered(contrasts.depths_at_once(one).values(), by_depth.values()),
+        "all depths": covered(
+            (depths := contrasts.levels_at_once(one, "freeze")).values(),
+            [true[full_level("freeze", depth)] for depth in depths],
+        ),
         "configuration 1": covered(contrasts.rivals(one).values(), accuracy[0] - accuracy[1:]),
-        "all choices": covered(contrasts.all_choices(one).values(), choices),
+        "all choices": covered(
+            contrasts.all_choices(one).values(),
+            [
+                true[full_level(factor, level)]
+                for factor in contrasts.varied(one)
+                for level in contrasts.each_level(one, factor)
+            ],
+        ),
+        "depths at each level of another factor": covered(
+            simple.values(),
+            [
+                contrasts.level_weights(design, "freeze", depth, 0, design[second] == place)
+                @ accuracy
+                for place, depth in simple
+            ],
+        ),
     }
 
 
@@ -263,47 +350,43 @@ def coverage(
 ) -> dict[str, float]:
     """Share of studies, per cent, whose interval covers the truth, by claim.
 
-    Of `all depths`: whose six intervals cover at once; of `configuration 1`: whose 27 against each
-    other configuration do; of `all choices`: whose eight of the first page do. The truth of
-    `classical` is the mean over the studies: what the choice on validation is worth.
+    Of `all depths`, `configuration 1` (against each other), `all choices` and `depths at each level
+    of another factor`: whose intervals all cover at once. The truth of `classical` is the mean over
+    the studies: what the choice on validation is worth.
     """
-    true, inside, kept = truths(generator), [], []
+    true, accuracy, inside, leads = truths(generator), generator.accuracies, [], []
     for _ in range(replicates):
         simulated = study(generator, seeds, folds, rng)
         found = estimates(simulated)
-        kept.append(found.pop("classical"))
+        leads.append(found.pop("classical"))
         alone = {name: e.low <= true[name] <= e.high for name, e in found.items()}
-        inside.append(alone | covered_at_once(generator, simulated.estimator))
-    worth = float(np.mean([estimate.effect for estimate in kept]))
+        inside.append(alone | covered_at_once(accuracy, true, simulated.estimator))
+    worth = float(np.mean([estimate.effect for estimate in leads]))
     shares = pd.DataFrame(inside).mean().to_dict()
-    shares["classical"] = np.mean([e.low <= worth <= e.high for e in kept])
+    shares["classical"] = np.mean([e.low <= worth <= e.high for e in leads])
     return {str(name): round(100 * float(share), 1) for name, share in shares.items()}
 
 
+# What is simulated: by kind of study, how it differs from what was fitted.
+KINDS: dict[str, Callable[[Generator], Generator]] = {
+    "as measured": lambda fitted: fitted,
+    "no effects": Generator.without_effects,
+    "heads that vary more between seeds": head_varies,
+    "four factors": four_factors,
+    "rates that race": tuned_rates,
+    "balanced accuracy": rare_class,
+}
+# Seeds, and whether each has a fold of its own.
+SIZES = [(3, False), (5, False), (4, True), (5, True)]
+
+
 def cases(fitted: Generator) -> Iterator[dict[str, object]]:
-    """Coverage in every case, with the effects that were measured and with none."""
-
-    def case(effects: bool, seeds: int, folds: bool) -> dict[str, object]:
-        generator = fitted if effects else fitted.without_effects()
-        rng = np.random.default_rng([effects, seeds, folds])  # whatever the other cases are
-        covered = coverage(generator, seeds, folds, REPLICATES, rng)
-        return {"effects": effects, "seeds": seeds, "folds": folds, "covered": covered}
-
-    side_by_side = Parallel(n_jobs=-1, return_as="generator")
-    yield from side_by_side(delayed(case)(e, *c) for e in (True, False) for c in CASES)
-
-
-def title(seeds: int, folds: bool) -> str:
-    """A case in words."""
-    if not folds:
-        return f"{seeds} seeds"
-    of = POOL // TEST_SET
-    return f"{seeds} of {of} folds" if seeds < of else f"{seeds} folds"
-
-
-def result() -> Path:
-    """What was simulated last."""
-    return paths.RESULTS / "simulation.json"
+    """Coverage in every case."""
+    for kind, vary in KINDS.items():
+        for seeds, folds in SIZES:
+            rng = np.random.default_rng([seeds, folds])  # whatever the other cases are
+            covered = coverage(vary(fitted), seeds, folds, REPLICATES, rng)
+            yield {"kind": kind, "seeds": seeds, "folds": folds, "covered": covered}
 
 
 def first_elpv() -> Correctness:
@@ -325,14 +408,14 @@ def main(reference: str | None = None) -> None:
     rows = []
     for row in cases(fitted):
         rows.append(row)
-        print(f"{len(rows)} of {2 * len(CASES)} cases: {json.dumps(row)}", flush=True)
+        print(json.dumps(row), flush=True)
     content = {
         "study": f"{runs} runs of {reference or 'elpv'}",
         "replicates": REPLICATES,
         "generator": shares,
         "cases": rows,
     }
-    files.write(result(), (json.dumps(content, indent=1) + "\n").encode())
+    files.write(paths.coverage(), (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
         return estimate
     if many == 1 and not against:
         return estimate
-    wide = reach(many, math.floor(estimate.freedom)) * estimate.error
+    wide = reach(many, _rounded(estimate.freedom)) * estimate.error
     p = p_value(_errors_away(estimate, against), many, estimate.freedom)
     return replace(
         estimate,
@@ -44,6 +44,13 @@ def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
         p=p + 0 * estimate.p,  # a table of single runs has none
         method=f"{estimate.method}; Dunnett's t for {many} comparisons with one",
     )
+
+
+def _rounded(freedom: float) -> int:
+    """Degrees of freedom cut to two digits, so that a reach serves many intervals."""
+    whole = int(min(freedom, 10_000))
+    cut = 10 ** max(0, len(str(whole)) - 2)
+    return whole // cut * cut
 
 
 def _errors_away(estimate: Estimate, against: float) -> float:

@@ -1,5 +1,6 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
+import os
 import re
 import shutil
 
@@ -527,3 +528,18 @@ def test_a_damaged_data_set_on_disk_is_one_sentence(tmp_path, own_folders, text)
     (tmp_path / "dataset_dict.json").write_text(text)
     with pytest.raises(InputError, match="cannot be read as a table of images"):
         layouts.tabulate("mine", tmp_path, None)
+
+
+def test_a_folder_whose_name_no_study_can_hold_is_told(photos, own_studies, capsys):
+    target = photos.parent / os.fsdecode(b"caf\xe9")
+    photos.rename(target)
+    with pytest.raises(InputError, match=r"cannot be written down\. Rename it"):
+        begin(target, capsys)
+
+
+def test_a_folder_of_unreadable_images_only_is_told(tmp_path, own_studies, capsys):
+    for kind in ("cat", "dog"):
+        (tmp_path / "p" / kind).mkdir(parents=True)
+        (tmp_path / "p" / kind / "1.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="2 images cannot be read"):
+        begin(tmp_path / "p", capsys)

@@ -83,7 +83,12 @@ def class_folders(root: Path) -> Listing:
     filled = {within[path][0] for path in files}
     for folder in folders:
         if folder.name not in filled:
-            raise InputError(f"Class folder {folder} is empty. Add images or remove the folder.")
+            other = [str(path) for path in found.left_out if path.is_relative_to(folder)]
+            but = f", but other files, such as {other[0]}" if other else ""
+            raise InputError(
+                f"Class folder {folder} is empty: it holds no images{but}. Add images, convert "
+                "what is there to JPEG or PNG, or remove the folder."
+            )
     for name in parts:  # one at most
         if all(len(within[path]) > 2 for path in files if within[path][0] == name):
             raise InputError(
@@ -138,9 +143,9 @@ def table(labels: Path, root: Path) -> Listing:
     }
     for problem, wrong in problems.items():
         if wrong.any():
-            raise InputError(
-                f"labels {labels}: {wrong.sum()} images {problem}: {names[wrong].iloc[0]}"
-            )
+            name = names[wrong].iloc[0]
+            slash = " (write paths with /, not with \\)" if "\\" in name else ""
+            raise InputError(f"labels {labels}: {wrong.sum()} images {problem}: {name}{slash}")
     if kinds.nunique() < 2:
         raise InputError(f"labels {labels} name {kinds.nunique()} classes; at least 2 are needed.")
     for name in (*names, *kinds.unique()):

@@ -109,7 +109,9 @@ def _twins(images: pd.DataFrame, thumbnails: np.ndarray) -> pd.DataFrame:
     names, kinds = images["name"].to_numpy(), images["class"].to_numpy()
     rows = [
         (names[first], names[second], bool(distance == 0), bool(kinds[first] != kinds[second]))
-        for first, second, distance in _alike(thumbnails[sound].reshape(len(sound), -1), sound)
+        for first, second, distance in _alike(
+            thumbnails[sound].reshape(len(sound), 3 * THUMBNAIL**2), sound
+        )
     ]
     return pd.DataFrame(rows, columns=["first", "second", "identical", "across"])
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.splits import across_official_test
-from effnet_core.data.walk import walk
+from effnet_core.data.walk import can_be_written, walk
 from effnet_core.errors import InputError
 from effnet_core.study.studies import check_new_name
 from effnet_report.escaping import listed
@@ -110,6 +110,8 @@ def _check(name: str, images: Path) -> None:
         files.check_writable(folder)
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
+    if not can_be_written(str(images.resolve())):
+        raise InputError(f"{str(images)!r} has a name that cannot be written down. Rename it.")
     _check_no_leftovers(name)
 
 

@@ -543,3 +543,15 @@ def test_a_folder_of_unreadable_images_only_is_told(tmp_path, own_studies, capsy
         (tmp_path / "p" / kind / "1.png").write_bytes(b"x")
     with pytest.raises(InputError, match="2 images cannot be read"):
         begin(tmp_path / "p", capsys)
+
+
+def test_images_that_are_equal_to_the_network_do_not_make_a_class(tmp_path, own_studies, capsys):
+    many(tmp_path / "p", "cat")
+    (tmp_path / "p" / "dog").mkdir()
+    for place in range(12):
+        line = Image.new("RGB", (3000, 6), "blue")
+        line.putpixel((0, 0), (place, 0, 0))
+        line.save(tmp_path / "p" / "dog" / f"{place}.png")
+    with pytest.raises(InputError, match=r"'dog' has 1 images \(others are copies.* pixels"):
+        begin(tmp_path / "p", capsys)
+    assert not list(own_studies.glob("*"))

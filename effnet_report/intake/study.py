@@ -11,6 +11,8 @@ import numpy as np
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.duplicates import first_of_equals
+from effnet_core.data.images import load_images
 from effnet_core.data.splits import across_official_test
 from effnet_core.errors import InputError
 from effnet_core.study.design import Protocol, Study
@@ -63,10 +65,25 @@ def write(name: str, dataset: Dataset, look: Look, source: dict[str, str], hours
     if tests_officially(dataset):
         base["official_test"] = True
     rung, needed = _fitting(name, base, dataset, look, hours)
+    _check_different(_study(name, base, rung), dataset)
     text = _yaml(name, dataset=dataset, look=look, base=base, rung=rung, hours=hours)
     path = paths.STUDIES / f"{name}.yml"
     files.write(path, text.encode())
     return Draft(path, load_study(name), needed, needed <= hours)
+
+
+def _check_different(design: Study, dataset: Dataset) -> None:
+    """Make sure that enough images still differ as the network will see them.
+
+    All are decoded, as the first run would have to.
+    """
+    shown = design.protocol
+    images = load_images(dataset, shown.image_size, shown.resize, shown.background)
+    if lacking := too_few(design, dataset, first_of_equals(images)):
+        raise InputError(
+            f"{lacking[0]} At {shown.image_size} x {shown.image_size} pixels, images that differ "
+            "in small details only are copies."
+        )
 
 
 def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_an_override_makes_a_study_of_another_name():
     other = read_settings(CONFIGURATION | {"epochs": 2})
     names = {run.study for run in (*given_twice, other)}
     assert len(names) == 2
-    assert all(re.fullmatch(r"quick-[0-9a-f]{12}", name) for name in names)
+    assert all(re.fullmatch(r"quick~[0-9a-f]{12}", name) for name in names)
     assert given_twice[0].epochs == 1
     assert override_lines(given_twice[0], load_study("quick")) == ["epochs: 4 -> 1"]
 
@@ -221,7 +221,7 @@ def test_a_run_is_named_and_numbered_by_the_factors_of_its_study(own, monkeypatc
     assert first == next(own.runs())
     assert Settings.model_validate_json(last.model_dump_json()).run_id == last.run_id
     other = read_settings({"study": file, "head": "mlp"})  # no factor: another study
-    assert re.fullmatch(r"own-[0-9a-f]{12}", other.study)
+    assert re.fullmatch(r"own~[0-9a-f]{12}", other.study)
     assert other.run_id == first.run_id
     beside = read_settings({"study": file, "freeze": 3})
     assert (beside.study, beside.number) == ("own", 0)  # no configuration of the design

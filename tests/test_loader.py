@@ -15,7 +15,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import AnyRecord
-from effnet_core.study.studies import load_study
+from effnet_core.study.studies import load_study, read_settings
 from effnet_core.training import evaluate
 from effnet_report.evidence import evidence, loader, predictions
 from effnet_report.evidence import failures as notes
@@ -241,4 +241,21 @@ def test_a_study_of_your_own_is_found_by_its_records(own_folders):
         loader.load_design("mine")
     paths.design("mine").parent.mkdir(parents=True)
     paths.design("mine").symlink_to(study)
-    assert loader.load_design("mine").title == loader.load_design("mine-0a1b2c").title == "Mine"
+    assert loader.load_design("mine").title == loader.load_design("mine~0a1b2c").title == "Mine"
+
+
+def test_a_study_named_after_another_is_no_variant_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    for name in ("mine", "mine-2", "mine-0a1b2c3d4e5f"):
+        content = f"title: {name}\nseeds: [0]\nprotocol: {{dataset: digits, image_size: 32}}\n"
+        (tmp_path / f"{name}.yml").write_text(content)
+    for name in ("mine", "mine-2", "mine-0a1b2c3d4e5f"):
+        variant = read_settings({"study": name, "epochs": 3}).study
+        assert variant.startswith(f"{name}~")
+        assert loader.load_design(name).title == loader.load_design(variant).title == name
+        assert loader.load(name).design.name == name
+    with pytest.raises(InputError, match="no study 'mine-3'"):
+        loader.load_design("mine-3")
+    (tmp_path / "mine~2.yml").write_text(content)
+    with pytest.raises(InputError, match="mine~2"):
+        load_study("mine~2")

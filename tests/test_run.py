@@ -95,7 +95,7 @@ def test_settings_that_change_bits_are_in_the_record(own_folders):
 
 def test_settings_that_differ_from_the_study_make_another_study(own_folders):
     settings = run.begin(SMALL).settings
-    assert settings.study.startswith("quick-")
+    assert settings.study.startswith("quick~")
     assert run.begin(SMALL | {"epochs": 3}).settings.study != settings.study
     assert run.begin({"study": "quick", "freeze": 6}).settings.study == "quick"
 

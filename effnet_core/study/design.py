@@ -57,6 +57,11 @@ def _short(name: str) -> str:
 
 # A study's name becomes the name of folders, so it cannot lead out of them, nor hide.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100), AfterValidator(_short)]
+# Between a study's name, which cannot hold it, and the hash that names a variant of the study.
+VARIANT = "~"
+StudyOrVariant = Annotated[
+    str, Field(pattern=rf"^\w[\w.-]*({VARIANT}[0-9a-f]{{12}})?$"), AfterValidator(_short)
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Settings that say where data lie, how fast a run goes or what it is called, never what comes out
@@ -273,7 +278,7 @@ class Settings(Protocol):
     """One run: a protocol, a configuration and a seed. Same settings, same record."""
 
     seed: Seed = Field(0, description="fixes split, head initialisation and data order")
-    study: StudyName = "quick"
+    study: StudyOrVariant = "quick"
     factors: Factors = Field(
         SOURCE_FACTORS, description="what the study compares: it numbers and names its runs"
     )

@@ -18,6 +18,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import (
     LONGEST_NAME,
     PARAMETERS,
+    VARIANT,
     Levels,
     Protocol,
     Settings,
@@ -171,7 +172,7 @@ def study_name(study: Study, settings: Settings) -> str:
     if not changed:
         return study.name
     text = json.dumps(changed, sort_keys=True)
-    return f"{study.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{study.name}{VARIANT}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _nearest(name: str, valid: list[str]) -> str:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import INCIDENTAL, Settings, Study
+from effnet_core.study.design import INCIDENTAL, VARIANT, Settings, Study
 from effnet_core.study.schema import AnyRecord, Record
-from effnet_core.study.studies import load_study, overrides, read_study, study_name, study_names
+from effnet_core.study.studies import load_study, overrides, read_study, study_name
 from effnet_report.evidence import predictions
 
 
@@ -69,7 +69,7 @@ class _Sound(NamedTuple):
 
 
 def load_design(reference: str) -> Study:
-    """The design behind a reference such as `quick`, `published/quick` or `quick-3fa9c1d02b7e`.
+    """The design behind a reference such as `quick`, `published/quick` or `quick~3fa9c1d02b7e`.
 
     Committed records have their design beside them: the one in `studies/` may have moved on.
     """
@@ -78,12 +78,11 @@ def load_design(reference: str) -> Study:
             f"There is no study {reference!r}. Give a folder of results/, as quick or "
             "published/quick."
         )
-    for found in (reference, reference.rsplit("-", 1)[0]):
-        if os.path.isfile(paths.design(found)):  # noqa: PTH113  the name may be too long
-            return read_study(paths.design(found), found.rsplit("/", 1)[-1])
-    name = reference.rsplit("/", 1)[-1]
-    variant_of = name.rsplit("-", 1)[0]
-    return load_study(variant_of if variant_of in study_names() else name)
+    study = reference.split(VARIANT, maxsplit=1)[0]
+    name = study.rsplit("/", 1)[-1]
+    if os.path.isfile(paths.design(study)):  # noqa: PTH113  the name may be too long
+        return read_study(paths.design(study), name)
+    return load_study(name)
 
 
 def located(settings: Settings, reference: str) -> Settings:

@@ -49,7 +49,7 @@ def _train_again(study: str, record: Record) -> None:
 
     this = run.begin_again(loader.located(record.settings, study))
     data, model, fitted, evaluations = run.steps(this)
-    repeated, _ = run.result(this, data, model, fitted, evaluations)
+    repeated, _ = run.result(this, data, model, fitted, evaluations, reference=study)
     if records.reproducible_part(repeated) != records.reproducible_part(record):
         raise InputError(
             f"{record.run_id} of {study} does not come out as recorded, so its weights are lost. "

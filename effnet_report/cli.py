@@ -183,7 +183,8 @@ def plan(study: StudyName) -> None:
         f"{result.validation_images} validation and {result.test_images} test images, at most "
         f"{design.protocol.epochs} epochs. At most {duration(3600 * hours)} one after another; "
         f"{automatic_jobs(design)} run side by side. Memory is the least a run needs; "
-        "Python and its libraries add about 1 GB."
+        "Python and its libraries add about 1 GB. Activations of frozen stages take up to "
+        f"{result.disk / 1e9:.1f} GB on disk per seed."
     )
     if result.note:
         console.print(escape(result.note))

@@ -51,7 +51,7 @@ def own_studies(own_folders, monkeypatch):
         # It times a guess of 1,000 images where it does not find them, without an error.
         imagefolder(design.protocol.data_dir, design.protocol.labels)
         runs = [run for run in design.runs() if run.seed == 0]
-        return Plan([Row(run, None, 0.01) for run in runs], 1, 1, 1, {}, "", "cpu")
+        return Plan([Row(run, None, 0.01) for run in runs], 1, 1, 1, {}, "", "cpu", 0)
 
     monkeypatch.setattr(study, "plan", plan)
     monkeypatch.setattr(study, "automatic_jobs", lambda _: 1)

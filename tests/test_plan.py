@@ -65,6 +65,17 @@ def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_plan_says_what_views_cost_on_disk_and_a_race_in_time(make_settings):
+    run = make_settings(freeze=6, augment="flips")
+    plain = run.model_copy(update={"augment": "none"})
+    shallow = run.model_copy(update={"freeze": 1})
+    alone, with_views = (planning._activations([one], 30, 50) for one in (plain, run))
+    assert with_views == pytest.approx(alone * (50 + 3 * 30) / 50)
+    assert planning._activations([plain, run, shallow], 30, 50) == with_views
+    raced = run.model_copy(update={"learning_rate": (1e-4, 1e-3), "race_epochs": 2})
+    assert (run.trained_epochs, raced.trained_epochs) == (run.epochs, run.epochs + 2)
+
+
 def test_without_a_gpu_each_run_is_alone_on_a_core(folder_study):
     assert planning.runs_that_fit(folder_study(few=20)) == 1
 

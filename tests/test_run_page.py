@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from factories import use_folders, write_study
 
-from effnet_core.study.schema import Stage
+from effnet_core.study.schema import Heat, Stage
 from effnet_report.inference import analysis
 from effnet_report.pages import images, run_page
 
@@ -50,6 +50,24 @@ def test_a_run_and_the_book_show_the_same_confusions(tmp_path, monkeypatch):
     assert picture(shown).alt.endswith(f". {book}")
     right = round(best.outcome.test.accuracy / 100 * best.outcome.test.images)
     assert f"{right} of {len(table)} test images are right" in shown.data
+
+
+def test_the_page_shows_the_race_and_the_recipe(make_settings, make_record):
+    record, _ = make_record()
+    history = record.outcome.history
+    assert "race" not in run_page.learning_curves(history, 1).data
+    race = [
+        Heat(learning_rate=3e-5, validation_loss=0.612),
+        Heat(learning_rate=1.0, validation_loss=None),
+    ]
+    shown = run_page.learning_curves(history, 1, race).data
+    assert all(words in shown for words in ("3e-05", "0.612", "diverged"))
+    usual = run_page.summary(make_settings(), []).data
+    settings = make_settings(learning_rate=[3e-5, 1e-4, 3e-4], augment="flips", layer_decay=0.8)
+    other = run_page.summary(settings, []).data
+    assert "the best of 3e-05, 0.0001 and 0.0003" in other
+    assert "; augment flips; layer_decay 0.8." in other
+    assert ";" not in usual.split("Adam at")[1]
 
 
 @pytest.mark.parametrize("classes", [20, 21, 300])

@@ -19,7 +19,7 @@ from PIL import Image
 from effnet_core import paths
 from effnet_core.study.design import HEAD_WORDS, Settings
 from effnet_core.study.records import record_path
-from effnet_core.study.schema import Epoch, Record, Stage
+from effnet_core.study.schema import Epoch, Heat, Record, Stage
 from effnet_report.render import confusion, html
 from effnet_report.render.drawing import INK, OURS, THEIRS
 
@@ -37,12 +37,12 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
         Markup(
             "<p><strong>Configuration {}</strong> of study <em>{}</em>, seed {}: {}, {}, {}.</p>"
             "<p>{} with {} weights at {} x {} pixels, batches of {}, Adam at {}, at most {} "
-            "epochs.</p>{}"
+            "epochs{}.</p>{}"
         ).format(
             *(settings.number, settings.study, settings.seed, frozen),
             *(HEAD_WORDS[settings.head], SCHEDULER_WORDS[settings.scheduler]),
             *(settings.backbone, settings.weights, settings.image_size, settings.image_size),
-            *(settings.batch_size, _rates(settings.rates), settings.epochs),
+            *(settings.batch_size, _rates(settings.rates), settings.epochs, _recipe(settings)),
             note if changed else "",
         )
     )
@@ -51,6 +51,18 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
 def _rates(rates: Sequence[float]) -> str:
     *others, last = (f"{rate:g}" for rate in rates)
     return f"the best of {', '.join(others)} and {last}" if others else last
+
+
+# Settings of how a network is fine-tuned whose defaults need no mention.
+RECIPE = ("norm_statistics", "augment", "class_weights", "layer_decay", "head_first", "select",
+          "criterion")  # fmt: skip
+
+
+def _recipe(settings: Settings) -> str:
+    """The recipe as far as it is not the usual one, such as `; augment flips`."""
+    fields = type(settings).model_fields
+    values = {name: getattr(settings, name) for name in RECIPE}
+    return "".join(f"; {n} {v}" for n, v in values.items() if v != fields[n].default)
 
 
 def image_grid(
@@ -90,8 +102,12 @@ def stage_table(stages: Sequence[Stage], freeze: int, trainable: int, total: int
     return HTML(html.rows(table) + Markup("<p>{}</p>").format(note))
 
 
-def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
-    """Loss, accuracy and learning rate by epoch; the best epoch is marked."""
+def learning_curves(history: Sequence[Epoch], best_epoch: int, race: Sequence[Heat] = ()) -> HTML:
+    """Loss, accuracy and learning rate by epoch, the best one marked; and how its rate was found.
+
+    Args:
+        race: of the learning rates, if there was one.
+    """
     epochs = [epoch.epoch for epoch in history]
     # No canvas, but margins by hand: to find them, matplotlib would draw everything twice.
     figure = Figure(figsize=(9, 2.8), facecolor="white")
@@ -114,7 +130,22 @@ def learning_curves(history: Sequence[Epoch], best_epoch: int) -> HTML:
     text = (
         f"Best epoch {best_epoch} of {len(history)}, validation accuracy {best:.1f} % (dotted line)"
     )
-    return HTML(_figure(_svg(figure), f"Learning curves. {text}.", text))
+    curves = _figure(_svg(figure), f"Learning curves. {text}.", text)
+    return HTML(curves + _race(race) if race else curves)
+
+
+def _race(race: Sequence[Heat]) -> Markup:
+    table = pd.DataFrame(
+        {
+            "learning rate": f"{heat.learning_rate:g}",
+            "validation loss": "diverged"
+            if heat.validation_loss is None
+            else f"{heat.validation_loss:.3f}",
+        }
+        for heat in race
+    )
+    note = "Each learning rate trained from the same start; the one with the lowest loss went on."
+    return html.rows(table) + Markup("<p>{}</p>").format(note)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> HTML:

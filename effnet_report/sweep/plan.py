@@ -1,7 +1,7 @@
 """What a study will cost on this device, before anything is started."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,14 @@ import psutil
 import torch
 from torch.nn.functional import cross_entropy
 
+from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import first_of_copies
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
 from effnet_core.model.convolutions import place
-from effnet_core.model.cost import StepCost, step_cost
+from effnet_core.model.cost import StepCost, stage_costs, step_cost, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
@@ -50,6 +51,7 @@ class Plan:
         classes: images of each class, by name; empty if they are not here.
         note: why the numbers are nominal, what is left out and what will fail; or empty.
         device: where the hours were measured.
+        disk: bytes of activations that the runs of one seed keep.
     """
 
     rows: list[Row]
@@ -59,6 +61,7 @@ class Plan:
     classes: dict[str, int]
     note: str
     device: str
+    disk: int
 
 
 def plan(study: Study) -> Plan:
@@ -84,11 +87,29 @@ def plan(study: Study) -> Plan:
         speed = _measure(runs[costliest], costs[costliest], classes, device)
     rows = []
     for index, (settings, cost) in enumerate(zip(runs, costs, strict=True)):
-        steps = settings.epochs * train / settings.batch_size
-        looks = (settings.epochs * validation + validation + test) / settings.batch_size
+        steps = settings.trained_epochs * train / settings.batch_size
+        looks = (settings.trained_epochs * validation + validation + test) / settings.batch_size
         hours = speed.hours(cost, steps, looks) if speed and index in fitting else None
         rows.append(Row(settings, cost, hours))
-    return Plan(rows, train, validation, test, by_class, note, device)
+    disk = _activations(runs, train, train + validation + test)
+    return Plan(rows, train, validation, test, by_class, note, device, disk)
+
+
+def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
+    """Bytes of the activations of frozen stages that runs of one seed keep on disk.
+
+    Args:
+        train: training images, whose further views are kept too.
+        images: all of a run.
+    """
+    with torch.device("meta"):
+        network = build_network(runs[0].backbone)
+    stages, total = stage_costs(network, runs[0].image_size), 0
+    for depth in {settings.freeze for settings in runs} - {0}:
+        if depth < len(network.blocks) and worth_caching(stages, depth):
+            views = max(augment.views(settings) for settings in runs if settings.freeze == depth)
+            total += 4 * stages[depth].boundary_values * (images + (views - 1) * train)
+    return total
 
 
 def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:

@@ -52,6 +52,7 @@ SMALL = {
     "image_size": 32,
     "weights": "none",
     "epochs": 2,
+    "batch_size": 16,
 }
 # The same with a fold of every class for the classical comparison, and a part of its grid.
 SMALL_CLASSICAL = {name: SMALL[name] for name in SMALL if name not in ("freeze", "epochs")}

@@ -1,7 +1,6 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
 import os
-import re
 import shutil
 
 import numpy as np
@@ -240,15 +239,6 @@ def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):
     assert dataset.classes == ["cat", "dog"]
     found = {file.read_bytes() for file in dataset.images}
     assert found == {file.read_bytes() for file in files}
-
-
-@pytest.mark.slow
-def test_the_time_of_a_study_is_measured_here(photos, own_folders, monkeypatch, capsys):
-    monkeypatch.setattr(paths, "STUDIES", own_folders / "studies")
-    told = begin(photos, capsys, hours=0.5)
-    runs, minutes = map(int, re.search(r"(\d+) runs, at most (\d+) min here", told).groups())
-    assert runs == len(list(load_study("mine").runs()))
-    assert minutes <= 30
 
 
 def test_parts_are_understood_by_whatever_name(photos, own_studies, capsys):

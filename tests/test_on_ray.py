@@ -36,6 +36,7 @@ STUDY = """
     protocol: {{dataset: digits, max_images: 60, image_size: 32, weights: none, epochs: 3,
       backbone: tinynet_e, batch_size: 32}}
     """
+PATIENCE = 1800  # seconds, for what takes one on a machine that is not busy
 FEW = {"freeze": [2, 5, 6], "head": ["none"]}
 ALL = {"freeze": FREEZE, "head": HEADS}
 SWEEP = """
@@ -171,15 +172,15 @@ def test_whatever_is_lost_each_run_ends_once_with_its_record(
             break
         time.sleep(0.2)
     driver.kill()
-    told, _ = driver.communicate(timeout=60)
+    told, _ = driver.communicate(timeout=PATIENCE)
     assert f"{runs} of {runs} runs to do, 4 side by side on Ray." in told
     assert len(re.findall(r"Node \S+ is refused, as it has papermill 9.9.9, not", told)) == 1
     assert len(clone.outcomes()) < runs
 
     again = clone.sweep(*options)
-    more, _ = again.communicate(timeout=300)
+    more, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, told + more
-    assert here.wait(timeout=300) == 0, here.communicate()[0]
+    assert here.wait(timeout=PATIENCE) == 0, here.communicate()[0]
     truth, found = local.outcomes(), clone.outcomes()
     assert len(truth) == runs
     tally["false"] += sum(found[name] != truth.get(name) for name in found)

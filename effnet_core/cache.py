@@ -42,8 +42,8 @@ class Entry:
     used: datetime
 
 
-def place(kind: str, name: str, *decides: object) -> Path:
-    """The file for something that is decided by all of `decides`: change one, another file."""
+def keyed(kind: str, name: str, *decides: object) -> Path:
+    """The path of a file, keyed by a hash of all that decides its content."""
     key = hashlib.sha256("\0".join(str(part) for part in decides).encode()).hexdigest()[:16]
     return paths.CACHE / kind / f"{name}-{key}.npy"
 

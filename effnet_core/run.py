@@ -136,7 +136,7 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
         _claimed.pop().release(force=True)
     lock = records.claim(settings.study, name)
     _claimed.append(lock)
-    records.check_place(settings, name)
+    records.recorded_run(settings, name)
     return Run(settings, changed, clock, lock)
 
 

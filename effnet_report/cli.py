@@ -279,13 +279,13 @@ def verify(
 
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
-    place = paths.verified_here(study) if readers else verification.here(study)
+    output = paths.verified_here(study) if readers else verification.here(study)
     load_design(study)
-    files.check_writable(place.parent)
+    files.check_writable(output.parent)
     compared = verification.verify(
-        study, run or [], sample, line, console.print, place=place, jobs=jobs
+        study, run or [], sample, line, console.print, output=output, jobs=jobs
     )
-    where = os.path.relpath(place, paths.ROOT)
+    where = os.path.relpath(output, paths.ROOT)
     console.print(f"{verification.summary(compared)} Details: {escape(where)}")
     doubtful = verification.implausible(compared)
     for one in doubtful:

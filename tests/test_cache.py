@@ -18,7 +18,7 @@ def kept(own_folders):
     """Three files of 1 MB, last used in the order a, b, c."""
     files = []
     for age, name in enumerate(["a", "b", "c"]):
-        path = cache.place("prefix", name, age)
+        path = cache.keyed("prefix", name, age)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(10**6))
         os.utime(path, (1000 + age, 1000 + age))
@@ -27,14 +27,14 @@ def kept(own_folders):
 
 
 def test_a_place_is_decided_by_all_of_its_parts(own_folders):
-    assert cache.place("prefix", "x", 1, "2") == cache.place("prefix", "x", 1, "2")
-    others = {cache.place("prefix", "x", *parts) for parts in ([1, 2], [2, 1], [12], [1, 2, 3])}
+    assert cache.keyed("prefix", "x", 1, "2") == cache.keyed("prefix", "x", 1, "2")
+    others = {cache.keyed("prefix", "x", *parts) for parts in ([1, 2], [2, 1], [12], [1, 2, 3])}
     assert len(others) == 4
     assert all(path.is_relative_to(paths.CACHE) for path in others)
 
 
 def test_room_is_made_by_what_was_used_longest_ago(kept):
-    wanted = cache.place("prefix", "d", "new")
+    wanted = cache.keyed("prefix", "d", "new")
     assert cache.make_room(wanted, 10**6, budget_gb=0.0032)
     assert [path.is_file() for path in kept] == [False, True, True]
     assert cache.make_room(wanted, 10**6, budget_gb=0.0032)
@@ -49,7 +49,7 @@ def test_what_is_wanted_is_there_already_and_becomes_the_latest(kept):
 
 
 def test_more_than_the_budget_is_not_kept_and_deletes_nothing(kept):
-    wanted = cache.place("prefix", "d", "new")
+    wanted = cache.keyed("prefix", "d", "new")
     assert not cache.make_room(wanted, 10**7, budget_gb=0.005)
     assert not cache.make_room(wanted, 1, budget_gb=0.0)
     assert all(path.is_file() for path in kept)
@@ -67,7 +67,7 @@ def write_array(path, value):
 
 
 def test_clear_leaves_what_is_mapped_and_what_is_being_written(own_folders):
-    mapped, free, growing = (cache.place("images", name) for name in ("mapped", "free", "growing"))
+    mapped, free, growing = (cache.keyed("images", name) for name in ("mapped", "free", "growing"))
     write_array(mapped, 1)
     write_array(free, 1)
     array = cache.open_array(mapped)
@@ -85,7 +85,7 @@ def test_clear_leaves_what_is_mapped_and_what_is_being_written(own_folders):
 
 
 def test_what_only_another_process_maps_is_in_use_too(own_folders):
-    path = cache.place("images", "x")
+    path = cache.keyed("images", "x")
     write_array(path, 1)
     code = (
         "import sys; from pathlib import Path; from effnet_core import cache; "
@@ -102,7 +102,7 @@ def test_what_only_another_process_maps_is_in_use_too(own_folders):
 
 
 def test_two_that_write_the_same_array_do_not_write_into_each_others(own_folders):
-    path = cache.place("images", "x")
+    path = cache.keyed("images", "x")
     path.parent.mkdir(parents=True)
     with cache.new_array(path, np.uint8, (50, 100)) as first:
         first[:] = 1
@@ -113,7 +113,7 @@ def test_two_that_write_the_same_array_do_not_write_into_each_others(own_folders
 
 
 def test_what_a_killed_process_had_begun_goes_when_another_begins(own_folders):
-    path = cache.place("images", "x")
+    path = cache.keyed("images", "x")
     path.parent.mkdir(parents=True)
     path.with_name(f"{path.name}.0123abcd.partial").write_bytes(b"half")
     write_array(path, 1)
@@ -121,12 +121,12 @@ def test_what_a_killed_process_had_begun_goes_when_another_begins(own_folders):
 
 
 def test_room_is_not_made_by_what_is_mapped(own_folders):
-    path = cache.place("prefix", "x")
+    path = cache.keyed("prefix", "x")
     write_array(path, 1)
     array = cache.open_array(path)
-    assert not cache.make_room(cache.place("prefix", "y"), 6000, budget_gb=9e-6)
+    assert not cache.make_room(cache.keyed("prefix", "y"), 6000, budget_gb=9e-6)
     del array
-    assert cache.make_room(cache.place("prefix", "y"), 6000, budget_gb=9e-6)
+    assert cache.make_room(cache.keyed("prefix", "y"), 6000, budget_gb=9e-6)
     assert not path.exists()
 
 

@@ -61,7 +61,7 @@ def there(monkeypatch, came_back, own_folders):
     monkeypatch.chdir(own_folders)
     monkeypatch.setattr(carried, "LOOK", 0.01)
     settings = task.settings
-    files.write(paths.CACHE / carried.kept(task)[0], b"epoch 1")
+    files.write(paths.CACHE / carried.checkpoints(task)[0], b"epoch 1")
     names = set(Protocol.model_fields)
     study = Study(
         name="small", title="A", seeds=[0], protocol=Protocol(**settings.model_dump(include=names))
@@ -69,7 +69,7 @@ def there(monkeypatch, came_back, own_folders):
     run = carried.pack(task, study)
 
     def executed(running: Task, output):
-        checkpoint = paths.CACHE / carried.kept(task)[0]
+        checkpoint = paths.CACHE / carried.checkpoints(task)[0]
         assert checkpoint.read_bytes() == b"epoch 1"
         assert not records.record_path("small", task.run_id).exists()
         for epoch in (b"epoch 2", b"epoch 3"):
@@ -89,7 +89,7 @@ def test_each_new_checkpoint_comes_back_and_then_all_that_the_run_left(there):
     run, left = there
     files.write(records.record_path("small", run.task.run_id), b"of an earlier attempt")
     *came, end = carried.execute(run)
-    place = carried.kept(run.task)[0]
+    place = carried.checkpoints(run.task)[0]
     assert came == [{place: b"epoch 2"}, {place: b"epoch 3"}]
     assert (end.error, end.notebook, end.written) == ("", left.notebook, left.written)
     assert not list(paths.records("small").glob("*.json")), "the node keeps records"
@@ -109,4 +109,4 @@ def test_a_machine_that_differs_says_in_what(there, monkeypatch):
 
 def test_a_full_disk_keeps_no_checkpoint_and_ends_nothing(own_folders):
     paths.CACHE.write_bytes(b"no folder can be made here")
-    carried.keep({"checkpoints/small/a.pt": b"epoch 1"})
+    carried.write_checkpoints({"checkpoints/small/a.pt": b"epoch 1"})

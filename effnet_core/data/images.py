@@ -46,7 +46,7 @@ def load_images(
             or the disk has no room for the decoded images.
     """
     made_by = (code_fingerprint("images"), resize, background, PIL.__version__)
-    path = cache.place("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
+    path = cache.keyed("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:
         for _ in range(ATTEMPTS):

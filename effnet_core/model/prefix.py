@@ -246,7 +246,7 @@ def cached_depths(
         *(settings.batch_size, "float32", "channels_last", computed_on(settings)),
     )
     files = {
-        n: cache.place("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
+        n: cache.keyed("prefix", f"{dataset.name}-{settings.backbone}-depth{n}", n, *decides)
         for n in range(1, depth + 1)
         if worth_caching(stages, n)
     }

@@ -116,7 +116,7 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     if hashlib.sha256(predictions).hexdigest() != record.predictions:
         raise ValueError("The record names other predictions than the ones given.")
     path = record_path(record.settings.study, record.run_id)
-    there = check_place(record.settings, record.run_id)
+    there = recorded_run(record.settings, record.run_id)
     if there and reproducible_part(there) == reproducible_part(record):
         return path
     kept = path.with_name(f"{path.name}.differs") if there else path
@@ -147,8 +147,8 @@ def reproducible_part(record: AnyRecord) -> dict[str, Any]:
     return record.model_dump(include={"facts", "outcome", "predictions"}, exclude=untimed)
 
 
-def check_place(settings: Settings, run_id: str) -> AnyRecord | None:
-    """The sound record that is there of a run which has these settings, if there is one.
+def recorded_run(settings: Settings, run_id: str) -> AnyRecord | None:
+    """The sound record that is there of a run with these settings, if there is one.
 
     Raises:
         InputError: there is one, made with other settings.

@@ -26,7 +26,7 @@ from effnet_core import files, paths
 from effnet_core.errors import InputError, cannot
 from effnet_core.study.design import Settings, is_url
 from effnet_core.study.plain_yaml import parse, read_yaml
-from effnet_core.study.records import check_place, classical_id
+from effnet_core.study.records import classical_id, recorded_run
 from effnet_core.study.studies import read_settings
 from effnet_report.escaping import printable
 from effnet_report.jupyter import warm
@@ -105,7 +105,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         try:
             settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
-            recorded = check_place(settings, _run_id(Path(input_path), settings))
+            recorded = recorded_run(settings, _run_id(Path(input_path), settings))
             check_weights(settings)
             place = executed_path(Path(input_path), settings)
             files.check_open_files()

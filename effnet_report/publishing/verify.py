@@ -85,7 +85,7 @@ def verify(
     report: Callable[[Comparison], None],
     tell: Callable[[str], None] = print,
     *,
-    place: Path | None = None,
+    output: Path | None = None,
     jobs: int = 1,
 ) -> list[Comparison]:
     """Repeat runs of a study, and write down what came out.
@@ -97,7 +97,7 @@ def verify(
             so that changing a record changes the sample.
         report: called after each run.
         tell: called before each run with what can be expected of it.
-        place: of the file that says what came out; if not given beside the records, and named
+        output: the file that says what came out; if not given beside the records, and named
             after this processor, so that what came out on others stays.
         jobs: runs that are repeated side by side, each in a process of its own if there are
             several; then they are reported in the order in which they end.
@@ -119,7 +119,7 @@ def verify(
             compared.append(comparison)
             report(comparison)
             # At once: repetitions take hours, and may be interrupted.
-            _write(place or here(study), compared)
+            _write(output or here(study), compared)
     return compared
 
 
@@ -178,7 +178,7 @@ def summary(compared: Sequence[Comparison]) -> str:
     return f"Of the repeated runs, {', '.join(parts)}."
 
 
-def _write(place: Path, compared: list[Comparison]) -> None:
+def _write(output: Path, compared: list[Comparison]) -> None:
     runs = {
         kind: [c.run_id for c in compared if c.agreement == kind]
         for kind in ("equal", "within tolerance", "different")
@@ -199,7 +199,7 @@ def _write(place: Path, compared: list[Comparison]) -> None:
         "versions": versions(),
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    files.write(place, text.encode())
+    files.write(output, text.encode())
 
 
 def _compared(study: str, record: AnyRecord, cache: Path) -> Comparison:

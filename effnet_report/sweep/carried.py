@@ -34,7 +34,7 @@ LOOK = 0.5
 ORPHAN = 30
 
 # Files that a run goes on from, by their place in the cache.
-Kept = dict[str, bytes]
+Checkpoints = dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Carried:
 
     task: Task
     study: bytes
-    kept: Kept
+    checkpoints: Checkpoints
     environment: dict[str, str]
 
 
@@ -69,7 +69,7 @@ class Left:
 
 def pack(task: Task, study: Study) -> Carried:
     """A task, and what came back of it before."""
-    places = {place: paths.CACHE / place for place in kept(task)}
+    places = {place: paths.CACHE / place for place in checkpoints(task)}
     return Carried(
         task,
         yaml.safe_dump(study.model_dump(exclude={"name"})).encode(),
@@ -78,7 +78,7 @@ def pack(task: Task, study: Study) -> Carried:
     )
 
 
-def kept(task: Task) -> list[str]:
+def checkpoints(task: Task) -> list[str]:
     """What a run goes on from, in the cache: its checkpoint, and the first epoch runs share."""
     if task.run_id != task.settings.run_id:
         return []
@@ -106,11 +106,11 @@ def why_not_here(run: Carried) -> str:
     return f"Node {platform.node()} is refused, as it has {'; '.join(different)}."
 
 
-def execute(run: Carried) -> Iterator[Kept | Left]:
+def execute(run: Carried) -> Iterator[Checkpoints | Left]:
     """Execute a run here; gives what it can go on from as it appears, and then what it left."""
     study = run.task.settings.study
     files.write(paths.STUDIES / f"{study}.yml", run.study)
-    for place, data in run.kept.items():
+    for place, data in run.checkpoints.items():
         files.write(paths.CACHE / place, data)
     task = replace(run.task, notebook=paths.NOTEBOOKS / run.task.notebook.name, study=study)
     output = paths.CACHE / "running" / study / f"{task.run_id}.ipynb"
@@ -134,10 +134,10 @@ def _wait_for_orphan(task: Task) -> None:
         pass
 
 
-def _executed(task: Task, output: Path) -> Generator[Kept, None, str]:
+def _executed(task: Task, output: Path) -> Generator[Checkpoints, None, str]:
     """Gives checkpoints that are new, and returns the error or an empty string."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    before = {place: _written(paths.CACHE / place) for place in kept(task)}
+    before = {place: _written(paths.CACHE / place) for place in checkpoints(task)}
     with ThreadPoolExecutor(1) as pool:
         ending = pool.submit(_here().run, task, output)
         while wait([ending], timeout=LOOK).not_done:
@@ -168,7 +168,7 @@ def _clear(places: list[Path]) -> None:
         place.unlink(missing_ok=True)
 
 
-def keep(came: Kept) -> None:
+def write_checkpoints(came: Checkpoints) -> None:
     """Write what a run can go on from, if it is lost."""
     for place, data in came.items():
         with suppress(InputError):  # a full disk: training goes on, as it does here

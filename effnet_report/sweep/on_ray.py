@@ -20,7 +20,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_report.sweep import carried, sweep
-from effnet_report.sweep.carried import Carried, Kept, Left
+from effnet_report.sweep.carried import Carried, Checkpoints, Left
 from effnet_report.sweep.tasks import Task
 
 # Read by Ray when it is imported. Whoever reaches a cluster without a token can run anything.
@@ -112,7 +112,7 @@ class OnRay:
             with records.claim(task.settings.study, task.run_id):
                 left = self._tried(task)
                 carried.accept(task, left, output)
-                if not left.error and carried.kept(task):
+                if not left.error and carried.checkpoints(task):
                     records.drop_checkpoints(task.settings)
         except InputError as error:
             return str(error)
@@ -170,7 +170,7 @@ class OnRay:
                 came = ray.get(reference)
                 if isinstance(came, Left | Refused):
                     return came
-                carried.keep(came)
+                carried.write_checkpoints(came)
         finally:
             with self._lock:
                 del self._running[task.run_id]
@@ -206,7 +206,7 @@ def connect(address: str | None) -> None:
         ) from None
 
 
-def _execute(run: Carried) -> Iterator[Kept | Left | Refused]:
+def _execute(run: Carried) -> Iterator[Checkpoints | Left | Refused]:
     """On a node."""
     if why := carried.why_not_here(run):
         yield Refused(ray.get_runtime_context().get_node_id(), why)

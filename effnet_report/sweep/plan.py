@@ -16,12 +16,13 @@ from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
 from effnet_core.model.convolutions import place
-from effnet_core.model.cost import StepCost, stage_costs, step_cost, worth_caching
+from effnet_core.model.cost import stage_costs, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.study.design import Settings, Study
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
+from effnet_report.sweep.step_cost import StepCost, step_cost
 
 # Hours are stated for this many images when the study's own cannot be counted.
 NOMINAL_IMAGES = 1000

@@ -1,0 +1,66 @@
+"""What a training step costs: arithmetic and memory, counted without computing anything."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from effnet_core.model.freezing import FrozenNetwork, count
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One training step on one batch.
+
+    Attributes:
+        prefix_flop: forward through the frozen prefix.
+        suffix_flop: forward through the suffix.
+        memory: bytes: weights, gradients, Adam's two moments, and the activations that the
+            backward pass keeps; the libraries and the process itself come on top.
+        trainable: number of trainable parameters.
+    """
+
+    prefix_flop: int
+    suffix_flop: int
+    memory: int
+    trainable: int
+
+    @property
+    def flop(self) -> int:
+        """Of a step: the backward pass computes two gradients, each as costly as the forward."""
+        return self.prefix_flop + 3 * self.suffix_flop
+
+
+def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCost:
+    """Count one training step of a model; the model itself is left alone."""
+    shadow = copy.deepcopy(model).to("meta")
+    shadow.train()
+    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        boundary = shadow.prefix(images)
+    prefix = counter.get_total_flops()
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        shadow.suffix(boundary)
+    suffix = counter.get_total_flops()
+    trainable = count(shadow.trainable_parameters())
+    parameters = list(shadow.parameters())
+    # One storage can be kept by several operations; the weights are counted already.
+    storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in kept}
+    for parameter in parameters:
+        storages.pop(parameter.untyped_storage()._cdata, None)
+    return StepCost(
+        prefix_flop=prefix,
+        suffix_flop=suffix,
+        memory=4 * count(parameters) + 3 * 4 * trainable + sum(storages.values()),
+        trainable=trainable,
+    )

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from effnet_core.model.backbones import build_network
-from effnet_core.model.cost import stage_costs, 
-from effnet_report.sweep.step_cost import step_cost
+from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork
+from effnet_report.sweep.step_cost import step_cost
 
 
 @pytest.mark.slow

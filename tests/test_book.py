@@ -19,7 +19,7 @@ from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.inference import analysis
 from effnet_report.jupyter import sphinx_extension
-from effnet_report.pages import answer, results
+from effnet_report.pages import answer, conclusions, results
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -107,25 +107,18 @@ def use_narrow_study(depths, tmp_path, monkeypatch):
 def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     use_narrow_study(range(7), tmp_path, monkeypatch)
     found = analysis.load()
-    answers = answer.answers(found).data
-    assert "only one head was tried" in answers
-    assert "only one scheduler was tried" in answers
-    means = results.factor_means(found).data
-    assert "Of head and scheduler only one level was tried." in means
-    assert re.search(r"between the levels of freeze \(\d\.\d points\)\.", means)
-    assert (
-        "only one head was tried and only one scheduler was tried"
-        in results.interaction(found).data
-    )
+    said = conclusions.in_words(found).data
+    assert "only one head was tried" in said
+    assert "only one scheduler was tried" in said
+    assert "<svg" not in results.interaction(found).data
+    assert "either" not in answer.advice([found]).data
 
 
 def test_a_study_without_freeze_0_does_not_count_what_it_cannot_compare(tmp_path, monkeypatch):
     use_narrow_study([4, 6], tmp_path, monkeypatch)
     found = analysis.load("narrow")
-    assert "of 0 depths" not in answer.risks(found).data
-    drawn = answer.forest(found).data
-    assert "This study compares nothing with freeze 0" in drawn
-    assert "No seed has a run" not in drawn
+    assert "of 0 depths" not in answer.depths([found]).data
+    assert 'data-finding="effects:nothing"' in conclusions.forest(found).data
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

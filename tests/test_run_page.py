@@ -1,6 +1,7 @@
 """The pictures of a run's own page: the same renderer as the book's, and whole without it."""
 
 import base64
+import html
 import re
 from html.parser import HTMLParser
 
@@ -45,7 +46,8 @@ def test_a_run_and_the_book_show_the_same_confusions(tmp_path, monkeypatch):
     shown = run_page.confusion_matrix(
         table["label"].to_numpy(), table["predicted"].to_numpy(), best.facts.classes
     )
-    book = picture(images.confusion(found)).alt
+    book = re.search('aria-label="(.*?)"', images.confusion(found).data)[1]
+    book = html.unescape(book)
     assert "taken for" in book
     assert picture(shown).alt.endswith(f". {book}")
     right = round(best.outcome.test.accuracy / 100 * best.outcome.test.images)

@@ -310,8 +310,12 @@ _SCORES = (
     *("test_accuracy", "test_precision", "test_recall", "test_f1"),
     *("best_epoch", "epochs", "stopped_early", "rate_dropped"),
     *("trainable_parameters", "total_parameters"),
-    *("train_seconds", "cpu_seconds", "total_seconds", "memory_mb"),
+    *("train_seconds", "cpu_seconds", "epoch_seconds", "total_seconds", "memory_mb"),
 )
+
+
+def _cpu_seconds(record: Record) -> float:
+    return (record.made.cpu_seconds or record.made.seconds)["train"]
 
 
 def _row(record: Record) -> dict[str, object]:
@@ -334,7 +338,8 @@ def _row(record: Record) -> dict[str, object]:
         "total_parameters": facts.total_parameters,
         "train_seconds": record.made.seconds["train"],
         # Records from before CPU time was recorded have wall time only.
-        "cpu_seconds": (record.made.cpu_seconds or record.made.seconds)["train"],
+        "cpu_seconds": _cpu_seconds(record),
+        "epoch_seconds": _cpu_seconds(record) / len(record.outcome.history),
         "total_seconds": record.made.seconds["total"],
         "memory_mb": record.made.peak_memory_mb,
     }

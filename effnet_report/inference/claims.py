@@ -91,7 +91,7 @@ class Judgement:
     adjusted_p: float
     margin: float
 
-    def span(self, kind: str = "interval") -> str:
+    def span(self, kind: str = "CI") -> str:
         """The effect with its interval, as `effect_with_interval` writes it."""
         return effect_with_interval(self.estimate, self.claim.unit, kind, self.margin)
 
@@ -135,7 +135,7 @@ ADDED = {
     ),
     "time": Claim(
         "Freezing saves training time without a loss of quality that matters.",
-        "CPU time of a training saved by the deepest freeze that keeps the accuracy",
+        "CPU time per epoch saved by the deepest freeze that keeps the accuracy",
         GAIN,
         unit="%",
         factor="freeze",
@@ -286,8 +286,8 @@ def by_chance(judged: Sequence[Judgement]) -> str:
     if not tested:
         return "No verdict rests on an interval yet."
     return (
-        f"Each verdict is reached by itself: of the {tested} that rest on an interval, at most "
-        f"{(1 - LEVEL) * tested:.2g} are expected to be wrong by chance."
+        f"Without correction, at most {(1 - LEVEL) * tested:.2g} of these {tested} verdicts are "
+        "expected to be wrong by chance."
     )
 
 

@@ -14,7 +14,7 @@ from effnet_report.inference.seeds_and_images import LEVEL, Estimate, Estimator,
 from effnet_report.numbers import number
 
 # Columns of `Evidence.runs` by what they cost.
-COSTS = {"time": "cpu_seconds", "memory": "memory_mb"}
+COSTS = {"time": "epoch_seconds", "memory": "memory_mb"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Depth:
 
     Attributes:
         change: of accuracy, points; its interval holds for all depths at once.
-        time: CPU time of a training saved, per cent.
+        time: CPU time of one epoch saved, per cent: how long runs train is no part of it.
         memory: peak memory of a run saved, per cent.
     """
 
@@ -75,14 +75,14 @@ class Recommendation:
     @property
     def rule(self) -> str:
         """How the depth is picked, in words, and which part of the rule picked it."""
-        used = "Here the first part decides."
+        used = "The first part decided."
         if not self.noninferiority.deepest_noninferior:
             nearest = self.noninferiority.nearest
-            used = "Here none does." if nearest else "Here there are no intervals."
+            used = "The second part decided." if nearest else "There are no intervals to decide by."
         return (
-            f"The rule: the deepest freeze whose interval excludes a loss of "
-            f"{number(self.margin)} points, the smallest effect of interest; if none does, the "
-            f"one whose largest possible loss is smallest. {used}"
+            f"The rule takes the deepest freeze whose interval excludes a loss of "
+            f"{number(self.margin)} points, or else the freeze with the smallest possible loss. "
+            f"{used}"
         )
 
     @property
@@ -99,10 +99,10 @@ class Recommendation:
         depth = self.depth
         if depth is None:
             return "No depth can be recommended: there is no interval to choose by."
+        change = depth.change
         return (
-            f"Freezing {depth.freeze} of {self.stages} stages {_saves(depth.time)}; it "
-            f"{_risk(depth.change, self.metric)}, with 95 % confidence (best estimate of the "
-            f"change: {number(depth.change.effect, sign=True)})."
+            f"Freeze {depth.freeze} of {self.stages} stages: this {_saves(depth.time)} and "
+            f"{_changes(change.effect, self.metric)} (95 % CI {number(change.low)} to {number(change.high)})."
         )
 
     @property
@@ -118,12 +118,11 @@ class Recommendation:
         unsure = [n for n, change in changes.items() if change.low <= limit < change.high]
         if reach <= self.margin or not unsure:
             return ""
-        freeze = f"freeze {_any_of(unsure)}" if len(unsure) < len(changes) else "a freeze"
+        depths = f"freeze {_any_of(unsure)}" if len(unsure) < len(changes) else "any depth"
         return (
-            f"This study is too small to show that {freeze} loses less than "
-            f"{number(self.margin)} points: with {self.estimator.seeds} seeds and "
-            f"{self.estimator.found.images:,} test images, its intervals reach {number(reach)} "
-            "points to either side."
+            f"For {depths} we cannot rule out a loss above {number(self.margin)} points: with "
+            f"{self.estimator.seeds} seeds and {self.estimator.found.images:,} test images, the "
+            f"intervals reach {number(reach)} points to either side."
         )
 
     def _one_seed(self, deepest: int) -> str:
@@ -134,8 +133,8 @@ class Recommendation:
         alone = number(float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(images))
         return (
             "This study is too small for an answer: one seed cannot say how much trainings "
-            f"differ, and even if all agreed, {complete.images:,} test images could not show a "
-            f"change of less than about {alone} points."
+            f"differ, and {complete.images:,} test images alone leave about {alone} points of "
+            "uncertainty."
         )
 
 
@@ -146,11 +145,10 @@ def _any_of(depths: Sequence[int]) -> str:
 
 def _saves(time: Estimate) -> str:
     if time.effect < 0:
-        return f"takes {number(-time.effect, 0)} % more training time"
-    return f"saves {number(time.effect, 0)} % of the training time"
+        return f"takes {number(-time.effect, 0)} % more training time per epoch"
+    return f"saves {number(time.effect, 0)} % of the training time per epoch"
 
 
-def _risk(change: Estimate, metric: str) -> str:
-    if change.low >= 0:
-        return f"gains at least {number(change.low)} points of {metric} on images of this kind"
-    return f"costs at most {number(-change.low)} points of {metric} on images of this kind"
+def _changes(points: float, metric: str) -> str:
+    verb = "raises" if points >= 0 else "lowers"
+    return f"{verb} {metric} by {number(abs(points))} points"

@@ -9,85 +9,72 @@ from effnet_report.numbers import number
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {
     "first": {
-        "better": "Configuration 1 is the best; {span}.",
-        "worse": "Configuration 1 is not the best; {span}.",
-        "level": "Configuration 1 has no lead of {margin} points or more; {span}.",
-        "open": "Whether configuration 1 is the best is inconclusive; {span}.",
+        "better": "Configuration 1 is the best ({span}).",
+        "worse": "Another configuration beats configuration 1 ({span}).",
+        "level": "Configuration 1 leads by less than {margin} points ({span}).",
+        "open": "We cannot tell whether configuration 1 is the best ({span}).",
     },
     "classical": {
-        "better": "Fine-tuning beats the best model without it, by {by}.",
-        "worse": "The best model without fine-tuning beats fine-tuning, by {by}.",
-        "level": "Fine-tuning brings no gain of {margin} points or more ({span}).",
-        "open": "Whether fine-tuning beats the best model without it is inconclusive ({span}).",
+        "better": "Fine-tuning beats the best model without it by {by}.",
+        "worse": "The best model without fine-tuning beats fine-tuning by {by}.",
+        "level": "Fine-tuning gains less than {margin} points ({span}).",
+        "open": "We cannot tell whether fine-tuning beats the best model without it ({span}).",
     },
     "freeze": {
-        "better": "Freezing more stages raises {accuracy}, by {by} from first to last.",
-        "worse": "Freezing more stages lowers {accuracy}, by {by} from first to last.",
-        "level": "Freezing more stages brings no gain of {margin} points or more ({span}).",
-        "open": "Whether freezing more stages raises {accuracy} is inconclusive ({span}).",
+        "better": "Freezing more stages raises {accuracy} by {by} from the first depth to the last.",
+        "worse": "Freezing more stages lowers {accuracy} by {by} from the first depth to the last.",
+        "level": "Freezing more stages gains less than {margin} points ({span}).",
+        "open": "We cannot tell whether freezing more stages raises {accuracy} ({span}).",
     },
     "head": {
-        "better": "A deeper head raises {accuracy}, by {by}.",
-        "worse": "A deeper head lowers {accuracy}, by {by}.",
-        "level": "A deeper head brings no gain of {margin} points or more ({span}).",
-        "open": "Whether a deeper head raises {accuracy} is inconclusive ({span}).",
+        "better": "A deeper head raises {accuracy} by {by}.",
+        "worse": "A deeper head lowers {accuracy} by {by}.",
+        "level": "A deeper head gains less than {margin} points ({span}).",
+        "open": "We cannot tell whether a deeper head raises {accuracy} ({span}).",
     },
     "scheduler": {
-        "better": "The cosine schedule is better on average, by {by}.",
-        "worse": "The plateau schedule is better on average, by {by}.",
-        "level": "The cosine schedule brings no gain of {margin} points or more ({span}).",
-        "open": "Whether cosine or plateau is better is inconclusive ({span}).",
+        "better": "The cosine schedule beats plateau by {by}.",
+        "worse": "The plateau schedule beats cosine by {by}.",
+        "level": "The cosine schedule gains less than {margin} points ({span}).",
+        "open": "We cannot tell whether cosine or plateau is better ({span}).",
     },
     "depth": {
         "better": (
-            "With {deepest} stages frozen, {accuracy} falls by less than {margin} points "
+            "With {deepest} of the stages frozen, a loss above {margin} points is ruled out "
             "({span}).{lost}"
         ),
-        "worse": "Every freeze costs more than {margin} points; the nearest to none loses {by}.",
-        "open": (
-            "No number of frozen stages is shown to cost less than {margin} points ({span}).{lost}"
-        ),
+        "worse": "Every depth costs more than {margin} points; the best of them loses {by}.",
+        "open": "A loss above {margin} points cannot be ruled out at any depth ({span}).{lost}",
     },
     "time": {
-        "better": (
-            "Freezing {deepest} stages saves {by} of the training time, without a loss of "
-            "{accuracy} that matters."
-        ),
-        "worse": "Freezing {deepest} stages saves no training time: it costs {by} more.",
+        "better": "Freeze {deepest} saves {by} of the training time per epoch.",
+        "worse": "Freeze {deepest} takes {by} more training time per epoch.",
         "open": (
-            "What training time can be saved without a loss of {accuracy} that matters is "
-            "inconclusive ({span})."
+            "We cannot tell how much training time freezing saves without losing {accuracy} ({span})."
         ),
     },
     "memory": {
-        "better": (
-            "Freezing {deepest} stages saves {by} of the memory, without a loss of {accuracy} that "
-            "matters."
-        ),
-        "worse": "Freezing {deepest} stages saves no memory: it costs {by} more.",
-        "open": (
-            "What memory can be saved without a loss of {accuracy} that matters is inconclusive "
-            "({span})."
-        ),
+        "better": "Freeze {deepest} saves {by} of the memory.",
+        "worse": "Freeze {deepest} takes {by} more memory.",
+        "open": "We cannot tell how much memory freezing saves without losing {accuracy} ({span}).",
     },
     "optimism": {
-        "better": "The best epoch's validation {accuracy} is too optimistic, by {by}.",
-        "worse": (
-            "The best epoch's validation {accuracy} is lower than the test {accuracy}, by {by}."
+        "better": "Validation {accuracy} at the best epoch is too high by {by}.",
+        "worse": "Validation {accuracy} at the best epoch is below test {accuracy} by {by}.",
+        "level": (
+            "Validation {accuracy} at the best epoch is less than {margin} points too high ({span})."
         ),
-        "level": "The best epoch's validation {accuracy} is not too optimistic ({span}).",
         "open": (
-            "Whether the best epoch's validation {accuracy} is too optimistic is inconclusive "
-            "({span})."
+            "We cannot tell whether validation {accuracy} at the best epoch is too high ({span})."
         ),
     },
 }
 WORDS["reference"] = WORDS["first"]
 # Of any other factor; {change} is as in `learning rate 3e-4 instead of 1e-4`.
 OF_A_FACTOR = {
-    "better": "{change} raises {accuracy}, by {by}.",
-    "worse": "{change} lowers {accuracy}, by {by}.",
-    "level": "{change} brings no gain of {margin} points or more ({effect}).",
+    "better": "{change} raises {accuracy} by {by}.",
+    "worse": "{change} lowers {accuracy} by {by}.",
+    "level": "{change} gains less than {margin} points ({effect}).",
     "open": "We cannot tell whether {change} raises {accuracy} ({effect}).",
 }
 
@@ -134,16 +121,16 @@ class Words:
 
 
 def size(estimate: Estimate, unit: str = "points", margin: float = 0.0) -> str:
-    """A clear effect without its sign, as in `6.4 points (95 % interval 3.5 to 9.4)`."""
+    """A clear effect without its sign, as in `6.4 points (95 % CI 3.5 to 9.4)`."""
     bounds = sorted(abs(bound) for bound in (estimate.low, estimate.high))
     low, high = (_bound(bound, margin) for bound in bounds)
-    return f"{number(abs(estimate.effect))} {unit} (95 % interval {low} to {high})"
+    return f"{number(abs(estimate.effect))} {unit} (95 % CI {low} to {high})"
 
 
 def effect_with_interval(
-    estimate: Estimate, unit: str = "points", kind: str = "interval", margin: float = 0.0
+    estimate: Estimate, unit: str = "points", kind: str = "CI", margin: float = 0.0
 ) -> str:
-    """An effect with its sign and interval, as in `-0.3 points, 95 % interval -0.9 to 0.3`."""
+    """An effect with its sign and interval, as in `-0.3 points, 95 % CI -0.9 to 0.3`."""
     if math.isnan(estimate.effect):
         return estimate.method
     effect = f"{number(estimate.effect)} {unit}"

@@ -24,7 +24,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError, cannot
 from effnet_report.escaping import markdown
 from effnet_report.evidence.loader import load_design
-from effnet_report.jupyter import warm
+from effnet_report.jupyter import finish, warm
 from effnet_report.words import configuration
 
 CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
@@ -47,6 +47,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-get-outdated", outdated_pages)
     app.connect("env-before-read-docs", spread_pages)
     app.connect("source-read", link_run_page)
+    app.connect("html-page-context", finish_page)
     app.connect("build-finished", copy_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -247,6 +248,19 @@ def links(app: Sphinx, study: str, page: str) -> Iterator[str]:
         yield f'<a href="{up}{RECORDS}/{study}/{record}">record</a>'
     if place + 1 < len(pages):
         yield f"[{pages[place + 1]} →]({pages[place + 1]}.ipynb)"
+
+
+def finish_page(app: Sphinx, _page: str, _template: str, context: dict, _: object) -> None:
+    """Number figures and tables, keep numbers with their units, describe and sign the page."""
+    body = context.get("body") or ""
+    if body:
+        context["body"] = finish.unbroken(finish.numbered(body))
+    context["metatags"] = context.get("metatags", "") + str(
+        finish.described(context.get("title", ""), body)
+    )
+    day = finish.newest(tuple(app.config.effnet_studies))
+    sources = context["pathto"]("references")
+    context["theme_extra_footer"] = finish.footer(app.config.author, day, sources)
 
 
 def copy_records(app: Sphinx, failure: Exception | None) -> None:

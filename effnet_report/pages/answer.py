@@ -1,249 +1,346 @@
-"""The page The answer: what freezing saves and what it risks, and what follows from it."""
+"""The first page: what to do on each data set, how good it is, what it costs and what it misses."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.data.datasets import PACKAGED
-from effnet_report.evidence import source
-from effnet_report.inference import claims, contrasts
-from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.contrasts import Compared, OneTable
-from effnet_report.inference.seeds_and_images import Estimate
-from effnet_report.inference.wording import size
-from effnet_report.numbers import DASH, number
-from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
-from effnet_report.render import html
-from effnet_report.render.drawing import (
-    INK,
-    OURS,
-    THEIRS,
-    canvas,
-    legend,
-    sentences,
+from effnet_core.data.images import decode
+from effnet_report import words
+from effnet_report.evidence.pictures import pictures
+from effnet_report.inference.advice import (
+    EITHER,
+    Advice,
+    accuracy,
+    advise,
+    missed,
+    saved_without_keeping,
 )
-from effnet_report.render.html import definition_list, finding, listing, paragraph
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate
+from effnet_report.numbers import DASH, number, p_value
+from effnet_report.pages import shown
+from effnet_report.pages.gaps import coverage, nothing_yet
+from effnet_report.render import html
+from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
+from effnet_report.render.html import finding, listing, paragraph
 
-QUESTIONS = {
-    "depth": "How many stages should I freeze?",
-    "head": "Does a deeper head help?",
-    "scheduler": "Which learning-rate schedule is better?",
-    "classical": "Is fine-tuning better than classical machine learning?",
-}
-SHOWN_CLASSES = 10
-NO_INTERVALS = "Differences of one study, without intervals: whether they are chance is not known."
-
-
-def answer(analysis: Analysis) -> HTML:
-    """The recommendation, after a warning where the study is too small for it."""
-    evidence = analysis.evidence
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    said = analysis.recommendation.sentences
-    classical = analysis.over_classical
-    if classical.effect < 0:
-        sure = f"by {size(classical)}" if classical.high < 0 else (
-            f"by {number(-classical.effect)} points here, which is inconclusive"
-        )  # fmt: skip
-        said.append(f"Classical machine learning is ahead of fine-tuning, {sure}.")
-    return finding(*said, *coverage(evidence))
+PICTURES, SIDE = 2, 72  # of each class, and pixels
+RECIPE = ("norm_statistics", "learning_rate", "augment", "head", "scheduler")
+CLASSES = 4  # of which pictures and missed shares are shown
 
 
-@needs_runs
-def subject(analysis: Analysis) -> HTML:
-    """Study, data, network, images and classes that the answer is about."""
-    evidence = analysis.evidence
-    design, facts, found = evidence.design, evidence.finished[0].facts, analysis.correctness
-    shown = facts.classes[:SHOWN_CLASSES]
-    more = len(facts.classes) - len(shown)
-    names = ", ".join(shown) + (f" and {more} more" if more else "")
-    tested = found.images or facts.test_images
-    each = f" ({facts.test_images} a seed)" if found.folds else ""
-    called = "" if design.title == design.name else f": {design.title}"
-    seeds = "seed" if len(design.seeds) == 1 else "seeds"
-    data = f"Data set {design.protocol.dataset}: " if design.protocol.dataset in PACKAGED else ""
-    return paragraph(
-        [
-            f"Study {design.name}{called}.",
-            f"Network {design.protocol.backbone} at {design.protocol.image_size} pixels, "
-            f"{len(design.configurations())} configurations, {len(found.seeds)} of "
-            f"{len(design.seeds)} {seeds} complete.",
-            f"{data}{facts.train_images:,} images to train on, "
-            f"{facts.validation_images:,} to choose with, {tested:,} to test on{each}.",
-            f"{len(facts.classes)} classes: {names}.",
-        ]
+def studies() -> list[Analysis]:
+    """The studies of this page, the main one first."""
+    return shown.main_and_others()
+
+
+def answer(studies: list[Analysis]) -> HTML:
+    """What to do; where the data sets disagree, that first."""
+    main = studies[0]
+    if not main.evidence.finished:
+        return nothing_yet(main.evidence)
+    advised = {shown.about(study).name: advise(study) for study in studies}
+    known = {name: advice for name, advice in advised.items() if advice}
+    return finding(*_headline(main, known), *coverage(main.evidence), key=_key(known))
+
+
+def _key(advised: dict[str, Advice]) -> str:
+    depths = {advice.freeze for advice in advised.values()}
+    if len(advised) < 2:
+        return f"advice:{'none' if not advised else 'one'}"
+    return f"advice:{'agree' if len(depths) == 1 else 'disagree'}"
+
+
+def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
+    if not advised:
+        yield from main.recommendation.sentences
+        return
+    depths = {name: advice.freeze for name, advice in advised.items()}
+    if len(depths) > 1 and len(set(depths.values())) > 1:
+        listed = " and ".join(f"{depth} on {name}" for name, depth in depths.items())
+        yield f"The best depth depends on the images: freeze {listed}."
+    elif len(depths) > 1:
+        yield f"Freeze {next(iter(depths.values()))} stages: all data sets agree."
+    for name, advice in advised.items():
+        yield _sentence(name, advice, main.margin)
+
+
+def _sentence(name: str, advice: Advice, margin: float) -> str:
+    """One data set's advice with its number and how sure it is."""
+    change = advice.depth.change
+    points = f"{number(abs(change.effect))} points"
+    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
+    direction = "raised" if change.effect >= 0 else "lowered"
+    sure = f"a loss above {number(margin)} points cannot be ruled out"
+    if change.low > -margin:
+        sure = f"a loss above {number(margin)} points is ruled out"
+    if change.low > -margin and advice.p > 1 - LEVEL:
+        sure += f", though not after correction for all conclusions (p {_p(advice.p)})"
+    return (
+        f"On {name}, freezing {_stages(advice.freeze)} {direction} accuracy by {points} "
+        f"({interval}); {sure}."
     )
 
 
-@needs_runs
-def trade_off(analysis: Analysis) -> HTML:
-    """Change of accuracy against training time saved, one point a depth."""
-    data = analysis.recommendation.table
-    if data.empty:
-        return paragraph(["No freeze can be compared with none yet."])
-    figure = canvas(6, 4)
-    axes = figure.subplots()
-    margin = analysis.margin
-    axes.axhspan(-margin, margin, color="#eeeeee", zorder=0)
-    axes.axhline(0, color=INK, linewidth=1)
-    known = data.dropna(subset=["change_low"])
-    axes.vlines(known["time"], known["change_low"], known["change_high"], color=OURS, linewidth=2)
-    axes.plot(data["time"], data["change"], "o", color=OURS)
-    for row in data.itertuples():
-        axes.annotate(
-            str(row.freeze), (row.time, row.change), xytext=(6, 4), textcoords="offset points",
-            weight="bold",
-        )  # fmt: skip
-    axes.set_xlabel("CPU time of a training saved, %")
-    axes.set_ylabel("change of accuracy, points")
-    return html.figure(
-        figure,
-        "trade-off",
-        finding=(
-            f"{(data['change_low'] > -margin).sum()} of {len(data)} depths are shown to lose less "
-            f"than {number(margin)} points of accuracy."
-            if len(known)
-            else NO_INTERVALS
+def _stages(count: int) -> str:
+    return f"{count} stage{'' if count == 1 else 's'}"
+
+
+def advice(studies: list[Analysis]) -> HTML:
+    """A card per data set: the recipe, its accuracy, what it saves, what it misses, its images."""
+    cards = Markup().join(_card(study) for study in studies if study.evidence.finished)
+    return HTML(Markup('<div class="report-cards">{}</div>').format(cards))
+
+
+def _card(study: Analysis) -> Markup:
+    about, advised = shown.about(study), advise(study)
+    rows = dict(_facts(study, advised)) if advised else {"advice": "none: the study is too small"}
+    listed = Markup().join(Markup("<dt>{}</dt><dd>{}</dd>").format(*row) for row in rows.items())
+    name = study.evidence.design.name
+    key = f"advice:{name}:{f'freeze{advised.freeze}' if advised else 'none'}"
+    return Markup(
+        '<section class="report-card" data-finding="{}"><h3>{}</h3>{}<p class="report-credits">{}'
+        "{}</p><dl>{}</dl></section>"
+    ).format(
+        key,
+        about.name[:1].upper() + about.name[1:],
+        _pictures(study),
+        about.rule,
+        about.credits,
+        listed,
+    )
+
+
+def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
+    """What stands on a card, line by line."""
+    yield "Recipe", "; ".join(_recipe(study, advised))
+    yield "Accuracy", f"{_span(advised.accuracy)} %"
+    yield "Best depth", _behind(advised)
+    without = number(saved_without_keeping(study, advised.freeze), 0)
+    yield (
+        "Saves",
+        (
+            f"{number(advised.depth.time.effect, 0)} % of an epoch's time with kept activations, "
+            f"about {without} % without"
         ),
-        caption=(
-            "One point per number of frozen stages, compared with none. "
-            + (
-                "Lines: 95 % intervals that hold for all depths at once, for other trainings and "
-                "other images of this kind. "
-                if len(known)
-                else ""
-            )
-            + f"Grey: less than {number(margin)} points. {analysis.recommendation.rule}"
-        ),
-        alt=sentences(data, "freeze {freeze}: {change:+.1f} points, {time:.0f} % time saved"),
-        data=data,
+    )
+    yield "Misses", ", ".join(_missed(study, advised.missed))
+    yield "Evidence", f"p {_p(advised.p)} after Holm's correction"
+
+
+def _p(p: float) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
+    """What to set, the depth first."""
+    protocol = study.evidence.design.protocol
+    yield f"freeze {advised.freeze} of {study.recommendation.stages} stages"
+    fixed = {name: getattr(protocol, name) for name in RECIPE}
+    for name, level in (fixed | advised.choices).items():
+        yield f"either {words.factor(name)}" if level == EITHER else words.full_level(name, level)
+
+
+def _behind(advised: Advice) -> str:
+    if advised.best == advised.freeze:
+        return f"freeze {advised.best} itself"
+    difference = advised.behind_best
+    return (
+        f"freeze {advised.best}; this one is {number(difference.effect, sign=True)} points "
+        f"({number(difference.low)} to {number(difference.high)}) from it"
     )
 
 
-@needs_runs
-def risks(analysis: Analysis) -> HTML:
-    """The table beside it, with memory."""
-    depths = analysis.depths
-    if not depths:  # the drawing above has said why
-        return paragraph([])
-    frame = pd.DataFrame(
-        {
-            "freeze": depth.freeze,
-            "accuracy, points": _span(depth.change, 1),
-            "time saved, %": _span(depth.time, 0),
-            "memory saved, %": _span(depth.memory, 0),
-        }
-        for depth in depths
-    )
-    clear = sum(depth.change.low > 0 or depth.change.high < 0 for depth in depths)
-    return html.table(
-        frame,
-        "saves-and-risks",
-        finding=f"At {clear} of {len(depths)} depths the interval of the change excludes zero."
-        if any(depth.change.known for depth in depths)
-        else NO_INTERVALS,
-        caption=(
-            "Best estimate and 95 % interval. Accuracy: for all depths at once, other trainings "
-            "and other images of this kind. CPU time and peak memory: for each depth by itself, "
-            "and other trainings on such a machine."
-        ),
-        data=analysis.recommendation.table,
-    )
+def _missed(study: Analysis, shares: dict[str, float]) -> Iterator[str]:
+    about = shown.about(study)
+    ranked = sorted(shares.items(), key=lambda pair: -pair[1])
+    for label, share in ranked[:CLASSES]:
+        yield f"{about.plain(label)} {number(share, 0)} %"
+    if len(ranked) > CLASSES:
+        rest = [share for _, share in ranked[CLASSES:]]
+        yield f"other classes {number(min(rest), 0)} to {number(max(rest), 0)} %"
 
 
-def _span(estimate: Estimate, decimals: int) -> str:
-    effect = number(estimate.effect, decimals, sign=True)
+def _pictures(study: Analysis) -> Markup:
+    """A few images of each class, so that `images of this kind` means something."""
+    dataset, about = pictures(study.evidence), shown.about(study)
+    if dataset is None:
+        return Markup()
+    look, tiles = study.evidence.design.protocol, []
+    for label in np.argsort(-np.bincount(dataset.labels), kind="stable")[:CLASSES]:
+        members = np.flatnonzero(dataset.labels == label)
+        for index in members[np.linspace(0, len(members) - 1, PICTURES + 2).astype(int)][1:-1]:
+            image = decode(dataset.images[index], SIDE, look.resize, look.background)
+            tiles.append(html.tile(image, about.plain(dataset.classes[label])))
+    return Markup('<div class="report-pictures">{}</div>').format(Markup().join(tiles))
+
+
+def _span(estimate: Estimate, decimals: int = 1, *, sign: bool = False) -> str:
+    effect = number(estimate.effect, decimals, sign=sign)
     if not estimate.known:
         return f"{effect} ({DASH})"
-    low, high = (number(bound, decimals, sign=True) for bound in (estimate.low, estimate.high))
+    low, high = (number(bound, decimals, sign=sign) for bound in (estimate.low, estimate.high))
     return f"{effect} ({low} to {high})"
 
 
-def answers(analysis: Analysis) -> HTML:
-    """The questions of someone who is about to fine-tune, answered by the verdicts."""
-    evidence = analysis.evidence
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    judged = analysis.judgement
-    said = {key: judged[key].sentence for key in QUESTIONS}
-    said["depth"] = f"{said['depth']} {judged['freeze'].sentence}"
-    return definition_list(
-        (question, f"{said[key]} {_covers(judged[key])}") for key, question in QUESTIONS.items()
-    )
+def by_depth(studies: list[Analysis]) -> pd.DataFrame:
+    """One row per data set and depth: accuracy, its change with interval, and time per epoch."""
+    rows = []
+    for study in studies:
+        if not (study.depths and study.correctness.seeds):
+            continue
+        means = study.evidence.runs.groupby("freeze")[["accuracy", "epoch_seconds"]].mean()
+        advised = advise(study)
+        name = shown.about(study).name
+        none = float(means.loc[0, "accuracy"])
+        for freeze, depth in [(0, None), *((d.freeze, d) for d in study.depths)]:
+            rows.append(
+                {
+                    "images": name,
+                    "freeze": freeze,
+                    "accuracy": means.loc[freeze, "accuracy"],
+                    "low": none + depth.change.low if depth else np.nan,
+                    "high": none + depth.change.high if depth else np.nan,
+                    "epoch_seconds": means.loc[freeze, "epoch_seconds"],
+                    "least_allowed": none - study.margin,
+                    "recommended": bool(advised and advised.freeze == freeze),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
-def _covers(judgement: claims.Judgement) -> str:
-    if not judgement.estimate.known:
-        return "There is no interval."
-    return f"The interval is for {judgement.claim.covers}."
-
-
-def commands(analysis: Analysis) -> HTML:
-    """How to repeat this study."""
-    evidence = analysis.evidence
-    name, depths = evidence.design.name, evidence.design.factors["freeze"]
-    one_run = f"papermill notebooks/train.ipynb -p study {name} -p freeze "
-    one_run += str(2 if 2 in depths else depths[-1])
-    return listing(
-        Markup("<code>{}</code> {}").format(command, what)
-        for command, what in (
-            (f"effnet sweep {name}", "trains the runs of this study that you have no records of."),
-            (f"EFFNET_STUDY={name} jupyter-book build book", "builds this book from your records."),
-            (one_run, "trains one run."),
-        )
-    )
-
-
-def forest(analysis: Analysis) -> HTML:
-    """Forest plot: what each choice changes, all choices looked at at once."""
-    compared: dict[str, tuple[Compared, str, str, float]] = {
-        "source": (OneTable(source.results()), THEIRS, "s", 0.15)
-    }
-    if analysis.correctness.seeds:
-        compared["this study"] = (analysis.estimator, OURS, "o", -0.15)
-    found = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
-    labels = list(dict.fromkeys(choice for choices in found.values() for choice in choices))
-    figure = canvas(7.2, 4.2)
-    axes = figure.subplots()
-    for name, (_, colour, marker, offset) in compared.items():
-        for choice, estimate in found[name].items():
-            height = offset - labels.index(choice)
-            axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
-            axes.plot(estimate.effect, height, marker, color=colour, label=name)
-    margin = analysis.margin
-    axes.axvspan(-margin, margin, color="#eeeeee", zorder=0, label="too small to matter")
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks([-place for place in range(len(labels))], labels)
-    axes.set_xlabel("change of accuracy, percentage points")
-    legend(figure, axes)
-    data = pd.DataFrame(
-        {"data": name, "choice": choice, **asdict(estimate)}
-        for name, choices in found.items()
-        for choice, estimate in choices.items()
-    )
-    ours = found.get("this study", {})
-    clear = [name for name, e in ours.items() if e.low > 0 or e.high < 0]
-    finding = "No seed has a run of every configuration yet."
-    if "this study" in found:
-        finding = "This study compares nothing with freeze 0, and no heads or schedules."
-    if ours and not any(e.known for e in ours.values()):
-        finding = "This study has no intervals: one seed cannot say what each choice changes."
-    elif ours:
-        changes = "change" if len(clear) > 1 else "changes"
-        finding = f"{len(clear) or 'None'} of {len(ours)} choices {changes} accuracy clearly"
-        finding += f": {'; '.join(clear)}." if clear else " in this study."
+def trade_off(studies: list[Analysis]) -> HTML:
+    """Accuracy against training time, one point per depth."""
+    data = by_depth(studies)
+    if data.empty:
+        return paragraph(["No depth can be compared with freezing nothing yet."])
+    names = list(data["images"].unique())
+    figure = canvas(3.6 * max(2, len(names)), 3.9)
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        points = data[data["images"] == name]
+        axes.axhspan(points["least_allowed"].iloc[0], points.iloc[0].accuracy, color=BAND, zorder=0)
+        for row in points.itertuples():
+            colour = depth_colour(row.freeze)
+            axes.vlines(row.epoch_seconds, row.low, row.high, color=colour, linewidth=2)
+            axes.plot(
+                row.epoch_seconds, row.accuracy, "*" if row.recommended else "o", color=colour,
+                markersize=15 if row.recommended else 7, markeredgecolor=INK, markeredgewidth=0.5,
+            )  # fmt: skip
+            axes.annotate(
+                str(row.freeze), (row.epoch_seconds, row.accuracy), xytext=(8, 5),
+                textcoords="offset points", weight="bold",
+            )  # fmt: skip
+        axes.set_title(plain(name), loc="left", fontsize=11)
+        axes.set_xlabel("CPU time per epoch, s")
+        axes.set_xlim(0, 1.12 * points["epoch_seconds"].max())
+        axes.margins(y=0.12)
+    panels[0].set_ylabel("test accuracy, %")
     return html.figure(
         figure,
-        "effects",
-        finding=finding,
+        "trade-off",
+        key=f"trade-off:{len(names)}",
+        finding=_trade_off_title(data),
         caption=(
-            "Mean change over configurations that agree in the other two factors. This study: 95 % "
-            "intervals for all choices at once, for other trainings and other images; without any "
-            "effect, one study in twenty would show a clear choice. Source: consistency over its "
-            "configurations, which says nothing about other trainings."
+            "Numbers are frozen stages, the star is the recommended depth, and bars are 95 % "
+            "intervals of the change against freezing nothing, for all depths at once. The band is "
+            "the loss that would not matter: a bar that ends in it or above is no worse."
         ),
-        alt=sentences(data, "{data}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
+        alt=sentences(
+            data, "{images}, freeze {freeze}: {accuracy:.1f} % in {epoch_seconds:.0f} s per epoch"
+        ),
         data=data,
+    )
+
+
+def _trade_off_title(data: pd.DataFrame) -> str:
+    parts = []
+    for name, points in data.groupby("images", sort=False):
+        best = points.loc[points["accuracy"].idxmax()]
+        parts.append(f"freeze {best.freeze} is most accurate on {name} ({number(best.accuracy)} %)")
+    title = "; ".join(parts)
+    return title[:1].upper() + title[1:] + "."
+
+
+def depths(studies: list[Analysis]) -> HTML:
+    """Every depth on every data set: what it changes, saves and misses."""
+    rows, data = [], by_depth(studies)
+    if data.empty:
+        return paragraph([])
+    for study in studies:
+        about = shown.about(study)
+        for depth in study.depths:
+            lost = missed(study, depth.freeze)
+            without = saved_without_keeping(study, depth.freeze)
+            worst = max(lost, key=lambda label: lost[label])
+            rows.append(
+                {
+                    "images": about.name,
+                    "frozen stages": depth.freeze,
+                    "accuracy, %": _span(accuracy(study, depth.freeze)),
+                    "change, points": _span(depth.change, sign=True),
+                    "time saved, kept activations, %": _span(depth.time, 0),
+                    "not kept, %": number(without, 0),
+                    "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
+                }
+            )
+    frame = pd.DataFrame(rows)
+    if frame["images"].nunique() == 1:
+        frame = frame.drop(columns="images")
+    safe = sum(depth.change.low > -study.margin for study in studies for depth in study.depths)
+    return html.table(
+        frame,
+        "saves-and-risks",
+        key=f"noninferior:{safe}",
+        finding=f"{safe} of {len(frame)} depths lose less than {number(studies[0].margin)} points.",
+        caption=(
+            "In brackets are 95 % intervals for other trainings and other images, of time for "
+            "other trainings on such a machine. Time is CPU time per epoch, measured with kept "
+            "activations and computed from the arithmetic without them."
+        ),
+        data=data,
+    )
+
+
+def limits(studies: list[Analysis]) -> HTML:
+    """What the advice does not cover, in two lines."""
+    main = studies[0]
+    if not main.evidence.finished:
+        return paragraph([])
+    protocol, advised = main.evidence.design.protocol, advise(main)
+    chosen = ""
+    if advised:
+        chosen = (
+            f"The depth is chosen on the test intervals that are shown, which flatters it a "
+            f"little; validation images alone would choose freeze {advised.on_validation}."
+        )
+    return listing(
+        {
+            "covers": f"It holds for {protocol.backbone} at {protocol.image_size} px, this "
+            "protocol and images of these kinds; another network or other images need a study "
+            "of their own.",
+            "selected": chosen,
+        }
+        if chosen
+        else {"covers": "The study is too small for advice."}
+    )
+
+
+def commands(studies: list[Analysis]) -> HTML:
+    """How to repeat this study."""
+    design = studies[0].evidence.design
+    name = design.name
+    return listing(
+        {
+            command: Markup("<code>{}</code> {}").format(command, what)
+            for command, what in (
+                ("effnet sweep " + name, "trains the runs that you have no records of."),
+                (f"EFFNET_STUDY={name} jupyter-book build book", "builds this report from them."),
+                (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),
+            )
+        }
     )

@@ -32,20 +32,16 @@ def answer(simulated: Cluster | None) -> HTML:
 def _answer(ours: pd.DataFrame) -> Iterator[str]:
     one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
     yield (
-        f"On {most.gpus} GPUs a study of {most.seeds} seeds of the source's network would be "
-        f"{number(one.hours / most.hours, 0)} times as fast as on one: they would be busy for "
-        f"{number(most.efficiency, 0)} % of the time."
+        f"In simulation, a study of {most.seeds} seeds of the source's network runs "
+        f"{number(one.hours / most.hours, 0)} times as fast on {most.gpus} GPUs as on one; the "
+        f"GPUs are busy for {number(most.efficiency, 0)} % of the time."
     )
-    yield (
-        f"More than {number(most.bound)} % is impossible, because the longest run is not split."
-        if most.bound < GOAL
-        else f"The aim was {number(GOAL, 0)} %."
-    )
+    if most.bound < GOAL:
+        yield f"The upper bound is {number(most.bound)} %, because the longest run is not split."
     enough = ours[(ours["gpus"] == most.gpus) & (ours["efficiency"] >= GOAL)]
     if len(enough) and most.efficiency < GOAL:
         first = enough.iloc[0]
-        yield f"With {first.seeds} seeds it would be {number(first.efficiency, 0)} %."
-    yield "This is simulated: no such cluster was there to measure."
+        yield f"With {first.seeds} seeds they are busy for {number(first.efficiency, 0)} %."
 
 
 def hours(simulated: Cluster | None) -> HTML:
@@ -63,7 +59,7 @@ def hours(simulated: Cluster | None) -> HTML:
                 f"{number(row.efficiency)} ({number(row.low)} to {number(row.high)})"
                 for row in ours.itertuples()
             ],
-            "at most, %": ours["bound"],
+            "upper bound, %": ours["bound"],
         }
     )
     return html.table(
@@ -71,9 +67,8 @@ def hours(simulated: Cluster | None) -> HTML:
         "cluster-hours",
         finding=_more_seeds(ours),
         caption=(
-            "In use: the time on one GPU, divided by the GPUs and by the time on them; in brackets "
-            f"the middle 90 % of {simulated.replicates} draws of how many epochs runs take. At "
-            "most: with all GPUs busy until the end, or as long as the longest run."
+            "In use is the share of the GPUs' time, with the middle 90 % of "
+            f"{simulated.replicates} simulations in brackets. The longest run sets the upper bound."
         ),
         data=ours,
     )
@@ -106,10 +101,10 @@ def orders(simulated: Cluster | None) -> HTML:
         "cluster-orders",
         finding=(
             f"Starting the longest runs first adds {number(gained.min())} to "
-            f"{number(gained.max())} points to the order of Table 1; steering runs to nodes that "
-            f"keep their depth adds at most {number(steered.max())} more."
+            f"{number(gained.max())} points over the order of the table; sending runs to nodes "
+            f"that already keep their depth adds at most {number(steered.max())} more."
         ),
-        caption="Per cent of the GPUs' time in use, by the order in which runs begin.",
+        caption="Share of the GPUs' time in use, in per cent, by the order in which runs begin.",
         data=frame,
     )
 
@@ -124,20 +119,18 @@ def assumptions(simulated: Cluster | None) -> HTML:
     means = [number(sum(e) / len(e)) for e in simulated.epochs]
     return html.paragraph(
         [
-            f"A run's time is its arithmetic at {number(simulated.speed / 1e12, 0)} TFLOP/s, "
-            f"as measured on an {simulated.gpu} with nothing frozen, and "
-            f"{number(simulated.fixed, 0)} s besides, a guess. Steps with frozen stages do less of "
-            "it a second there.",
-            f"Of a forward pass, {', '.join(shares)} are in the stages frozen at depths 1 to "
-            f"{FREEZE[-1]}; training computes what is not frozen three times.",
-            f"A run has {train} training, {validation} validation and {test} test images, and "
-            f"stops after as many epochs as a run of its depth in {simulated.epochs_of}, drawn by "
-            f"chance: {', '.join(means)} on average.",
-            f"{simulated.on_a_node} GPUs share a disk, on which the activations of depths "
-            f"{', '.join(cached)} are cached once a run has computed them. A first epoch is shared "
-            "with the run that differs only in its schedule, on whatever node it trains.",
-            "Not in it: the classical comparison, transfers, nodes that fail, GPUs of several "
-            "speeds.",
+            f"The time of a run is its arithmetic at {number(simulated.speed / 1e12, 0)} TFLOP/s, "
+            f"measured on one {simulated.gpu} with nothing frozen, plus an assumed "
+            f"{number(simulated.fixed, 0)} s of overhead.",
+            f"The stages frozen at depths 1 to {FREEZE[-1]} hold {', '.join(shares)} of a forward "
+            "pass; a training step costs three forward passes of what is not frozen.",
+            f"A run has {train:,} training, {validation:,} validation and {test:,} test images. "
+            f"Its number of epochs is drawn from the committed runs of its depth: "
+            f"{', '.join(means)} on average.",
+            f"{simulated.on_a_node} GPUs share a disk with the kept activations of depths "
+            f"{', '.join(cached)}. Runs that differ only in their schedule share a first epoch.",
+            "The simulation leaves out classical models, transfers, failing nodes and GPUs of "
+            "different speeds.",
             AGAIN,
         ]
     )

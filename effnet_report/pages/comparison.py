@@ -9,9 +9,10 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.study.records import classical_id
+from effnet_core.study.schema import Candidate
 from effnet_report.inference import comparison as compared
 from effnet_report.inference.analysis import Analysis
-from effnet_report.numbers import number
+from effnet_report.numbers import DASH, number
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
@@ -21,6 +22,10 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.html import finding, link, table
+
+LEARNED = {"frozen network"}  # features of the candidates that a trained network computes
+SIDES = {"hand-made features": False, "features of the frozen network": True}
+SHOWN = 10  # rows of the grid
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -45,15 +50,15 @@ def best_of(models: pd.DataFrame) -> str:
         return "No model of this study is finished yet."
     top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
     sentence = (
-        f"Most accurate here, with {number(top['accuracy'].iloc[0])} %: "
+        f"The most accurate model here reaches {number(top['accuracy'].iloc[0])} %: "
         f"{' and '.join(top['model'])}"
     )
     if theirs.empty:
         return f"{sentence}."
     other = theirs.iloc[0]
     return (
-        f"{sentence}; the best published figure for these images is "
-        f"{number(other['accuracy'])} % ({other['model']}, {other['source']})."
+        f"{sentence}. The best published accuracy on these images is {number(other['accuracy'])} % "
+        f"({other['model']}, {other['source']}), with another split and other labels."
     )
 
 
@@ -62,7 +67,7 @@ def models(analysis: Analysis) -> HTML:
     """Accuracies of the models side by side, with intervals for the number of images."""
     data = analysis.comparison
     names = [textwrap.fill(name, 30) for name in data["model"]]
-    figure = canvas(7.2, 0.9 + 0.5 * len(data))
+    figure = canvas(7.2, 0.9 + 0.55 * len(data))
     axes = figure.subplots()
     for whose, group in data.assign(place=-np.arange(len(data))).groupby("source"):
         colour, marker = (OURS, "o") if whose == compared.THIS_STUDY else (THEIRS, "s")
@@ -71,19 +76,13 @@ def models(analysis: Analysis) -> HTML:
     axes.set_yticks([-place for place in range(len(data))], names)
     axes.set_ylim(0.6 - len(data), 0.6)
     axes.set_xlabel("accuracy, %")
+    published = (data["source"] != compared.THIS_STUDY).any()
     return html.figure(
         figure,
         "comparison",
         finding=lift(data),
-        caption=(
-            "Accuracy on the test set with 95 % intervals for other images (Wilson)."
-            + (
-                " Grey squares: published by others with their own labels and split, so beside "
-                "ours, not equal to them."
-                if (data["source"] != compared.THIS_STUDY).any()
-                else ""
-            )
-        ),
+        caption="Accuracy on the test set with 95 % intervals for other images."
+        + (" Grey squares are published results with another split." if published else ""),
         alt=sentences(data, "{model}: {accuracy:.1f} % ({low:.1f} to {high:.1f})"),
         data=data,
     )
@@ -97,7 +96,7 @@ def lift(models: pd.DataFrame) -> str:
 
 
 def table_2(analysis: Analysis) -> HTML:
-    """Table 2: plainest guess, baseline, best classical, best fine-tuned, published elsewhere."""
+    """Plainest guess, baseline, best classical, best fine-tuned, published elsewhere."""
     frame = analysis.comparison
     ours = (frame["source"] == compared.THIS_STUDY).sum()
     names = {"low": "from, %", "high": "to, %", "images": "test images"}
@@ -106,25 +105,61 @@ def table_2(analysis: Analysis) -> HTML:
         "table-2-comparison",
         finding=(
             f"{ours} of {len(frame)} models are measured here"
-            + ("." if ours == len(frame) else "; the others are published elsewhere.")
+            + ("." if ours == len(frame) else "; the others are published.")
         ),
-        caption=(
-            "Accuracy on the test set, mean over the seeds, with the 95 % interval for other "
-            "images (Wilson). The best mean on validation was chosen over all seeds at once, so "
-            "the luck of these trainings flatters it."
-            + (
-                " The published figures rest on another split and other labels of the same images."
-                if ours < len(frame)
-                else ""
-            )
-        ),
+        caption="Means over the seeds with 95 % intervals for other images. The model with the "
+        "best mean on validation was chosen over all seeds at once, which flatters it.",
     )
 
 
-def candidates(analysis: Analysis) -> HTML:
-    """The whole grid of classical models, by cross-validated accuracy."""
+@needs_runs
+def effort(analysis: Analysis) -> HTML:
+    """How much tuning went into each side: candidates, learning rates, CPU time."""
     evidence = analysis.evidence
-    if "classical" not in evidence.classical:
+    rates = evidence.design.protocol.rates
+    rows = [
+        {
+            "side": "fine-tuned",
+            "candidates per seed": len(evidence.design.configurations()),
+            "learning rates per run": len(rates),
+            "CPU minutes per seed": evidence.runs.groupby("seed")["cpu_seconds"].sum().mean() / 60,
+        }
+    ]
+    for name, kind in SIDES.items():
+        tried = [c for c in _candidates(analysis) if (c.features in LEARNED) == kind]
+        if tried:
+            minutes = sum(candidate.seconds for candidate in tried) / 60
+            rows.append(
+                {
+                    "side": name,
+                    "candidates per seed": len(tried),
+                    "learning rates per run": DASH,
+                    "CPU minutes per seed": minutes,
+                }
+            )
+    ours, *theirs = (float(row["CPU minutes per seed"]) for row in rows)
+    return table(
+        pd.DataFrame(rows),
+        "effort",
+        finding=f"Fine-tuning took {number(ours / sum(theirs), 0)} times the CPU time of the "
+        "classical models."
+        if theirs
+        else "Only fine-tuned models are here.",
+        caption="Both sides chose on validation images only; classical models by cross-validation "
+        "on the training images.",
+    )
+
+
+def _candidates(analysis: Analysis) -> list[Candidate]:
+    found = analysis.evidence.classical.get("classical", [])
+    return found[0].outcome.candidates if found else []
+
+
+def candidates(analysis: Analysis) -> HTML:
+    """The best classical models by cross-validated accuracy; all of them as CSV."""
+    evidence = analysis.evidence
+    tried = _candidates(analysis)
+    if not tried:
         failed = [r for r in map(classical_id, evidence.design.seeds) if r in evidence.failures]
         if failed:
             why = evidence.failures[failed[0]]
@@ -132,22 +167,25 @@ def candidates(analysis: Analysis) -> HTML:
             said = f"No classical model could be trained; {failed[0]} has failed: {why}"
             return finding(said, Markup("See {}.").format(more))
         return nothing_yet(evidence, "classical model")
-    outcome = evidence.classical["classical"][0].outcome
-    frame = pd.DataFrame([candidate.model_dump() for candidate in outcome.candidates])
+    frame = pd.DataFrame([candidate.model_dump() for candidate in tried])
     frame["options"] = frame["options"].map(_options)
+    frame.insert(0, "kind", [_kind(candidate.features) for candidate in tried])
     names = {"cv_accuracy": "accuracy, %", "cv_sd": "spread, points"}
+    ranked = frame.sort_values("cv_accuracy", ascending=False).rename(columns=names)
+    best = ranked.groupby("kind", sort=False)["accuracy, %"].max()
+    said = " and ".join(f"{number(value)} % on {kind}" for kind, value in best.items())
     return table(
-        frame.sort_values("cv_accuracy", ascending=False).rename(columns=names),
+        ranked.head(SHOWN),
         "classical-candidates",
-        finding=(
-            f"Of {len(frame)} classical models, {outcome.classifier} is the best in "
-            f"cross-validation (features: {outcome.features})."
-        ),
-        caption=(
-            "Cross-validation on the first seed's training images; spread: standard deviation "
-            "over folds."
-        ),
+        finding=f"The best of {len(frame)} classical models reach {said} in cross-validation.",
+        caption=f"The {min(SHOWN, len(frame))} best on the first seed's training images; the CSV "
+        "has all. The spread is the standard deviation over folds.",
+        data=ranked,
     )
+
+
+def _kind(features: str) -> str:
+    return next(name for name, learned in SIDES.items() if (features in LEARNED) == learned)
 
 
 def _options(options: dict[str, object]) -> str:

@@ -1,6 +1,8 @@
 """The page Conclusions: every claim with its verdict, and how far the verdicts can be trusted."""
 
 import json
+from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -8,17 +10,21 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core import paths
-from effnet_report.inference import claims
+from effnet_core.study.studies import load_study
+from effnet_report.evidence import source
+from effnet_report.inference import claims, contrasts
 from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.claims import Judgement
-from effnet_report.inference.seeds_and_images import LEVEL
+from effnet_report.inference.contrasts import Compared, OneTable
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
+    BAND,
     COLOUR,
     INK,
     OURS,
+    THEIRS,
     canvas,
     legend,
     sentences,
@@ -43,13 +49,46 @@ def answer(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    verdicts = [one.verdict for one in analysis.claims if one.key in claims.SOURCES]
+    judged = [one for one in analysis.claims if one.key in claims.SOURCES]
+    counts = Counter(one.verdict for one in judged)
     return finding(
-        f"Of the source's {len(verdicts)} conclusions, this study supports "
-        f"{verdicts.count('supported')}, contradicts {verdicts.count('contradicted')} and leaves "
-        f"{verdicts.count('inconclusive')} open.",
+        f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
         *coverage(evidence),
+        key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
     )
+
+
+def _counted(counts: Counter[str], analysis: Analysis) -> str:
+    """Every verdict with its number, as in `2 are supported and 3 are unclear`."""
+    parts = [
+        f"{count} {'is' if count == 1 else 'are'} {verdict_words(verdict, analysis)}"
+        for verdict in ("supported", "contradicted", "inconclusive")
+        if (count := counts[verdict])
+    ]
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def verdict_words(verdict: str, analysis: Analysis, adjusted_p: float = 0.0) -> str:
+    """A verdict as the report says it.
+
+    Only the source's own network, images and protocol could contradict the source.
+
+    Args:
+        verdict: one of `claims.Verdict`.
+        analysis: of the study that it is about.
+        adjusted_p: of the claim, after Holm's correction.
+    """
+    protocol, source = analysis.evidence.design.protocol, load_study("paper").protocol
+    same = (protocol.backbone, protocol.dataset) == (source.backbone, source.dataset)
+    plain = {
+        "supported": "supported",
+        "contradicted": "contradicted" if same else "not observed here",
+        "inconclusive": "unclear",
+    }[verdict]
+    if verdict == "supported" and adjusted_p > 1 - LEVEL:
+        return f"{plain}, but not after Holm's correction"
+    return plain
 
 
 def in_words(analysis: Analysis) -> HTML:
@@ -57,7 +96,7 @@ def in_words(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    return listing(judgement.sentence for judgement in analysis.claims)
+    return listing({f"{one.key}:{one.verdict}": one.sentence for one in analysis.claims})
 
 
 def verdicts(analysis: Analysis) -> HTML:
@@ -68,32 +107,30 @@ def verdicts(analysis: Analysis) -> HTML:
         {
             "conclusion": ours.claim.statement,
             "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
-            "this study": _verdict(ours, "interval"),
-            "the source's table: consistent over its configurations?": _verdict(
-                theirs, "consistency interval"
+            "verdict here": Markup('<strong data-finding="{}">{}</strong>').format(
+                f"{ours.key}:{ours.verdict}",
+                verdict_words(ours.verdict, analysis, ours.adjusted_p),
+            ),
+            "effect here": ours.span(),
+            "p after Holm": p_value(ours.adjusted_p),
+            "the source's table": Markup("<strong>{}</strong>: {}").format(
+                theirs.verdict, theirs.span("consistency interval")
             )
             if theirs
             else DASH,
         }
         for ours, theirs in judged
     )
-    verdicts = [ours.verdict for ours, _ in judged]
-    margin = number(analysis.margin)
+    counts = Counter(ours.verdict for ours, _ in judged)
+    title = f"Of {len(judged)} conclusions, {_counted(counts, analysis)} on these images."
     return table(
         frame,
         "conclusions",
-        finding=(
-            f"Of {len(verdicts)} conclusions, this study supports {verdicts.count('supported')}, "
-            f"contradicts {verdicts.count('contradicted')} and leaves "
-            f"{verdicts.count('inconclusive')} open."
-        ),
-        caption=(
-            "A gain is supported when its 95 % interval lies above zero and reaches "
-            f"{margin} points, the smallest effect of interest; it is contradicted when the "
-            f"interval ends below {margin}. The source's table holds one run per configuration: "
-            "it cannot say whether an effect would hold for other trainings. As data: "
-        )
-        + _verdict_files(analysis),
+        finding=title,
+        caption=Markup(
+            "A gain is supported when its 95 % CI lies above zero and reaches {} points; a claim "
+            "is not observed here when no gain of that size is left. Verdicts as JSON: {}"
+        ).format(number(analysis.margin), _verdict_files(analysis)),
         data=pd.DataFrame(
             {"data": data, **row}
             for data, part in (
@@ -103,10 +140,6 @@ def verdicts(analysis: Analysis) -> HTML:
             for row in claims.as_records(part)
         ),
     )
-
-
-def _verdict(judgement: Judgement, kind: str) -> Markup:
-    return Markup("<strong>{}</strong>: {}").format(judgement.verdict, judgement.span(kind))
 
 
 def _verdict_files(analysis: Analysis) -> Markup:
@@ -121,13 +154,74 @@ def _verdict_files(analysis: Analysis) -> Markup:
     ) + Markup(".")
 
 
+def forest(analysis: Analysis) -> HTML:
+    """Forest plot: what each choice changes, all choices looked at at once."""
+    compared: dict[str, tuple[Compared, str, str, float]] = {
+        "source": (OneTable(source.results()), THEIRS, "s", 0.15)
+    }
+    if analysis.correctness.seeds:
+        compared["this study"] = (analysis.estimator, OURS, "o", -0.15)
+    effects = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
+    labels = list(dict.fromkeys(choice for choices in effects.values() for choice in choices))
+    figure = canvas(7.2, 1 + 0.42 * len(labels))
+    axes = figure.subplots()
+    for name, (_, colour, marker, offset) in compared.items():
+        for choice, estimate in effects[name].items():
+            height = offset - labels.index(choice)
+            axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2)
+            axes.plot(estimate.effect, height, marker, color=colour, label=name)
+    margin = analysis.margin
+    axes.axvspan(-margin, margin, color=BAND, zorder=0, label="too small to matter")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_yticks([-place for place in range(len(labels))], labels)
+    axes.set_xlabel("change of accuracy, points")
+    legend(figure, axes)
+    data = pd.DataFrame(
+        {"data": name, "choice": choice, **asdict(estimate)}
+        for name, choices in effects.items()
+        for choice, estimate in choices.items()
+    )
+    title, key = _forest_title(effects.get("this study"))
+    return html.figure(
+        figure,
+        "effects",
+        key=key,
+        finding=title,
+        caption=(
+            "Mean change over configurations that agree in the other choices, with 95 % intervals "
+            "for all choices at once. The source's intervals say whether an effect is consistent "
+            "over its configurations, and nothing about other trainings."
+        ),
+        alt=sentences(data, "{data}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
+        data=data,
+    )
+
+
+def _forest_title(effects: dict[str, Estimate] | None) -> tuple[str, str]:
+    """What this study's choices change, and its stable name."""
+    if effects is None:
+        return "No seed has a run of every configuration yet.", "effects:none"
+    if not effects:
+        return "This study has nothing that it compares with freezing nothing.", "effects:nothing"
+    if not any(effect.known for effect in effects.values()):
+        return "One seed cannot say what each choice changes.", "effects:no-intervals"
+    clear = [name for name, e in effects.items() if e.low > 0 or e.high < 0]
+    if not clear:
+        return f"None of {len(effects)} choices changes accuracy clearly.", "effects:0"
+    verb = "changes" if len(clear) == 1 else "change"
+    return (
+        f"{len(clear)} of {len(effects)} choices {verb} accuracy clearly: {'; '.join(clear)}.",
+        f"effects:{len(clear)}",
+    )
+
+
 @needs_runs
 def resolving(analysis: Analysis) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
     evidence = analysis.evidence
     parts, found = analysis.components, analysis.correctness
     if not parts:
-        return paragraph(["It takes two complete seeds to say how small a change could be seen."])
+        return paragraph(["Two complete seeds are needed to say how small a change could be seen."])
     seeds, images = len(found.seeds), found.images
     every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
                 for part in ("train", "validation", "test"))  # fmt: skip
@@ -173,21 +267,17 @@ def resolving(analysis: Analysis) -> HTML:
         figure,
         "resolving-power",
         finding=(
-            f"With {seeds} seeds and {images:,} test images, {best} have to differ by "
-            f"{number(now[best])} points to be told apart, and {worst} by {number(now[worst])}."
+            f"With {seeds} seeds and {images:,} test images this study can tell {best} apart from "
+            f"{number(now[best])} points on, and {worst} from {number(now[worst])}."
         ),
         caption=(
-            "Smallest true difference whose 95 % interval excludes zero four times out of five, "
-            "from the variance that seeds and images have in this study. Dotted: what is left with "
-            "any number of seeds; only more images lower it. "
+            "Smallest true difference whose 95 % interval excludes zero in four of five studies; "
+            "dotted lines are the limit for any number of seeds. "
             + (
-                f"Left: {every:,} images in as many folds as seeds. Right: one test set for all, "
-                "at most so much, as folds cannot tell what images alone explain. "
+                f"On the left, {every:,} images are divided into as many folds as seeds."
                 if found.folds
-                else "Dashed: if every seed tested another share of all images that a seed uses "
-                "now. "
+                else "Dashed lines are for seeds that each test another share of the images."
             )
-            + "One seed alone resolves nothing."
         ),
         alt=sentences(
             data[data["seeds"].isin([2, seeds, MOST_SEEDS])].iloc[::4],
@@ -234,10 +324,8 @@ def simulation() -> HTML:
             f"at most {number(100 - null.min())} % of the studies show a clear choice."
         ),
         caption=Markup(
-            "Per cent of {} studies, lowest and highest over {}: new seeds and new images from a "
-            "model of per-image correctness, fitted to {}. All depths, configuration 1, all "
-            "choices, and depths at each level of another factor: all intervals of a study at "
-            "once. {} To repeat it: {}."
+            "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
+            "per-image correctness is fitted to {}. {} Simulate it again: {}"
         ).format(
             f"{found['replicates']:,}",
             ", ".join(data["size"].unique()),
@@ -253,9 +341,8 @@ def _outside(data: pd.DataFrame) -> str:
     """Which intervals cover less, or more, often than wanted, and where."""
     low, high = WANTED
     return (
-        f"Less than {number(low, 0)} %: {_where(data[data['covered'] < low])}. More than "
-        f"{number(high, 0)} %, so that it is wider than need be: "
-        f"{_where(data[data['covered'] > high])}."
+        f"Below {number(low, 0)} %: {_where(data[data['covered'] < low])}; above "
+        f"{number(high, 0)} %: {_where(data[data['covered'] > high])}."
     )
 
 
@@ -284,11 +371,11 @@ def methods(analysis: Analysis) -> HTML:
     return table(
         frame,
         "methods",
-        finding=f"After correction for their number, {left} of {len(judged)} p stay below "
-        f"{number(100 * (1 - LEVEL), 0)} %.",
+        finding=f"{left} of {len(judged)} results remain significant after Holm's correction.",
+        key=f"holm:{left}",
         caption=(
-            "p: probability of a result at least as far from no effect, if there were none; for "
-            "the deepest freeze, from a loss of the size that matters. It comes from the same t as "
-            f"the interval. {claims.by_chance(judged)}"
+            "p is the probability of a result at least as far from no effect if there were none; "
+            "for the depth, from a loss of the size that matters. "
+            f"{claims.by_chance(judged)}"
         ),
     )

@@ -1,37 +1,31 @@
 """The page The experiment: the images, the network, and what the study fixes and varies."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 
 from effnet_core.data.images import decode
-from effnet_core.study.design import (
-    FREEZE,
-    HEAD_WORDS,
-    HEADS,
-    SCHEDULERS,
-    Protocol,
-)
+from effnet_core.study.design import FREEZE, Protocol, Study
 from effnet_core.study.studies import load_study
+from effnet_report import words
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, no_images, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
-    COLOUR,
     OURS,
     canvas,
-    plain,
     sentences,
 )
 from effnet_report.render.html import finding, table
 
+CUT = "#B35900"  # readable as text in both themes
 COLUMNS = 4  # images of a class
-
 MOST_SEEN = 10  # classes of which images are shown
 
 
@@ -39,45 +33,45 @@ def answer(analysis: Analysis) -> HTML:
     """How much is to be trained, on what."""
     evidence = analysis.evidence
     design, facts = evidence.design, evidence.facts
-    sizes = (
-        f"{facts.train_images:,} images to train on, {facts.validation_images:,} to choose with "
-        f"and {facts.test_images:,} to test on, in {len(facts.classes)} classes"
-        if facts
-        else "images that no run has seen yet"
-    )
+    sizes = "images that no run has seen yet"
+    if facts:
+        sizes = (
+            f"{facts.train_images:,} training, {facts.validation_images:,} validation and "
+            f"{facts.test_images:,} test images per seed in {len(facts.classes)} classes"
+        )
+    seeds = f"{len(design.seeds)} seed{'' if len(design.seeds) == 1 else 's'}"
     return finding(
-        f"{design.title}: {len(design.configurations())} configurations of one network, "
-        f"{len(design.seeds)} seed{'s' if len(design.seeds) > 1 else ''} each, {sizes}.",
+        f"{design.title}: {len(design.configurations())} configurations with {seeds} each, on "
+        f"{sizes}.",
         _tested(design.protocol),
-        *_held(design.factors),
+        _compared(design.factors),
         *coverage(evidence),
     )
 
 
-def _held(factors: dict[str, list[Any]]) -> Iterator[str]:
-    """The choices of which this study tries one alone, or not all."""
-    words: dict[str, tuple[list[str], int]] = {
-        "freeze": ([str(depth) for depth in factors["freeze"]], len(FREEZE)),
-        "head": ([HEAD_WORDS[head] for head in factors["head"]], len(HEADS)),
-        "scheduler": ([str(name) for name in factors["scheduler"]], len(SCHEDULERS)),
-    }
-    for name, (tried, of) in words.items():
-        if len(tried) == 1:
-            yield f"Here {name} does not vary: {tried[0]}."
-        elif len(tried) < of:
-            yield f"Of {name} it tries {', '.join(tried)}."
+def _compared(factors: dict[str, list[Any]]) -> str:
+    """What a study compares, and at which levels."""
+    parts = [
+        f"{words.factor(name)} ({', '.join(words.level(name, level) for level in levels)})"
+        for name, levels in factors.items()
+        if len(levels) > 1
+    ]
+    if not parts:
+        return "It tries one configuration."
+    *first, last = parts
+    return f"It compares {', '.join(first)} and {last}." if first else f"It compares {last}."
 
 
 def _tested(protocol: Protocol) -> str:
     """Which images are for testing."""
     if protocol.folds:
         return (
-            f"Seed after seed tests another of {protocol.folds} folds, so that as many seeds test "
-            "every image once."
+            f"Each seed tests another of {protocol.folds} folds; together the seeds test every "
+            "image once."
         )
     if protocol.official_test:
-        return "All seeds are tested on the images that the data set's authors keep for it."
-    return "All seeds are tested on the same images."
+        return "All seeds share the test set that the authors of the images set aside."
+    return "All seeds share one test set."
 
 
 @needs_runs
@@ -88,18 +82,13 @@ def seen(analysis: Analysis) -> HTML:
     if dataset is None:
         return no_images(evidence)
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
-    classes = np.argsort(-counts, kind="stable")[:MOST_SEEN]
-    figure = canvas(7.2, 1.25 * len(classes))
-    panels = figure.subplots(len(classes), COLUMNS, squeeze=False)
-    for row, label in zip(panels, classes, strict=True):
+    classes, about = np.argsort(-counts, kind="stable")[:MOST_SEEN], shown.about(analysis)
+    tiles = []
+    for label in classes:
         members = np.flatnonzero(dataset.labels == label)
-        spread = members[np.linspace(0, len(members) - 1, COLUMNS).astype(int)]
-        for axes, index in zip(row, spread, strict=True):
+        for index in members[np.linspace(0, len(members) - 1, COLUMNS).astype(int)]:
             view = decode(dataset.images[index], look.image_size, look.resize, look.background)
-            axes.imshow(view)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(True)  # or what is filled up would not show
-        row[0].set_ylabel(plain(dataset.classes[label]), rotation=0, ha="right", va="center")
+            tiles.append((view, about.plain(dataset.classes[label])))
     how = {
         "squash": "squashed where it is not square",
         "pad": f"its short side filled up in {look.background}",
@@ -108,16 +97,19 @@ def seen(analysis: Analysis) -> HTML:
     data = pd.DataFrame({"class": dataset.classes, "images": counts})
     data = data.iloc[np.argsort(-counts, kind="stable")]
     left_out = len(dataset.classes) - len(classes)
-    return html.figure(
-        figure,
+    return html.pictures(
+        tiles,
         "as-the-network-sees-them",
         finding=(
             f"The network sees an image as a square of {look.image_size} x {look.image_size} "
             f"pixels, {how}."
         ),
-        caption=f"{COLUMNS} images of each class, evenly spread over the data set"
-        + (f"; {left_out} smaller classes are left out." if left_out else "."),
-        alt=sentences(data.head(len(classes)), "{class}: {images} images"),
+        caption=Markup("{} images of each class, evenly spread over the data set{}. {}{}").format(
+            COLUMNS,
+            f"; {left_out} smaller classes are left out" if left_out else "",
+            about.rule.removesuffix("."),
+            Markup(".") + about.credits if about.credits else Markup("."),
+        ),
         data=data,
     )
 
@@ -142,13 +134,13 @@ def stages(analysis: Analysis) -> HTML:
         axes.set_xlim(0, 1.5 * data[column].max())
         axes.grid(axis="y", visible=False)
         for cut in cuts.values():
-            axes.axhline(cut, color=COLOUR["cosine"], linestyle=":", linewidth=1)
+            axes.axhline(cut, color=CUT, linestyle=":", linewidth=1)
     left.bar_label(left.containers[0], [f" {n:,}" for n in data["parameters"]])
     right.bar_label(right.containers[0], [f" {share:.1f} %" for share in data["compute_share"]])
     for n, cut in cuts.items():
         right.text(
             *(right.get_xlim()[1], cut), f"freeze {n} ", ha="right", va="center",
-            color="#A04600", fontsize=9, backgroundcolor="white",
+            color=CUT,
         )  # fmt: skip
     left.set_yticks(data.index, data["name"])
     left.invert_yaxis()
@@ -157,12 +149,12 @@ def stages(analysis: Analysis) -> HTML:
         figure,
         "stages",
         finding=(
-            f"The deepest freeze fixes {number(frozen.compute_share, 0)} % of the computation and "
+            f"The deepest freeze covers {number(frozen.compute_share, 0)} % of the computation and "
             f"{number(frozen.parameter_share, 0)} % of the backbone's parameters."
         ),
         caption=(
-            "The image enters at the top. A dotted line is where a freeze cuts: everything above "
-            "it stays as it was, everything below it and the head are trained."
+            "The image enters at the top. A freeze keeps everything above its dotted line, and "
+            "trains everything below it and the head."
         ),
         alt=sentences(
             data, "{name}: {parameters:,} parameters, {compute_share:.1f} % of the computation"
@@ -174,20 +166,27 @@ def stages(analysis: Analysis) -> HTML:
 def protocol(analysis: Analysis) -> HTML:
     """Every fixed setting, ours beside the source's."""
     evidence = analysis.evidence
-    ours, theirs = evidence.design.protocol, load_study("paper").protocol
+    source = load_study("paper")
     frame = pd.DataFrame(
         {
             "setting": name,
-            "this study": str(getattr(ours, name)),
-            "the source (study paper)": str(getattr(theirs, name)),
+            "this study": _values(name, evidence.design),
+            "the source": _values(name, source),
             "meaning": (field.description or "").replace("`", ""),
         }
         for name, field in Protocol.model_fields.items()
     )
-    same = frame["this study"] == frame["the source (study paper)"]
+    same = frame["this study"] == frame["the source"]
     return table(
         frame.loc[same.sort_values(kind="stable").index],
         "protocol",
+        key=f"differs:{(~same).sum()}",
         finding=f"{(~same).sum()} of {len(frame)} settings differ from the source's protocol.",
-        caption="Those that differ come first. The same code reads both columns from YAML.",
+        caption="Settings that differ come first; the same code reads both columns from YAML.",
     )
+
+
+def _values(name: str, study: Study) -> str:
+    """A setting of a study, or the levels that it compares."""
+    levels = study.factors.get(name, [getattr(study.protocol, name)])
+    return ", ".join(str(level) for level in levels)

@@ -6,17 +6,16 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
-from effnet_core.study.design import (
-    describe,
-)
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import number
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, no_images, nothing_yet
 from effnet_report.render import confusion as matrix
 from effnet_report.render import html
+from effnet_report.render.citations import cite
 from effnet_report.render.drawing import (
     INK,
     OURS,
@@ -27,9 +26,10 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.html import finding
+from effnet_report.words import configuration
 
 BINS = 6
-SHOWN, COLUMNS, SIDE = 12, 4, 96  # pictures, and pixels of a side
+SHOWN, SIDE = 12, 104  # pictures, and pixels of a side
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -40,9 +40,8 @@ def answer(analysis: Analysis) -> HTML:
     right = evidence.correct(evidence.finished)
     always, never = int((right == 1).sum()), int((right == 0).sum())
     return finding(
-        f"Of {len(right):,} test images, every run that tested them classifies {always:,} "
-        f"correctly, and none {never:,}; on the other {len(right) - always - never:,} they "
-        "differ.",
+        f"Of {len(right):,} test images, all runs classified {always:,} correctly and all got "
+        f"{never:,} wrong; they differ on {len(right) - always - never:,}.",
         *coverage(evidence),
     )
 
@@ -58,8 +57,8 @@ def confusion(analysis: Analysis) -> HTML:
         matrix.draw(counts),
         "confusion",
         finding=(
-            f"Recognised most often: {recall.idxmax()} ({number(recall.max())} % of them); least "
-            f"often: {recall.idxmin()} ({number(recall.min())} %)."
+            f"The best configuration recognises {number(recall.max(), 0)} % of the class "
+            f"{recall.idxmax()}, and {number(recall.min(), 0)} % of the class {recall.idxmin()}."
         ),
         caption=f"Test images: {_best_words(evidence)}; "
         + (
@@ -87,7 +86,7 @@ def calibration(analysis: Analysis) -> HTML:
     data[["low", "high"]] = pd.DataFrame(bounds, index=data.index)
     figure = canvas(7.2, 4)
     axes = figure.subplots()
-    axes.plot([0, 100], [0, 100], color=THEIRS, linestyle=":", label="as sure as right")
+    axes.plot([0, 100], [0, 100], color=THEIRS, linestyle=":", label="confidence equals accuracy")
     axes.vlines(data["confidence"], data["low"], data["high"], color=OURS)
     axes.plot(data["confidence"], data["accuracy"], "o-", color=OURS, label="this study")
     lowest = min(data["confidence"].min(), data["low"].min()) - 3
@@ -103,7 +102,7 @@ def calibration(analysis: Analysis) -> HTML:
             f"{'above' if gap > 0 else 'below'} its accuracy."
         ),
         caption=(
-            f"Test images in groups of equal size by confidence, with 95 % intervals (Wilson): "
+            f"Test images in groups of equal size by confidence, with 95 % intervals: "
             f"{_best_words(evidence)}."
         ),
         alt=sentences(
@@ -119,25 +118,21 @@ def temperature(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     name, found = evidence.design.name, evidence.calibrated
     if found is None:
+        command = Markup("<code>effnet predict {} PHOTOS</code>").format(name)
         return html.paragraph(
-            [
-                "The best run's model has not been calibrated yet.",
-                Markup("<code>effnet predict {} PHOTOS</code> does it the first time.").format(
-                    name
-                ),
-            ]
+            ["Probabilities are calibrated when the model is first used: ", command, "."]
         )
     (raw, after), (loss, lower) = found.error, found.loss
     return html.paragraph(
         [
-            "The best run's model, as effnet predict uses it, divides its logits by "
-            f"{number(found.temperature, 2)}, the temperature that fits its validation images best "
-            "(Guo et al., ICML 2017; labels smoothed after Platt, 1999).",
-            f"On its {found.test_images:,} test images that takes the expected calibration error "
-            f"from {number(raw)} to {number(after)} points, and the mean log loss from "
+            "The model of the best run divides its logits by a temperature of "
+            f"{number(found.temperature, 2)}, fitted on its validation images (",
+            cite("guo2017"),
+            f"). On its {found.test_images:,} test images this changes the expected calibration "
+            f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
-            f"Of the same images it calls {number(100 * found.false_alarms)} % unlike the training "
-            "images, falsely.",
+            f"It calls {number(100 * found.false_alarms)} % of these images unlike the training "
+            "images, which is a false alarm.",
         ]
     )
 
@@ -162,30 +157,26 @@ def hardest(analysis: Analysis) -> HTML:
             "taken_for": _taken_for(evidence).reindex(wrong.index, fill_value="").to_numpy(),
         }
     )
-    rows = -(-max(len(worst), 1) // COLUMNS)
-    figure = canvas(7.2, 2.4 * rows)
-    panels = figure.subplots(rows, COLUMNS, squeeze=False)
-    for axes in panels.flat:
-        axes.axis("off")
     files = dict(zip(dataset.names, dataset.images, strict=True))
-    look = evidence.design.protocol
-    for axes, row in zip(panels.flat, data.head(len(worst)).to_dict("records"), strict=False):
-        axes.imshow(decode(files[row["image"]], SIDE, look.resize, look.background))
-        share = f"wrong in {row['wrong_percent']:.0f} %"
-        axes.set_title(
-            f"{plain(row['class'], 18)}\n→ {plain(row['taken_for'], 16)}\n{share}", fontsize=9
+    look, about = evidence.design.protocol, shown.about(analysis)
+    tiles = [
+        (
+            decode(files[row["image"]], SIDE, look.resize, look.background),
+            f"{about.plain(row['class'])}, taken for {about.plain(row['taken_for'])} in "
+            f"{row['wrong_percent']:.0f} % of runs",
         )
+        for row in data.head(len(worst)).to_dict("records")
+    ]
     always = int((wrong == 1).sum())
-    return html.figure(
-        figure,
+    return html.pictures(
+        tiles,
         "hardest-images",
-        finding=f"{always:,} of {len(wrong):,} test images are wrong in every run that saw them.",
-        caption="The test images that most runs get wrong, each with its true class and, after the "
-        "arrow, with what it is most often taken for.",
-        alt=sentences(
-            data.head(len(worst)),
-            "{image}, {class}: wrong in {wrong_percent:.0f} % of runs, taken for {taken_for}",
-        ),
+        key=f"always-wrong:{always}",
+        finding=f"All runs that tested them got {always:,} of {len(wrong):,} test images wrong.",
+        caption=Markup(
+            "The test images that most runs got wrong, each with its class and what it is most "
+            "often taken for.{}"
+        ).format(about.credits),
         data=data,
     )
 
@@ -198,7 +189,7 @@ def by_group(analysis: Analysis) -> HTML:
     if dataset is None:
         return no_images(evidence)
     if not dataset.subgroups:
-        return html.paragraph([f"Of {evidence.design.title} no kinds of images are known."])
+        return html.paragraph(["The images of this study are not divided into kinds."])
     groups = dict(zip(dataset.names, dataset.subgroups, strict=True))
     rows = []
     for record in evidence.finished:
@@ -217,9 +208,9 @@ def by_group(analysis: Analysis) -> HTML:
     axes = figure.subplots()
     rng = np.random.default_rng(0)
     for place, group in enumerate(means["group"]):
-        shown = data.loc[data["group"] == group, "accuracy"]
-        heights = place + rng.uniform(-0.15, 0.15, len(shown))
-        axes.plot(shown, heights, "o", color=OURS, alpha=0.4, markersize=4)
+        points = data.loc[data["group"] == group, "accuracy"]
+        heights = place + rng.uniform(-0.15, 0.15, len(points))
+        axes.plot(points, heights, "o", color=OURS, alpha=0.4, markersize=4)
     axes.plot(means["accuracy"], means.index, "|", color=INK, markersize=22, markeredgewidth=2)
     words = means["group"].map(plain) + "\n" + means["images"].astype(str) + " images"
     axes.set_yticks(means.index, words)
@@ -230,8 +221,8 @@ def by_group(analysis: Analysis) -> HTML:
         figure,
         "groups",
         finding=(
-            f"Mean accuracy is {number(high.accuracy)} % on {high.group} and "
-            f"{number(low.accuracy)} % on {low.group}."
+            f"Mean accuracy is {number(high.accuracy)} % on the kind {high.group} and "
+            f"{number(low.accuracy)} % on the kind {low.group}."
         ),
         caption="Each point is one run's accuracy on one kind of test images; the stroke is their "
         "mean.",
@@ -246,12 +237,12 @@ def _best_predictions(evidence: Evidence) -> pd.DataFrame:
 
 def _best_words(evidence: Evidence) -> str:
     s, seeds = evidence.best_settings, len(evidence.best)
-    words = f"the configuration with the best validation, {describe(s.freeze, s.head, s.scheduler)}"
+    words = f"the configuration that is best on validation, {configuration(s.levels)}"
     if seeds == 1:
         return f"{words}, one seed"
     images = _best_predictions(evidence).index
-    which = "each image by one of them" if images.is_unique else "the same images by each"
-    return f"{words}, {seeds} seeds, {which}, {images.nunique():,} images in all"
+    which = "one seed per image" if images.is_unique else "all images by each seed"
+    return f"{words}, {seeds} seeds, {which}, {images.nunique():,} images"
 
 
 def _taken_for(evidence: Evidence) -> pd.Series:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from effnet_core.errors import InputError
 from effnet_core.study.code import code_fingerprint
+from effnet_core.study.design import Settings
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import measurements
@@ -16,6 +17,8 @@ from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render.html import finding, paragraph, table
+
+SHOWN = 10  # rows of the run times
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -26,14 +29,14 @@ def answer(analysis: Analysis) -> HTML:
     prints = pd.DataFrame(record.fingerprints.model_dump() for record in evidence.finished)
     several = [name for name in ("data", "weights", "code") if prints[name].nunique() > 1]
     agreement = (
-        f"They do not agree in {' and '.join(several)}: do not compare them before you know why."
+        f"They differ in {' and '.join(several)}: do not compare them before you know why."
         if several
-        else "All stem from the same images, the same starting weights and the same code."
+        else "All come from the same images, the same starting weights and the same code."
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
     return finding(
-        f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; their "
-        f"times add up to {number(hours, 2)} hours.",
+        f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; together they "
+        f"took {number(hours)} hours.",
         agreement,
         *coverage(evidence),
     )
@@ -45,7 +48,7 @@ def missing(analysis: Analysis) -> HTML:
     told = evidence.failures | evidence.set_aside
     why = {s.run_id: told.get(s.run_id, "missing") for s in evidence.unfinished} | told
     if not why:
-        return paragraph([f"Nothing: all {len(evidence.planned)} planned runs are here."])
+        return paragraph([f"All {len(evidence.planned)} planned runs are here."])
     for seed in evidence.design.seeds:
         runs = [s.run_id for s in evidence.planned if s.seed == seed]
         if all(why.get(name) == "missing" for name in runs):  # in one line
@@ -55,7 +58,7 @@ def missing(analysis: Analysis) -> HTML:
     return table(
         frame,
         "missing",
-        finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are not here.",
+        finding=f"{len(evidence.unfinished)} of {len(evidence.planned)} runs are missing.",
         caption=f"To train them: {_go_on(evidence)}effnet sweep {evidence.design.name}.",
     )
 
@@ -81,19 +84,21 @@ def run_times(analysis: Analysis) -> HTML:
         "memory_mb": "memory, MB",
     }
     total = frame["total_seconds"].sum() / 60
+    shown = frame[["run", *names, "command"]].rename(columns=names)
+    shown = shown.sort_values("in all, s", ascending=False, kind="stable")
     return table(
-        frame[["run", *names, "command"]].rename(columns=names),
+        shown.head(SHOWN),
         "run-times",
-        finding=f"The times of the finished runs add up to {number(total)} minutes.",
-        caption="Each command repeats one run, from the repository's folder.",
+        finding=f"All finished runs together took {number(total)} minutes.",
+        caption=f"The {min(SHOWN, len(shown))} longest runs, each with the command that repeats it "
+        "in the repository's folder; the CSV has all.",
+        data=shown.map(lambda value: value.striptags() if isinstance(value, Markup) else value),
     )
 
 
-def _command(settings: object) -> Markup:
-    parts = " ".join(
-        f"-p {name} {getattr(settings, name)}"
-        for name in ("study", "freeze", "head", "scheduler", "seed")
-    )
+def _command(settings: Settings) -> Markup:
+    chosen = {"study": settings.study} | settings.levels | {"seed": settings.seed}
+    parts = " ".join(f"-p {name} {level}" for name, level in chosen.items())
     return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
 
 
@@ -107,7 +112,7 @@ def verification(analysis: Analysis) -> HTML:
     if not found:
         return paragraph(
             [
-                "No run of this study was trained twice yet. This does it: ",
+                "No run of this study has been repeated yet. Repeat some with ",
                 Markup("<code>effnet verify {}</code>.").format(evidence.reference),
             ]
         )
@@ -118,9 +123,8 @@ def verification(analysis: Analysis) -> HTML:
         "verification",
         finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
         caption=(
-            "Computed from the source files, with an empty cache. "
-            f"{' '.join(_where(one) for one in found)} Code counts as changed when its "
-            f"meaning did. Within tolerance: {found[0].tolerance}."
+            "Repeated from the source files with an empty cache. "
+            f"{' '.join(_where(one) for one in found)}"
         ),
     )
 
@@ -146,8 +150,8 @@ def _where(found: Verification) -> str:
     """On what, with what and when."""
     with_torch = f" and PyTorch {found.versions['torch']}" if "torch" in found.versions else ""
     return (
-        f"On {found.machine.processor} with {found.machine.cores} cores{with_torch}: finished "
-        f"{found.finished}."
+        f"On {found.machine.processor} with {found.machine.cores} cores{with_torch}, finished "
+        f"{found.finished}; within tolerance means {found.tolerance}"
     )
 
 
@@ -165,7 +169,7 @@ def processors() -> HTML:
             if other.emulated
             else ", ".join(f"{name}={value}" for name, value in other.variables.items()),
             "equal to the bit": f"{compared - len(other.different)} of {compared}",
-            "different": ", ".join(other.different) or "nothing",
+            "different": ", ".join(other.different) or "none",
         }
         for other in measured.places
     )
@@ -175,12 +179,9 @@ def processors() -> HTML:
         "processors",
         finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
         caption=(
-            f"Frozen activations and weights after {measured.steps} steps of batch 4 on real "
-            "images, every freeze depth with both heads at the small image size and two depths "
-            f"at the large one, against {measured.machine['processor']}. Emulated processors "
-            "offer what the real ones do, so that libraries choose as they would there; "
-            "arithmetic of an emulator follows the same standard, and its errors would show as "
-            "differences."
+            f"Frozen activations and weights after {measured.steps} training steps on real images "
+            f"at every depth, compared with {measured.machine['processor']}. Emulated processors "
+            "offer the instructions of the real ones."
         ),
     )
 
@@ -203,8 +204,10 @@ def machine(analysis: Analysis) -> HTML:
     return table(
         frame,
         "machine",
-        finding=f"The records differ in {mixed} of these lines.",
-        caption="One line per value; the last column counts the records that have it.",
+        finding="All records come from one machine and one set of versions."
+        if not mixed
+        else f"The records differ in {mixed} properties of machine or versions.",
+        caption="One line per value, with the number of records that have it.",
     )
 
 
@@ -220,10 +223,9 @@ def fingerprints(analysis: Analysis) -> HTML:
     return table(
         frame,
         "fingerprints",
-        finding=f"{len(frame)} different fingerprints in {len(evidence.everything)} records.",
-        caption="Equal fingerprints mean equal bytes, and for code equal meaning: wording and "
-        "formatting do not count. Each seed has a split of its own; runs and classical comparisons "
-        f"are computed by different modules. {_version_of_code(evidence)}",
+        finding=f"{len(evidence.everything)} records have {len(frame)} different fingerprints.",
+        caption="Equal fingerprints mean equal content, and for code equal meaning. "
+        f"{_version_of_code(evidence)}",
     )
 
 

@@ -1,38 +1,38 @@
-"""The page Results: every configuration, what the factors change, and what a run costs."""
+"""The page Results: every configuration and run, interactions, learning curves, and cost."""
 
-import textwrap
 from statistics import fmean
 
-import numpy as np
 import pandas as pd
-import seaborn as sns
 from IPython.display import HTML
 from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
 
-from effnet_core.study.design import (
-    FREEZE,
-    HEAD_WORDS,
-    HEADS,
-    SCHEDULERS,
-)
+from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import number
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
-    COLOUR,
     INK,
-    LINE,
-    MARKER,
+    MARKERS,
     OURS,
-    by_head_and_scheduler,
+    SERIES,
     canvas,
+    depth_colour,
     legend,
+    plain,
     sentences,
 )
-from effnet_report.render.html import finding, link, table
+from effnet_report.render.html import finding, link, paragraph, table
+
+SCORES = {
+    "test_accuracy": "test accuracy, %",
+    "validation_accuracy": "validation accuracy, %",
+    "test_f1": "test F1, %",
+}
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -44,13 +44,12 @@ def answer(analysis: Analysis) -> HTML:
     accuracy = fmean(record.outcome.test.accuracy for record in evidence.best)
     tested = len(evidence.correct(evidence.best))  # with folds, more than one run has tested
     low, high = accuracy_interval(accuracy, tested)
-    optimism = analysis.judgement["optimism"]
     return finding(
-        f"{len(runs)} runs reach between {number(runs['test_accuracy'].min())} and "
-        f"{number(runs['test_accuracy'].max())} % accuracy on the test set.",
-        f"With {tested:,} test images, an accuracy of {number(accuracy)} % has a 95 % interval of "
-        f"{number(low)} to {number(high)} % for other images.",
-        optimism.sentence,
+        f"Test accuracy ranges from {number(runs['test_accuracy'].min())} to "
+        f"{number(runs['test_accuracy'].max())} % over {len(runs)} runs.",
+        f"The configuration that is best on validation reaches {number(accuracy)} % on "
+        f"{tested:,} test images (95 % CI {number(low)} to {number(high)} for other images).",
+        analysis.judgement["optimism"].sentence,
         *coverage(evidence),
     )
 
@@ -59,42 +58,38 @@ def table_1(analysis: Analysis) -> HTML:
     """Table 1: every configuration of the design, finished or not, linked to its runs."""
     evidence = analysis.evidence
     design = pd.DataFrame(
-        [
-            {"number": s.number, "freeze": s.freeze, "head": s.head, "scheduler": s.scheduler}
-            for s in evidence.planned
-        ]
-    ).drop_duplicates()
-    scores = {
-        "validation_accuracy": "validation accuracy",
-        "test_accuracy": "test accuracy",
-        "test_precision": "test precision",
-        "test_recall": "test recall",
-        "test_f1": "test F1",
-    }
-    frame = design.merge(evidence.configurations[["number", *scores]], how="left", on="number")
-    frame["head"] = frame["head"].map(HEAD_WORDS)
-    frame["runs"] = [_seeds(evidence, n) for n in frame["number"]]
-    # What most come for stands before what a narrow screen cuts off.
-    accuracies, others = list(scores)[:2], list(scores)[2:]
-    order = ["number", *accuracies, "runs", "freeze", "scheduler", "head", *others]
-    finding = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
-    if evidence.finished:
-        chosen, best = (f"{part}_accuracy" for part in ("validation", "test"))
-        finding += (
-            f" Highest on validation: {factors.leaders(frame, chosen)} "
-            f"({number(frame[chosen].max())} %); on the test set: {factors.leaders(frame, best)} "
-            f"({number(frame[best].max())} %)."
-        )
-    return table(
-        frame[order].rename(columns=factors.HEADINGS | scores),
-        "table-1-results",
-        finding=finding,
-        caption=(
-            "In per cent, means over the seeds. Validation chose the epoch; the test set played no "
-            "part in any choice. Precision, recall and F1 are means over the classes."
-        ),
-        filters=["head", "frozen stages", "scheduler"],
+        {"number": settings.number}
+        | {name: words.level(name, level) for name, level in settings.levels.items()}
+        for settings in evidence.design.configurations()
     )
+    means = evidence.configurations.reindex(columns=["number", *SCORES]).astype({"number": int})
+    frame = design.merge(means, how="left", on="number")
+    frame["runs"] = [_seeds(evidence, n) for n in frame["number"]]
+    title = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
+    if evidence.finished:
+        best = _leaders(frame, "test_accuracy")
+        title = (
+            f"{best[:1].upper()}{best[1:]} on the test set; "
+            f"{_leaders(frame, 'validation_accuracy')} on validation. {title}"
+        )
+    headings = {name: words.factor(name) for name in evidence.factors}
+    return table(
+        frame[["number", *SCORES, *evidence.factors, "runs"]].rename(
+            columns={"number": "model"} | headings | SCORES
+        ),
+        "table-1-results",
+        finding=title,
+        caption="Means over the seeds; a link leads to a run. Validation images chose the epoch, "
+        "and test images chose nothing.",
+        data=frame.drop(columns="runs"),
+        filters=list(headings.values()),
+    )
+
+
+def _leaders(frame: pd.DataFrame, column: str) -> str:
+    who = factors.leaders(frame, column)
+    verb = "are" if who.startswith("models") else "is"
+    return f"{who} {verb} best with {number(frame[column].max())} %"
 
 
 def _seeds(evidence: Evidence, n: int) -> Markup:
@@ -110,273 +105,157 @@ def _seeds(evidence: Evidence, n: int) -> Markup:
 
 @needs_runs
 def configurations(analysis: Analysis) -> HTML:
-    """Every configuration with its seeds as points, the best on top."""
+    """Every configuration with its runs as points, the best on top; colours are depths."""
     evidence = analysis.evidence
     runs = evidence.runs
     ranked = evidence.configurations.sort_values("accuracy").reset_index(drop=True)
     places = pd.Series(ranked.index, index=ranked["number"])
-    figure = canvas(7.2, 1.2 + 0.2 * len(ranked))
+    figure = canvas(7.2, 1.2 + 0.22 * len(ranked))
     axes = figure.subplots()
-    for head, scheduler, group in by_head_and_scheduler(runs):
+    for freeze, group in _by_depth(runs):
         axes.plot(
-            group["accuracy"], places[group["number"]], MARKER[head], color=COLOUR[scheduler],
-            markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
-            label=factors.label(head, scheduler, group),
+            group["accuracy"], places[group["number"]], "o", color=depth_colour(freeze),
+            label=f"freeze {freeze}",
         )  # fmt: skip
-    axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=9, label="mean")
-    words = [f"{row.number}: freeze {row.freeze}" for row in ranked.itertuples()]
-    axes.set_yticks(ranked.index, words, fontsize=8)
+    axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=10, label="mean")
+    named = {s.number: words.configuration(s.levels) for s in evidence.design.configurations()}
+    axes.set_yticks(ranked.index, [plain(f"{n}: {named[n]}", 44) for n in ranked["number"]])
     axes.set_xlabel("test accuracy, %")
     legend(figure, axes)
     spread = runs.groupby("number")["accuracy"].agg(lambda seeds: seeds.max() - seeds.min())
     between = ranked["accuracy"].iloc[-1] - ranked["accuracy"].iloc[0]
-    finding = f"The means of the {len(ranked)} configurations span {number(between)} points"
+    title = f"The means of {len(ranked)} configurations span {number(between)} points"
     if spread.max() > 0:
-        finding += (
-            f"; seeds of one configuration differ by {number(spread.median())} points (median)"
-        )
+        title += f"; seeds of one configuration span {number(spread.median())} (median)"
     return html.figure(
         figure,
         "configurations",
-        finding=f"{finding}.",
-        caption="Each point is one run; the stroke is the mean of its configuration's seeds.",
+        finding=f"{title}.",
+        caption="Each point is one run, and the stroke is the mean of its configuration's seeds.",
         alt=sentences(runs, "{run_id}: {accuracy:.1f} %"),
-        data=runs[["run_id", "number", "freeze", "head", "scheduler", "seed", "accuracy"]],
+        data=runs[["run_id", "number", *evidence.factors, "seed", "accuracy"]],
     )
 
 
-@needs_runs
-def heat_map(analysis: Analysis) -> HTML:
-    """Test accuracy of every configuration: freeze by head and schedule."""
-    evidence = analysis.evidence
-    means = evidence.configurations
-    table = means.pivot(index="freeze", columns=["head", "scheduler"], values="accuracy")
-    tried = evidence.design.factors
-    columns = [
-        (h, s) for h in HEADS for s in SCHEDULERS if h in tried["head"] and s in tried["scheduler"]
-    ]
-    table = table.reindex(columns=pd.MultiIndex.from_tuples(columns))
-    figure = canvas(7.2, 3.8)
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    sns.heatmap(
-        table, annot=True, fmt=".1f", cmap="cividis", linewidths=1, ax=axes,
-        cbar_kws={"label": "test accuracy, %"},
-    )  # fmt: skip
-    words = [f"{textwrap.fill(HEAD_WORDS[head], 18)},\n{scheduler}" for head, scheduler in columns]
-    axes.set_xticks(np.arange(len(columns)) + 0.5, words, rotation=0)
-    axes.set_xlabel("")
-    axes.set_ylabel("frozen stages")
-    axes.tick_params(axis="y", rotation=0)
-    ranked = means.sort_values("accuracy")["accuracy"]
-    return html.figure(
-        figure,
-        "heat-map",
-        finding=(
-            f"The best configuration ({number(ranked.iloc[-1])} %) is "
-            f"{number(ranked.iloc[-1] - ranked.iloc[0])} points above the worst."
-        ),
-        caption="Accuracy on the test set, per cent. An empty cell has no finished run.",
-        alt=sentences(
-            means.replace({"head": HEAD_WORDS}),
-            "freeze {freeze}, {head}, {scheduler}: {accuracy:.1f} %",
-        ),
-        data=means[["number", "freeze", "head", "scheduler", "accuracy"]],
-    )
+def _by_depth(runs: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Runs by number of frozen stages; all under 0 where that is no factor."""
+    if "freeze" not in runs:
+        return [(0, runs)]
+    return [(int(str(freeze)), group) for freeze, group in runs.groupby("freeze")]
 
 
 @needs_runs
 def interaction(analysis: Analysis) -> HTML:
-    """Whether head and schedule matter more at some freeze depths than at others."""
+    """Whether another choice matters more at some depths than at others."""
     evidence = analysis.evidence
-    configurations = evidence.configurations
-    figure = canvas(7.2, 3.4)
-    panels = figure.subplots(1, 2, sharey=True)
-    styles = {
-        "head": {level: (OURS, MARKER[level], LINE[level], HEAD_WORDS[level]) for level in HEADS},
-        "scheduler": {level: (COLOUR[level], "o", "-", level) for level in SCHEDULERS},
-    }
+    others = [name for name in shown.factors_of(analysis) if name != "freeze"]
+    if not others or "freeze" not in shown.factors_of(analysis):
+        return paragraph(["This study varies one choice, so there is no interaction to show."])
+    figure = canvas(7.2, 3.1 * -(-len(others) // 2) + 0.6)
+    panels = figure.subplots(-(-len(others) // 2), min(2, len(others)), sharey=True, squeeze=False)
     tables, gaps = [], []
-    for (factor, levels), axes in zip(styles.items(), panels, strict=True):
-        means = configurations.pivot_table(index="freeze", columns=factor, values="accuracy")
-        for level, (colour, marker, line, word) in levels.items():
-            if level in means:
-                axes.plot(
-                    means.index, means[level], marker=marker, linestyle=line, color=colour,
-                    markerfacecolor="white" if level == "mlp" else colour, label=word,
-                )  # fmt: skip
+    for factor, axes in zip(others, panels.flat, strict=False):
+        means = evidence.configurations.pivot_table(
+            index="freeze", columns=factor, values="accuracy", sort=False
+        )
+        for place, level in enumerate(means):
+            axes.plot(
+                means.index, means[level], marker=MARKERS[place % len(MARKERS)],
+                color=SERIES[place % len(SERIES)], label=plain(words.level(factor, level), 34),
+            )  # fmt: skip
         axes.set_xlabel("frozen stages")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-        gap = (means.iloc[:, -1] - means.iloc[:, 0]).abs()
-        if means.shape[1] > 1:
-            gaps.append(f"{factor}s differ by {number(gap.min())} to {number(gap.max())} points")
-        else:
-            gaps.append(f"only one {factor} was tried")
-        tables.append(means.melt(ignore_index=False, var_name="level", value_name="accuracy"))
-    panels[0].set_ylabel("mean test accuracy, %")
+        axes.set_title(words.factor(factor), loc="left", fontsize=11)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        gap = means.max(axis=1) - means.min(axis=1)
+        gaps.append(
+            f"by {number(gap.min())} to {number(gap.max())} points with the {words.factor(factor)}"
+        )
+        melted = means.melt(ignore_index=False, var_name="level", value_name="accuracy")
+        tables.append(melted.assign(factor=factor))
+    for axes in panels.flat[len(others) :]:
+        axes.axis("off")
+    panels[0, 0].set_ylabel("mean test accuracy, %")
     data = pd.concat(tables).reset_index()
     return html.figure(
         figure,
         "interaction",
-        finding=f"At the same freeze depth, {' and '.join(gaps)}.",
-        caption="Where lines run parallel, the choice matters equally at every depth.",
+        finding=f"At the same depth, accuracy changes {' and '.join(gaps)}.",
+        caption="Lines that run parallel mean that the choice matters equally at every depth.",
         alt=sentences(data, "freeze {freeze}, {level}: {accuracy:.1f} %"),
         data=data,
     )
 
 
 @needs_runs
-def freezing(analysis: Analysis) -> HTML:
-    """Our accuracies by number of frozen stages."""
-    evidence = analysis.evidence
-    caption = "Each point is one run: its accuracy on the test set. The line joins the means."
-    return factors.freezing(evidence.runs, "freezing", caption)
-
-
-def factor_means(analysis: Analysis) -> HTML:
-    """Our test accuracy by factor."""
-    evidence = analysis.evidence
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    return factors.means(evidence.runs, evidence.factors, "factor-means")
-
-
-@needs_runs
 def learning_curves(analysis: Analysis) -> HTML:
-    """Validation accuracy by epoch, one panel a freeze."""
+    """Validation accuracy by epoch: median and middle half of the runs, by depth."""
     evidence = analysis.evidence
     history, runs = evidence.history, evidence.runs
-    depths = sorted(evidence.design.factors["freeze"])
-    rows, columns = (1, len(depths)) if len(depths) <= 3 else (2, -(-len(depths) // 2))
-    figure = canvas(7.2, 0.6 + 2 * rows)
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for freeze, axes in zip(depths, panels.flat, strict=False):
-        shown = history[history["freeze"] == freeze]
-        for head, scheduler, group in by_head_and_scheduler(shown):
-            for _, run in group.groupby("seed"):
-                axes.plot(
-                    run["epoch"], run["validation_accuracy"], LINE[head], marker=MARKER[head],
-                    markersize=3, color=COLOUR[scheduler],
-                    label=f"{HEAD_WORDS[head]}, {scheduler}",
-                )  # fmt: skip
-        axes.set_title(f"freeze {freeze}", fontsize=10)
-    for axes in panels.flat[len(depths) :]:
-        axes.axis("off")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("validation accuracy, %")
-    panels[0, 0].set_xticks(sorted(history["epoch"].unique())[:: 1 + history["epoch"].max() // 6])
-    for axes in panels.flat[max(0, len(depths) - columns) : len(depths)]:
-        axes.set_xlabel("epoch")
-        axes.tick_params(labelbottom=True)
-    legend(figure, *panels.flat)
+    rows = []
+    figure = canvas(7.2, 4)
+    axes = figure.subplots()
+    for freeze, group in _by_depth(history):
+        by_epoch = group.groupby("epoch")["validation_accuracy"]
+        curve = by_epoch.quantile([0.25, 0.5, 0.75]).unstack()
+        curve = curve[by_epoch.size() >= by_epoch.size().max() / 2]  # of half of the runs at least
+        colour = depth_colour(freeze)
+        axes.plot(curve.index, curve[0.5], color=colour, label=f"freeze {freeze}", linewidth=2)
+        axes.fill_between(curve.index, curve[0.25], curve[0.75], color=colour, alpha=0.15, lw=0)
+        rows.append(curve.set_axis(["lower", "median", "upper"], axis=1).assign(freeze=freeze))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation accuracy, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, axes)
+    data = pd.concat(rows).reset_index()
+    stopped = int(runs["stopped_early"].sum())
     return html.figure(
         figure,
         "learning-curves",
         finding=(
-            f"In the median run the best epoch is number {number(runs['best_epoch'].median(), 0)}; "
-            f"{runs['stopped_early'].sum()} of {len(runs)} runs stopped early."
+            f"The median run is best after epoch {number(runs['best_epoch'].median(), 0)}; "
+            f"{stopped} of {len(runs)} runs stopped early."
         ),
-        caption="Accuracy on the validation set after each epoch, one line a run.",
-        alt=sentences(runs, "{run_id}: best epoch {best_epoch}, {validation_accuracy:.1f} %"),
-        data=history,
+        caption="Lines are medians over the runs of a depth, bands their middle half; a line ends "
+        "where fewer than half of the runs still train.",
+        alt=sentences(data, "freeze {freeze}, epoch {epoch}: {median:.1f} %"),
+        data=data,
     )
 
 
 @needs_runs
 def learning_rates(analysis: Analysis) -> HTML:
-    """Whether the plateau schedule ever acted: the rate of every run over time."""
+    """What each schedule did: how long runs trained, and how far the rate fell."""
     evidence = analysis.evidence
-    history = evidence.history.copy()
-    rates = history["learning_rate"]
-    history["share"] = 100 * rates / rates.groupby(history["run_id"]).transform("first")
-    table = history.pivot_table(
-        index=["scheduler", "number", "seed"], columns="epoch", values="share"
-    ).sort_index(ascending=[False, True, True])
-    figure = canvas(7.2, 1.2 + 0.18 * len(evidence.configurations))
-    axes = figure.subplots()
-    axes.grid(visible=False)
-    mesh = axes.pcolormesh(
-        np.arange(table.shape[1] + 1) + 0.5, range(len(table) + 1), table,
-        cmap="cividis", vmin=0, vmax=100,
-    )  # fmt: skip
-    figure.colorbar(mesh, label="learning rate, % of the first")
-    axes.set_xticks(table.columns)
-    axes.set_xlabel("epoch")
-    groups = table.groupby(level="scheduler", sort=False).size()
-    ends = groups.cumsum()
-    for boundary in ends[:-1]:
-        axes.axhline(boundary, color="white", linewidth=3)
-    axes.set_yticks(ends - groups / 2, groups.index)
-    axes.invert_yaxis()
-    plateau = evidence.runs.query("scheduler == 'plateau'")
-    acted, seen = plateau["rate_dropped"].sum(), len(plateau)
-    return html.figure(
-        figure,
-        "learning-rates",
-        finding=f"The plateau schedule lowered its rate in {acted} of {seen} runs.",
-        caption=(
-            "One line a run, in the order of Table 1; white where a run had stopped. Where plateau "
-            "never acts it is a constant rate."
-        ),
-        alt=sentences(
-            evidence.runs.assign(
-                rate=np.where(evidence.runs["rate_dropped"], "lowered", "never lowered")
-            ),
-            "{run_id}: {epochs} epochs, rate {rate}",
-        ),
-        data=history[["run_id", "scheduler", "epoch", "learning_rate"]],
+    rates = evidence.history.groupby("run_id")["learning_rate"]
+    last = (100 * rates.last() / rates.first()).rename("last")
+    runs = evidence.runs.merge(last, left_on="run_id", right_index=True)
+    if "scheduler" not in runs:
+        runs = runs.assign(scheduler=str(evidence.design.protocol.scheduler))
+    frame = runs.groupby("scheduler", sort=False).agg(
+        runs=("run_id", "size"),
+        epochs=("epochs", "median"),
+        lowered=("rate_dropped", "sum"),
+        last=("last", "median"),
     )
-
-
-@needs_runs
-def cost(analysis: Analysis) -> HTML:
-    """Test accuracy against training time and memory, with the configurations that none beats."""
-    evidence = analysis.evidence
-    means = evidence.configurations
-    figure = canvas(7.2, 3.8)
-    left, right = figure.subplots(1, 2, sharey=True)
-    colours = sns.color_palette("cividis", len(FREEZE))
-    for axes, column, label in (
-        (left, "cpu_seconds", "CPU time of a training, s"),
-        (right, "memory_mb", "peak memory of a run, MB"),
-    ):
-        for freeze, colour in zip(FREEZE, colours, strict=True):
-            group = means[means["freeze"] == freeze]
-            axes.plot(
-                group[column], group["accuracy"], "o", color=colour,
-                markeredgecolor=INK, markeredgewidth=0.5, label=f"freeze {freeze}",
-            )  # fmt: skip
-        best = front(means, column, "accuracy")
-        axes.plot(best[column], best["accuracy"], color=INK, zorder=1, label="nothing is better")
-        for row in best.itertuples():
-            axes.annotate(
-                str(row.number), (getattr(row, column), row.accuracy), fontsize=8,
-                xytext=(4, 4), textcoords="offset points",
-            )  # fmt: skip
-        axes.set_xlabel(label)
-    left.set_ylabel("test accuracy, %")
-    legend(figure, left)
-    unbeaten = front(means, "cpu_seconds", "accuracy")
-    cheap, good = unbeaten.iloc[0], unbeaten.iloc[-1]
-    finding = f"Configuration {good.number} is both the most accurate and the cheapest."
-    if len(unbeaten) > 1:
-        finding = (
-            f"{len(unbeaten)} of {len(means)} configurations are unbeaten at their cost: from "
-            f"{cheap.number} ({number(cheap.accuracy)} % in {number(cheap.cpu_seconds, 0)} s) to "
-            f"{good.number} ({number(good.accuracy)} % in {number(good.cpu_seconds, 0)} s)."
-        )
-    data = means[["number", "freeze", "head", "scheduler", "cpu_seconds", "memory_mb", "accuracy"]]
-    return html.figure(
-        figure,
-        "cost",
-        finding=finding,
-        caption=(
-            "Each point is a configuration; up and left is better. The line joins those that no "
-            "other beats at the same or less cost (Pareto front), with their numbers. CPU time "
-            "does not count what else the machine did."
-        ),
-        alt=sentences(unbeaten, "configuration {number}: {accuracy:.1f} % in {cpu_seconds:.0f} s"),
-        data=data.assign(unbeaten=data["number"].isin(unbeaten["number"])),
+    frame = frame.reset_index()
+    plateau = frame[frame["scheduler"] == "plateau"]
+    title = "How far each schedule lowered its learning rate."
+    if len(plateau):
+        row = plateau.iloc[0]
+        title = f"The plateau schedule lowered its rate in {row.lowered} of {row.runs} runs."
+    headings = {
+        "scheduler": "schedule",
+        "epochs": "median epochs",
+        "lowered": "runs that lowered the rate",
+        "last": "median last rate, % of the first",
+    }
+    return table(
+        frame.rename(columns=headings),
+        "learning-rates",
+        finding=title,
+        caption="Plateau halves the rate when the validation loss stops improving; where it never "
+        "acts, it is a constant rate.",
+        data=runs[["run_id", "scheduler", "epochs", "rate_dropped", "last"]],
     )
 
 
@@ -389,3 +268,50 @@ def front(table: pd.DataFrame, cost: str, quality: str) -> pd.DataFrame:
     ordered = table.sort_values([cost, quality], ascending=[True, False])
     before = ordered[quality].cummax().shift()
     return ordered[before.isna() | (ordered[quality] > before)]
+
+
+@needs_runs
+def cost(analysis: Analysis) -> HTML:
+    """Test accuracy against training time, with the configurations that no other beats."""
+    evidence = analysis.evidence
+    means = evidence.configurations
+    figure = canvas(7.2, 4)
+    axes = figure.subplots()
+    for freeze, group in _by_depth(means):
+        axes.plot(
+            group["epoch_seconds"], group["accuracy"], "o", color=depth_colour(freeze),
+            markeredgecolor=INK, markeredgewidth=0.5, label=f"freeze {freeze}",
+        )  # fmt: skip
+    unbeaten = front(means, "epoch_seconds", "accuracy")
+    axes.plot(
+        unbeaten["epoch_seconds"], unbeaten["accuracy"], color=OURS, zorder=1, label="best so far"
+    )
+    for row in unbeaten.itertuples():
+        axes.annotate(
+            str(row.number), (row.epoch_seconds, row.accuracy), xytext=(5, 4),
+            textcoords="offset points",
+        )  # fmt: skip
+    axes.set_xlabel("CPU time per epoch, s")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_xlim(0, None)
+    legend(figure, axes)
+    cheap, good = unbeaten.iloc[0], unbeaten.iloc[-1]
+    title = f"Configuration {good.number:.0f} is both the most accurate and the cheapest."
+    if len(unbeaten) > 1:
+        title = (
+            f"{len(unbeaten)} of {len(means)} configurations are unbeaten at their cost, from "
+            f"{cheap.number:.0f} ({number(cheap.accuracy)} %, {number(cheap.epoch_seconds, 0)} s) "
+            f"to {good.number:.0f} ({number(good.accuracy)} %, {number(good.epoch_seconds, 0)} s)."
+        )
+    data = means[["number", *evidence.factors, "epoch_seconds", "memory_mb", "accuracy"]]
+    return html.figure(
+        figure,
+        "cost",
+        finding=title,
+        caption="Each point is a configuration; up and left is better. The line joins those that "
+        "no other beats at the same or less cost.",
+        alt=sentences(
+            unbeaten, "configuration {number}: {accuracy:.1f} % in {epoch_seconds:.0f} s"
+        ),
+        data=data.assign(unbeaten=data["number"].isin(unbeaten["number"])),
+    )

@@ -6,9 +6,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import (
-    HEAD_WORDS,
-)
+from effnet_core.study.design import Settings
+from effnet_report import words
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages.gaps import coverage
@@ -24,7 +23,7 @@ def answer(studies: Sequence[Analysis]) -> HTML:
     ]
     return finding(
         f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
-        "executed notebook, with the images, the model, every epoch and the worst mistakes.",
+        "executed notebook with the images, the model, every epoch and the worst mistakes.",
         *coverage(studies[0].evidence),
     )
 
@@ -35,7 +34,7 @@ def run_grids(studies: Sequence[Analysis]) -> HTML:
 
 
 def run_grid(analysis: Analysis) -> HTML:
-    """All runs on one screen: freeze by head and schedule, each with its test accuracy."""
+    """All runs on one screen: the first factor by all others, each run with its test accuracy."""
     evidence = analysis.evidence
     accuracy = evidence.runs.set_index("run_id")["test_accuracy"]
 
@@ -43,33 +42,28 @@ def run_grid(analysis: Analysis) -> HTML:
         known = run in accuracy
         return f"{number(accuracy[run])}\u00a0%" if known else evidence.status(run)
 
-    def cell(freeze: int, head: str, scheduler: str) -> Markup:
-        runs = [
-            settings
-            for settings in evidence.planned
-            if (settings.freeze, settings.head, settings.scheduler) == (freeze, head, scheduler)
-        ]
+    def cell(runs: list[Settings]) -> Markup:
         there = [run for run in runs if evidence.status(run.run_id) != "missing"]
         cells = [link(evidence.page(run.run_id), word(run.run_id)) for run in there]
         if left := len(runs) - len(there):
             cells.append("missing" if left == 1 else f"{left} missing")
         return Markup(", ").join(cells)
 
+    first, *others = evidence.factors
+    grid: dict[str, dict[str, list[Settings]]] = {}
+    for settings in evidence.planned:
+        levels = settings.levels
+        row = grid.setdefault(words.level(first, levels[first]), {})
+        column = words.configuration({name: levels[name] for name in others}) or "test accuracy"
+        row.setdefault(column, []).append(settings)
     frame = pd.DataFrame(
-        {
-            "freeze": freeze,
-            **{
-                f"{HEAD_WORDS[head]}, {scheduler}": cell(freeze, head, scheduler)
-                for head in evidence.design.factors["head"]
-                for scheduler in evidence.design.factors["scheduler"]
-            },
-        }
-        for freeze in evidence.design.factors["freeze"]
+        {words.factor(first): level} | {column: cell(runs) for column, runs in row.items()}
+        for level, row in grid.items()
     )
     return table(
         frame,
         f"run-grid-{evidence.reference.rsplit('/', 1)[-1]}",
         finding=f"{evidence.design.title}: {len(evidence.finished)} of {len(evidence.planned)} "
         "runs are finished.",
-        caption="Accuracy on the test set, one entry a seed; a link leads to the run's page.",
+        caption="Test accuracy, one entry per seed; a link leads to the run's page.",
     )

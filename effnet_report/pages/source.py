@@ -14,6 +14,7 @@ from effnet_report.numbers import number
 from effnet_report.pages.gaps import needs_runs
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
+    GRID,
     OURS,
     THEIRS,
     canvas,
@@ -29,10 +30,11 @@ def answer() -> HTML:
     consistent = sum(one.verdict == claims.CONSISTENCY["supported"] for one in judged)
     return finding(
         f"The source trained {len(table)} configurations once each; "
-        f"{factors.leaders(table, 'accuracy')} came out best with "
-        f"{number(table['accuracy'].max(), 2)} % accuracy.",
-        f"Of its {len(judged)} conclusions, {consistent} are consistent over the configurations of "
-        "its table. Single runs cannot show whether they hold for other trainings.",
+        f"{factors.leaders(table, 'accuracy')} reached the highest accuracy, "
+        f"{number(table['accuracy'].max(), 2)} %.",
+        f"{consistent} of its {len(judged)} conclusions are consistent over the configurations of "
+        "its table; single runs cannot show whether they hold for other trainings.",
+        key=f"consistent:{consistent}",
     )
 
 
@@ -44,8 +46,8 @@ def table_1() -> HTML:
     return table(
         shown.rename(columns=factors.HEADINGS | factors.QUALITY),
         "source-results",
-        finding=f"Highest accuracy in the source: {factors.leaders(frame, 'accuracy')}.",
-        caption="Table 1 of the source, row for row: the best of each cycle, on validation.",
+        finding=f"In the source, {factors.leaders(frame, 'accuracy')} is the most accurate.",
+        caption="Table 1 of the source, row for row: the best of each training on validation.",
         decimals=2,
     )
 
@@ -55,7 +57,7 @@ def freezing() -> HTML:
     return factors.freezing(
         tables.results(),
         "source-freezing",
-        "Each point is one run: its best validation accuracy. The line joins the means.",
+        "Each point is the best validation accuracy of one run, and the line joins the means.",
     )
 
 
@@ -79,14 +81,14 @@ def side_by_side(analysis: Analysis) -> HTML:
         (left, "accuracy_source", THEIRS, "s", "source: validation accuracy, %"),
         (right, "accuracy_here", OURS, "o", "this study: test accuracy, %"),
     ):
-        axes.hlines(table["number"], table[column].min(), table[column], color="#dddddd")
+        axes.hlines(table["number"], table[column].min(), table[column], color=GRID)
         axes.plot(table[column], table["number"], marker, color=colour)
         axes.set_xlabel(title)
     words = [f"{row.number}: {describe(row.freeze, row.head, row.scheduler)}"
              for row in table.itertuples()]  # fmt: skip
     left.set_yticks(table["number"], words, fontsize=8)
     left.invert_yaxis()
-    finding = "There are too few configurations to compare two orders."
+    finding = "Too few configurations are in both tables to compare their order."
     if len(table) > 2:
         rank = table["accuracy_source"].corr(table["accuracy_here"], method="spearman")
         finding = f"The two orders of configurations have a rank correlation of {number(rank, 2)}."
@@ -95,8 +97,8 @@ def side_by_side(analysis: Analysis) -> HTML:
         "source-and-ours",
         finding=finding,
         caption=(
-            "Compare orders, not values: the images, the network and the set that was measured on "
-            "differ. Rank correlation: Spearman; 1 is the same order, 0 none in common."
+            "Compare orders, not values: images, network and measured set differ. A rank "
+            "correlation (Spearman) of 1 is the same order, 0 is no relation."
         ),
         alt=sentences(
             table, "{number}: source {accuracy_source:.1f} %, here {accuracy_here:.1f} %"

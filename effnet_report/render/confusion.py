@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from effnet_report.render.drawing import INK, OURS, canvas, plain, sentences
+from effnet_report.render.drawing import ON_LIGHT, OURS, canvas, plain, sentences
 
 MOST_CLASSES, MOST_CONFUSIONS = 20, 15  # of a matrix that can be read, and of a list instead
 
@@ -71,7 +71,7 @@ def _matrix(counts: pd.DataFrame) -> Figure:
         if count or len(classes) < 6:  # many noughts would hide the rest
             axes.text(
                 *(column, row), f"{count}\n{share[row, column]:.0f} %", ha="center", va="center",
-                color="white" if share[row, column] > 65 else INK,
+                color="white" if share[row, column] > 65 else ON_LIGHT,
                 fontsize=9 if len(classes) < 12 else 6,
             )  # fmt: skip
     words = [plain(name) for name in classes]

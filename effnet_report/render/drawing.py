@@ -12,28 +12,54 @@ from effnet_core.study.design import HEADS, SCHEDULERS
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
+SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "os^vPX"
 MARKER = {"none": "o", "mlp": "s"}
 LINE = {"none": "-", "mlp": "--"}
 LONGEST_NAME = 24
 INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
+GRID, BAND = "#e5e5e5", "#eeeeee"
+ON_LIGHT = "#1a1a1a"  # text on a pale colour, in any theme
+# Viridis in seven steps, none of them too pale for white: an order that greys keep.
+DEPTHS = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#7ac142", "#c2a800")
+# On a page these follow its theme; elsewhere the colour after the comma stands.
+THEMED = {
+    INK: "currentColor",
+    GRID: f"var(--report-grid, {GRID})",
+    BAND: f"var(--report-band, {BAND})",
+    **{colour: f"var(--report-depth-{n}, {colour})" for n, colour in enumerate(DEPTHS)},
+}
 
 mpl.rcParams.update(
     {
-        "font.size": 10,
+        "font.size": 11,  # of a figure on a page, pixels at least
+        "axes.labelsize": 11,
+        "legend.fontsize": 11,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
         "axes.grid": True,
-        "grid.color": "#e5e5e5",
+        "grid.color": GRID,
         "axes.axisbelow": True,
         "legend.frameon": False,
         "svg.hashsalt": "effnet",  # the same drawing gives the same file
+        "svg.fonttype": "none",  # text stays text, in the font of the page
     }
 )
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty drawing in inches; white, so that it is readable on a dark page too."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    """An empty drawing in inches; its background is that of the page."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+
+
+def depth_colour(freeze: int) -> str:
+    """The colour of a number of frozen stages, the same in every figure."""
+    return DEPTHS[freeze % len(DEPTHS)]
 
 
 def by_head_and_scheduler(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

@@ -4,20 +4,24 @@ import base64
 import io
 import json
 import os
+import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from itables.utils import read_package_file
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from PIL import Image
 
 from effnet_core import paths
 from effnet_report.escaping import cell
 from effnet_report.numbers import number
+from effnet_report.render.drawing import THEMED
 
 # Base64 of a module and JSON of its styles go in.
 LIBRARY = """{
@@ -44,9 +48,10 @@ def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
     return HTML(Markup('<p class="{}">{}</p>').format(css, Markup(" ").join(sentences)))
 
 
-def finding(*sentences: str) -> HTML:
-    """The sentences that open a page."""
-    return paragraph(sentences, css="report-finding")
+def finding(*sentences: str, key: str = "") -> HTML:
+    """The sentences that open a page; `key` is a stable name of what they say."""
+    text = Markup(" ").join(sentences)
+    return HTML(Markup('<p class="report-finding" data-finding="{}">{}</p>').format(key, text))
 
 
 def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:
@@ -55,9 +60,11 @@ def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:
     return HTML(Markup('<dl class="report-answers">{}</dl>').format(rows))
 
 
-def listing(sentences: Iterable[str]) -> HTML:
-    """Sentences, one an item of a list."""
-    items = Markup().join(Markup("<li>{}</li>").format(sentence) for sentence in sentences)
+def listing(sentences: Mapping[str, str]) -> HTML:
+    """Sentences as a list, each under a stable name of what it says."""
+    items = Markup().join(
+        Markup('<li data-finding="{}">{}</li>').format(*pair) for pair in sentences.items()
+    )
     return HTML(Markup("<ul>{}</ul>").format(items))
 
 
@@ -67,28 +74,49 @@ def link(address: str | None, text: object) -> str:
 
 
 def svg(drawing: Figure) -> bytes:
-    """A drawing as paths; as text where matplotlib's font lacks a letter, as the browser's has it.
+    """A drawing for a file: its text as text, its background white.
 
-    Class names are in any script. Matplotlib measures a letter that it lacks as a box, and warns.
+    Matplotlib measures a letter that its font lacks as a box, and warns; a browser has the letter.
     """
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        content = _saved(drawing)
-    if any("missing from font" in str(warning.message) for warning in told):
-        with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none"}):
-            warnings.simplefilter("ignore")
-            content = _saved(drawing)
-    return content
-
-
-def _saved(drawing: Figure) -> bytes:
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*missing from font")
+        drawing.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
     return buffer.getvalue()
 
 
+def inline(content: bytes, name: str, alt: str) -> Markup:
+    """A drawing as a part of the page, in the page's font and in the colours of its theme.
+
+    Args:
+        content: from `svg`.
+        name: makes the ids in it unique on the page.
+        alt: the same content in words.
+    """
+    text = content.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    # The first patch is the background.
+    text = re.sub(r'(patch_1">\s*<path [^>]*?fill: )#ffffff', r"\1none", text, count=1)
+    for colour, themed in THEMED.items():
+        text = text.replace(colour, themed)
+    width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', text)
+    least = f"{float(width[1]):.0f}px" if width else "0"
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    head = Markup('<svg role="img" style="min-width: {}" aria-label="{}" ').format(least, alt)
+    return head + Markup(text.removeprefix("<svg "))
+
+
 def figure(
-    drawing: Figure, name: str, *, finding: str, caption: str, alt: str, data: pd.DataFrame
+    drawing: Figure,
+    name: str,
+    *,
+    finding: str,
+    caption: str,
+    alt: str,
+    data: pd.DataFrame,
+    key: str = "",
 ) -> HTML:
     """A drawing under the sentence that it shows.
 
@@ -96,23 +124,80 @@ def figure(
     there is nothing to say of it.
 
     Args:
-        drawing: its background is part of it.
+        drawing: without a background of its own.
         name: of its files on the site, without suffix.
         finding: the title: what the reader should see.
-        caption: how to read it.
+        caption: how to read it, in at most two sentences.
         alt: the same content in words and numbers, for those who cannot see it.
         data: what is drawn.
+        key: a stable name of the finding, such as `depth:supported`.
     """
-    image = write_to_site("figures", f"{name}.svg", svg(drawing))
+    content = svg(drawing)
+    files = [_csv(name, data), _download(write_to_site("figures", f"{name}.svg", content), "SVG")]
+    shown = Markup('<div class="report-scroll" tabindex="0">{}</div>').format(
+        inline(content, name, alt)
+    )
+    return _framed("Figure", name, Words(finding, caption, key), shown, files)
+
+
+def pictures(
+    tiles: Sequence[tuple[np.ndarray, str]],
+    name: str,
+    *,
+    finding: str,
+    caption: str,
+    data: pd.DataFrame,
+    key: str = "",
+) -> HTML:
+    """Photographs side by side under a sentence, as many in a row as there is room for.
+
+    Args:
+        tiles: images, shape (height, width, 3), uint8, each with the words below it.
+        name: of its CSV on the site, without suffix.
+        finding: the title: what the reader should see.
+        caption: how to read it, in at most two sentences.
+        data: one row a picture.
+        key: as of `figure`.
+    """
+    shown = Markup('<div class="report-pictures">{}</div>').format(
+        Markup().join(tile(image, words) for image, words in tiles)
+    )
+    return _framed("Figure", name, Words(finding, caption, key), shown, [_csv(name, data)])
+
+
+def tile(image: np.ndarray, words: str) -> Markup:
+    """One photograph and the words below it, which describe it."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=80)
+    source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    height, width = image.shape[:2]
+    return Markup(
+        '<span class="report-tile"><img src="{}" alt="{}" width="{}" height="{}">{}</span>'
+    ).format(source, words, width, height, words)
+
+
+class Words(NamedTuple):
+    """What stands above and below a figure or table; arguments of `figure`."""
+
+    finding: str
+    caption: str
+    key: str
+
+
+def _framed(kind: str, name: str, words: Words, shown: Markup, files: list[Markup]) -> HTML:
+    """A figure or table with its number, title, caption, and a menu of its data.
+
+    The number is filled in when the page is whole, see `jupyter.finish`.
+    """
+    menu = Markup(
+        '<details class="report-menu"><summary>Data</summary>{} <span>Build it again: '
+        "<code>EFFNET_STUDY={} jupyter-book build book</code></span></details>"
+    ).format(Markup(" ").join(files), os.environ.get("EFFNET_STUDY", "quick"))
     return HTML(
         Markup(
-            '<figure class="report-figure" id="{}"><p class="report-title">{}</p>'
-            '<div class="report-scroll" tabindex="0"><img src="{}" alt="{}"></div>'
-            "<figcaption>{} {} {} {}</figcaption></figure>"
-        ).format(
-            *(name, finding, image, alt, caption),
-            *(_csv(name, data), _download(image, "SVG"), _remake()),
-        )
+            '<figure class="report-{}" id="{}" data-finding="{}"><p class="report-title">'
+            '<span class="report-number">{}</span> {}</p>{}<figcaption>{} {}</figcaption></figure>'
+        ).format(*(kind.lower(), name, words.key, kind, words.finding), shown, words.caption, menu)
     )
 
 
@@ -125,6 +210,7 @@ def table(
     decimals: int = 1,
     data: pd.DataFrame | None = None,
     filters: Sequence[str] = (),
+    key: str = "",
 ) -> HTML:
     """A table under the sentence that it shows.
 
@@ -132,24 +218,19 @@ def table(
         frame: shown as it is, without its index; a cell may be Markup.
         name: of its CSV on the site, without suffix.
         finding: the title: what the reader should see.
-        caption: how to read it.
+        caption: how to read it, in at most two sentences.
         decimals: of every number that is not whole.
         data: to download, where numbers are shown in words; by default the frame itself.
         filters: columns to choose values of. With any, readers whose browser runs scripts can
             also sort, search, choose columns and copy.
+        key: as of `figure`.
     """
     if data is None:
         data = frame.map(lambda value: value.striptags() if isinstance(value, Markup) else value)
-    return HTML(
-        Markup(
-            '<figure class="report-table" id="{}"><p class="report-title">{}</p>'
-            '<div class="report-scroll" tabindex="0">{}</div>'
-            "<figcaption>{} {} {}</figcaption></figure>{}"
-        ).format(
-            *(name, finding, rows(frame, decimals), caption, _csv(name, data), _remake()),
-            interactive(name, [list(frame.columns).index(column) for column in filters]),
-        )
-    )
+    shown = Markup('<div class="report-scroll" tabindex="0">{}</div>').format(rows(frame, decimals))
+    framed = _framed("Table", name, Words(finding, caption, key), shown, [_csv(name, data)])
+    places = [list(frame.columns).index(column) for column in filters]
+    return HTML(Markup(framed.data) + interactive(name, places))
 
 
 def rows(frame: pd.DataFrame, decimals: int = 1) -> Markup:
@@ -211,14 +292,6 @@ def _cell(value: object, decimals: int) -> Markup:
 def _csv(name: str, data: pd.DataFrame) -> Markup:
     safe = data.map(cell).rename(columns=cell)
     return _download(write_to_site("data", f"{name}.csv", safe.to_csv(index=False).encode()), "CSV")
-
-
-def _remake() -> Markup:
-    study = os.environ.get("EFFNET_STUDY", "quick")
-    return Markup(
-        '<details class="remake"><summary>How to remake it</summary>'
-        "<code>EFFNET_STUDY={} jupyter-book build book</code></details>"
-    ).format(study)
 
 
 def _download(address: str, kind: str) -> Markup:

@@ -1,0 +1,122 @@
+"""What a study advises: the recipe, how accurate it is, what it saves and what it misses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from effnet_report.inference import contrasts
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recommendation import Depth
+from effnet_report.inference.seeds_and_images import Estimate
+
+EITHER = "either"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The recommended number of frozen stages, over all configurations that have it.
+
+    Attributes:
+        depth: what the rule picks, compared with freezing nothing.
+        shown: whether the study shows that it loses less than the margin.
+        accuracy: on test images, per cent.
+        best: the depth with the highest mean accuracy.
+        behind_best: the recommended depth minus that one, points.
+        on_validation: the depth that validation images alone would choose.
+        p: of the claim that stages can be frozen without a loss, after Holm's correction.
+        missed: share of the test images of each class that gets another class, per cent.
+        choices: by setting that the study compares beside the depth, the level to take, or
+            `EITHER` where the data do not tell.
+    """
+
+    depth: Depth
+    shown: bool
+    accuracy: Estimate
+    best: int
+    behind_best: Estimate
+    on_validation: int
+    p: float
+    missed: dict[str, float]
+    choices: dict[str, object]
+
+    @property
+    def freeze(self) -> int:
+        return self.depth.freeze
+
+
+def advise(study: Analysis) -> Advice | None:
+    """The advice of a study; None where no interval can choose a depth."""
+    depth = study.recommendation.depth
+    if depth is None:
+        return None
+    means = study.evidence.runs.groupby("freeze")[["accuracy", "validation_accuracy"]].mean()
+    best = int(means["accuracy"].idxmax())
+    return Advice(
+        depth=depth,
+        shown=study.noninferiority.deepest_noninferior > 0,
+        accuracy=accuracy(study, depth.freeze),
+        best=best,
+        behind_best=between(study, depth.freeze, best),
+        on_validation=int(means["validation_accuracy"].idxmax()),
+        p=study.judgement["depth"].adjusted_p,
+        missed=missed(study, depth.freeze),
+        choices=dict(_choices(study, depth.freeze)),
+    )
+
+
+def accuracy(study: Analysis, freeze: int) -> Estimate:
+    """Mean test accuracy at a depth, per cent, for other trainings and other images."""
+    compared = study.estimator
+    at = compared.design["freeze"].to_numpy() == freeze
+    correct = [100 * part[at].mean(axis=0) for part in study.correctness.right]
+    return compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
+
+
+def between(study: Analysis, freeze: int, other: int) -> Estimate:
+    """One depth minus another, points."""
+    compared = study.estimator
+    weights = np.zeros(len(compared.design))
+    for depth, sign in ((freeze, 1), (other, -1)):
+        if depth:
+            weights += sign * contrasts.depth_weights(compared.design, depth)
+    return compared.estimate(weights, compared.depths)
+
+
+def missed(study: Analysis, freeze: int) -> dict[str, float]:
+    """By class, the share of its test images that runs at a depth give another class, per cent."""
+    evidence = study.evidence
+    runs = [record for record in evidence.finished if record.settings.freeze == freeze]
+    tables = pd.concat(evidence.predictions(record) for record in runs)
+    wrong = 100 * (tables["label"] != tables["predicted"]).groupby(tables["label"]).mean()
+    return {evidence.best[0].facts.classes[label]: float(share) for label, share in wrong.items()}
+
+
+def saved_without_keeping(study: Analysis, freeze: int) -> float:
+    """Share of a training step's arithmetic that freezing saves without kept activations, %.
+
+    A frozen stage is still computed forward; what it saves is its gradients, which cost twice as
+    much as the forward pass.
+    """
+    facts = study.evidence.facts
+    frozen = sum(stage.flop_share for stage in facts.stages[: freeze + 1]) if facts else 0.0
+    return 100 * 2 * frozen / 3 if freeze else 0.0
+
+
+def _choices(study: Analysis, freeze: int) -> dict[str, object]:
+    """The level of every other factor: clearly better, or either."""
+    design, runs = study.correctness.design, study.evidence.runs
+    at_depth = runs[runs["freeze"] == freeze]
+    chosen: dict[str, object] = {}
+    for factor in (name for name in study.evidence.factors if name != "freeze"):
+        levels = design[factor].unique()
+        if len(levels) < 2:
+            chosen[factor] = levels[0]
+        elif factor in contrasts.CHOICES:
+            effect = contrasts.choice(study.estimator, factor)
+            second, first = contrasts.CHOICES[factor]
+            clear = effect.low > 0 or effect.high < 0
+            chosen[factor] = (second if effect.low > 0 else first) if clear else EITHER
+        else:
+            chosen[factor] = at_depth.groupby(factor)["validation_accuracy"].mean().idxmax()
+    return chosen

@@ -1,0 +1,216 @@
+"""The page Does the recipe matter?: the effect of freezing at each way to fine-tune."""
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core.study.design import SOURCE_FACTORS
+from effnet_core.study.studies import load_study
+from effnet_report import words
+from effnet_report.inference.analysis import Analysis
+from effnet_report.numbers import number
+from effnet_report.pages import shown
+from effnet_report.render import html
+from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
+from effnet_report.render.html import finding, paragraph
+
+Recipe = tuple[tuple[str, object], ...]  # a level of each setting of the recipe
+
+
+def studies() -> list[Analysis]:
+    """The studies that compare recipes and have results, at most one per data set."""
+    return [study for study in shown.recipes() if study.correctness.seeds]
+
+
+def answer(studies: list[Analysis]) -> HTML:
+    """Whether the effect of freezing depends on the recipe."""
+    if not studies:
+        return finding(
+            "This has not been measured yet: no study of this report compares recipes.",
+            "The advice on the first page holds for one recipe, the one that its card names.",
+            key="recipe:unmeasured",
+        )
+    return finding(*_answer(studies[0]), key=f"recipe:{_turns(by_recipe(studies[0]))}")
+
+
+def _turns(table: pd.DataFrame) -> str:
+    """Whether the deepest freeze is clearly better at one recipe and clearly worse at another."""
+    deepest = table[table["freeze"] == table["freeze"].max()]
+    better, worse = (deepest["low"] > 0).any(), (deepest["high"] < 0).any()
+    return "turns" if better and worse else "holds"
+
+
+def _answer(study: Analysis) -> Iterator[str]:
+    table = by_recipe(study)
+    deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
+    worst, best = deepest.iloc[0], deepest.iloc[-1]
+    yield (
+        f"Freezing {best.freeze} stages changes accuracy by {number(worst.effect, sign=True)} to "
+        f"{number(best.effect, sign=True)} points, depending on the recipe."
+    )
+    yield (
+        f"It helps most with {best.recipe} ({number(best.low)} to {number(best.high)}) and least "
+        f"with {worst.recipe} ({number(worst.low)} to {number(worst.high)})."
+    )
+    yield (
+        "The main conclusion turns around."
+        if _turns(table) == "turns"
+        else "No recipe turns the main conclusion around beyond doubt."
+    )
+
+
+def recipes_of(study: Analysis) -> list[Recipe]:
+    """Every combination of the recipe's levels that a study trains."""
+    design, factors = study.correctness.design, shown.recipe_factors(study)
+    levels = [list(design[factor].unique()) for factor in factors]
+    return [tuple(zip(factors, chosen, strict=True)) for chosen in product(*levels)]
+
+
+def by_recipe(study: Analysis) -> pd.DataFrame:
+    """The change of accuracy by every depth at every recipe; all intervals hold at once."""
+    design = study.correctness.design
+    recipes = recipes_of(study)
+    depths = sorted(int(n) for n in design["freeze"].unique() if n)
+    rows = []
+    for recipe in recipes:
+        at = np.all([design[name] == level for name, level in recipe], axis=0)
+        for depth in depths:
+            weights = _mean(at & (design["freeze"] == depth)) - _mean(at & (design["freeze"] == 0))
+            effect = study.estimator.estimate(
+                weights, study.estimator.pairs, looks=len(recipes) * len(depths)
+            )
+            rows.append(
+                {
+                    "recipe": in_words(recipe),
+                    "freeze": depth,
+                    "effect": effect.effect,
+                    "low": effect.low,
+                    "high": effect.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _mean(chosen: pd.Series) -> np.ndarray:
+    return chosen.to_numpy(dtype=float) / max(1, int(chosen.sum()))
+
+
+def in_words(recipe: Recipe) -> str:
+    """A recipe in words, as in `statistics of each batch, learning rate 1e-4`."""
+    return words.configuration(dict(recipe))
+
+
+def effects(studies: list[Analysis]) -> HTML:
+    """Change of accuracy against depth, one line per recipe."""
+    if not studies:
+        return _unmeasured()
+    study = studies[0]
+    table = by_recipe(study)
+    figure = canvas(7.2, 4.2)
+    axes = figure.subplots()
+    axes.axhspan(-study.margin, study.margin, color=BAND, zorder=0)
+    axes.axhline(0, color=INK, linewidth=1)
+    names = list(table["recipe"].unique())
+    for place, name in enumerate(names):
+        line = table[table["recipe"] == name]
+        shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
+        colour, marker = SERIES[place % len(SERIES)], MARKERS[place // len(SERIES) % len(MARKERS)]
+        axes.plot(line["freeze"] + shift, line["effect"], marker=marker, color=colour, label=name)
+        axes.vlines(line["freeze"] + shift, line["low"], line["high"], color=colour, alpha=0.5)
+    axes.set_xlabel("frozen stages")
+    axes.set_ylabel("change of accuracy, points")
+    axes.set_xticks(sorted(table["freeze"].unique()))
+    legend(figure, axes)
+    deepest = table[table["freeze"] == table["freeze"].max()]
+    return html.figure(
+        figure,
+        "effect-by-recipe",
+        key=f"recipe:{_turns(table)}",
+        finding=(
+            f"With {deepest['freeze'].iloc[0]} frozen stages the change ranges from "
+            f"{number(deepest['effect'].min(), sign=True)} to "
+            f"{number(deepest['effect'].max(), sign=True)} points over the recipes."
+        ),
+        caption=(
+            "Each line is one recipe compared with freezing nothing at the same recipe; its 95 % "
+            "intervals hold for all depths and recipes at once. The band is too small to matter."
+        ),
+        alt=sentences(
+            table, "{recipe}, freeze {freeze}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"
+        ),
+        data=table,
+    )
+
+
+def ranges(studies: list[Analysis]) -> HTML:
+    """By how much each choice moves mean accuracy, the recipe's beside the source's."""
+    if not studies:
+        return _unmeasured()
+    configurations = studies[0].evidence.configurations
+    rows = []
+    for factor in shown.factors_of(studies[0]):
+        means = configurations.groupby(factor)["accuracy"].mean().sort_values()
+        rows.append(
+            {
+                "choice": words.factor(factor),
+                "part of": "the source's factors" if factor in SOURCE_FACTORS else "the recipe",
+                "moves accuracy by, points": float(means.iloc[-1] - means.iloc[0]),
+                "best level": words.level(factor, means.index[-1]),
+                "worst level": words.level(factor, means.index[0]),
+            }
+        )
+    frame = pd.DataFrame(rows).sort_values("moves accuracy by, points", ascending=False)
+    first = frame.iloc[0]
+    return html.table(
+        frame,
+        "recipe-ranges",
+        key=f"largest:{first['choice']}",
+        finding=(
+            f"The choice of {first['choice']} moves mean accuracy most, by "
+            f"{number(first['moves accuracy by, points'])} points."
+        ),
+        caption="Difference between the best and the worst level of each choice, averaged over "
+        "all others.",
+    )
+
+
+def source_alone(studies: list[Analysis]) -> HTML:
+    """The conclusion at the recipe that is closest to the source's protocol."""
+    if not studies:
+        return _unmeasured()
+    study, source = studies[0], load_study("paper").protocol
+    recipes = recipes_of(study)
+
+    def alike(recipe: Recipe) -> int:
+        return sum(getattr(source, name, None) == level for name, level in recipe)
+
+    closest = max(recipes, key=alike)
+    table = by_recipe(study)
+    here = table[table["recipe"] == in_words(closest)]
+    last = here.iloc[-1]
+    return paragraph(
+        [
+            f"The recipe of this study that is closest to the source's is {in_words(closest)}.",
+            f"There, freezing {last.freeze} stages changes accuracy by "
+            f"{number(last.effect, sign=True)} points ({number(last.low)} to {number(last.high)}).",
+            _conclusion(last.low, last.high),
+        ]
+    )
+
+
+def _conclusion(low: float, high: float) -> str:
+    if low > 0:
+        return "Alone, it would have said that freezing improves accuracy."
+    if high < 0:
+        return "Alone, it would have said that freezing costs accuracy."
+    return "Alone, it would not have told whether freezing changes accuracy."
+
+
+def _unmeasured() -> HTML:
+    command = Markup("<code>effnet sweep recipe</code>")
+    return paragraph(["Not measured yet. A study with factors of the recipe does it: ", command,
+                      "."], "report-gap")  # fmt: skip

@@ -1,0 +1,31 @@
+"""The page Sources and how to cite: everything that this report rests on."""
+
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_report.render.citations import references
+from effnet_report.render.html import finding, link
+
+
+def answer() -> HTML:
+    """How many sources there are."""
+    return finding(
+        f"This report rests on {len(references())} sources: the document that it repeats, data, "
+        "weights, software and statistical methods."
+    )
+
+
+def sources() -> HTML:
+    """Every source with its link, its licence and what it is used for."""
+    entries = Markup().join(
+        Markup('<li id="{}">{}. {}. {}{} Used for {}.</li>').format(
+            one.key,
+            one.title,
+            one.where,
+            Markup("{}. ").format(link(one.link, one.link)) if one.link else "",
+            f"Licence: {one.licence}." if one.licence else "",
+            one.used_for,
+        )
+        for one in references().values()
+    )
+    return HTML(Markup('<ul class="report-sources">{}</ul>').format(entries))

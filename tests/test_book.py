@@ -19,7 +19,7 @@ from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.inference import analysis
 from effnet_report.jupyter import sphinx_extension
-from effnet_report.pages import answer, conclusions, results
+from effnet_report.pages import answer, conclusions, recipe, results
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -56,6 +56,20 @@ def write_narrow_study(depths, patch: pytest.MonkeyPatch) -> None:
     write_study("narrow")
 
 
+def write_recipes(patch: pytest.MonkeyPatch) -> None:
+    """Records of a study that compares recipes, and no heads or schedules."""
+    root = paths.RESULTS.parent
+    shutil.copytree(paths.STUDIES, root / "studies")
+    patch.setattr(paths, "STUDIES", root / "studies")
+    patch.setenv("EFFNET_STUDY", "recipes")
+    (paths.STUDIES / "recipes.yml").write_text(
+        (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]\n", "seeds: [0, 1]\n")
+        + "factors: {learning_rate: [1.0e-4, 3.0e-4], norm_statistics: [batch, pretrained], "
+        "freeze: [0, 3, 6]}\n"
+    )
+    write_study("recipes")
+
+
 # What a study can look like, each written into folders of its own.
 SCENARIOS = {
     "whole": lambda _: write_study("quick"),
@@ -65,6 +79,7 @@ SCENARIOS = {
     "a seed and a part of another": lambda patch: write_runs("elpv", slice(33), patch),
     "depths": lambda patch: write_narrow_study(range(7), patch),
     "one depth": lambda patch: write_narrow_study([3], patch),
+    "recipes": write_recipes,
 }
 
 
@@ -97,6 +112,28 @@ def test_no_logic_in_a_page(page):
     for cell in cells(page):
         lines = cell.strip().splitlines()
         assert sum(not line.startswith("from ") for line in lines) <= 3
+
+
+def test_recipes_are_compared_where_a_study_has_them(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_recipes(monkeypatch)
+    studies = recipe.studies()
+    assert re.search(r'data-finding="recipe:(holds|turns)"', recipe.answer(studies).data)
+    table = recipe.by_recipe(studies[0])
+    assert len(table) == 2 * 2 * 2  # rates, statistics, depths beside none
+    assert (table["low"] < table["effect"]).all()
+    drawn = recipe.effects(studies).data
+    assert "statistics of the pretrained weights" in drawn
+    ranges = recipe.ranges(studies).data
+    assert "learning rate" in ranges
+    assert ">head<" not in ranges
+
+
+def test_a_book_without_recipes_says_that_they_were_not_measured(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    write_study("quick")
+    assert 'data-finding="recipe:unmeasured"' in recipe.answer(recipe.studies()).data
 
 
 def use_narrow_study(depths, tmp_path, monkeypatch):

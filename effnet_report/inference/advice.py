@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from effnet_report.inference import contrasts
@@ -76,11 +75,8 @@ def accuracy(study: Analysis, freeze: int) -> Estimate:
 def between(study: Analysis, freeze: int, other: int) -> Estimate:
     """One depth minus another, points."""
     compared = study.estimator
-    weights = np.zeros(len(compared.design))
-    for depth, sign in ((freeze, 1), (other, -1)):
-        if depth:
-            weights += sign * contrasts.depth_weights(compared.design, depth)
-    return compared.estimate(weights, compared.depths)
+    weights = contrasts.level_weights(compared.design, "freeze", freeze, other)
+    return compared.estimate(weights, compared.family("freeze"))
 
 
 def missed(study: Analysis, freeze: int) -> dict[str, float]:
@@ -104,19 +100,20 @@ def saved_without_keeping(study: Analysis, freeze: int) -> float:
 
 
 def _choices(study: Analysis, freeze: int) -> dict[str, object]:
-    """The level of every other factor: clearly better, or either."""
-    design, runs = study.correctness.design, study.evidence.runs
+    """The level of every other factor: clearly better, either of two, or best on validation."""
+    compared, runs = study.estimator, study.evidence.runs
     at_depth = runs[runs["freeze"] == freeze]
     chosen: dict[str, object] = {}
-    for factor in (name for name in study.evidence.factors if name != "freeze"):
-        levels = design[factor].unique()
-        if len(levels) < 2:
-            chosen[factor] = levels[0]
-        elif factor in contrasts.CHOICES:
-            effect = contrasts.choice(study.estimator, factor)
-            second, first = contrasts.CHOICES[factor]
-            clear = effect.low > 0 or effect.high < 0
-            chosen[factor] = (second if effect.low > 0 else first) if clear else EITHER
+    for factor in (name for name in compared.factors if name != "freeze"):
+        first, *others = contrasts.levels(compared.design, factor)
+        effects = contrasts.levels_at_once(compared, factor)
+        better = [level for level, effect in effects.items() if effect.low > 0]
+        if better:
+            chosen[factor] = max(better, key=lambda level: effects[level].low)
+        elif all(effect.high < 0 for effect in effects.values()):  # or there are no others
+            chosen[factor] = first
+        elif len(others) == 1:
+            chosen[factor] = EITHER
         else:
             chosen[factor] = at_depth.groupby(factor)["validation_accuracy"].mean().idxmax()
     return chosen

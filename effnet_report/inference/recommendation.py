@@ -102,7 +102,8 @@ class Recommendation:
         change = depth.change
         return (
             f"Freeze {depth.freeze} of {self.stages} stages: this {_saves(depth.time)} and "
-            f"{_changes(change.effect, self.metric)} (95 % CI {number(change.low)} to {number(change.high)})."
+            f"{_changes(change.effect, self.metric)} "
+            f"(95 % CI {number(change.low)} to {number(change.high)})."
         )
 
     @property

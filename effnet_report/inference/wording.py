@@ -21,8 +21,8 @@ WORDS = {
         "open": "We cannot tell whether fine-tuning beats the best model without it ({span}).",
     },
     "freeze": {
-        "better": "Freezing more stages raises {accuracy} by {by} from the first depth to the last.",
-        "worse": "Freezing more stages lowers {accuracy} by {by} from the first depth to the last.",
+        "better": "Freezing more stages raises {accuracy} by {by} from first to last.",
+        "worse": "Freezing more stages lowers {accuracy} by {by} from first to last.",
         "level": "Freezing more stages gains less than {margin} points ({span}).",
         "open": "We cannot tell whether freezing more stages raises {accuracy} ({span}).",
     },
@@ -50,7 +50,8 @@ WORDS = {
         "better": "Freeze {deepest} saves {by} of the training time per epoch.",
         "worse": "Freeze {deepest} takes {by} more training time per epoch.",
         "open": (
-            "We cannot tell how much training time freezing saves without losing {accuracy} ({span})."
+            "We cannot tell how much training time freezing saves without losing {accuracy} "
+            "({span})."
         ),
     },
     "memory": {
@@ -62,7 +63,8 @@ WORDS = {
         "better": "Validation {accuracy} at the best epoch is too high by {by}.",
         "worse": "Validation {accuracy} at the best epoch is below test {accuracy} by {by}.",
         "level": (
-            "Validation {accuracy} at the best epoch is less than {margin} points too high ({span})."
+            "Validation {accuracy} at the best epoch is less than {margin} points too high "
+            "({span})."
         ),
         "open": (
             "We cannot tell whether validation {accuracy} at the best epoch is too high ({span})."

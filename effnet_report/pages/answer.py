@@ -71,18 +71,17 @@ def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
 def _sentence(name: str, advice: Advice, margin: float) -> str:
     """One data set's advice with its number and how sure it is."""
     change = advice.depth.change
-    points = f"{number(abs(change.effect))} points"
     interval = f"95 % CI {number(change.low)} to {number(change.high)}"
-    direction = "raised" if change.effect >= 0 else "lowered"
+    effect = f"changed accuracy by {number(change.effect, sign=True)} points"
+    if change.low > 0 or change.high < 0:
+        verb = "raised" if change.effect > 0 else "lowered"
+        effect = f"{verb} accuracy by {number(abs(change.effect))} points"
     sure = f"a loss above {number(margin)} points cannot be ruled out"
     if change.low > -margin:
         sure = f"a loss above {number(margin)} points is ruled out"
     if change.low > -margin and advice.p > 1 - LEVEL:
         sure += f", though not after correction for all conclusions (p {_p(advice.p)})"
-    return (
-        f"On {name}, freezing {_stages(advice.freeze)} {direction} accuracy by {points} "
-        f"({interval}); {sure}."
-    )
+    return f"On {name}, freezing {_stages(advice.freeze)} {effect} ({interval}); {sure}."
 
 
 def _stages(count: int) -> str:
@@ -128,6 +127,7 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
         ),
     )
     yield "Misses", ", ".join(_missed(study, advised.missed))
+    yield "Without training", _against_classical(study.over_classical)
     yield "Evidence", f"p {_p(advised.p)} after Holm's correction"
 
 
@@ -153,6 +153,17 @@ def _behind(advised: Advice) -> str:
         f"freeze {advised.best}; this one is {number(difference.effect, sign=True)} points "
         f"({number(difference.low)} to {number(difference.high)}) from it"
     )
+
+
+def _against_classical(lead: Estimate) -> str:
+    """How the best model without fine-tuning compares."""
+    if not lead.known:
+        return "not compared"
+    who = "fine-tuning" if lead.effect >= 0 else "the best classical model"
+    low, high = sorted(abs(bound) for bound in (lead.low, lead.high))
+    if lead.low <= 0 <= lead.high:
+        return f"unclear: fine-tuning is ahead by {_span(lead, sign=True)} points"
+    return f"{who} is ahead by {number(abs(lead.effect))} points ({number(low)} to {number(high)})"
 
 
 def _missed(study: Analysis, shares: dict[str, float]) -> Iterator[str]:

@@ -42,9 +42,14 @@ def _agreed(found: dict[str, Analysis]) -> list[str]:
     verdicts = [{one.key: one.verdict for one in study.claims} for study in found.values()]
     return [
         key
-        for key in claims.CLAIMS
+        for key in _shared(found)
         if len({v[key] for v in verdicts}) == 1 and verdicts[0][key] != "inconclusive"
     ]
+
+
+def _shared(found: dict[str, Analysis]) -> list[str]:
+    """The conclusions that every study can judge."""
+    return [key for key in claims.CLAIMS if all(key in s.judgement for s in found.values())]
 
 
 def _answer(found: dict[str, Analysis]) -> Iterator[str]:
@@ -56,7 +61,7 @@ def _answer(found: dict[str, Analysis]) -> Iterator[str]:
     agreed = len(_agreed(found))
     verb = "conclusion agrees" if agreed == 1 else "conclusions agree"
     yield f"The same design ran on {len(found)} data sets: {'; '.join(found)}."
-    yield f"{agreed or 'None'} of {len(claims.CLAIMS)} {verb} on all of them."
+    yield f"{agreed or 'None'} of {len(_shared(found))} {verb} on all of them."
     if len(found) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
 
@@ -82,21 +87,21 @@ def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
 
 def verdicts(found: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
-    judged = {title: study.claims for title, study in found.items()}
     rows, data = [], []
-    for place, claim in enumerate(claims.CLAIMS.values()):
-        here = {title: every[place] for title, every in judged.items()}
+    for key in _shared(found):
+        here = {title: study.judgement[key] for title, study in found.items()}
         each = {
             title: f"{verdict_words(one.verdict, found[title], one.adjusted_p)}: {one.span()}"
             for title, one in here.items()
         }
-        rows.append({"conclusion": claim.statement, **each, "in all": _count([*here.values()])})
+        statement = claims.CLAIMS[key].statement
+        rows.append({"conclusion": statement, **each, "in all": _count([*here.values()])})
         data += [{"data": t, "claim": j.key, "verdict": j.verdict} for t, j in here.items()]
     return html.table(
         pd.DataFrame(rows),
         "elsewhere-verdicts",
         key=f"agreed:{len(_agreed(found))}",
-        finding=f"{len(_agreed(found)) or 'None'} of {len(claims.CLAIMS)} conclusions have the "
+        finding=f"{len(_agreed(found)) or 'None'} of {len(_shared(found))} conclusions have the "
         "same clear verdict everywhere.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
         "and other images of that kind.",
@@ -177,7 +182,7 @@ def means(found: dict[str, Analysis]) -> HTML:
         return html.paragraph(["A mean over data sets needs at least two of them."])
     judged = [{one.key: one.estimate for one in e.claims} for e in found.values()]
     rows, data = [], []
-    for key in SAME_EVERYWHERE:
+    for key in (key for key in SAME_EVERYWHERE if key in _shared(found)):
         estimates = [every[key] for every in judged]
         mean, (q, p) = mean_over(estimates), cochran(estimates)
         each = " and ".join(f"{number(e.effect, sign=True)}" for e in estimates)

@@ -22,10 +22,16 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.html import finding, table
+from effnet_report.render.html import definition_list, finding, table
 
 CUT = "#B35900"  # readable as text in both themes
 COLUMNS = 4  # images of a class
+MEANING = {
+    "freeze": "The stem and the first n stages of the network stay as they are.",
+    "head": "One linear layer, or two with dropout between them.",
+    "scheduler": "Plateau halves the learning rate when the validation loss stops improving; "
+    "cosine lowers it along half a cosine wave.",
+}
 MOST_SEEN = 10  # classes of which images are shown
 
 
@@ -111,6 +117,19 @@ def seen(analysis: Analysis) -> HTML:
             Markup(".") + about.credits if about.credits else Markup("."),
         ),
         data=data,
+    )
+
+
+def choices(analysis: Analysis) -> HTML:
+    """What the study compares, each choice with its meaning."""
+    fields = Protocol.model_fields
+    return definition_list(
+        (
+            words.factor(name),
+            MEANING.get(name) or (fields[name].description or "").replace("`", "") + ".",
+        )
+        for name, levels in analysis.evidence.design.factors.items()
+        if len(levels) > 1
     )
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
 from effnet_report import words
+from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages import shown
@@ -66,7 +67,7 @@ def _answer(study: Analysis) -> Iterator[str]:
 def recipes_of(study: Analysis) -> list[Recipe]:
     """Every combination of the recipe's levels that a study trains."""
     design, factors = study.correctness.design, shown.recipe_factors(study)
-    levels = [list(design[factor].unique()) for factor in factors]
+    levels = [contrasts.levels(design, factor) for factor in factors]
     return [tuple(zip(factors, chosen, strict=True)) for chosen in product(*levels)]
 
 
@@ -79,7 +80,7 @@ def by_recipe(study: Analysis) -> pd.DataFrame:
     for recipe in recipes:
         at = np.all([design[name] == level for name, level in recipe], axis=0)
         for depth in depths:
-            weights = _mean(at & (design["freeze"] == depth)) - _mean(at & (design["freeze"] == 0))
+            weights = contrasts.level_weights(design, "freeze", depth, 0, pd.Series(at))
             effect = study.estimator.estimate(
                 weights, study.estimator.pairs, looks=len(recipes) * len(depths)
             )
@@ -93,10 +94,6 @@ def by_recipe(study: Analysis) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _mean(chosen: pd.Series) -> np.ndarray:
-    return chosen.to_numpy(dtype=float) / max(1, int(chosen.sum()))
 
 
 def in_words(recipe: Recipe) -> str:
@@ -150,17 +147,17 @@ def ranges(studies: list[Analysis]) -> HTML:
     """By how much each choice moves mean accuracy, the recipe's beside the source's."""
     if not studies:
         return _unmeasured()
-    configurations = studies[0].evidence.configurations
-    rows = []
-    for factor in shown.factors_of(studies[0]):
-        means = configurations.groupby(factor)["accuracy"].mean().sort_values()
+    study, rows = studies[0], []
+    for factor in shown.factors_of(study):
+        means = study.evidence.configurations.groupby(factor)["accuracy"].mean()
+        ranked = sorted(contrasts.levels(study.correctness.design, factor), key=means.get)
         rows.append(
             {
                 "choice": words.factor(factor),
-                "part of": "the source's factors" if factor in SOURCE_FACTORS else "the recipe",
-                "moves accuracy by, points": float(means.iloc[-1] - means.iloc[0]),
-                "best level": words.level(factor, means.index[-1]),
-                "worst level": words.level(factor, means.index[0]),
+                "part of": "the source's choices" if factor in SOURCE_FACTORS else "the recipe",
+                "moves accuracy by, points": float(means.max() - means.min()),
+                "best level": words.level(factor, ranked[-1]),
+                "worst level": words.level(factor, ranked[0]),
             }
         )
     frame = pd.DataFrame(rows).sort_values("moves accuracy by, points", ascending=False)

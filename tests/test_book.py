@@ -146,7 +146,7 @@ def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     found = analysis.load()
     said = conclusions.in_words(found).data
     assert "only one head was tried" in said
-    assert "only one scheduler was tried" in said
+    assert "only one schedule was tried" in said
     assert "<svg" not in results.interaction(found).data
     assert "either" not in answer.advice([found]).data
 

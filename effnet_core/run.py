@@ -458,16 +458,16 @@ def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.D
         pd.DataFrame(
             {
                 "part": part,
-                "image": [data.dataset.names[index] for index in found.indices],
-                "label": found.labels,
-                "predicted": found.predicted,
-                "confidence": found.confidence,
+                "image": [data.dataset.names[index] for index in evaluation.indices],
+                "label": evaluation.labels,
+                "predicted": evaluation.predicted,
+                "confidence": evaluation.confidence,
                 "label_probability": np.take_along_axis(
-                    found.probabilities, found.labels[:, None], axis=1
+                    evaluation.probabilities, evaluation.labels[:, None], axis=1
                 )[:, 0],
             }
         )
-        for part, found in evaluations.items()
+        for part, evaluation in evaluations.items()
     ]
     return pd.concat(tables, ignore_index=True)
 

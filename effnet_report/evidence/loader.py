@@ -106,7 +106,7 @@ def load(reference: str, design: Study | None = None) -> Loaded:
     design = design or load_design(reference)
     loaded = Loaded(reference, design, {}, {}, {}, {})
     planned = _planned(design)
-    found: dict[str, _Sound] = {}
+    sound_records: dict[str, _Sound] = {}
     for path in records.record_files(reference):
         try:
             sound = _sound(path)
@@ -118,11 +118,11 @@ def load(reference: str, design: Study | None = None) -> Loaded:
         elif why := _of_another_design(sound.record, design, reference):
             loaded.disagreeing[path.stem] = why
         else:
-            found[path.stem] = sound
+            sound_records[path.stem] = sound
     for what, of, share in SHARED:
-        loaded.disagreeing.update(_outvoted(found, what, of, share))
-    order = (name for name in planned if name in found and name not in loaded.disagreeing)
-    loaded.believed.update({name: found[name].record for name in order})
+        loaded.disagreeing.update(_outvoted(sound_records, what, of, share))
+    order = (name for name in planned if name in sound_records and name not in loaded.disagreeing)
+    loaded.believed.update({name: sound_records[name].record for name in order})
     return loaded
 
 
@@ -140,8 +140,8 @@ def _sound(path: Path) -> _Sound:
     """
     record, content = records.load_whole(path)
     try:
-        found = predictions.parse(content)
-        predictions.check(record, found)
+        parsed = predictions.parse(content)
+        predictions.check(record, parsed)
         if isinstance(record, Record):
             _check_history(record)
     except (InputError, ValueError) as error:
@@ -149,7 +149,7 @@ def _sound(path: Path) -> _Sound:
             f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
             "from git."
         ) from None
-    return _Sound(record, found.images)
+    return _Sound(record, parsed.images)
 
 
 def _check_history(record: Record) -> None:
@@ -192,25 +192,25 @@ SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]],
 
 
 def _outvoted(
-    found: dict[str, _Sound],
+    sound_records: dict[str, _Sound],
     what: str,
     of: Callable[[_Sound], str],
     share: Callable[[_Sound], Hashable],
 ) -> dict[str, str]:
-    """Records that have something else than most of those that they share it with.
+    """Records that differ from their group's majority.
 
-    Of as many on both sides, the ones that were made first are kept.
+    Of two groups of equal size, the one whose first record is older is kept.
     """
     groups: dict[Hashable, list[str]] = {}
-    for name in sorted(found, key=lambda name: found[name].record.made.finished):
-        groups.setdefault(share(found[name]), []).append(name)
+    for name in sorted(sound_records, key=lambda name: sound_records[name].record.made.finished):
+        groups.setdefault(share(sound_records[name]), []).append(name)
     outvoted: dict[str, str] = {}
     for names in groups.values():
-        (most, count), *others = Counter(of(found[name]) for name in names).most_common()
+        (most, count), *others = Counter(of(sound_records[name]) for name in names).most_common()
         if others:
             outvoted |= {
                 name: f"has other {what} than the {count} records it is to be compared with"
                 for name in names
-                if of(found[name]) != most
+                if of(sound_records[name]) != most
             }
     return outvoted

@@ -83,7 +83,7 @@ def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return values, places
 
 
-def check(record: AnyRecord, found: Predictions) -> None:
+def check(record: AnyRecord, predictions: Predictions) -> None:
     """Make sure that a record says of its predictions what follows from them.
 
     Raises:
@@ -91,11 +91,16 @@ def check(record: AnyRecord, found: Predictions) -> None:
     """
     classes = len(record.facts.classes)
     parts = (
-        ("validation", ~found.tested, record.facts.validation_images, record.outcome.validation),
-        ("test", found.tested, record.facts.test_images, record.outcome.test),
+        (
+            "validation",
+            ~predictions.tested,
+            record.facts.validation_images,
+            record.outcome.validation,
+        ),
+        ("test", predictions.tested, record.facts.test_images, record.outcome.test),
     )
     for part, rows, images, stated in parts:
-        labels, predicted = found.labels[rows], found.predicted[rows]
+        labels, predicted = predictions.labels[rows], predictions.predicted[rows]
         if not len(labels) == images == stated.images:
             raise InputError(f"it names {images} {part} images, and predicts {len(labels)}")
         if max(labels.max(initial=0), predicted.max(initial=0)) >= classes:

@@ -161,7 +161,7 @@ def here(study: str) -> Path:
 
 def summary(compared: Sequence[Comparison]) -> str:
     """What came out of all repetitions, in one sentence."""
-    counts: Counter[str] = Counter(one.agreement for one in compared)
+    counts: Counter[str] = Counter(comparison.agreement for comparison in compared)
     if counts["equal"] == 1 == len(compared):
         return "The repeated run came out equal to the bit."
     if counts["equal"] == len(compared):
@@ -227,17 +227,17 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
     if loaded.damaged:
         raise InputError(next(iter(loaded.damaged.values())))
     by_id = loaded.believed
-    found = list(by_id.values())
+    everything = list(by_id.values())
     if unknown := [name for name in run_ids if name not in by_id]:
         raise InputError(f"{study} has no run {unknown[0]!r}: {', '.join(by_id)}.")
     if run_ids:
         return [by_id[name] for name in run_ids]
-    if not found:
+    if not everything:
         raise InputError(f"No record of {study} is of a run that its design names.")
     if sample is None:
-        return found
+        return everything
     hashes = [records.stated_checksum(records.record_path(study, name)) for name in sorted(by_id)]
-    return random.Random("".join(hashes)).sample(found, min(sample, len(found)))
+    return random.Random("".join(hashes)).sample(everything, min(sample, len(everything)))
 
 
 def expectation(record: AnyRecord) -> str:

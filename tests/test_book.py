@@ -141,6 +141,7 @@ def use_narrow_study(depths, tmp_path, monkeypatch):
     write_narrow_study(depths, monkeypatch)
 
 
+@pytest.mark.slow
 def test_what_a_narrow_study_does_not_compare_is_said(tmp_path, monkeypatch):
     use_narrow_study(range(7), tmp_path, monkeypatch)
     found = analysis.load()

@@ -201,6 +201,7 @@ def test_each_seed_chooses_its_own_configuration_on_validation():
     assert found.lead_over_classical(same).effect < 5
 
 
+@pytest.mark.slow
 def test_the_smallest_effect_of_interest_is_the_studys():
     write_study("elpv")
     found = evidence.load("elpv")

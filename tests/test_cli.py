@@ -42,6 +42,7 @@ def test_a_title_with_markup_of_the_terminal_is_shown_as_it_is(here):
     assert "Two [/red] [bold] of a few digits" in result.stdout
 
 
+@pytest.mark.slow
 def test_plan_counts_and_starts_nothing(here):
     result = here.run("effnet", "plan", "tiny")
     assert result.returncode == 0, result.stderr

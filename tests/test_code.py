@@ -165,6 +165,7 @@ def test_what_deciding_code_imports_decides_too_or_is_known_not_to(purpose):
     assert not missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_a_number_in_any_of_its_modules_changes_a_purpose(purpose, monkeypatch):
     before = code_fingerprint(purpose)

@@ -56,6 +56,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), NETWORKS)
 def test_every_shape_gives_what_pytorch_gives(one_thread, name, side):
     with torch.device("meta"):

@@ -235,6 +235,7 @@ def test_runs_that_differ_in_their_schedule_alone_know_each_other(own):
     assert [one.number for one in sharing] == [1, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_names_of_runs_are_different_file_names_whatever_the_levels(one, other):

@@ -61,6 +61,7 @@ def known_images(monkeypatch):
     monkeypatch.setattr(pictures, "load_dataset", lambda *_: dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", OF_IMAGES)
 def test_images_are_shown_where_they_are(draw, known_images):
     write_study("quick")
@@ -86,6 +87,7 @@ def two_folds(tmp_path, monkeypatch):
     return analysis.load("halves")
 
 
+@pytest.mark.slow
 def test_with_folds_the_images_are_all_images(two_folds, known_images):
     images.hardest(two_folds)
     data = pd.read_csv(html.site() / "data" / "hardest-images.csv")

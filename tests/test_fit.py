@@ -45,6 +45,7 @@ def equal(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_fit_to_the_bit(make_settings, small_images):
     # With everything random that a run can have: dropout, stochastic depth, data order.
     same = {"head": "mlp", "freeze": 2, "drop_path": 0.3, "dropout": 0.4}
@@ -103,6 +104,7 @@ def test_fitting_learns_and_leaves_the_prefix_alone(make_settings, small_images)
     assert [epoch.epoch for epoch in told] == list(range(1, len(told) + 1))
 
 
+@pytest.mark.slow
 def test_the_head_can_train_first_and_alone(make_settings, small_images):
     settings = make_settings(weights="packaged", epochs=1, head="mlp")
     _, _, plain = fit_digits(settings, small_images)
@@ -141,6 +143,7 @@ def test_balanced_weights_are_in_every_loss(freeze, make_settings, small_images,
     assert all(each.tolist() == seen[0].tolist() for each in seen)
 
 
+@pytest.mark.slow
 def test_the_model_has_the_weights_of_the_best_epoch(make_settings, small_images):
     # Eight images cannot get better ten times, so the last epoch is not the best.
     settings = make_settings(freeze=5, epochs=10, learning_rate=1e-2, early_stop_patience=1)

@@ -116,6 +116,7 @@ def test_a_race_that_all_lose_says_so(own_folders):
         train(**RICH, learning_rate=[1e30, 1e29])
 
 
+@pytest.mark.slow
 def test_a_single_rate_in_a_list_is_that_rate(own_folders):
     alone, listed = (train(**RICH, learning_rate=rate) for rate in (1e-3, [1e-3]))
     assert_same(listed, alone)

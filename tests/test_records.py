@@ -180,6 +180,7 @@ def test_predictions_whose_probabilities_do_not_fit_are_refused(line):
         parse(f"{header}\n{line}\n".encode())
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_an_older_record_in_its_form(own_folders):
     new = train()
     path = records.record_path(new.settings.study, new.run_id)

@@ -204,6 +204,7 @@ def made_again(run_id: str, finished: str) -> None:
     path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
 
 
+@pytest.mark.slow
 def test_records_of_an_earlier_version_say_how_many_gave_the_same_bits_today():
     write_study("quick")
     a, b, *_ = [settings.run_id for settings in load_study("quick").runs()]

@@ -271,11 +271,13 @@ def verify(
         console.print(f"{compared.run_id}: {compared.verdict}")
         for difference in compared.origin:
             console.print(f"  not the same before it began: {escape(difference)}")
-        recorded, again = compared.seconds
-        console.print(
-            f"  training took {again:.1f} CPU seconds, {recorded:.1f} recorded "
-            f"(ratio {compared.time_ratio:.2f})"
-        )
+        if compared.seconds:
+            recorded, again = compared.seconds
+            ratio = recorded / max(again, 0.01)
+            console.print(
+                f"  training took {again:.1f} CPU seconds, {recorded:.1f} recorded "
+                f"(ratio {ratio:.2f})"
+            )
 
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
@@ -290,8 +292,8 @@ def verify(
     doubtful = verification.implausible(compared)
     for one in doubtful:
         console.print(
-            f"{one.run_id}: its recorded training time, {one.seconds[0]:.1f} CPU seconds, does not "
-            f"fit the others: it differs by more than a factor of {verification.PLAUSIBLE:g}."
+            f"{one.run_id}: its recorded training time does not fit the others: it differs by more "
+            f"than a factor of {verification.PLAUSIBLE:g}."
         )
     agreements = {one.agreement for one in compared}
     if "different" in agreements or (strict and (agreements != {"equal"} or doubtful)):

@@ -11,7 +11,7 @@ from effnet_core.study.design import Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_report.sweep.tasks import tasks_of
 
-STUDIES = ["elpv", "fashion", "paper", "quick"]
+STUDIES = ["elpv", "fashion", "paper", "quick", "recipe"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
 
 # Columns "Additional layers", "N-Freeze" and "Scheduler" of the source's Table 1, row by row.

@@ -106,7 +106,8 @@ def verify(
     def tasks(cache: Path) -> Iterator[object]:
         for record in chosen:
             tell(f"{record.run_id}: {expectation(record)}")
-            yield delayed(_compared)(study, record, cache)
+            path = records.record_path(study, record.run_id)
+            yield delayed(_compared)(study, record, records.stated_checksum(path), cache)
 
     together = Parallel(jobs, pre_dispatch=jobs, return_as="generator_unordered")
     with _empty_cache() as cache:
@@ -197,7 +198,7 @@ def _write(output: Path, compared: list[Comparison]) -> None:
     files.write(output, text.encode())
 
 
-def _compared(study: str, record: AnyRecord, cache: Path) -> Comparison:
+def _compared(study: str, record: AnyRecord, checksum: str, cache: Path) -> Comparison:
     """Repeat a run with nothing of earlier sessions on the disk."""
     settings = located(record.settings, study)
     before, paths.CACHE = paths.CACHE, cache
@@ -208,8 +209,7 @@ def _compared(study: str, record: AnyRecord, cache: Path) -> Comparison:
             repeated, _ = run.repeat(settings, reference=study)
     finally:
         paths.CACHE = before
-    path = records.record_path(study, record.run_id)
-    return compare(record, repeated, records.stated_checksum(path))
+    return compare(record, repeated, checksum)
 
 
 def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyRecord]:

@@ -11,7 +11,8 @@ from effnet_core.study.design import Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_report.sweep.tasks import tasks_of
 
-STUDIES = ["elpv", "fashion", "paper", "quick", "recipe"]
+OF_THE_SOURCE = ["elpv", "fashion", "paper", "quick"]  # its factors and its protocol
+STUDIES = [*OF_THE_SOURCE, "recipe"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
 
 # Columns "Additional layers", "N-Freeze" and "Scheduler" of the source's Table 1, row by row.
@@ -48,8 +49,8 @@ def test_the_studies_are_the_ones_tested_here():
     assert studies.study_names() == STUDIES
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_study_has_the_28_configurations_in_the_order_of_table_1(name):
+@pytest.mark.parametrize("name", OF_THE_SOURCE)
+def test_a_study_of_the_sources_factors_has_28_configurations_in_the_order_of_table_1(name):
     study = load_study(name)
     runs = list(study.runs())
     assert len(runs) == 28 * len(study.seeds)
@@ -66,9 +67,9 @@ def test_paper_is_the_sources_protocol_line_by_line():
     assert {name: protocol[name] for name in SOURCE} == SOURCE
 
 
-def test_schedule_and_patience_of_every_study_are_the_sources():
+def test_schedule_and_patience_are_the_sources():
     names = ("batch_size", "early_stop_patience", "plateau_patience", "plateau_factor")
-    for study in STUDIES:
+    for study in OF_THE_SOURCE:
         protocol = load_study(study).protocol
         assert {n: getattr(protocol, n) for n in names} == {n: SOURCE[n] for n in names}
 

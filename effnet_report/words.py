@@ -19,8 +19,8 @@ FACTORS = {
 LEVELS: dict[str, dict[Any, str]] = {
     "head": {"none": "one linear layer", "mlp": "two linear layers with dropout"},
     "norm_statistics": {
-        "batch": "statistics of each batch",
-        "pretrained": "statistics of the pretrained weights",
+        "batch": "batch statistics",
+        "pretrained": "pretrained statistics",
     },
     "augment": {
         "none": "no augmentation",
@@ -43,12 +43,12 @@ def factor(name: str) -> str:
 
 
 def level(name: str, value: Any) -> str:
-    """A level beside the name of its factor: `2`, `one linear layer`, `race of 1e-4 and 3e-4`."""
+    """A level beside the name of its factor: `2`, `one linear layer`, `raced from 1e-4 and 3e-4`."""
     if words := LEVELS.get(name, {}).get(value):
         return words
     if isinstance(value, tuple):
         *first, last = map(short_number, value)
-        return f"race of {', '.join(first)} and {last}" if first else last
+        return f"raced from {', '.join(first)} and {last}" if first else last
     if isinstance(value, int | float):
         return short_number(value)
     return "none" if value is None else str(value)

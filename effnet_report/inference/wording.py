@@ -74,10 +74,10 @@ WORDS = {
 WORDS["reference"] = WORDS["first"]
 # Of any other factor; {change} is as in `learning rate 3e-4 instead of 1e-4`.
 OF_A_FACTOR = {
-    "better": "{change} raises {accuracy} by {by}.",
-    "worse": "{change} lowers {accuracy} by {by}.",
-    "level": "{change} gains less than {margin} points ({effect}).",
-    "open": "We cannot tell whether {change} raises {accuracy} ({effect}).",
+    "better": "With {change}, {accuracy} rises by {by}.",
+    "worse": "With {change}, {accuracy} falls by {by}.",
+    "level": "With {change}, {accuracy} gains less than {margin} points ({effect}).",
+    "open": "We cannot tell whether {accuracy} rises with {change} ({effect}).",
 }
 
 
@@ -109,7 +109,7 @@ class Words:
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {effect}"
         costly = ", ".join(map(str, self.lost))
-        text = template.format(
+        return template.format(
             accuracy=self.accuracy,
             change=self.measured,
             by=size(self.estimate, self.unit, self.margin),
@@ -119,7 +119,6 @@ class Words:
             deepest=self.deepest_noninferior,
             lost=f" Freeze {costly} costs more than that." if self.lost else "",
         )
-        return text[:1].upper() + text[1:]
 
 
 def size(estimate: Estimate, unit: str = "points", margin: float = 0.0) -> str:

@@ -1,9 +1,11 @@
 """Factors and their levels in plain words."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from effnet_core.study.design import short_number
+from effnet_core.study.design import Settings, short_number
 
 # What a factor is called where its setting's name is not plain enough.
 FACTORS = {
@@ -43,7 +45,7 @@ def factor(name: str) -> str:
 
 
 def level(name: str, value: Any) -> str:
-    """A level beside the name of its factor: `2`, `one linear layer`, `raced from 1e-4 and 3e-4`."""
+    """A level beside its factor's name: `2`, `one linear layer`, `raced from 1e-4 and 3e-4`."""
     if words := LEVELS.get(name, {}).get(value):
         return words
     if isinstance(value, tuple):
@@ -65,6 +67,14 @@ def full_level(name: str, value: Any) -> str:
     if name == "freeze":
         return f"freeze {words}"
     return words if words in LEVELS.get(name, {}).values() else f"{factor(name)} {words}"
+
+
+def typed(settings: Settings) -> dict[str, str]:
+    """A configuration as `papermill -p` is given it, by setting."""
+    return {
+        name: shlex.quote(value if isinstance(value, str) else json.dumps(value))
+        for name, value in settings.levels.items()
+    }
 
 
 def configuration(levels: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What is compared with what: the effects of a study, and those of the source's table."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,11 +31,12 @@ class OneTable:
 
     Args:
         table: one row a configuration: number, freeze, head, scheduler, accuracy.
+        factors: those that are looked at.
     """
 
-    def __init__(self, table: pd.DataFrame) -> None:
+    def __init__(self, table: pd.DataFrame, factors: Sequence[str] = (*SOURCE_FACTORS,)) -> None:
         self.design = table
-        self.factors = [*SOURCE_FACTORS]
+        self.factors = [*factors]
         self.accuracy = table["accuracy"].to_numpy(dtype=float)
         blocks = pd.get_dummies(table["head"] + table["scheduler"])
         terms = np.hstack([pd.get_dummies(table["freeze"]), blocks]).astype(float)
@@ -43,7 +45,7 @@ class OneTable:
         residual_variance = float(((self.accuracy - fitted) ** 2).sum()) / freedom
         self.pairs = Family(residual_variance, 0.0, freedom)
 
-    def family(self, _: str, at: str | None = None) -> Family:  # noqa: ARG002
+    def family(self, *_: str) -> Family:
         """The same for all contrasts."""
         return self.pairs
 

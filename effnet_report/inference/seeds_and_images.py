@@ -282,16 +282,16 @@ class Estimator:
                 rest = rest - self._interaction(factor)
         return rest.family
 
-    def family(self, factor: str, at: str | None = None) -> Family:
+    def family(self, factor: str, *at: str) -> Family:
         """For contrasts between the levels of a factor.
 
         Args:
             factor: seed x this factor.
-            at: another factor, at one level of which the first is looked at.
+            at: other factors, at one level of each of which the first is looked at.
         """
-        own = self._interaction(factor)
+        own = self._interaction(factor, *at)
         if at:
-            own = self._interaction(factor, at) - self._interaction(at)
+            own = own - self._interaction(*at)
         if self.design[factor].nunique() > 2:
             return own.family
         return own.family.moderated(self.pooled)

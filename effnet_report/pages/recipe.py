@@ -76,14 +76,13 @@ def by_recipe(study: Analysis) -> pd.DataFrame:
     design = study.correctness.design
     recipes = recipes_of(study)
     depths = sorted(int(n) for n in design["freeze"].unique() if n)
+    family = study.estimator.family("freeze", *shown.recipe_factors(study))
     rows = []
     for recipe in recipes:
         at = np.all([design[name] == level for name, level in recipe], axis=0)
         for depth in depths:
             weights = contrasts.level_weights(design, "freeze", depth, 0, pd.Series(at))
-            effect = study.estimator.estimate(
-                weights, study.estimator.pairs, looks=len(recipes) * len(depths)
-            )
+            effect = study.estimator.estimate(weights, family, looks=len(recipes) * len(depths))
             rows.append(
                 {
                     "recipe": in_words(recipe),

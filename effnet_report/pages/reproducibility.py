@@ -11,6 +11,7 @@ from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import PUBLISHED
+from effnet_report import words
 from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.inference.analysis import Analysis
@@ -97,7 +98,7 @@ def run_times(analysis: Analysis) -> HTML:
 
 
 def _command(settings: Settings) -> Markup:
-    chosen = {"study": settings.study} | settings.levels | {"seed": settings.seed}
+    chosen = {"study": settings.study} | words.typed(settings) | {"seed": settings.seed}
     parts = " ".join(f"-p {name} {level}" for name, level in chosen.items())
     return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
 

@@ -29,7 +29,7 @@ def main_and_others() -> list[Analysis]:
 
 def recipes() -> list[Analysis]:
     """The studies that compare freezing at several recipes."""
-    return [study for study in _all() if recipe_factors(study)]
+    return [study for study in _all() if recipe_factors(study) and "freeze" in factors_of(study)]
 
 
 def recipe_factors(study: Analysis) -> list[str]:

@@ -5,7 +5,6 @@ from IPython.display import HTML
 from effnet_core.study.design import (
     HEAD_WORDS,
     SOURCE_FACTORS,
-    describe,
 )
 from effnet_report.evidence import source as tables
 from effnet_report.inference import claims
@@ -20,7 +19,7 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.html import finding, table
+from effnet_report.render.html import finding, paragraph, table
 
 
 def answer() -> HTML:
@@ -70,7 +69,9 @@ def means() -> HTML:
 def side_by_side(analysis: Analysis) -> HTML:
     """The source's accuracy of every configuration beside ours."""
     evidence = analysis.evidence
-    columns = ["number", "freeze", "head", "scheduler", "accuracy"]
+    if not evidence.design.factors.keys() <= SOURCE_FACTORS.keys():
+        return paragraph(["This study compares other configurations than the source did."])
+    columns = ["number", "words", *SOURCE_FACTORS, "accuracy"]
     table = tables.results()[columns].merge(
         evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_source", "")
     )
@@ -84,8 +85,7 @@ def side_by_side(analysis: Analysis) -> HTML:
         axes.hlines(table["number"], table[column].min(), table[column], color=GRID)
         axes.plot(table[column], table["number"], marker, color=colour)
         axes.set_xlabel(title)
-    words = [f"{row.number}: {describe(row.freeze, row.head, row.scheduler)}"
-             for row in table.itertuples()]  # fmt: skip
+    words = [f"{row.number}: {row.words}" for row in table.itertuples()]
     left.set_yticks(table["number"], words, fontsize=8)
     left.invert_yaxis()
     finding = "Too few configurations are in both tables to compare their order."

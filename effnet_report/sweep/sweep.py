@@ -160,7 +160,7 @@ def relative_time(task: Task) -> int:
     settings = task.settings
     trains = task.notebook == paths.TRAIN_NOTEBOOK
     stages = len(FREEZE) - (settings.freeze if trains else len(FREEZE) // 2)
-    return stages * settings.epochs * settings.image_size**2
+    return stages * settings.trained_epochs * settings.image_size**2
 
 
 def in_order(pending: list[Task], jobs: int) -> list[Task]:

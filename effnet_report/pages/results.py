@@ -1,7 +1,11 @@
 """The page Results: every configuration and run, interactions, learning curves, and cost."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from statistics import fmean
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
@@ -9,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
-from effnet_report.numbers import number
+from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
@@ -148,22 +153,24 @@ def _by_depth(runs: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 def interaction(analysis: Analysis) -> HTML:
     """Whether another choice matters more at some depths than at others."""
     evidence = analysis.evidence
-    others = [name for name in shown.factors_of(analysis) if name != "freeze"]
-    if not others or "freeze" not in shown.factors_of(analysis):
+    main, *others = _main_first(analysis) or [""]
+    if not others:
         return paragraph(["This study varies one choice, so there is no interaction to show."])
+    levels = contrasts.levels(analysis.correctness.design, main)
     figure = canvas(7.2, 3.1 * -(-len(others) // 2) + 0.6)
     panels = figure.subplots(-(-len(others) // 2), min(2, len(others)), sharey=True, squeeze=False)
     tables, gaps = [], []
     for factor, axes in zip(others, panels.flat, strict=False):
         means = evidence.configurations.pivot_table(
-            index="freeze", columns=factor, values="accuracy", sort=False
+            index=main, columns=factor, values="accuracy", sort=False
         )
         for place, level in enumerate(means):
             axes.plot(
-                means.index, means[level], marker=MARKERS[place % len(MARKERS)],
+                means.index.map(levels.index), means[level], marker=MARKERS[place % len(MARKERS)],
                 color=SERIES[place % len(SERIES)], label=plain(words.level(factor, level), 34),
             )  # fmt: skip
-        axes.set_xlabel("frozen stages")
+        axes.set_xticks(range(len(levels)), [plain(words.level(main, one), 12) for one in levels])
+        axes.set_xlabel(words.factor(main))
         axes.set_title(words.factor(factor), loc="left", fontsize=11)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
         gap = means.max(axis=1) - means.min(axis=1)
@@ -174,16 +181,72 @@ def interaction(analysis: Analysis) -> HTML:
         tables.append(melted.assign(factor=factor))
     for axes in panels.flat[len(others) :]:
         axes.axis("off")
-    panels[0, 0].set_ylabel("mean test accuracy, %")
+    panels[0, 0].set_ylabel(f"mean test {evidence.metric}, %")
     data = pd.concat(tables).reset_index()
+    named = data.assign(at=[words.full_level(main, level) for level in data[main]])
+    where = "depth" if main == "freeze" else words.factor(main)
     return html.figure(
         figure,
         "interaction",
-        finding=f"At the same depth, accuracy changes {' and '.join(gaps)}.",
-        caption="Lines that run parallel mean that the choice matters equally at every depth.",
-        alt=sentences(data, "freeze {freeze}, {level}: {accuracy:.1f} %"),
+        finding=f"At the same {where}, {evidence.metric} changes {' and '.join(gaps)}.",
+        caption=f"Lines that run parallel mean that the choice matters equally at every {where}.",
+        alt=sentences(named, "{at}, {level}: {accuracy:.1f} %"),
         data=data,
     )
+
+
+def _main_first(analysis: Analysis) -> list[str]:
+    """What the study varies, the depth first."""
+    return sorted(shown.factors_of(analysis), key=lambda name: name != "freeze")
+
+
+@needs_runs
+def simple_effects(analysis: Analysis) -> HTML:
+    """What each other choice changes at every depth, with intervals."""
+    main, *others = _main_first(analysis) or [""]
+    if not others or not analysis.correctness.seeds:
+        return paragraph([])  # the drawing above, or the page's first sentence, has said why
+    tables = [_effects_at(analysis, factor, main) for factor in others]
+    data = pd.concat(tables, ignore_index=True)
+    clear = ((data["low"] > 0) | (data["high"] < 0)).sum()
+    where = "depth" if main == "freeze" else words.factor(main)
+    frame = pd.DataFrame(
+        {
+            words.factor(main): words.level(main, row["at"]),
+            "change": row["change"],
+            f"{analysis.evidence.metric}, points": _span(row),
+        }
+        for row in data.to_dict("records")
+    )
+    return table(
+        frame,
+        "effects-by-depth",
+        finding=f"{clear} of {len(data)} changes at one {where} are clear.",
+        caption=(
+            f"The 95 % intervals of one choice hold at every {where} at once, for other trainings "
+            "and other images of this kind."
+        ),
+        data=data,
+    )
+
+
+def _effects_at(analysis: Analysis, factor: str, main: str) -> pd.DataFrame:
+    """What a factor changes at each level of the main one; one row per interval."""
+    return pd.DataFrame(
+        {
+            "at": at,
+            "change": contrasts.change_words(analysis.estimator, factor, level),
+            **asdict(estimate),
+        }
+        for (at, level), estimate in analysis.simple_effects(factor, main).items()
+    )
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    effect = number(row["effect"], sign=True)
+    if np.isnan(row["low"]):
+        return f"{effect} ({DASH})"
+    return f"{effect} ({number(row['low'], sign=True)} to {number(row['high'], sign=True)})"
 
 
 @needs_runs

@@ -56,7 +56,11 @@ def write_narrow_study(depths, patch: pytest.MonkeyPatch) -> None:
     write_study("narrow")
 
 
-def write_recipes(patch: pytest.MonkeyPatch) -> None:
+NO_DEPTHS = "{augment: [none, flips], learning_rate: [1.0e-4, [1.0e-4, 3.0e-4]], " \
+    "early_stop_patience: [2, null]}"  # fmt: skip
+
+
+def write_recipes(patch: pytest.MonkeyPatch, factors: str = "") -> None:
     """Records of a study that compares recipes, and no heads or schedules."""
     root = paths.RESULTS.parent
     shutil.copytree(paths.STUDIES, root / "studies")
@@ -64,8 +68,13 @@ def write_recipes(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("EFFNET_STUDY", "recipes")
     (paths.STUDIES / "recipes.yml").write_text(
         (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]\n", "seeds: [0, 1]\n")
-        + "factors: {learning_rate: [1.0e-4, 3.0e-4], norm_statistics: [batch, pretrained], "
-        "freeze: [0, 3, 6]}\n"
+        + "factors: "
+        + (
+            factors
+            or "{learning_rate: [1.0e-4, 3.0e-4], norm_statistics: [batch, pretrained], "
+            "freeze: [0, 3, 6]}"
+        )
+        + "\n"
     )
     write_study("recipes")
 
@@ -80,6 +89,7 @@ SCENARIOS = {
     "depths": lambda patch: write_narrow_study(range(7), patch),
     "one depth": lambda patch: write_narrow_study([3], patch),
     "recipes": write_recipes,
+    "no depths": lambda patch: write_recipes(patch, NO_DEPTHS),
 }
 
 

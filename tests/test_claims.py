@@ -3,6 +3,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from factories import save_classical, save_run, use_folders, write_study
 
@@ -220,6 +221,50 @@ def test_new_records_change_the_verdicts():
         judged = analysis.load("elpv").judgement
         verb = "raises" if better == "mlp" else "lowers"
         assert judged["head"].sentence.startswith(f"A deeper head {verb} accuracy by 8.0 points")
+
+
+def test_a_study_about_balanced_accuracy_is_judged_by_it(tmp_path, monkeypatch):
+    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1]")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    (tmp_path / "fair.yml").write_text(
+        quick.replace("protocol:\n", "protocol:\n  criterion: balanced_accuracy\n")
+        + "factors: {freeze: [0, 6], head: [none], scheduler: [plateau]}\n"
+    )
+    write_study("fair")
+    found = analysis.load("fair")
+    recalls = [[r.outcome.test.recall for r in found.evidence.finished if r.settings.seed == seed]
+               for seed in (0, 1)]  # fmt: skip
+    assert found.correctness.accuracies == pytest.approx(np.array(recalls), abs=1e-4)
+    change = np.mean(recalls, axis=0) @ [-1, 1]
+    assert found.effects["freeze 6 instead of 0"].effect == pytest.approx(change, abs=1e-4)
+    assert "balanced accuracy" in found.judgement["optimism"].sentence
+    validation = [r.outcome.validation.recall for r in found.evidence.finished]
+    assert list(found.evidence.runs.sort_values(["seed", "number"])["validation"]) == validation
+
+
+def test_every_other_factor_has_its_claim_and_heads_have_none(tmp_path, monkeypatch):
+    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1, 2]")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    (tmp_path / "rates.yml").write_text(
+        quick + "factors: {learning_rate: [1.0e-4, 3.0e-4, 1.0e-3], freeze: [0, 6]}\n"
+    )
+    for settings in load_study("rates").runs():
+        save_run(settings, accuracy=60 + 20 * (settings.learning_rate == 3e-4))
+    judged = analysis.load("rates").judgement
+    assert set(judged) == {*claims.CLAIMS, "reference", "learning_rate"} - {
+        "first", "head", "scheduler",
+    }  # fmt: skip
+    rate = judged["learning_rate"]
+    assert rate.verdict == "supported"
+    assert rate.estimate.effect == pytest.approx(20)
+    assert "Dunnett" in rate.estimate.method
+    assert rate.measured == "learning rate 3e-4 instead of 1e-4"
+    assert rate.sentence.startswith(
+        "With learning rate 3e-4 instead of 1e-4, accuracy rises by 20.0 points"
+    )
+    assert judged["reference"].claim.statement == (
+        "Configuration 1 (learning rate 1e-4, freeze 0) is the best."
+    )
 
 
 def test_without_a_classical_record_fine_tuning_is_not_judged():

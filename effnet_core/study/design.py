@@ -37,7 +37,6 @@ SOURCE_FACTORS: dict[str, list[Any]] = {
     "head": [*HEADS],
     "scheduler": [*SCHEDULERS],
 }
-HEAD_WORDS = {"none": "one linear layer", "mlp": "two linear layers with dropout"}
 
 Head = Literal["none", "mlp"]
 Scheduler = Literal["plateau", "cosine"]
@@ -375,11 +374,6 @@ def _shortened(words: str, most: int = 120) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def describe(freeze: int, head: str, scheduler: str) -> str:
-    """A configuration in words, as in `freeze 2, one linear layer, plateau`."""
-    return f"freeze {freeze}, {HEAD_WORDS[head]}, {scheduler}"
 
 
 class Study(Strict):

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from effnet_core import paths
-from effnet_core.study.design import HEAD_WORDS, Settings
+from effnet_core.study.design import Settings
 from effnet_core.study.records import record_path
 from effnet_core.study.schema import Epoch, Heat, Record, Stage
+from effnet_report import words
 from effnet_report.render import confusion, html
 from effnet_report.render.drawing import INK, OURS, THEIRS
 
@@ -40,7 +41,7 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
             "epochs{}.</p>{}"
         ).format(
             *(settings.number, settings.study, settings.seed, frozen),
-            *(HEAD_WORDS[settings.head], SCHEDULER_WORDS[settings.scheduler]),
+            *(words.level("head", settings.head), SCHEDULER_WORDS[settings.scheduler]),
             *(settings.backbone, settings.weights, settings.image_size, settings.image_size),
             *(settings.batch_size, _rates(settings.rates), settings.epochs, _recipe(settings)),
             note if changed else "",

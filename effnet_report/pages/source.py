@@ -3,9 +3,9 @@
 from IPython.display import HTML
 
 from effnet_core.study.design import (
-    HEAD_WORDS,
     SOURCE_FACTORS,
 )
+from effnet_report import words
 from effnet_report.evidence import source as tables
 from effnet_report.inference import claims
 from effnet_report.inference.analysis import Analysis
@@ -41,7 +41,7 @@ def table_1() -> HTML:
     """The source's Table 1, as it stands there."""
     frame = tables.results()
     order = ["number", "head", "freeze", "scheduler", *factors.QUALITY]
-    shown = frame.assign(head=frame["head"].map(HEAD_WORDS))[order]
+    shown = frame.assign(head=frame["head"].map(words.LEVELS["head"]))[order]
     return table(
         shown.rename(columns=factors.HEADINGS | factors.QUALITY),
         "source-results",
@@ -85,8 +85,8 @@ def side_by_side(analysis: Analysis) -> HTML:
         axes.hlines(table["number"], table[column].min(), table[column], color=GRID)
         axes.plot(table[column], table["number"], marker, color=colour)
         axes.set_xlabel(title)
-    words = [f"{row.number}: {row.words}" for row in table.itertuples()]
-    left.set_yticks(table["number"], words, fontsize=8)
+    named = [f"{row.number}: {row.words}" for row in table.itertuples()]
+    left.set_yticks(table["number"], named, fontsize=8)
     left.invert_yaxis()
     finding = "Too few configurations are in both tables to compare their order."
     if len(table) > 2:

@@ -6,7 +6,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import FREEZE, HEAD_WORDS
+from effnet_core.study.design import FREEZE
+from effnet_report import words
 from effnet_report.evidence.evidence import configuration_means
 from effnet_report.numbers import number
 from effnet_report.render import html
@@ -56,7 +57,7 @@ def freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
 
 def label(head: str, scheduler: str, runs: pd.DataFrame) -> str:
     """In the legend; what was not tried is not in it."""
-    return f"{HEAD_WORDS[head]}, {scheduler}" if len(runs) else "_"
+    return words.configuration({"head": head, "scheduler": scheduler}) if len(runs) else "_"
 
 
 def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
@@ -72,7 +73,7 @@ def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
         .rename_axis("level")
         .reset_index()
         .assign(factor=factor)
-        .replace({"level": HEAD_WORDS})
+        .replace({"level": words.LEVELS["head"]})
         for factor in compared
     ]
     order = ["factor", "level", "configurations", "mean", "lowest", "highest"]

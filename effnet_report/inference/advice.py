@@ -49,7 +49,7 @@ def advise(study: Analysis) -> Advice | None:
     depth = study.recommendation.depth
     if depth is None:
         return None
-    means = study.evidence.runs.groupby("freeze")[["accuracy", "validation_accuracy"]].mean()
+    means = study.evidence.runs.groupby("freeze")[["accuracy", "validation"]].mean()
     best = int(means["accuracy"].idxmax())
     return Advice(
         depth=depth,
@@ -57,7 +57,7 @@ def advise(study: Analysis) -> Advice | None:
         accuracy=accuracy(study, depth.freeze),
         best=best,
         behind_best=between(study, depth.freeze, best),
-        on_validation=int(means["validation_accuracy"].idxmax()),
+        on_validation=int(means["validation"].idxmax()),
         p=study.judgement["depth"].adjusted_p,
         missed=missed(study, depth.freeze),
         choices=dict(_choices(study, depth.freeze)),
@@ -115,5 +115,5 @@ def _choices(study: Analysis, freeze: int) -> dict[str, object]:
         elif len(others) == 1:
             chosen[factor] = EITHER
         else:
-            chosen[factor] = at_depth.groupby(factor)["validation_accuracy"].mean().idxmax()
+            chosen[factor] = at_depth.groupby(factor)["validation"].mean().idxmax()
     return chosen

@@ -65,17 +65,17 @@ def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
     elif len(depths) > 1:
         yield f"Freeze {next(iter(depths.values()))} stages: all data sets agree."
     for name, advice in advised.items():
-        yield _sentence(name, advice, main.margin)
+        yield _sentence(name, advice, main.margin, main.evidence.metric)
 
 
-def _sentence(name: str, advice: Advice, margin: float) -> str:
+def _sentence(name: str, advice: Advice, margin: float, metric: str) -> str:
     """One data set's advice with its number and how sure it is."""
     change = advice.depth.change
     interval = f"95 % CI {number(change.low)} to {number(change.high)}"
-    effect = f"changed accuracy by {number(change.effect, sign=True)} points"
+    effect = f"changed {metric} by {number(change.effect, sign=True)} points"
     if change.low > 0 or change.high < 0:
         verb = "raised" if change.effect > 0 else "lowered"
-        effect = f"{verb} accuracy by {number(abs(change.effect))} points"
+        effect = f"{verb} {metric} by {number(abs(change.effect))} points"
     sure = f"a loss above {number(margin)} points cannot be ruled out"
     if change.low > -margin:
         sure = f"a loss above {number(margin)} points is ruled out"
@@ -116,7 +116,7 @@ def _card(study: Analysis) -> Markup:
 def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     """What stands on a card, line by line."""
     yield "Recipe", "; ".join(_recipe(study, advised))
-    yield "Accuracy", f"{_span(advised.accuracy)} %"
+    yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %"
     yield "Best depth", _behind(advised)
     without = number(saved_without_keeping(study, advised.freeze), 0)
     yield (
@@ -250,7 +250,7 @@ def trade_off(studies: list[Analysis]) -> HTML:
         axes.set_xlabel("CPU time per epoch, s")
         axes.set_xlim(0, 1.12 * points["epoch_seconds"].max())
         axes.margins(y=0.12)
-    panels[0].set_ylabel("test accuracy, %")
+    panels[0].set_ylabel(f"test {studies[0].evidence.metric}, %")
     return html.figure(
         figure,
         "trade-off",
@@ -292,7 +292,7 @@ def depths(studies: list[Analysis]) -> HTML:
                 {
                     "images": about.name,
                     "frozen stages": depth.freeze,
-                    "accuracy, %": _span(accuracy(study, depth.freeze)),
+                    f"{study.evidence.metric}, %": _span(accuracy(study, depth.freeze)),
                     "change, points": _span(depth.change, sign=True),
                     "time saved, kept activations, %": _span(depth.time, 0),
                     "not kept, %": number(without, 0),

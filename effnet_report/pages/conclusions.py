@@ -10,6 +10,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core import paths
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import source
 from effnet_report.inference import claims, contrasts
@@ -156,9 +157,9 @@ def _verdict_files(analysis: Analysis) -> Markup:
 
 def forest(analysis: Analysis) -> HTML:
     """Forest plot: what each choice changes, all choices looked at at once."""
-    compared: dict[str, tuple[Compared, str, str, float]] = {
-        "source": (OneTable(source.results()), THEIRS, "s", 0.15)
-    }
+    compared: dict[str, tuple[Compared, str, str, float]] = {}
+    if shared := [factor for factor in SOURCE_FACTORS if factor in analysis.evidence.factors]:
+        compared["source"] = (OneTable(source.results(), shared), THEIRS, "s", 0.15)
     if analysis.correctness.seeds:
         compared["this study"] = (analysis.estimator, OURS, "o", -0.15)
     effects = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
@@ -174,7 +175,7 @@ def forest(analysis: Analysis) -> HTML:
     axes.axvspan(-margin, margin, color=BAND, zorder=0, label="too small to matter")
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks([-place for place in range(len(labels))], labels)
-    axes.set_xlabel("change of accuracy, points")
+    axes.set_xlabel(f"change of {analysis.evidence.metric}, points")
     legend(figure, axes)
     data = pd.DataFrame(
         {"data": name, "choice": choice, **asdict(estimate)}

@@ -50,8 +50,9 @@ def _answer(study: Analysis) -> Iterator[str]:
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
-        f"Freezing {best.freeze} stages changes accuracy by {number(worst.effect, sign=True)} to "
-        f"{number(best.effect, sign=True)} points, depending on the recipe."
+        f"Freezing {best.freeze} stages changes {study.evidence.metric} by "
+        f"{number(worst.effect, sign=True)} to {number(best.effect, sign=True)} points, depending "
+        "on the recipe."
     )
     yield (
         f"It helps most with {best.recipe} ({number(best.low)} to {number(best.high)}) and least "
@@ -118,7 +119,7 @@ def effects(studies: list[Analysis]) -> HTML:
         axes.plot(line["freeze"] + shift, line["effect"], marker=marker, color=colour, label=name)
         axes.vlines(line["freeze"] + shift, line["low"], line["high"], color=colour, alpha=0.5)
     axes.set_xlabel("frozen stages")
-    axes.set_ylabel("change of accuracy, points")
+    axes.set_ylabel(f"change of {study.evidence.metric}, points")
     axes.set_xticks(sorted(table["freeze"].unique()))
     legend(figure, axes)
     deepest = table[table["freeze"] == table["freeze"].max()]

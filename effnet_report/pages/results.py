@@ -125,7 +125,7 @@ def configurations(analysis: Analysis) -> HTML:
     axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=10, label="mean")
     named = {s.number: words.configuration(s.levels) for s in evidence.design.configurations()}
     axes.set_yticks(ranked.index, [plain(f"{n}: {named[n]}", 44) for n in ranked["number"]])
-    axes.set_xlabel("test accuracy, %")
+    axes.set_xlabel(f"test {evidence.metric}, %")
     legend(figure, axes)
     spread = runs.groupby("number")["accuracy"].agg(lambda seeds: seeds.max() - seeds.min())
     between = ranked["accuracy"].iloc[-1] - ranked["accuracy"].iloc[0]
@@ -355,7 +355,7 @@ def cost(analysis: Analysis) -> HTML:
             textcoords="offset points",
         )  # fmt: skip
     axes.set_xlabel("CPU time per epoch, s")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(f"test {evidence.metric}, %")
     axes.set_xlim(0, None)
     legend(figure, axes)
     cheap, good = unbeaten.iloc[0], unbeaten.iloc[-1]

@@ -81,7 +81,7 @@ def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     from effnet_core.data.datasets import load_dataset  # noqa: PLC0415
     from effnet_core.data.images import decode  # noqa: PLC0415
     from effnet_core.model.backbones import load_backbone, weights_hash  # noqa: PLC0415
-    from effnet_core.model.convolutions import place  # noqa: PLC0415
+    from effnet_core.model.convolutions import move_to_device  # noqa: PLC0415
     from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
     from effnet_core.model.heads import build_head  # noqa: PLC0415
     from effnet_core.model.prefix import Pixels, frozen_boundary  # noqa: PLC0415
@@ -97,7 +97,7 @@ def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
         backbone = load_backbone(settings.backbone, settings.weights)
         classifier = build_head(settings, backbone.features, len(dataset.classes))
         model = FrozenNetwork(backbone.network, classifier, freeze)
-        place(model, settings.device)
+        move_to_device(model, settings.device)
         pixels = Pixels(images, backbone, settings.device)
         boundary = frozen_boundary(pixels, model.prefix, freeze, settings.batch_size, {})
         adam = torch.optim.Adam(model.trainable_parameters(), lr=1e-3, fused=True)

@@ -106,7 +106,7 @@ def training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], 
     from torch.nn.functional import cross_entropy  # noqa: PLC0415
 
     from effnet_core.model.backbones import build_network  # noqa: PLC0415
-    from effnet_core.model.convolutions import place  # noqa: PLC0415
+    from effnet_core.model.convolutions import move_to_device  # noqa: PLC0415
     from effnet_core.model.freezing import FrozenNetwork  # noqa: PLC0415
 
     network = build_network(work.backbone)
@@ -114,7 +114,7 @@ def training_step(work: Step, *, kept: bool = False) -> tuple[Any, Callable[[], 
     model = FrozenNetwork(network, nn.Linear(network.num_features, 2), work.freeze, precision)
     images = torch.randn(4, 3, work.image_size, work.image_size, device=work.device)
     if work.ours:
-        place(model, work.device)
+        move_to_device(model, work.device)
         images = images.contiguous(memory_format=torch.channels_last)
     else:
         model.to(work.device)

@@ -14,12 +14,12 @@ from filelock import FileLock
 from effnet_core import paths, weights
 from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
-from effnet_core.data.duplicates import first_of_equals, tell_duplicates
+from effnet_core.data.duplicates import describe_duplicates, first_of_equals
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
-from effnet_core.model.convolutions import place
+from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
@@ -190,8 +190,8 @@ def load_data(run: Run) -> Data:
         )
         images = load_images(dataset, settings.image_size, settings.resize, settings.background)
         first = first_of_equals(images)
-        if told := tell_duplicates(dataset, first):
-            print(told)
+        if notice := describe_duplicates(dataset, first):
+            print(notice)
         parts = split_dataset(dataset, settings, first)
     return Data(settings, dataset, images, parts)
 
@@ -208,7 +208,7 @@ def build_model(run: Run, data: Data) -> Model:
         backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
         stages = stage_costs(backbone.network, settings.image_size)
         network = _frozen(backbone, settings, len(data.dataset.classes))
-        place(network, settings.device)
+        move_to_device(network, settings.device)
         if settings.compiled:
             network.suffix.compile()
         random_seed = settings.seed if settings.augment == "random" else None
@@ -340,9 +340,9 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
         "versions": VERSIONS,
         "processor": computed_on(settings),
     }
-    place = paths.checkpoint(settings.study, settings.run_id)
+    path = paths.checkpoint(settings.study, settings.run_id)
     shared = records.first_epoch(settings) if len(settings.schedules) > 1 else None
-    return checkpoints.Checkpoint(place, origin, run.clock, shared)
+    return checkpoints.Checkpoint(path, origin, run.clock, shared)
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:

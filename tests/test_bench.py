@@ -136,7 +136,9 @@ def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
     found = expert.train_all(str(study))
     # Our convolutions take other routes, which differ in the last bits.
     usual = {"memory_format": torch.channels_last}
-    monkeypatch.setattr(run, "place", lambda network, device: network.to(device).to(**usual))
+    monkeypatch.setattr(
+        run, "move_to_device", lambda network, device: network.to(device).to(**usual)
+    )
     ours = {one.run_id: run.repeat(one)[0] for one in load_study(str(study)).runs()}
     assert found == {name: record.outcome.test.accuracy for name, record in ours.items()}
     assert expert.train_one(next(load_study(str(study)).runs())) > 0

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from effnet_core.model.backbones import build_network
-from effnet_core.model.convolutions import SMALL, Depthwise, place
+from effnet_core.model.convolutions import SMALL, Depthwise, move_to_device
 
 BATCH = 4
 # Of the largest value: V2-L sums up to 3,840 products, in single precision.
@@ -70,7 +70,7 @@ def test_every_shape_gives_what_pytorch_gives(one_thread, name, side):
         for parameter in layer.parameters():
             nn.init.normal_(parameter, generator=rng)
         theirs = copy.deepcopy(layer).to(memory_format=torch.channels_last)
-        place(layer, "cpu")
+        move_to_device(layer, "cpu")
         kinds.add(type(layer[0]))
         images = torch.randn(shape, generator=rng).contiguous(memory_format=torch.channels_last)
         gradient = torch.randn(theirs(images).shape, generator=rng)
@@ -89,7 +89,7 @@ def test_small_and_large_maps_of_any_side(one_thread, side, stride):
     path = {1: "blocks.4.1.conv_dw", 2: "blocks.5.0.conv_dw"}[stride]
     theirs = network.get_submodule(path)
     ours = nn.Sequential(copy.deepcopy(theirs))
-    place(ours, "cpu")
+    move_to_device(ours, "cpu")
     images = torch.randn(2, theirs.in_channels, side, side + 1)
     gradient = torch.randn(theirs(images).shape)
     expected = outcome(theirs, images, gradient)
@@ -100,7 +100,7 @@ def test_small_and_large_maps_of_any_side(one_thread, side, stride):
 def test_names_shapes_and_number_of_parameters_stay():
     network = build_network("tf_efficientnet_lite0")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    place(network, "cpu")
+    move_to_device(network, "cpu")
     after = network.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -109,7 +109,7 @@ def test_names_shapes_and_number_of_parameters_stay():
 
 def test_a_gpu_goes_its_own_way():
     network = build_network("tf_efficientnet_lite0")
-    place(network, "meta")
+    move_to_device(network, "meta")
     assert not any(isinstance(module, Depthwise) for module in network.modules())
     assert {m.dilation for m in network.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
 
@@ -124,5 +124,5 @@ def test_pointwise_convolutions_go_to_onednn(one_thread):
         return {event.key for event in profiler.key_averages()}
 
     assert "aten::mkldnn_convolution" not in routines(network)
-    place(network, "cpu")
+    move_to_device(network, "cpu")
     assert "aten::mkldnn_convolution" in routines(network)

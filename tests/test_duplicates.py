@@ -9,7 +9,7 @@ from PIL import Image
 
 from effnet_core import run
 from effnet_core.data.datasets import digits, imagefolder
-from effnet_core.data.duplicates import first_of_equals, tell_duplicates
+from effnet_core.data.duplicates import describe_duplicates, first_of_equals
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import split_dataset
 
@@ -45,7 +45,7 @@ def test_copies_are_found_whatever_their_names_and_formats(own_folders, copies):
     assert twins == {f"0/copy-{n:02d}.tiff": f"0/{n:02d}.png" for n in range(0, 20, 2)} | {
         "1/torn.png": "0/00.png"
     }
-    told = tell_duplicates(dataset, first)
+    told = describe_duplicates(dataset, first)
     assert told.startswith("11 of 51 images have the same pixels as another")
     assert "0/copy-00.tiff = 0/00.png" in told
     assert told.endswith("and 1 more. 1 of them are in another class than their twin.")

@@ -52,11 +52,13 @@ def show(images: np.ndarray, rows: np.ndarray, random_seed: int | None = None) -
     """
     shown, indices = np.divmod(rows, len(images))
     pixels = images[indices]
-    for place in np.flatnonzero(shown):
+    for position in np.flatnonzero(shown):
         if random_seed is None:
-            pixels[place] = _symmetry(pixels[place], int(shown[place]))
+            pixels[position] = _symmetry(pixels[position], int(shown[position]))
         else:
-            pixels[place] = _random(pixels[place], [random_seed, shown[place], indices[place]])
+            pixels[position] = _random(
+                pixels[position], [random_seed, shown[position], indices[position]]
+            )
     return pixels
 
 

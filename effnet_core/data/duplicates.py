@@ -36,7 +36,7 @@ def first_of_copies(dataset: Dataset) -> np.ndarray:
     return first[numbers]
 
 
-def tell_duplicates(dataset: Dataset, first: np.ndarray) -> str:
+def describe_duplicates(dataset: Dataset, first: np.ndarray) -> str:
     """What to know about images that are there more than once; empty if there are none."""
     copies = np.flatnonzero(first != np.arange(len(first)))
     if not len(copies):
@@ -44,8 +44,8 @@ def tell_duplicates(dataset: Dataset, first: np.ndarray) -> str:
     pairs = [f"{dataset.names[index]} = {dataset.names[first[index]]}" for index in copies]
     rest = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
     labels = dataset.labels
-    torn = int((labels[copies] != labels[first[copies]]).sum())
-    classes = f" {torn} of them are in another class than their twin." if torn else ""
+    elsewhere = int((labels[copies] != labels[first[copies]]).sum())
+    classes = f" {elsewhere} of them are in another class than their twin." if elsewhere else ""
     return (
         f"{len(copies)} of {len(dataset)} images have the same pixels as another, and go to the "
         f"same part as it: {', '.join(pairs[:SHOWN])}{rest}.{classes}"

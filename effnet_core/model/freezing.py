@@ -122,8 +122,8 @@ class FrozenNetwork(nn.Module):
         """
         layers = self._layers()
         groups: dict[float, list[nn.Parameter]] = {}
-        for place, layer in enumerate(layers, start=1):
-            scale = layer_decay ** (len(layers) - place)
+        for number, layer in enumerate(layers, start=1):
+            scale = layer_decay ** (len(layers) - number)
             groups.setdefault(scale, []).extend(
                 parameter for module in layer for parameter in module.parameters()
             )

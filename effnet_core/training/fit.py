@@ -74,15 +74,15 @@ def fit(
     Raises:
         InputError: the loss is no longer finite.
     """
-    lessons = Lessons(labels, train, validation, settings)
+    data = TrainingData(labels, train, validation, settings)
     state = TrainingState.before(model, settings)
     if not (checkpoint and checkpoint.resume(state)):
-        state.head_first = train_head_first(state, boundary, lessons)
+        state.head_first = train_head_first(state, boundary, data)
         state.race.begin(state)
     while not (state.race.decided and state.finished):
         number = len(state.history) + 1
         try:
-            state.add(lessons.epoch(number, state.suffix, boundary, state.optimizer, state.order))
+            state.add(data.epoch(number, state.suffix, boundary, state.optimizer, state.order))
         except DivergedError:
             if state.race.decided:
                 raise
@@ -98,7 +98,7 @@ def fit(
     return Fit(state.history, best_epoch, state.race.heats, state.head_first, final_weights)
 
 
-def train_head_first(state: TrainingState, boundary: Boundary, lessons: "Lessons") -> list[Epoch]:
+def train_head_first(state: TrainingState, boundary: Boundary, data: "TrainingData") -> list[Epoch]:
     """Train the head alone, if asked to, on features that are computed once per view.
 
     The rest then does not follow the gradients of a random head (Kumar et al. 2022,
@@ -112,13 +112,13 @@ def train_head_first(state: TrainingState, boundary: Boundary, lessons: "Lessons
     features = Remembered(Stages(boundary, headless, settings.batch_size))
     optimizer = torch.optim.Adam(head.parameters(), lr=HEAD_RATE, fused=True)
     return [
-        lessons.epoch(number, head, features, optimizer, state.order)
+        data.epoch(number, head, features, optimizer, state.order)
         for number in range(1, settings.head_first + 1)
     ]
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """What is learned from, and what judges it.
 
     Attributes:

@@ -33,7 +33,7 @@ from torch import nn
 
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone
-from effnet_core.model.convolutions import place
+from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.prefix import Pixels, Stages
 from effnet_core.run import (
@@ -193,7 +193,7 @@ def frozen_features(settings: Settings, images: np.ndarray, indices: np.ndarray)
         network.bn2,
         network.global_pool,
     )
-    place(headless.eval(), settings.device)
+    move_to_device(headless.eval(), settings.device)
     pixels = Pixels(images, backbone, settings.device)
     pooled = Stages(pixels, headless, settings.batch_size)(indices)
     return Features(indices, pooled.cpu().numpy())

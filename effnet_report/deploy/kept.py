@@ -20,7 +20,7 @@ from timm.models import EfficientNet
 from effnet_core import files, paths, run
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
-from effnet_core.model.convolutions import place
+from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
@@ -223,7 +223,7 @@ def load(study: str, tell: Callable[[str], None] = print) -> Kept:
     frozen = FrozenNetwork(network, head, settings.freeze, getattr(torch, settings.precision))
     network.classifier = head
     _load(frozen, network, weights.path_of(record), record)
-    place(frozen, settings.device)
+    move_to_device(frozen, settings.device)
     return Kept(study, settings, record, frozen.eval(), backbone)
 
 

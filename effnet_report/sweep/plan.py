@@ -15,7 +15,7 @@ from effnet_core.data.duplicates import first_of_copies
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
-from effnet_core.model.convolutions import place
+from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
@@ -222,7 +222,7 @@ def _batch(
     """A model, and random images and labels for one of its steps."""
     torch.set_num_threads(settings.threads)
     model = _model(settings, classes)
-    place(model, device)
+    move_to_device(model, device)
     side = settings.image_size
     images = torch.randn(settings.batch_size, 3, side, side, device=device)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -24,7 +24,7 @@ import yaml
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset, load_dataset
-from effnet_core.data.duplicates import first_of_equals, tell_duplicates
+from effnet_core.data.duplicates import describe_duplicates, first_of_equals
 from effnet_core.data.images import decode, load_images
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
@@ -117,7 +117,7 @@ def check_images(design: Study, found: Loaded) -> str:
     first = first_of_equals(images)
     for seed in design.seeds:
         split_dataset(dataset, next(run for run in design.runs() if run.seed == seed), first)
-    return tell_duplicates(dataset, first)
+    return describe_duplicates(dataset, first)
 
 
 def _check_readable(dataset: Dataset) -> None:

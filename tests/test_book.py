@@ -104,7 +104,84 @@ def test_every_page_computes_whatever_is_missing(scenario, tmp_path, monkeypatch
     for page in PAGES:
         shown = what_cells_show(page)
         assert "report-finding" in shown[0], page.stem
-        assert re.findall(r">[^<]*\bnan\b[^<]*", "".join(shown)) == [], page.stem
+        text = "".join(shown)
+        assert re.findall(r">[^<]*\bnan\b[^<]*", text) == [], page.stem
+        assert faults_of_wording(text) == [], page.stem
+
+
+# What a reader has to read twice, or never should see: see how we write, in CONTRIBUTING.
+BANNED = [
+    r"Whether [^.]*? is inconclusive",
+    r"brings no gain of",
+    r"no choice ever saw",
+    r"to choose with",
+    r"which that is",
+    r"as many seeds",
+    r"is shown to cost",
+    r"\ba seed\)",
+    r"object at 0x",
+    r"\b(?:Estimate|Measured|Markup|Timestamp|array|dtype|np)\(",
+    r">None<",
+    r"\d+ (?:data sets?|runs|conclusions) is\b",
+    r"\b1 (?:are|were)\b",
+]
+
+
+def faults_of_wording(page: str) -> list[str]:
+    """Banned sentences and text of objects; figures without a number; captions that go on."""
+    page = re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+    faults = [found[0] for banned in BANNED for found in re.finditer(banned, page)]
+    frames = re.findall(r'<figure class="report-(?:figure|table)".*?</figure>', page, re.DOTALL)
+    for frame in frames:
+        if not re.search(r'<span class="report-number">(?:Figure|Table)</span> \S', frame):
+            faults.append(f"no number: {frame[:80]}")
+        caption = re.search(r"<figcaption>(.*?)<details", frame, re.DOTALL)[1]
+        text = re.sub(r"<[^>]*>", "", caption).strip()
+        # A credit names its source, which is no sentence.
+        text = re.sub(r"Images: .*$", "", text)
+        if len(re.findall(r"[.!?](?=\s+[A-Z0-9]|\s*$)", text)) > MOST_SENTENCES:
+            faults.append(f"a long caption: {text}")
+    return faults
+
+
+MOST_SENTENCES = 2
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p>Whether cosine is better is inconclusive (0.1).</p>",
+        "<td>Estimate(effect=1.0)</td>",
+        "<td>None</td>",
+        '<figure class="report-table" id="a"><p>A title</p><figcaption>A. <details></figure>',
+        '<figure class="report-table"><span class="report-number">Table</span> B</p>'
+        "<figcaption>One. Two. Three. <details></details></figcaption></figure>",
+    ],
+)
+def test_faults_of_wording_are_found(page):
+    assert len(faults_of_wording(page)) == 1
+
+
+def test_every_figure_of_the_built_book_has_a_number_of_its_own(book):
+    for page in PAGES:
+        text = (book.site / f"{page.stem}.html").read_text()
+        for kind in ("Figure", "Table"):
+            numbers = re.findall(rf'report-number">{kind} (\d+)\.</span>', text)
+            assert numbers == [str(n + 1) for n in range(len(numbers))], page.stem
+        assert '<span class="report-number">Figure<' not in text
+        assert "Version " in text
+
+
+def test_every_page_is_reached_from_the_first(book):
+    seen, waiting = set(), ["index.html"]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not (book.site / name).is_file():
+            continue
+        seen.add(name)
+        links = re.findall(r'href="([\w-]+\.html)', (book.site / name).read_text())
+        waiting += links
+    assert {f"{page.stem}.html" for page in PAGES} <= seen
 
 
 def what_cells_show(page: Path) -> list[str]:

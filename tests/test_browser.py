@@ -160,7 +160,7 @@ def test_every_picture_is_loaded_and_described(browser, site):
 
 
 def test_table_1_sorts(browser, table):
-    heading = table.find_element(By.XPATH, ".//th[contains(., 'test accuracy')]")
+    heading = table.find_element(By.XPATH, ".//th[contains(., 'test, %')]")
     place = len(heading.find_elements(By.XPATH, "preceding-sibling::th")) + 1
     button = heading.find_element(By.CLASS_NAME, "dt-column-order")
 

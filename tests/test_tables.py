@@ -47,7 +47,7 @@ def test_table_1_has_every_configuration_in_the_sources_order():
     frame = shown(table)
     assert list(frame["model"].astype(int)) == list(range(1, 29))
     accuracy = [record.outcome.test.accuracy for record in found.evidence.finished]
-    assert frame["test accuracy, %"].astype(float).tolist() == pytest.approx(accuracy, abs=0.05)
+    assert frame["test, %"].astype(float).tolist() == pytest.approx(accuracy, abs=0.05)
     assert table.data.count('href="runs/quick/') == 28
 
 
@@ -72,11 +72,11 @@ def test_missing_failed_and_damaged_runs_are_named():
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
     assert "is not a whole JSON record" in why[runs[7]]
-    cells = shown(results.table_1(found)).set_index("model")["runs"]
+    cells = shown(results.table_1(found)).set_index("model")["seeds"]
     assert cells[["5", "6", "7"]].tolist() == [
-        "seed 0: missing",
-        "seed 0: failed",
-        "seed 0: set aside",
+        "0: missing",
+        "0: failed",
+        "0: set aside",
     ]
 
 

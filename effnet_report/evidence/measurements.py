@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from effnet_core import files, paths
 
@@ -296,6 +296,32 @@ class Processors(File):
     places: list[OtherProcessor]
 
 
+class CoverageCase(BaseModel):
+    """Simulated studies of one kind and size.
+
+    Attributes:
+        covered: by claim, share of the studies whose interval covers the truth, per cent.
+    """
+
+    kind: str
+    seeds: int
+    folds: bool
+    covered: dict[str, float]
+
+
+class Coverage(File):
+    """`results/simulation.json`: how often intervals cover the truth in simulated studies.
+
+    Attributes:
+        study: whose runs the model of per-image correctness is fitted to.
+        replicates: studies in each case.
+    """
+
+    study: str
+    replicates: int
+    cases: list[CoverageCase]
+
+
 def benchmark() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
     return Benchmark.load(paths.bench()) or Benchmark()
@@ -309,6 +335,14 @@ def gpu() -> Gpu | None:
 def cluster() -> Cluster | None:
     """What `python -m bench.cluster` has written."""
     return Cluster.load(paths.cluster())
+
+
+def coverage() -> Coverage | None:
+    """What `python -m bench.coverage` has written; None for what an earlier version wrote."""
+    try:
+        return Coverage.load(paths.coverage())
+    except ValidationError:
+        return None
 
 
 def processors() -> Processors | None:

@@ -58,10 +58,10 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
         chosen = set(zip(complete.seeds, numbers, strict=True))
         runs = [r for r in evidence.finished if (r.settings.seed, r.number) in chosen]
-        yield _row(evidence, "fine-tuned, each seed its best on validation", runs)
+        yield _row(evidence, "best fine-tuned model per seed, selected on validation", runs)
     if evidence.finished:
         best = configuration(evidence.best_settings.levels)
-        name = f"fine-tuned, best mean on validation ({best})"
+        name = f"fine-tuned configuration with the best mean validation accuracy ({best})"
         yield _row(evidence, name, evidence.best)
 
 

@@ -59,15 +59,14 @@ def newest(studies: tuple[str, ...]) -> str:
     return f"{datetime.fromisoformat(max(finished)):%-d %B %Y}" if finished else ""
 
 
-def footer(author: str, day: str, sources: str) -> str:
-    """Who made the report, from which version and records.
+def footer(day: str, sources: str) -> str:
+    """From which version and records the report was made; its authors stand above.
 
     Args:
-        author: in `_config.yml`.
         day: from `newest`.
         sources: address of the page that says how to cite it.
     """
     records = f", records of {day}" if day else ""
-    return Markup('{}, version {}{}. <a href="{}">Sources and how to cite</a>').format(
-        author, metadata.version("effnet-report"), records, sources
+    return Markup('Version {}{}. <a href="{}">Sources and how to cite</a>').format(
+        metadata.version("effnet-report"), records, sources
     )

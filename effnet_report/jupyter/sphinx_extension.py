@@ -260,7 +260,7 @@ def finish_page(app: Sphinx, _page: str, _template: str, context: dict, _: objec
     )
     day = finish.newest(tuple(app.config.effnet_studies))
     sources = context["pathto"]("references")
-    context["theme_extra_footer"] = finish.footer(app.config.author, day, sources)
+    context["theme_extra_footer"] = finish.footer(day, sources)
 
 
 def copy_records(app: Sphinx, failure: Exception | None) -> None:

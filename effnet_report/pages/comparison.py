@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,16 @@ def answer(analysis: Analysis) -> HTML:
     return finding(
         best_of(analysis.comparison),
         judged.sentence,
+        *_rival(analysis),
         *coverage(evidence),
     )
+
+
+def _rival(analysis: Analysis) -> Iterator[str]:
+    """On which features the classical models work that were best on validation."""
+    records = analysis.evidence.classical.get("classical", [])
+    if kinds := sorted({_kind(record.outcome.features) for record in records}):
+        yield f"The best classical model per seed works on {' or '.join(kinds)}."
 
 
 def best_of(models: pd.DataFrame) -> str:

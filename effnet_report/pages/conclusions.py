@@ -1,6 +1,5 @@
 """The page Conclusions: every claim with its verdict, and how far the verdicts can be trusted."""
 
-import json
 from collections import Counter
 from dataclasses import asdict
 
@@ -9,10 +8,9 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core import paths
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import source
+from effnet_report.evidence import measurements, source
 from effnet_report.inference import claims, contrasts
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.contrasts import Compared, OneTable
@@ -294,19 +292,18 @@ def _colours(names: list[str]) -> dict[str, str]:
 
 def simulation() -> HTML:
     """How often the intervals cover the truth in simulated studies."""
-    path = paths.coverage()
-    if not path.is_file():
+    found = measurements.coverage()
+    if found is None:
         return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
-    found = json.loads(path.read_text(encoding="utf-8"))
     data = pd.DataFrame(
         {
-            "studies": case["kind"],
-            "size": f"{case['seeds']} {'folds' if case['folds'] else 'seeds'}",
+            "studies": case.kind,
+            "size": f"{case.seeds} {'folds' if case.folds else 'seeds'}",
             "claim": claim,
             "covered": covered,
         }
-        for case in found["cases"]
-        for claim, covered in case["covered"].items()
+        for case in found.cases
+        for claim, covered in case.covered.items()
     )
     ranges = data.groupby(["claim", "studies"], sort=False)["covered"].agg(["min", "max"])
     cells = ranges.apply(
@@ -328,9 +325,9 @@ def simulation() -> HTML:
             "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
             "per-image correctness is fitted to {}. {} Simulate it again: {}"
         ).format(
-            f"{found['replicates']:,}",
+            f"{found.replicates:,}",
             ", ".join(data["size"].unique()),
-            found["study"],
+            found.study,
             _outside(data),
             Markup(SIMULATE),
         ),

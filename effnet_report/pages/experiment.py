@@ -154,11 +154,12 @@ def stages(analysis: Analysis) -> HTML:
         axes.grid(axis="y", visible=False)
         for cut in cuts.values():
             axes.axhline(cut, color=CUT, linestyle=":", linewidth=1)
-    left.bar_label(left.containers[0], [f" {n:,}" for n in data["parameters"]])
-    right.bar_label(right.containers[0], [f" {share:.1f} %" for share in data["compute_share"]])
+    left.bar_label(left.containers[0], [f"{n:,}" for n in data["parameters"]], padding=4)
+    shares = [f"{share:.1f} %" for share in data["compute_share"]]
+    right.bar_label(right.containers[0], shares, padding=4)
     for n, cut in cuts.items():
         right.text(
-            *(right.get_xlim()[1], cut), f"freeze {n} ", ha="right", va="center",
+            *(right.get_xlim()[1], cut), f"freeze {n} ", ha="right", va="bottom",
             color=CUT,
         )  # fmt: skip
     left.set_yticks(data.index, data["name"])
@@ -208,4 +209,10 @@ def protocol(analysis: Analysis) -> HTML:
 def _values(name: str, study: Study) -> str:
     """A setting of a study, or the levels that it compares."""
     levels = study.factors.get(name, [getattr(study.protocol, name)])
-    return ", ".join(str(level) for level in levels)
+    return ", ".join(_plain(name, level) for level in levels)
+
+
+def _plain(name: str, level: Any) -> str:
+    if isinstance(level, bool):
+        return "yes" if level else "no"
+    return words.level(name, level)

@@ -34,9 +34,9 @@ from effnet_report.render.drawing import (
 from effnet_report.render.html import finding, link, paragraph, table
 
 SCORES = {
-    "test_accuracy": "test accuracy, %",
-    "validation_accuracy": "validation accuracy, %",
-    "test_f1": "test F1, %",
+    "test_accuracy": "test, %",
+    "validation_accuracy": "validation, %",
+    "test_f1": "F1, %",
 }
 
 
@@ -69,7 +69,7 @@ def table_1(analysis: Analysis) -> HTML:
     )
     means = evidence.configurations.reindex(columns=["number", *SCORES]).astype({"number": int})
     frame = design.merge(means, how="left", on="number")
-    frame["runs"] = [_seeds(evidence, n) for n in frame["number"]]
+    frame["seeds"] = [_seeds(evidence, n) for n in frame["number"]]
     title = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
     if evidence.finished:
         best = _leaders(frame, "test_accuracy")
@@ -79,14 +79,14 @@ def table_1(analysis: Analysis) -> HTML:
         )
     headings = {name: words.factor(name) for name in evidence.factors}
     return table(
-        frame[["number", *SCORES, *evidence.factors, "runs"]].rename(
+        frame[["number", *SCORES, *evidence.factors, "seeds"]].rename(
             columns={"number": "model"} | headings | SCORES
         ),
         "table-1-results",
         finding=title,
-        caption="Means over the seeds; a link leads to a run. Validation images chose the epoch, "
-        "and test images chose nothing.",
-        data=frame.drop(columns="runs"),
+        caption="Mean accuracy and test F1 over the seeds; the last column links each seed's run. "
+        "Validation images chose the epoch, and test images chose nothing.",
+        data=frame.drop(columns="seeds"),
         filters=list(headings.values()),
     )
 
@@ -103,7 +103,7 @@ def _seeds(evidence: Evidence, n: int) -> Markup:
     for settings in evidence.planned:
         if settings.number == n:
             status = evidence.status(settings.run_id)
-            name = f"seed {settings.seed}" + ("" if status == "done" else f": {status}")
+            name = str(settings.seed) + ("" if status == "done" else f": {status}")
             cells.append(link(evidence.page(settings.run_id), name))
     return Markup(", ").join(cells)
 
@@ -124,7 +124,8 @@ def configurations(analysis: Analysis) -> HTML:
         )  # fmt: skip
     axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=10, label="mean")
     named = {s.number: words.configuration(s.levels) for s in evidence.design.configurations()}
-    axes.set_yticks(ranked.index, [plain(f"{n}: {named[n]}", 44) for n in ranked["number"]])
+    named = {n: name.replace(words.level("head", "mlp"), "two layers") for n, name in named.items()}
+    axes.set_yticks(ranked.index, [plain(f"{n}: {named[n]}", 52) for n in ranked["number"]])
     axes.set_xlabel(f"test {evidence.metric}, %")
     legend(figure, axes)
     spread = runs.groupby("number")["accuracy"].agg(lambda seeds: seeds.max() - seeds.min())

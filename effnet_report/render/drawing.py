@@ -35,6 +35,7 @@ mpl.rcParams.update(
         "font.size": 11,  # of a figure on a page, pixels at least
         "axes.labelsize": 11,
         "legend.fontsize": 11,
+        "axes.facecolor": "none",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.edgecolor": INK,

@@ -80,7 +80,9 @@ def _sentence(name: str, advice: Advice, margin: float, metric: str) -> str:
     if change.low > -margin:
         sure = f"a loss above {number(margin)} points is ruled out"
     if change.low > -margin and advice.p > 1 - LEVEL:
-        sure += f", though not after correction for all conclusions (p {_p(advice.p)})"
+        sure += (
+            f", though not after correction for all conclusions (p\N{NO-BREAK SPACE}{_p(advice.p)})"
+        )
     return f"On {name}, freezing {_stages(advice.freeze)} {effect} ({interval}); {sure}."
 
 
@@ -133,7 +135,7 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
 
 def _p(p: float) -> str:
     text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    return (text if text.startswith("<") else f"= {text}").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
@@ -294,8 +296,8 @@ def depths(studies: list[Analysis]) -> HTML:
                     "frozen stages": depth.freeze,
                     f"{study.evidence.metric}, %": _span(accuracy(study, depth.freeze)),
                     "change, points": _span(depth.change, sign=True),
-                    "time saved, kept activations, %": _span(depth.time, 0),
-                    "not kept, %": number(without, 0),
+                    "time saved, %": number(depth.time.effect, 0),
+                    "without keeping, %": number(without, 0),
                     "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
@@ -309,9 +311,8 @@ def depths(studies: list[Analysis]) -> HTML:
         key=f"noninferior:{safe}",
         finding=f"{safe} of {len(frame)} depths lose less than {number(studies[0].margin)} points.",
         caption=(
-            "In brackets are 95 % intervals for other trainings and other images, of time for "
-            "other trainings on such a machine. Time is CPU time per epoch, measured with kept "
-            "activations and computed from the arithmetic without them."
+            "In brackets are 95 % intervals for other trainings and other images. Time is CPU time "
+            "per epoch, measured with kept activations and computed from the arithmetic without."
         ),
         data=data,
     )

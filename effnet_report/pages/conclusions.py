@@ -13,6 +13,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.evidence import measurements, source
 from effnet_report.inference import claims, contrasts
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.claims import Judgement
 from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number, p_value
@@ -68,24 +69,25 @@ def _counted(counts: Counter[str], analysis: Analysis) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def verdict_words(verdict: str, analysis: Analysis, adjusted_p: float = 0.0) -> str:
-    """A verdict as the report says it.
+def verdict_words(verdict: str, analysis: Analysis) -> str:
+    """A verdict of `claims.Verdict` as the report says it.
 
     Only the source's own network, images and protocol could contradict the source.
-
-    Args:
-        verdict: one of `claims.Verdict`.
-        analysis: of the study that it is about.
-        adjusted_p: of the claim, after Holm's correction.
     """
-    protocol, source = analysis.evidence.design.protocol, load_study("paper").protocol
-    same = (protocol.backbone, protocol.dataset) == (source.backbone, source.dataset)
-    plain = {
+    protocol, theirs = analysis.evidence.design.protocol, load_study("paper").protocol
+    same = (protocol.backbone, protocol.dataset) == (theirs.backbone, theirs.dataset)
+    return {
         "supported": "supported",
         "contradicted": "contradicted" if same else "not observed here",
         "inconclusive": "unclear",
     }[verdict]
-    if verdict == "supported" and adjusted_p > 1 - LEVEL:
+
+
+def judged_words(judgement: Judgement, analysis: Analysis) -> str:
+    """The same of one judgement: whether a gain survives the correction for all claims is said."""
+    plain = verdict_words(judgement.verdict, analysis)
+    rests_on_p = judgement.verdict == "supported" and judgement.claim.verdicts is claims.GAIN
+    if rests_on_p and judgement.adjusted_p > 1 - LEVEL:
         return f"{plain}, but not after Holm's correction"
     return plain
 
@@ -108,15 +110,11 @@ def verdicts(analysis: Analysis) -> HTML:
             "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
             "verdict here": Markup('<strong data-finding="{}">{}</strong>').format(
                 f"{ours.key}:{ours.verdict}",
-                verdict_words(ours.verdict, analysis, ours.adjusted_p),
+                judged_words(ours, analysis),
             ),
             "effect here": ours.span(),
             "p after Holm": p_value(ours.adjusted_p),
-            "the source's table": Markup("<strong>{}</strong>: {}").format(
-                theirs.verdict, theirs.span("consistency interval")
-            )
-            if theirs
-            else DASH,
+            "consistent in the source's table": theirs.verdict if theirs else DASH,
         }
         for ours, theirs in judged
     )

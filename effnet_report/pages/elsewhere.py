@@ -14,7 +14,7 @@ from effnet_report.inference.several import cochran, mean_over
 from effnet_report.inference.wording import effect_with_interval
 from effnet_report.numbers import number, p_value
 from effnet_report.pages import shown
-from effnet_report.pages.conclusions import verdict_words
+from effnet_report.pages.conclusions import judged_words
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, MARKERS, SERIES, canvas, legend, plain, sentences
 from effnet_report.render.html import finding
@@ -91,8 +91,7 @@ def verdicts(found: dict[str, Analysis]) -> HTML:
     for key in _shared(found):
         here = {title: study.judgement[key] for title, study in found.items()}
         each = {
-            title: f"{verdict_words(one.verdict, found[title], one.adjusted_p)}: {one.span()}"
-            for title, one in here.items()
+            title: f"{judged_words(one, found[title])}: {one.span()}" for title, one in here.items()
         }
         statement = claims.CLAIMS[key].statement
         rows.append({"conclusion": statement, **each, "in all": _count([*here.values()])})

@@ -240,6 +240,7 @@ def steps(bench: Benchmark) -> HTML:
             "GB": step.peak_memory_mb.median / 1024,
         }
         for step in bench.steps
+        if step.efficiency.median <= 1  # more than the peak is a fault of the measurement
     ]
     return table(
         pd.DataFrame(rows),

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 
 from effnet_report.evidence import measurements
 from effnet_report.inference.analysis import Analysis
@@ -46,18 +47,21 @@ def times(analysis: Analysis) -> HTML:
     cores = 2
     frame = pd.DataFrame({"photos": PHOTOS})
     work = RUNS * EPOCHS * TRAINING * frame["photos"]
-    frame["laptop, hours"] = work * per_image / cores / 3600
+    here = f"on a laptop, this study's network at {protocol.image_size} px, hours"
+    frame[here] = work * per_image / cores / 3600
     if gpu := measurements.gpu():
         steps = [s.seconds for s in gpu.steps if s.precision == "float32" and s.form == "computed"]
-        frame[f"{gpu.machine['gpu']}, hours"] = work * float(np.mean(steps)) / 4 / 3600
+        there = f"on one {gpu.machine['gpu']}, the source's network at 480 px, hours"
+        frame[there] = work * float(np.mean(steps)) / 4 / 3600
     return table(
         frame,
         "how-long",
         finding=f"{PHOTOS[1]:,} photos take about "
-        f"{number(frame['laptop, hours'].iloc[1], 0)} hours on a laptop with {cores} cores.",
-        caption=f"{RUNS} runs of {EPOCHS} epochs: on the laptop this study's network at "
-        f"{protocol.image_size} px, on the GPU the source's network at 480 px. `effnet plan` "
-        "measures it on your machine.",
+        f"{number(frame[here].iloc[1], 0)} hours on a laptop with {cores} cores.",
+        caption=Markup(
+            "A study of {} runs of {} epochs. <code>effnet plan</code> measures yours on your "
+            "machine."
+        ).format(RUNS, EPOCHS),
     )
 
 

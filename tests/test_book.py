@@ -210,7 +210,7 @@ def test_recipes_are_compared_where_a_study_has_them(tmp_path, monkeypatch):
     assert len(table) == 2 * 2 * 2  # rates, statistics, depths beside none
     assert (table["low"] < table["effect"]).all()
     drawn = recipe.effects(studies).data
-    assert "statistics of the pretrained weights" in drawn
+    assert "pretrained" in drawn
     ranges = recipe.ranges(studies).data
     assert "learning rate" in ranges
     assert ">head<" not in ranges

@@ -130,12 +130,13 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     )
     yield "Misses", ", ".join(_missed(study, advised.missed))
     yield "Without training", _against_classical(study.over_classical)
-    yield "Evidence", f"p {_p(advised.p)} after Holm's correction"
+    yield "Evidence", f"{_p(advised.p)} after Holm's correction"
 
 
 def _p(p: float) -> str:
     text = p_value(p)
-    return (text if text.startswith("<") else f"= {text}").replace(" ", "\N{NO-BREAK SPACE}")
+    words = f"p {text}" if text.startswith("<") else f"p = {text}"
+    return words.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:

@@ -99,7 +99,7 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(coverage, "first_elpv", lambda: first)
     coverage.main()
     shown = conclusions.simulation().data
-    assert "Per cent of 4 studies, lowest and highest over 3 seeds, 4 folds" in shown
+    assert "share of 4 simulated studies, in per cent, over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv")
     written = json.loads((tmp_path / "simulation.json").read_text())
     assert written["study"] == "84 runs of elpv"

@@ -1,5 +1,6 @@
 """The page Conclusions: every claim with its verdict, and how far the verdicts can be trusted."""
 
+import math
 from collections import Counter
 from dataclasses import asdict
 
@@ -321,11 +322,13 @@ def simulation() -> HTML:
         ),
         caption=Markup(
             "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
-            "per-image correctness is fitted to {}. {} Simulate it again: {}"
+            "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
+            "points. {} Simulate it again: {}"
         ).format(
             f"{found.replicates:,}",
             ", ".join(data["size"].unique()),
             found.study,
+            number(196 * math.sqrt(0.95 * 0.05 / found.replicates)),
             _outside(data),
             Markup(SIMULATE),
         ),

@@ -8,6 +8,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.advice import (
@@ -143,7 +144,9 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     """What to set, the depth first."""
     protocol = study.evidence.design.protocol
     yield f"freeze {advised.freeze} of {study.recommendation.stages} stages"
-    fixed = {name: getattr(protocol, name) for name in RECIPE}
+    # A study that does not compare the source's heads and schedules does not speak of them.
+    told = [name for name in RECIPE if name not in SOURCE_FACTORS or name in study.evidence.factors]
+    fixed = {name: getattr(protocol, name) for name in told}
     for name, level in (fixed | advised.choices).items():
         yield f"either {words.factor(name)}" if level == EITHER else words.full_level(name, level)
 

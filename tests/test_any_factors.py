@@ -51,7 +51,7 @@ def test_a_study_of_unusual_factors_is_swept_and_becomes_a_book(clone, monkeypat
     site = clone.root / "_build" / "html"
     run = (site / "runs/unusual/05-lr1e-3_3e-3-batch-freeze0-seed0.html").read_text()
     assert "Run 5: learning rate raced from 1e-3 and 3e-3, batch statistics, freeze 0" in run
-    for page in ("index", "results", "conclusions", "recipe"):
+    for page in ("index", "results", "recipe"):
         text = re.sub(NO_WORDS, " ", (site / f"{page}.html").read_text(), flags=re.DOTALL)
         assert not re.search(r"\b(heads?|linear layers?|nan)\b", text), page
     results = (site / "results.html").read_text()

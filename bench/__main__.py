@@ -23,6 +23,7 @@ from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
 from effnet_core import paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
+from effnet_report.evidence import locations
 from effnet_report.evidence.measurements import Measurement, benchmark
 from effnet_report.jupyter.warm import LARGE_PAGES
 
@@ -87,10 +88,10 @@ def main(
         of = fingerprint(arm)
         found = measure(arm, turn)
         measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=found))
-        summary(measured).model_copy(update=origin).save(paths.bench())
+        summary(measured).model_copy(update=origin).save(locations.bench())
         seconds = time.perf_counter() - start
         console.print(f"[{count}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
-    console.print(f"Written: {paths.bench().relative_to(paths.ROOT)}")
+    console.print(f"Written: {locations.bench().relative_to(paths.ROOT)}")
 
 
 def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:

@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, Study
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import loader, measurements
+from effnet_report.evidence import loader, locations, measurements
 from effnet_report.evidence.measurements import Cluster, ClusterRow
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import Task, tasks_of
@@ -222,7 +221,7 @@ def main(reference: str) -> None:
         used=ON_RAY.name,
         rows=list(rows(work, study, np.random.default_rng(0))),
         **asdict(work),
-    ).save(paths.cluster())
+    ).save(locations.cluster())
 
 
 if __name__ == "__main__":

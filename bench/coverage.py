@@ -21,6 +21,7 @@ from scipy.special import ndtr
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
+from effnet_report.evidence import locations
 from effnet_report.evidence.correctness import Correctness, balanced, of_complete_seeds, table_of
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts
@@ -415,7 +416,7 @@ def main(reference: str | None = None) -> None:
         "generator": shares,
         "cases": rows,
     }
-    files.write(paths.coverage(), (json.dumps(content, indent=1) + "\n").encode())
+    files.write(locations.coverage(), (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

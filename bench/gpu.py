@@ -24,6 +24,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, Settings
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import read_settings
+from effnet_report.evidence import locations
 from effnet_report.evidence.measurements import Gpu, GpuRun, GpuStep
 
 STUDY = "paper"
@@ -77,14 +78,14 @@ def main() -> None:
             f"freeze {step.freeze}  {step.precision:9} {step.form:9} "
             f"{1000 * step.seconds:7.1f} ms  {step.memory_gb:5.1f} GB"
         )
-    found.save(paths.gpu())
+    found.save(locations.gpu())
     gc.collect()
     torch.cuda.empty_cache()
     for freeze in RUN_DEPTHS:
         found.runs.append(repeated(freeze))
         console.print(found.runs[-1].model_dump_json())
-        found.save(paths.gpu())
-    console.print(f"Written: {paths.gpu().relative_to(paths.ROOT)}")
+        found.save(locations.gpu())
+    console.print(f"Written: {locations.gpu().relative_to(paths.ROOT)}")
 
 
 def _card() -> dict[str, str]:

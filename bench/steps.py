@@ -72,7 +72,7 @@ def step(network: str, freeze: str, form: str) -> Found:
 def _steps(work: Step, together: Barrier) -> Found:
     import torch  # noqa: PLC0415
 
-    from effnet_core.model.cost import step_cost  # noqa: PLC0415
+    from effnet_report.sweep.step_cost import step_cost  # noqa: PLC0415
 
     processor.use("native")  # the product to compare with is the processor's best
     torch.set_num_threads(work.threads)
@@ -144,8 +144,8 @@ def limit(freeze: str) -> Found:
     """
     import torch  # noqa: PLC0415
 
-    from effnet_core.model.cost import step_cost  # noqa: PLC0415
     from effnet_core.model.freezing import count  # noqa: PLC0415
+    from effnet_report.sweep.step_cost import step_cost  # noqa: PLC0415
 
     # A process cannot change its instructions; the step is trained with portable ones.
     with get_context("spawn").Pool(1) as another:

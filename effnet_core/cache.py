@@ -1,8 +1,8 @@
-"""What is kept on disk between runs: decoded images, activations, first epochs, trained weights.
+"""Files kept on disk between runs: decoded images, activations, first epochs, trained weights.
 
-Nothing here decides an outcome, and all of it can be deleted at any time: it is made again.
-Whoever maps or writes an array holds a shared lock on the file itself for as long as the mapping
-exists; a file is deleted only under an exclusive lock. So clearing skips what is in use.
+The cache never changes a result. All of it can be deleted at any time and is computed again when
+needed. A process that maps or writes an array holds a shared lock on the file as long as the
+mapping exists, and a file is deleted only under an exclusive lock, so files in use stay.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from effnet_core import paths
 
 KINDS = {"images": "*.npy", "prefix": "*.npy", "epochs": "*/*.pt", "weights": "*/*.safetensors"}
-# Of the disk space that is free, or taken by the cache already; a setting can say otherwise.
+# Share of the disk space that is free or already used by the cache; `cache_gb` overrides it.
 SHARE_OF_DISK = 0.25
 
 
@@ -33,7 +33,7 @@ class Entry:
 
     Attributes:
         kind: `images`, `prefix`, `epochs` or `weights`.
-        used: when a run last opened it.
+        used: the time when a run last opened it.
     """
 
     path: Path
@@ -43,26 +43,26 @@ class Entry:
 
 
 def keyed(kind: str, name: str, *decides: object) -> Path:
-    """The path of a file, keyed by a hash of all that decides its content."""
+    """Path of a cache file, keyed by a hash of all inputs."""
     key = hashlib.sha256("\0".join(str(part) for part in decides).encode()).hexdigest()[:16]
     return paths.CACHE / kind / f"{name}-{key}.npy"
 
 
 def checksums_path(array: Path) -> Path:
-    """The file beside an array that holds a checksum of each row."""
+    """Path of the file that holds a checksum for each row of an array."""
     return array.with_suffix(".crc")
 
 
 def checksum(row: np.ndarray) -> int:
-    """CRC-32, and never 0, which is what a new file holds."""
+    """CRC-32 of a row; never 0, because 0 marks a row that was not written yet."""
     return zlib.crc32(np.ascontiguousarray(row).data) or 1
 
 
 def open_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.memmap:
-    """Map an array file; it is in use until the mapping is garbage.
+    """Map an array file; the file counts as in use as long as the mapping exists.
 
     Raises:
-        OSError, ValueError: it is missing, or no whole array file.
+        OSError, ValueError: the file is missing or incomplete.
     """
     with path.open("rb" if mode == "r" else "r+b") as file:
         _use(file)
@@ -75,17 +75,17 @@ def open_array(path: Path, mode: Literal["r", "r+"] = "r") -> np.memmap:
 def new_array(
     path: Path, dtype: type, shape: tuple[int, ...], *, sparse: bool = False
 ) -> Iterator[np.memmap]:
-    """An array file of zeros to write to, which gets its name when the block ends well.
+    """Yield a new array of zeros; it gets its final name when the block ends without an error.
 
-    Its blocks are on the disk before: writing to a mapped file that the disk has no room for
-    would end the process (SIGBUS). Each call writes to a file of its own, so two processes that
-    make the same array never write into each other's.
+    Disk space is allocated first, because writing to a mapped file on a full disk would kill the
+    process (SIGBUS). Each call writes to its own temporary file, so two processes that create the
+    same array do not disturb each other.
 
     Args:
-        sparse: take no blocks yet; then `reserve` each row before it is written.
+        sparse: allocate no space yet; call `reserve` for each row before writing it.
 
     Raises:
-        OSError: the disk is full, the folder cannot be written, or somebody deleted the file.
+        OSError: the disk is full, the folder cannot be written, or the file was deleted.
     """
     for leftover in path.parent.glob(f"{path.name}.*.partial"):  # of a killed process
         with suppress(OSError):
@@ -107,8 +107,8 @@ def new_array(
 
 
 def _use(file: BinaryIO) -> None:
-    """Mark a file as in use; a mapping of it keeps the descriptor, and with it the lock."""
-    with suppress(OSError):  # a file system without locks: deleting a mapped file harms nobody
+    """Mark a file as in use; a mapping keeps the descriptor open and so keeps the lock."""
+    with suppress(OSError):  # no locks on this file system; deleting a mapped file does no harm
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
@@ -116,24 +116,24 @@ def delete_unused(path: Path) -> bool:
     """Delete a file unless a process uses it.
 
     Returns:
-        Whether it is gone.
+        Whether the file is gone.
 
     Raises:
-        OSError: it cannot be deleted.
+        OSError: the file cannot be deleted.
     """
     with suppress(FileNotFoundError), path.open("r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks
+        except OSError:  # no locks on this file system
             pass
         path.unlink()
     return True
 
 
 def reserve(path: Path, array: np.ndarray, indices: np.ndarray) -> None:
-    """Give rows of a sparse array file their blocks on the disk; those of others stay holes.
+    """Allocate disk space for some rows of a sparse array file.
 
     Raises:
         OSError: the disk is full, or the file cannot be written.
@@ -145,78 +145,42 @@ def reserve(path: Path, array: np.ndarray, indices: np.ndarray) -> None:
 
 
 def entries() -> list[Entry]:
-    """All files of the cache, the least recently used first."""
-    found = []
+    """List all cache files, the least recently used first."""
+    files = []
     for kind, names in KINDS.items():
         for path in (paths.CACHE / kind).glob(names):
             with suppress(FileNotFoundError):  # deleted meanwhile
                 status = path.stat()
                 used = datetime.fromtimestamp(status.st_mtime, UTC)
-                found.append(Entry(path, kind, status.st_blocks * 512, used))
-    return sorted(found, key=lambda entry: entry.used)
-
-
-class Cleared(NamedTuple):
-    """What `clear` has done.
-
-    Attributes:
-        freed: bytes.
-        in_use: files that running processes use, which stay.
-        undeletable: why files could not be deleted, by file.
-    """
-
-    freed: int
-    in_use: list[Path]
-    undeletable: dict[Path, str]
-
-
-def clear() -> Cleared:
-    """Delete what no process uses; lock files stay, because somebody may wait for one."""
-    freed, in_use, undeletable = 0, [], {}
-    kept = [entry.path for entry in entries()]
-    beside = [path for kind in KINDS for end in ("crc", "partial")
-              for path in (paths.CACHE / kind).glob(f"*.{end}")]  # fmt: skip
-    for path in [*kept, *beside]:
-        if path.suffix == ".crc" and path.with_suffix(".npy").exists():
-            continue
-        try:
-            size = path.stat().st_blocks * 512
-            if delete_unused(path):
-                freed += size
-            else:
-                in_use.append(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            undeletable[path] = error.strerror or str(error)
-    return Cleared(freed, in_use, undeletable)
+                files.append(Entry(path, kind, status.st_blocks * 512, used))
+    return sorted(files, key=lambda entry: entry.used)
 
 
 def make_room(wanted: Path, size: int, budget_gb: float | None) -> bool:
-    """Whether `size` bytes for a file of activations fit the budget.
+    """Make room for a file of activations, and say whether it fits the budget.
 
-    Files that were not used for the longest time are deleted to make them fit. With a budget
-    of 0 nothing is used, not what is there already either.
+    The least recently used activations are deleted first. With a budget of 0 the cache is not
+    used at all, not even for reading.
     """
     if budget_gb == 0:
         return False
     if wanted.is_file():
-        with suppress(OSError):  # a cache that can only be read is of use too
-            wanted.touch()  # the time of its last use
-        size -= wanted.stat().st_blocks * 512  # more views of its images may be wanted
+        with suppress(OSError):  # a read-only cache is still useful
+            wanted.touch()  # sets the time of last use
+        size -= wanted.stat().st_blocks * 512  # further views of the images may need more
         if size <= 0:
             return True
-    kept = [entry for entry in entries() if entry.kind == "prefix"]
-    taken = sum(entry.size for entry in kept)
+    activations = [entry for entry in entries() if entry.kind == "prefix"]
+    taken = sum(entry.size for entry in activations)
     budget = 1e9 * budget_gb if budget_gb is not None else SHARE_OF_DISK * (_free() + taken)
     if size > budget:
         return False
-    for entry in kept:
+    for entry in activations:
         if taken + size <= budget:
             break
         if entry.path == wanted:
             continue
-        with suppress(OSError):  # another user's
+        with suppress(OSError):  # owned by another user
             taken -= entry.size if delete_unused(entry.path) else 0
     return taken + size <= budget
 

@@ -1,4 +1,4 @@
-"""The one exception for bad input, and what to do about an error of the operating system."""
+"""The exception for bad input, and remedies for errors of the operating system."""
 
 import errno
 
@@ -21,15 +21,15 @@ class InputError(Exception):
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows instead of a traceback (an IPython convention)."""
+        """Lines that a notebook shows instead of a traceback (an IPython convention)."""
         return [f"InputError: {self}"]
 
 
 def cannot(what: str, error: OSError) -> InputError:
-    """An error of the operating system as one sentence, and what to do.
+    """Turn an error of the operating system into one sentence with a remedy.
 
     Args:
-        what: could not be done, as in `write /folder/file`.
+        what: the action that failed, as in `write /folder/file`.
     """
     code = error.errno or 0
     remedy = REMEDIES.get(code, "Look at the path and at the disk")

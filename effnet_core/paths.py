@@ -21,7 +21,7 @@ def records(study: str) -> Path:
 
 
 def design(study: str) -> Path:
-    """The design that committed records were made by."""
+    """Copy of the design file beside the records that were made with it."""
     return records(study) / "study.yml"
 
 
@@ -31,60 +31,15 @@ def executed(study: str) -> Path:
 
 
 def checkpoint(study: str, run_id: str) -> Path:
-    """What a run that was killed goes on from."""
+    """Checkpoint from which an interrupted run resumes."""
     return CACHE / "checkpoints" / study / f"{run_id}.pt"
 
 
 def first_epoch(study: str, run_id: str) -> Path:
-    """What runs that differ only in their schedule go on from."""
+    """Checkpoint after the first epoch, shared by runs that differ only in their schedule."""
     return CACHE / "epochs" / study / f"{run_id}.pt"
 
 
 def weights(study: str, run_id: str) -> Path:
     """The trained weights of a run."""
     return CACHE / "weights" / study / f"{run_id}.safetensors"
-
-
-def calibration(study: str) -> Path:
-    """How the best run's probabilities were calibrated; the features it needs lie beside it."""
-    return records(study) / "calibration.json"
-
-
-def verification(study: str, processor: str) -> Path:
-    """What came out when runs were last repeated on a kind of processor, as the report shows it."""
-    return records(study) / f"verification-{processor}.json"
-
-
-def verifications(study: str) -> list[Path]:
-    """The same of all kinds of processors on which runs of a study were repeated."""
-    return sorted(records(study).glob("verification-*.json"))
-
-
-def verified_here(study: str) -> Path:
-    """The same of committed records, as it came out on a reader's machine; outside of git."""
-    return CACHE / "verified" / f"{study}.json"
-
-
-def bench() -> Path:
-    """What the benchmark measured."""
-    return RESULTS / "bench.json"
-
-
-def processors() -> Path:
-    """Whether other processors give the same bits."""
-    return RESULTS / "processors.json"
-
-
-def gpu() -> Path:
-    """What was measured on a GPU."""
-    return RESULTS / "gpu.json"
-
-
-def coverage() -> Path:
-    """How often intervals cover the truth in simulated studies."""
-    return RESULTS / "simulation.json"
-
-
-def cluster() -> Path:
-    """What was simulated of a cluster."""
-    return RESULTS / "cluster.json"

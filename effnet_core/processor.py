@@ -1,9 +1,9 @@
-"""The processor: what it is, and which of its instructions are used.
+"""The processor: its description, and the choice of its instructions.
 
-Libraries choose instructions by what the processor offers, and other instructions round
-differently. With what `PORTABLE` asks of them they compute the same bits on every x86 processor
-that has AVX2, of AMD and of Intel. Each reads its variable once: NumPy and OpenBLAS when they
-are loaded, PyTorch, oneDNN and MKL at their first operation.
+Numerical libraries choose instructions by what the processor offers, and different instructions
+round differently. With the variables in `PORTABLE` they compute the same bits on every x86
+processor with AVX2, from AMD and from Intel. Each library reads its variable once: NumPy and
+OpenBLAS when they are loaded, PyTorch, oneDNN and MKL at their first operation.
 """
 
 import os
@@ -28,7 +28,7 @@ PORTABLE = TORCH | {
     "OPENBLAS_CORETYPE": "Haswell",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
-# What `PORTABLE` needs.
+# Instruction sets that `PORTABLE` needs.
 NEEDED = {"avx2", "fma"}
 VECTORS = ("sse4", "avx", "fma", "amx")
 IDENTITY = ("processor", "maker", "family", "model", "stepping")
@@ -37,24 +37,24 @@ _used: list[Instructions] = []
 
 
 def set_portable() -> None:
-    """Ask all libraries for portable instructions, whatever the environment says."""
+    """Set the variables for portable instructions, overriding the environment."""
     if portable_here():
         os.environ.update(PORTABLE)
 
 
 def use(instructions: Instructions) -> None:
-    """Settle what PyTorch computes with in this process; call it before it computes.
+    """Choose the instructions that PyTorch uses in this process, before its first operation.
 
-    NumPy and OpenBLAS, loaded already, stay with the portable ones. Where portable instructions
-    are not possible, this is printed.
+    NumPy and OpenBLAS are loaded already and keep the portable ones. A line is printed where the
+    processor cannot use portable instructions.
 
     Raises:
-        InputError: this process has computed with the others already.
+        InputError: this process has already chosen the other instructions.
     """
     if _used and _used[0] != instructions:
         raise InputError(
-            f"This process computes with {_used[0]} instructions already, and PyTorch cannot "
-            f"change them: start another one for {instructions} instructions."
+            f"This process already computes with {_used[0]} instructions, and PyTorch cannot "
+            f"change them. Start another process for {instructions} instructions."
         )
     if not _used:
         _used.append(instructions)
@@ -70,7 +70,7 @@ def use(instructions: Instructions) -> None:
 
 
 def used(instructions: Instructions) -> str:
-    """What arrays and weights computed with these instructions agree with, to the bit."""
+    """A name that is equal for processors which compute equal bits with these instructions."""
     if instructions == "portable" and portable_here():
         return "portable"
     known = describe()
@@ -79,12 +79,12 @@ def used(instructions: Instructions) -> str:
 
 @cache
 def portable_here() -> bool:
-    """Whether this processor can compute as `PORTABLE` asks."""
+    """Whether this processor has the instructions that `PORTABLE` needs."""
     return set(_cpuinfo().get("flags", "").split()) >= NEEDED
 
 
 def describe() -> dict[str, str]:
-    """Model, maker and generation, instruction sets and caches, as far as Linux tells them."""
+    """Model, maker, generation, instruction sets and caches, as far as Linux reports them."""
     known = _cpuinfo()
     wanted = {
         "maker": "vendor_id",
@@ -92,18 +92,18 @@ def describe() -> dict[str, str]:
         "model": "model",
         "stepping": "stepping",
     }
-    found = {name: known[field] for name, field in wanted.items() if field in known}
+    identity = {name: known[field] for name, field in wanted.items() if field in known}
     vectors = [flag for flag in known.get("flags", "").split() if flag.startswith(VECTORS)]
     return {
         "processor": known.get("model name") or platform.processor() or platform.machine(),
-        **found,
+        **identity,
         **({"instruction_sets": " ".join(sorted(vectors))} if vectors else {}),
         **({"caches": caches} if (caches := _caches()) else {}),
     }
 
 
 def in_force() -> str:
-    """What the libraries that are loaded say they compute with."""
+    """The instructions that the loaded libraries report to use."""
     parts = [
         f"{blas['internal_api']} {blas['architecture']}"
         for blas in threadpool_info()
@@ -117,7 +117,7 @@ def in_force() -> str:
 
 @cache
 def _cpuinfo() -> dict[str, str]:
-    """The first processor in Linux's list; empty on other systems."""
+    """Linux's description of the first processor; empty on other systems."""
     path = Path("/proc/cpuinfo")
     text = path.read_text().split("\n\n")[0] if path.is_file() else ""
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)

@@ -1,4 +1,4 @@
-"""The trained weights of a run: one file in the cache that says which record they belong to."""
+"""Trained weights of a run: one cache file that names the record it belongs to."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,19 @@ from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.schema import Record
 
-if TYPE_CHECKING:  # torch, which readers of the description do without
+if TYPE_CHECKING:  # importing torch is slow, and reading a description needs none
     from effnet_core.model.backbones import Backbone
 
-ENTRY = "effnet"  # of the file's metadata: what it says of itself
+ENTRY = "effnet"  # key of the description in the file's metadata
 
 
 def save(record: Record, backbone: "Backbone") -> None:
-    """Write a finished run's weights; the same run leaves the same file to the bit.
+    """Write the weights of a finished run; equal runs write equal files.
 
-    On a full disk the record stays, and a line is printed.
+    On a full disk a line is printed and the record stays.
 
     Args:
-        backbone: whose network is the trained one, with its new head as the classifier.
+        backbone: holds the trained network, with the new head as its classifier.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
 
@@ -30,22 +30,22 @@ def save(record: Record, backbone: "Backbone") -> None:
     tensors = {n: value.contiguous() for n, value in backbone.network.state_dict().items()}
     try:
         with files.replaced(paths.weights(record.settings.study, record.run_id)) as partial:
-            # One entry: with several, their order in the file would change.
+            # A single entry, because the order of several would vary.
             save_file(tensors, partial, {ENTRY: json.dumps(about, sort_keys=True)})
     except (InputError, SafetensorError) as error:
         print(f"The trained weights are not kept; the record is. {error}", flush=True)
 
 
 def description(record: Record) -> dict[str, Any]:
-    """What a file of weights repeats of its run's record: all that equal runs have in common."""
+    """The part of a record that its weights file repeats: everything that equal runs share."""
     return record.model_dump(mode="json", exclude={"made": True, "settings": {"cache_gb"}})
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What a file of weights says of itself: its run's record, `mean` and `std`.
+    """Read the description of a weights file: its run's record, `mean` and `std`.
 
     Raises:
-        InputError: not such a file.
+        InputError: not a weights file of a run.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -55,10 +55,10 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def check(path: Path, record: Record) -> None:
-    """Make sure that a file describes the weights of this record.
+    """Make sure that a weights file belongs to a record.
 
     Raises:
-        InputError: it is damaged, or of another run, other classes or other trained weights.
+        InputError: the file is damaged, or describes another run, other classes or other weights.
     """
     about, expected = describe(path), description(record)
     parts = ("schema_version", "run_id", "settings", "facts", "outcome", "fingerprints")
@@ -66,5 +66,5 @@ def check(path: Path, record: Record) -> None:
     if different:
         raise InputError(
             f"{path} does not belong to the record of {record.run_id}: its "
-            f"{', '.join(different)} differ. Delete the file: the run is then trained again."
+            f"{', '.join(different)} differ. Delete the file, and the run is trained again."
         )

@@ -19,10 +19,10 @@ from effnet_core.errors import InputError, cannot
 from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
-from effnet_report import words
+from effnet_report import clearing, open_files, words
 from effnet_report.escaping import Terminal
 from effnet_report.evidence import failures as notes
-from effnet_report.evidence import loader
+from effnet_report.evidence import loader, locations
 from effnet_report.evidence.loader import load_design
 from effnet_report.sweep.tasks import State, state, tasks_of
 
@@ -281,7 +281,7 @@ def verify(
 
     # What a reader finds out changes nothing that is in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
-    output = paths.verified_here(study) if readers else verification.here(study)
+    output = locations.verified_here(study) if readers else verification.here(study)
     load_design(study)
     files.check_writable(output.parent)
     compared = verification.verify(
@@ -309,17 +309,17 @@ def cache_command(
         _clear_cache()
         return
     table = Table("kind", "file", "on disk", "last used", title=str(paths.CACHE))
-    kept = cache.entries()
-    for entry in reversed(kept):
+    entries = cache.entries()
+    for entry in reversed(entries):
         used = entry.used.astimezone().strftime("%Y-%m-%d %H:%M")
         table.add_row(entry.kind, entry.path.name, f"{entry.size / 1e6:,.1f} MB", used)
     console.print(table)
-    total = sum(entry.size for entry in kept) / 1e9
+    total = sum(entry.size for entry in entries) / 1e9
     console.print(f"{total:.2f} GB in all. It can go at any time: `effnet cache --clear`.")
 
 
 def _clear_cache() -> None:
-    cleared = cache.clear()
+    cleared = clearing.clear()
     if cleared.freed or not (cleared.in_use or cleared.undeletable):
         console.print(f"Deleted {cleared.freed / 1e9:.2f} GB from {escape(str(paths.CACHE))}.")
     if cleared.in_use:
@@ -368,7 +368,7 @@ def _prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    files.allow_open_files()
+    open_files.allow_many()
 
 
 def _end(errors: Terminal | None = None, message: str = "") -> NoReturn:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError
-from effnet_report import cli
+from effnet_report import clearing, cli
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_more_than_the_budget_is_not_kept_and_deletes_nothing(kept):
 
 
 def test_clear_deletes_everything(kept):
-    assert cache.clear().freed >= 3 * 10**6
+    assert clearing.clear().freed >= 3 * 10**6
     assert cache.entries() == []
 
 
@@ -73,14 +73,14 @@ def test_clear_leaves_what_is_mapped_and_what_is_being_written(own_folders):
     array = cache.open_array(mapped)
     with cache.new_array(growing, np.uint8, (50, 100)) as written:
         written[:] = 3
-        cleared = cache.clear()
+        cleared = clearing.clear()
         assert len(cleared.in_use) == 2
         assert mapped in cleared.in_use
         assert not free.exists()
     assert (array == 1).all()
     assert (np.load(growing) == 3).all()
     del array, written
-    assert cache.clear().in_use == []
+    assert clearing.clear().in_use == []
     assert not list((paths.CACHE / "images").iterdir())
 
 
@@ -95,9 +95,9 @@ def test_what_only_another_process_maps_is_in_use_too(own_folders):
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as reader:
         reader.stdout.readline()
-        assert cache.clear().in_use == [path]
+        assert clearing.clear().in_use == [path]
         reader.communicate(b"\n")
-    assert cache.clear().in_use == []
+    assert clearing.clear().in_use == []
     assert not path.exists()
 
 
@@ -133,7 +133,7 @@ def test_room_is_not_made_by_what_is_mapped(own_folders):
 def test_locks_that_somebody_may_wait_for_stay(kept):
     lock = kept[0].with_suffix(".lock")
     lock.touch()
-    cache.clear()
+    clearing.clear()
     assert lock.exists()
 
 

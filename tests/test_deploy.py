@@ -30,7 +30,7 @@ from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.escaping import Terminal
-from effnet_report.evidence import choice, evidence
+from effnet_report.evidence import choice, evidence, locations
 from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
@@ -128,7 +128,7 @@ def test_the_page_images_shows_the_calibration_before_and_after(study):
     text = images.temperature(analysis.load("mine")).data
     assert f"error from {known.error[0]:.1f} to {known.error[1]:.1f} points" in text
     assert f"logits by {known.temperature:.2f}" in text
-    beside = paths.calibration("mine")
+    beside = locations.calibration("mine")
     kept_before = beside.read_text()
     beside.write_text(kept_before.replace(study[1].outcome.final_weights, "0" * 64))
     assert "not been calibrated yet" in images.temperature(analysis.load("mine")).data
@@ -210,7 +210,7 @@ def test_weights_of_another_description_are_refused(study, forged):
 @pytest.mark.parametrize("temperature", ["-1.0", "0.0", "NaN", "Infinity", '"warm"'])
 def test_a_calibration_that_cannot_be_right_is_refused(study, temperature):
     right = kept.load("mine").calibration.temperature
-    beside = paths.calibration("mine")
+    beside = locations.calibration("mine")
     before = beside.read_text()
     beside.write_text(before.replace(f'"temperature": {right}', f'"temperature": {temperature}'))
     with pytest.raises(InputError, match="temperature has to be above 0"):

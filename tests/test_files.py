@@ -7,6 +7,7 @@ import pytest
 
 from effnet_core import files
 from effnet_core.errors import InputError, cannot
+from effnet_report import open_files
 
 
 @pytest.mark.parametrize(
@@ -32,11 +33,11 @@ def test_too_few_open_files_are_noticed_before_a_run(monkeypatch):
     limits = [(64, 1024)]
     monkeypatch.setattr("resource.getrlimit", lambda _: limits[-1])
     monkeypatch.setattr("resource.setrlimit", lambda _, wanted: limits.append(wanted))
-    files.check_open_files()
+    open_files.check()
     assert limits[-1] == (1024, 1024)  # as many as the system allows
     limits.append((64, 64))
     with pytest.raises(InputError, match=r"may open 64 files here.*ulimit -n"):
-        files.check_open_files()
+        open_files.check()
 
 
 def test_what_a_library_writes_for_its_owner_only_is_readable_like_the_rest(tmp_path):

@@ -6,12 +6,11 @@ from factories import use_folders
 
 from bench import cluster as simulation
 from bench import gpu
-from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.model import freezing
 from effnet_core.study.design import FREEZE
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import measurements
+from effnet_report.evidence import locations, measurements
 from effnet_report.pages import speed_details
 
 
@@ -20,7 +19,7 @@ def test_without_a_gpu_nothing_is_written(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="finds no GPU"):
         gpu.main()
-    assert not paths.gpu().exists()
+    assert not locations.gpu().exists()
     assert "bench.gpu" in speed_details.on_a_gpu().data
     with pytest.raises(InputError, match=r"gpu\.json is missing"):
         simulation.measured()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_core import cache, paths
+from effnet_core import paths
 from effnet_core.data import images
 from effnet_core.data.datasets import digits, imagefolder
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
+from effnet_report import clearing
 from effnet_report.intake import look
 
 
@@ -40,7 +41,7 @@ def test_images_are_decoded_once_and_then_mapped(own_folders, monkeypatch):
         second[0] = 0
 
 
-@pytest.mark.parametrize("delete", [cache.clear, lambda: shutil.rmtree(paths.CACHE / "images")])
+@pytest.mark.parametrize("delete", [clearing.clear, lambda: shutil.rmtree(paths.CACHE / "images")])
 def test_images_are_right_though_the_cache_is_cleared_while_they_are_decoded(
     own_folders, monkeypatch, delete
 ):
@@ -63,7 +64,7 @@ def test_images_stay_right_while_they_are_cleared_and_made_again(own_folders):
     right = first.copy()
     shutil.rmtree(paths.CACHE / "images")
     load_images(dataset, 32)
-    cache.clear()
+    clearing.clear()
     assert np.array_equal(first, right)
 
 

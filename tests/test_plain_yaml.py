@@ -4,8 +4,9 @@ import pytest
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study.studies import check_new_name, load_study, read_study
+from effnet_core.study.studies import load_study, read_study
 from effnet_report.evidence.loader import load_design
+from effnet_report.intake.naming import check_new_name
 
 PLAIN = "title: t\nseeds: [0]\nprotocol: {dataset: digits, image_size: 32}\n"
 LEVELS = "\n".join(

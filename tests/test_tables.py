@@ -10,7 +10,7 @@ from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import failures
+from effnet_report.evidence import failures, locations
 from effnet_report.inference import analysis
 from effnet_report.pages import (
     comparison,
@@ -175,7 +175,7 @@ def test_runs_trained_again_are_listed(tmp_path):
             for run_id in (a, b, c, later)
         },
     }
-    paths.verification("quick", "first").write_text(json.dumps(content))
+    locations.verification("quick", "first").write_text(json.dumps(content))
     made_again(later, finished="2025-01-01T00:00:01+00:00")  # an earlier time helps no forger
     table = reproducibility.verification(analysis.load("quick"))
     assert "1 of 3 repeated results" in table.data
@@ -185,7 +185,7 @@ def test_runs_trained_again_are_listed(tmp_path):
     assert shown(table)["what had changed"].tolist() == changed
     # What came out on another processor stands beside it.
     content |= {"machine": {"processor": "another", "cores": "16"}, "versions": {"torch": "2.11.0"}}
-    paths.verification("quick", "second").write_text(json.dumps(content))
+    locations.verification("quick", "second").write_text(json.dumps(content))
     table = reproducibility.verification(analysis.load("quick"))
     assert "2 of 6 repeated results" in table.data
     assert "On another with 16 cores and PyTorch 2.11.0" in table.data
@@ -222,18 +222,18 @@ def test_records_of_an_earlier_version_say_how_many_gave_the_same_bits_today():
         },
         "code": {kind: code_fingerprint(kind) for kind in ("run", "classical")},
     }
-    paths.verification("quick", "first").write_text(json.dumps(content))
+    locations.verification("quick", "first").write_text(json.dumps(content))
     told = reproducibility.fingerprints(analysis.load("quick")).data
     assert f"{earlier}; 1 of 2 repeated equal to the bit with today's code" in unescape(told)
     content["code"]["run"] = "0" * 64
-    paths.verification("quick", "first").write_text(json.dumps(content))
+    locations.verification("quick", "first").write_text(json.dumps(content))
     assert "; 0 of 0 repeated" in reproducibility.fingerprints(analysis.load("quick")).data
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"verified": 1}', "[" * 100_000])
 def test_a_damaged_verification_is_told_on_its_page(text):
     write_study("quick")
-    paths.verification("quick", "any").write_text(text)
+    locations.verification("quick", "any").write_text(text)
     told = reproducibility.verification(analysis.load("quick")).data
     assert "verification-any.json is damaged. Delete it" in told
 

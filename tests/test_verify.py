@@ -14,6 +14,7 @@ from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report import cli
 from effnet_report.baseline import classical
+from effnet_report.evidence import locations
 from effnet_report.publishing import verify
 
 
@@ -259,7 +260,7 @@ def test_a_reader_who_verifies_published_records_changes_nothing_in_git(trained)
 
     assert "The repeated run came out equal to the bit. Details: " in done()
     assert {path: path.read_bytes() for path in published.iterdir() if path.is_file()} == before
-    verdict = paths.verified_here(f"published/{study}").read_text()
+    verdict = locations.verified_here(f"published/{study}").read_text()
     assert json.loads(verdict)["verified"] == [trained.run_id]
     done("--publish")
     assert verify.here(f"published/{study}").is_file()

@@ -1,8 +1,8 @@
 """Augmentation: the views of an image that training shows, one per epoch.
 
-A view of an image is a row: view times the number of images, plus the image's index. View 0 is
-the image itself, so that rows below the number of images are the images. Which view is shown
-follows from seed, epoch and image alone, never from the order of batches or from a cache.
+A row number stands for one view of one image: view times the number of images, plus the index of
+the image. View 0 is the image itself. The view that is shown depends on seed, epoch and image
+alone, not on the order of batches or on a cache.
 """
 
 from functools import cache
@@ -13,23 +13,23 @@ from torch import nn
 
 from effnet_core.study.design import Settings
 
-# The symmetries of a square, in this order: mirrored left to right (the odd ones), upside down
-# (2, 3, 6, 7), and along the diagonal, which with these makes the quarter turns (4 to 7).
+# Number of views. They are the symmetries of a square: odd views are mirrored left to right, 2, 3,
+# 6 and 7 upside down, 4 to 7 along the diagonal. Together these make the quarter turns.
 VIEWS = {"none": 1, "mirror": 2, "flips": 4, "flips_and_turns": 8}
 MOST_VIEWS = max(VIEWS.values())
 
 
 def views(settings: Settings) -> int:
-    """How many views of a training image a run shows that frozen stages can be computed for."""
+    """Number of views of a training image for which activations can be cached."""
     return VIEWS.get(settings.augment, 1)
 
 
 def rows(images: np.ndarray, epoch: int, total: int, settings: Settings) -> np.ndarray:
-    """The rows that an epoch shows of images.
+    """The rows that an epoch shows for some images.
 
-    Each image goes through all its views, from one that is drawn: of the ways to choose, such a
-    balanced one trains best (Jordan 2024, arXiv 2404.00498, "alternating flip"). At random,
-    each epoch is a view of its own.
+    Each image goes through all its views in turn, starting with one drawn at random. This balanced
+    choice trains best (Jordan 2024, arXiv 2404.00498, "alternating flip"). With random
+    augmentation, each epoch shows a new view.
 
     Args:
         images: indices, in any order.
@@ -48,7 +48,7 @@ def show(images: np.ndarray, rows: np.ndarray, random_seed: int | None = None) -
 
     Args:
         images: shape (N, side, side, 3), uint8.
-        random_seed: decides random views; without it views are the symmetries of a square.
+        random_seed: seed of random views; None shows the symmetries of a square.
     """
     shown, indices = np.divmod(rows, len(images))
     pixels = images[indices]
@@ -73,7 +73,7 @@ def _symmetry(image: np.ndarray, view: int) -> np.ndarray:
 
 
 def _random(image: np.ndarray, key: list[int]) -> np.ndarray:
-    """A crop of half the image or more, mirrored or not, in slightly other colours."""
+    """A crop of at least half the image, possibly mirrored, with slightly changed colours."""
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Images with the same pixels, under whatever names: no split may part them."""
+"""Images with equal pixels: a split keeps them in the same part."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ SHOWN = 10
 
 
 def first_of_equals(images: np.ndarray) -> np.ndarray:
-    """For each image the index of the first one with the same pixels: mostly its own.
+    """For each image, the index of the first image with equal pixels, which is mostly its own.
 
     Args:
-        images: decoded, shape (N, side, side, 3), uint8. What the model sees decides: two files
-            that differ and look the same to it are the same.
+        images: decoded as the model sees them, shape (N, side, side, 3), uint8. Different files
+            with equal pixels count as equal.
 
     Returns:
         Shape (N,), int64.
@@ -30,14 +30,8 @@ def first_of_equals(images: np.ndarray) -> np.ndarray:
     return first
 
 
-def first_of_copies(dataset: Dataset) -> np.ndarray:
-    """The same by the bytes of the files alone, where images are not decoded; shape (N,), int64."""
-    _, first, numbers = np.unique(dataset.digests, return_index=True, return_inverse=True)
-    return first[numbers]
-
-
 def describe_duplicates(dataset: Dataset, first: np.ndarray) -> str:
-    """What to know about images that are there more than once; empty if there are none."""
+    """A sentence about images with equal pixels; empty if there are none."""
     copies = np.flatnonzero(first != np.arange(len(first)))
     if not len(copies):
         return ""

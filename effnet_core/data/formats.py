@@ -1,4 +1,4 @@
-"""Which files are images, and how they are opened: by Pillow alone, never by another program."""
+"""Recognise and open image files, with Pillow alone and never with another program."""
 
 import re
 from contextlib import suppress
@@ -10,14 +10,14 @@ from PIL import ExifTags, Image
 
 from effnet_core.errors import InputError
 
-# Pillow knows more: EPS would start Ghostscript, others are text, film or stubs.
+# Pillow knows more formats: EPS would start Ghostscript, others are text, video or stubs.
 FORMATS = (
     *("AVIF", "BMP", "DDS", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
 )
-# Photos all the same where nothing installed decodes them, with what would.
+# Photo formats that may need another package, by file ending.
 PLUGINS = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif") | {".avif": "pillow>=11.3"}
-# Pillow clips deep values at 255 or keeps their upper 8 bits: most such images turn white or black.
+# Pillow clips values above 8 bits or drops their lower bits: most such images turn white or black.
 DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 DEEP_STORAGE = re.compile(r"SGI16|(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)")
 SAMPLE_FORMAT, SUBFILE_TYPE = 339, 254  # TIFF tags
@@ -35,7 +35,7 @@ TURNS = {
 
 @cache
 def _known() -> list[str]:
-    """The formats that can be decoded here."""
+    """The formats that this installation can decode."""
     with suppress(ImportError):
         from pillow_heif import register_heif_opener  # noqa: PLC0415  optional
 
@@ -45,10 +45,10 @@ def _known() -> list[str]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image: by the ending of its name, or by its content without one.
+    """Whether a file is an image, judged by its ending, or by its content if it has none.
 
     Raises:
-        InputError: it is, and it needs a plugin that is not installed.
+        InputError: it is an image that needs a package which is not installed.
     """
     ending = path.suffix.lower()
     known = _known()
@@ -58,8 +58,8 @@ def is_image(path: Path) -> bool:
         return True
     if ending in PLUGINS:
         raise InputError(
-            f"{path}: nothing here decodes {ending[1:].upper()} images. "
-            f"Install it (pip install '{PLUGINS[ending]}'), or convert the images to JPEG."
+            f"{path}: no installed package decodes {ending[1:].upper()} images. "
+            f"Install one (pip install '{PLUGINS[ending]}'), or convert the images to JPEG."
         )
     return False
 
@@ -73,15 +73,15 @@ def _opens(path: Path) -> bool:
 
 
 def open_image(source: Path | BinaryIO) -> Image.Image:
-    """An image file, not yet decoded; whatever its name says, it is one of `FORMATS`."""
+    """Open an image file in one of `FORMATS`, whatever its ending; pixels are decoded later."""
     return Image.open(source, formats=_known())
 
 
 def check_whole(image: Image.Image) -> None:
-    """Make sure that an image shows all that its file holds: deep colour, pages, channels.
+    """Make sure that decoding loses nothing: no deep colour, further pages or extra channels.
 
     Raises:
-        ValueError: a part of it would be lost without a word.
+        ValueError: part of the content would be lost silently.
     """
     stored = " ".join(str(tile[0]) + str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode in DEEP_MODES or DEEP_STORAGE.search(stored):
@@ -104,20 +104,21 @@ def _check_tiff(image: Image.Image) -> None:
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:
-    """How a photo has to be turned to stand upright, by what the camera stored, if it is legible.
+    """The transposition that turns a photo upright, from the orientation that the camera stored.
 
-    The only place that reads it, so that all that look at an image see it the same way up.
+    None if no orientation is stored or readable. Every other part of the program uses this
+    function, so all show an image the same way up.
     """
     try:
         stored = image.getexif().get(ExifTags.Base.Orientation, 1)
         first = stored[0] if isinstance(stored, tuple | bytes) else stored
         return TURNS.get(int(first))
-    except Exception:  # a damaged header says nothing; viewers show the photo as it is stored
+    except Exception:  # viewers show a photo with a damaged header as it is stored
         return None
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as viewers show it."""
-    image.load()  # some formats store the orientation behind the pixels
+    """The image turned upright, as viewers show it."""
+    image.load()  # some formats store the orientation after the pixels
     how = turn(image)
     return image if how is None else image.transpose(how)

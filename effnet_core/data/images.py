@@ -1,4 +1,4 @@
-"""Images as arrays: each decoded and resized once, kept as bytes, shared by all runs."""
+"""Images as arrays, decoded and resized once and shared by all runs."""
 
 import errno
 import hashlib
@@ -20,21 +20,21 @@ from effnet_core.errors import InputError, cannot
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Background, Resize
 
-# How often decoding starts again when the files vanish under it.
+# Number of attempts when somebody deletes the files meanwhile.
 ATTEMPTS = 3
 
 
 def load_images(
     dataset: Dataset, size: int, resize: Resize = "squash", background: Background = "white"
 ) -> np.ndarray:
-    """All images of a data set, resized to a square.
+    """Load all images of a data set, resized to a square.
 
-    The first call for a data set and size decodes every image into a file; later calls, and
-    other processes, map that file. A file is complete before it gets its name, and its name is a
-    hash of the bytes of all images: each image is decoded from the bytes that were hashed.
+    The first call for a data set and size decodes all images into one file; later calls and other
+    processes map that file. A file gets its name when it is complete. The name contains a hash of
+    the bytes of all images, and each image is decoded from the bytes that were hashed.
 
     Args:
-        dataset: which images.
+        dataset: the images.
         size: side of the square, pixels.
         resize, background: as in `decode`.
 
@@ -42,15 +42,15 @@ def load_images(
         Shape (N, size, size, 3), uint8, read-only and memory-mapped.
 
     Raises:
-        InputError: an image cannot be read: it is named, and nothing is trained on the rest;
-            or the disk has no room for the decoded images.
+        InputError: an image cannot be read (the message names it), or the disk has no room for
+            the decoded images.
     """
     made_by = (code_fingerprint("images"), resize, background, PIL.__version__)
     path = cache.keyed("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
     shape = (len(dataset), size, size, 3)
     try:
         for _ in range(ATTEMPTS):
-            # Somebody may delete the folder by hand at any time: then it is made again.
+            # The folder may be deleted by hand at any time; then it is created again.
             with suppress(FileNotFoundError):
                 images = _opened(path, shape)
                 if images is None:
@@ -67,16 +67,16 @@ def load_images(
             doubt(dataset.images[0])
         raise
     except OSError as error:
-        kept = f"{np.prod(shape) / 1e9:.2f} GB of decoded images"
-        raise cannot(f"keep {kept} in {path.parent}", error) from None
+        amount = f"{np.prod(shape) / 1e9:.2f} GB of decoded images"
+        raise cannot(f"keep {amount} in {path.parent}", error) from None
     raise InputError(
-        f"Decoded images do not stay in {path.parent} as they were written. Look at what deletes "
-        "files there, and at the disk."
+        f"Decoded images in {path.parent} were deleted or changed right after they were written. "
+        "Find the program that deletes files there, and check the disk."
     )
 
 
 def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
-    """The decoded images that are there; None unless each is as it was written."""
+    """The decoded images in a file; None if the file is missing or a checksum differs."""
     try:
         images = cache.open_array(path)
         checksums = np.load(cache.checksums_path(path))
@@ -106,7 +106,7 @@ def _fill(
             data = _hashed(dataset, index)
             return decode(dataset.images[index], shape[1], resize, background, data)
 
-        # Pillow lets other threads compute meanwhile; no run can begin before this is done.
+        # Pillow releases the interpreter lock, so threads decode in parallel.
         for index, image in enumerate(pool.map(view, range(len(dataset)))):
             images[index] = image
             checksums[index] = cache.checksum(image)
@@ -115,12 +115,12 @@ def _fill(
 
 
 def _hashed(dataset: Dataset, index: int) -> bytes:
-    """The bytes of an image, which are those that the data set's fingerprint was made from."""
+    """The bytes of an image, checked against the hash in the data set's fingerprint."""
     data = content(dataset.images[index])
     if hashlib.sha256(data).digest() != dataset.digests[index]:
         raise InputError(
-            f"{dataset.images[index]} was changed while the images were read. Start again when "
-            "nothing writes to the data folder."
+            f"{dataset.images[index]} was changed while the images were read. Start again when no "
+            "program writes to the data folder."
         )
     return data
 
@@ -132,23 +132,23 @@ def decode(
     background: Background = "white",
     data: bytes | None = None,
 ) -> np.ndarray:
-    """One image as the model sees it before normalisation: upright, RGB, resized (bicubic).
+    """Decode one image as the model sees it before normalisation: upright, RGB, resized (bicubic).
 
-    Of an animation, the first frame is taken.
+    The first frame stands for an animation.
 
     Args:
         size: side of the square, pixels.
-        resize: squash changes the aspect ratio, pad fills up the short side, crop cuts off both
-            ends of the long one.
-        background: what shows through transparency, and what pad fills up with.
-        data: the bytes of the file, where they have been read already.
+        resize: `squash` changes the aspect ratio, `pad` fills up the short side, `crop` cuts off
+            both ends of the long side.
+        background: colour behind transparent pixels and in the padding.
+        data: the bytes of the file, if they have been read already.
 
     Returns:
         Shape (size, size, 3), uint8.
 
     Raises:
-        InputError: not an image, truncated, wholly transparent, so large that decoding it is
-            refused, or with more in it than would be used: see `check_whole`.
+        InputError: not an image, truncated, fully transparent, too large to decode safely, or
+            with content that would be lost: see `check_whole`.
     """
     try:
         if isinstance(image, np.ndarray):
@@ -175,10 +175,10 @@ def _reason(error: Exception) -> str:
 
 
 def flatten(image: Image.Image, background: Background) -> Image.Image:
-    """RGB, over the background where it is transparent: colours hidden there are no picture.
+    """Convert to RGB, and show the background through transparent pixels.
 
     Raises:
-        ValueError: nothing but the background would be seen.
+        ValueError: every pixel is transparent.
     """
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -190,7 +190,7 @@ def flatten(image: Image.Image, background: Background) -> Image.Image:
 
 
 def _thickened(image: Image.Image, size: int) -> Image.Image:
-    """The image; or, if less than a row of pixels would be left of it, that row."""
+    """The image, scaled to one row of pixels if padding would shrink it to less than that."""
     long, short = max(image.size), min(image.size)
     if round(short / long * size) > 0:
         return image

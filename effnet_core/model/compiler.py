@@ -2,9 +2,9 @@
 
 torchvision imports `torch._dynamo` for one function that is never called here, and every step of
 an optimizer imports it to mark where a compiled graph would end. The import takes 1.4 s of CPU
-time, a quarter of all that a run imports. In code that is not compiled, the two functions that an
-optimizer calls do nothing. `defer` therefore puts a stand-in with just these functions in the
-compiler's place. Looking up any other name imports the real compiler, which then takes over.
+time, a quarter of all imports of a run. In code that is not compiled, the two functions that an
+optimizer calls do nothing. `defer` therefore replaces the compiler by a stand-in with these two
+functions. Looking up any other name imports the real compiler, which then replaces the stand-in.
 """
 
 import importlib
@@ -19,18 +19,18 @@ NAME, TOOLS = "torch._dynamo", "torch._dynamo.utils"
 
 
 class Deferred(ModuleType):
-    """A module that is imported when a name is looked up that it does not have."""
+    """A stand-in that imports the real module when a name is looked up that it lacks."""
 
     def __getattr__(self, name: str) -> Any:
-        # `inspect` looks up `__file__` of every module, which is no use of the compiler. A
-        # package's `__path__` is looked up before one of its modules is imported.
+        # `inspect` looks up `__file__` of every module, so that does not count as using the
+        # compiler. Looking up `__path__` does: it precedes the import of a submodule.
         if name.startswith("__") and (self.__name__, name) != (NAME, "__path__"):
             raise AttributeError(name)
         return getattr(_import(self.__name__), name)
 
 
 def defer() -> None:
-    """Put the stand-in in place, unless the compiler has been imported already."""
+    """Install the stand-in, unless the compiler has been imported already."""
     if NAME in sys.modules:
         return
     compiler, tools = Deferred(NAME), Deferred(TOOLS)
@@ -41,7 +41,7 @@ def defer() -> None:
 
 
 def deferred() -> bool:
-    """Whether the stand-in is in place."""
+    """Whether the stand-in is installed."""
     return isinstance(sys.modules.get(NAME), Deferred)
 
 
@@ -52,11 +52,11 @@ def _import(name: str) -> ModuleType:
 
 
 def _graph_break() -> None:
-    """Only code that is being compiled has a graph, and then the real compiler is there."""
+    """Do nothing: only compiled code has a graph, and then the real compiler is installed."""
 
 
 def _disable(function: Callable[..., Any], *how: Any, **named: Any) -> Callable[..., Any]:
-    """The function itself as long as nothing is compiled."""
+    """Return a wrapper that calls the function directly as long as nothing is compiled."""
 
     def call(*args: Any, **options: Any) -> Any:
         if deferred():

@@ -1,8 +1,8 @@
-"""What a backbone costs: parameters and arithmetic, counted without computing anything.
+"""Parameters and arithmetic of a backbone, counted without computing anything.
 
 Counts run on PyTorch's meta device, where tensors have shapes and no data. One
-multiply-accumulate is two FLOP; only convolutions and matrix products are counted, which is
-all but about a per cent of an EfficientNet's arithmetic.
+multiply-accumulate is two FLOP. Only convolutions and matrix products are counted; they make up
+about 99 % of an EfficientNet's arithmetic.
 """
 
 import copy
@@ -19,10 +19,10 @@ from effnet_core.study.schema import Stage
 
 
 def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:
-    """The stem, each stage and the final convolution, in the order that data passes them.
+    """Count the stem, each stage and the final convolution, in the order of the forward pass.
 
     Args:
-        network: it is left alone.
+        network: not changed.
         image_size: side of the square input, pixels.
     """
     data = torch.empty(1, 3, image_size, image_size, device="meta")
@@ -46,7 +46,7 @@ def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:
 
 
 def _parts(network: EfficientNet) -> dict[str, nn.Module]:
-    """In the order that data passes them."""
+    """The parts of a network in the order of the forward pass."""
     stages = {f"stage {n}": stage for n, stage in enumerate(network.blocks, start=1)}
     return {
         "stem": nn.Sequential(network.conv_stem, network.bn1),
@@ -56,9 +56,10 @@ def _parts(network: EfficientNet) -> dict[str, nn.Module]:
 
 
 def _without_data(network: EfficientNet) -> EfficientNet:
-    """What is counted of it, on the meta device: no normalisation, and nothing at random.
+    """A copy on the meta device in evaluation mode, without normalisation.
 
-    The counter would take normalisation apart, for eight times as long as all else takes.
+    Counting the normalisation, which adds next to nothing, would take eight times as long as
+    counting the rest.
     """
     tensors = [*network.parameters(), *network.buffers()]
     shapes = {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors}
@@ -70,19 +71,19 @@ def _without_data(network: EfficientNet) -> EfficientNet:
     return copied
 
 
-# Keeping the activations of a depth must save at least this share of a training step.
+# Caching the activations of a depth must save at least this share of a training step.
 WORTH_KEEPING = 0.05
 
 
 def worth_caching(stages: Sequence[Stage], depth: int) -> bool:
-    """Whether reading the boundary at a depth, instead of computing it, is worth the disk.
+    """Whether caching the boundary at a depth saves enough time to be worth the disk space.
 
     With share p of the forward pass in the prefix, a step costs p + 3 (1 - p) forward passes,
     of which p is saved. The first stage of an EfficientNet has large activations and little
-    arithmetic, so it hardly ever is.
+    arithmetic, so caching it is rarely worth it.
 
     Args:
-        stages: the stem, the stages in order, and what follows.
+        stages: the stem, the stages in order, and the final convolution.
         depth: number of frozen stages.
     """
     share = sum(stage.flop_share for stage in stages[: depth + 1])

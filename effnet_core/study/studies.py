@@ -11,19 +11,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import (
-    LONGEST_NAME,
     PARAMETERS,
     VARIANT,
     Levels,
     Protocol,
     Settings,
     Study,
-    StudyName,
     is_url,
     place_name,
     places,
@@ -36,27 +34,6 @@ EXPONENT = re.compile(r"([-+]?\d+)(?:\.\d+)?[eE]([-+]?)(\d+)")
 
 def study_names() -> list[str]:
     return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
-
-
-def check_new_name(name: str) -> None:
-    """Make sure that a study which is to be made can have this name.
-
-    Raises:
-        InputError: it cannot name files, or another study is called so but for capital letters,
-            which some file systems do not tell apart.
-    """
-    try:
-        TypeAdapter(StudyName).validate_python(name)
-    except ValidationError:
-        raise InputError(
-            f"{_shown(name)} cannot name a study: give a letter or digit, then letters, digits, "
-            f"-, _ and ., at most 100 of them and {LONGEST_NAME} bytes."
-        ) from None
-    if name.endswith((".yml", ".yaml")):
-        raise InputError(f"{name!r} names a file. Leave its ending out: {Path(name).stem!r}.")
-    for taken in [*study_names(), PUBLISHED]:
-        if name.casefold() == taken.casefold():
-            raise InputError(f"There is a study {taken!r} already. Choose another name.")
 
 
 def study_path(name: str) -> Path:

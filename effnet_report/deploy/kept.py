@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from timm.models import EfficientNet
 
-from effnet_core import files, paths, run
+from effnet_core import files, run
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.convolutions import move_to_device
@@ -26,7 +26,7 @@ from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import Record
-from effnet_report.evidence import weights
+from effnet_report.evidence import locations, weights
 from effnet_report.evidence.evidence import Calibrated
 from effnet_report.evidence.loader import located
 
@@ -128,7 +128,7 @@ class Kept:
         Raises:
             InputError: it has to be computed, and the images are not here.
         """
-        beside = paths.calibration(self.study)
+        beside = locations.calibration(self.study)
         path = beside.with_suffix(".safetensors")
         trained = self.record.outcome.final_weights
         if known := _stated(beside, path, trained):

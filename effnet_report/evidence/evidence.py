@@ -15,7 +15,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Settings, Study
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
-from effnet_report.evidence import loader
+from effnet_report.evidence import loader, locations
 from effnet_report.evidence.choice import best_configuration, best_run
 from effnet_report.words import cell
 
@@ -233,7 +233,7 @@ class Evidence:
             InputError: one of its files is damaged.
         """
         said = []
-        for path in paths.verifications(self.reference):
+        for path in locations.verifications(self.reference):
             try:
                 found = Verification.model_validate_json(path.read_bytes())
             except (OSError, ValueError):
@@ -255,7 +255,7 @@ class Evidence:
     def calibrated(self) -> Calibrated | None:
         """How the best run's model was calibrated, if it was since it is the best."""
         try:
-            text = paths.calibration(self.reference).read_bytes()
+            text = locations.calibration(self.reference).read_bytes()
             found = Calibrated.model_validate_json(text)
         except (OSError, ValueError):
             return None

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 
-from effnet_core import files, paths
+from effnet_core import files
+from effnet_report.evidence import locations
 
 
 class Measured(BaseModel):
@@ -324,27 +325,27 @@ class Coverage(File):
 
 def benchmark() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
-    return Benchmark.load(paths.bench()) or Benchmark()
+    return Benchmark.load(locations.bench()) or Benchmark()
 
 
 def gpu() -> Gpu | None:
     """What `python -m bench.gpu` has written."""
-    return Gpu.load(paths.gpu())
+    return Gpu.load(locations.gpu())
 
 
 def cluster() -> Cluster | None:
     """What `python -m bench.cluster` has written."""
-    return Cluster.load(paths.cluster())
+    return Cluster.load(locations.cluster())
 
 
 def coverage() -> Coverage | None:
     """What `python -m bench.coverage` has written; None for what an earlier version wrote."""
     try:
-        return Coverage.load(paths.coverage())
+        return Coverage.load(locations.coverage())
     except ValidationError:
         return None
 
 
 def processors() -> Processors | None:
     """What `make processors` has written."""
-    return Processors.load(paths.processors())
+    return Processors.load(locations.processors())

@@ -15,11 +15,11 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.data.splits import across_official_test
 from effnet_core.data.walk import can_be_written, walk
 from effnet_core.errors import InputError
-from effnet_core.study.studies import check_new_name
 from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look
+from effnet_report.intake.naming import check_new_name
 
 SHEET = "contact-sheet.jpg"
 

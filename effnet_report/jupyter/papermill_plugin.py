@@ -28,6 +28,7 @@ from effnet_core.study.design import Settings, is_url
 from effnet_core.study.plain_yaml import parse, read_yaml
 from effnet_core.study.records import classical_id, recorded_run
 from effnet_core.study.studies import read_settings
+from effnet_report import open_files
 from effnet_report.escaping import printable
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.hub import check_weights
@@ -108,7 +109,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             recorded = recorded_run(settings, _run_id(Path(input_path), settings))
             check_weights(settings)
             place = executed_path(Path(input_path), settings)
-            files.check_open_files()
+            open_files.check()
             for folder in (paths.records(settings.study), paths.CACHE / "running"):
                 files.check_writable(folder)
             if output_path == ITS_PLACE:

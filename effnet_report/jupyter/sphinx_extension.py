@@ -23,6 +23,7 @@ from sphinx.errors import ConfigError
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
 from effnet_report.escaping import markdown
+from effnet_report.evidence import locations
 from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import finish, warm
 from effnet_report.words import configuration
@@ -117,7 +118,7 @@ def outdated_pages(
     evidence = {study: evidence_of(study) for study in studies}
     computed = dict.fromkeys(env.found_docs - runs.keys(), evidence[studies[0]])
     computed |= dict.fromkeys(ABOUT_ALL & computed.keys(), "".join(evidence.values()))
-    measured = digest([paths.bench(), paths.gpu(), *CODE])
+    measured = digest([locations.bench(), locations.gpu(), *CODE])
     computed |= dict.fromkeys(OF_NO_STUDY & computed.keys(), measured)  # no record makes it old
     linked = {page: "".join(links(app, study, page)) for page, study in runs.items()}
     pages = computed | linked
@@ -143,7 +144,7 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         paths.design(study),
-        *(set(paths.RESULTS.glob("*.json")) - {paths.bench(), paths.gpu()}),
+        *(set(paths.RESULTS.glob("*.json")) - {locations.bench(), locations.gpu()}),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
         *CODE,

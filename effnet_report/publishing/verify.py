@@ -23,7 +23,7 @@ from effnet_core.study.design import Settings
 from effnet_core.study.provenance import hardware, versions
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
 from effnet_report.baseline import classical
-from effnet_report.evidence import loader
+from effnet_report.evidence import loader, locations
 from effnet_report.evidence.loader import located
 from effnet_report.inference.comparison import accuracy_interval
 
@@ -152,7 +152,7 @@ def here(study: str) -> Path:
     """The file for what comes out on this kind of processor."""
     known = processor.describe()
     kind = [known[name] for name in ("maker", "family", "model", "stepping") if name in known]
-    return paths.verification(study, "-".join(kind) or platform.machine())
+    return locations.verification(study, "-".join(kind) or platform.machine())
 
 
 def summary(compared: Sequence[Comparison]) -> str:

@@ -11,6 +11,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study, study_path
+from effnet_report import open_files
 from effnet_report.evidence import loader, weights
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import sweep
@@ -52,7 +53,7 @@ def sweep_shown(
     found = loader.load(design.name, design)
     found.check_agreement()
     if any(state(task, found) is not State.DONE for task in everything):
-        files.check_open_files()
+        open_files.check()
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
         if ray is None:

@@ -57,7 +57,7 @@ def test_native_leaves_pytorch_its_own_choice():
 @needs_avx2
 def test_a_process_does_not_change_its_instructions(monkeypatch):
     monkeypatch.setattr(processor, "_used", ["portable"])
-    with pytest.raises(InputError, match="computes with portable instructions already"):
+    with pytest.raises(InputError, match="already computes with portable instructions"):
         processor.use("native")
 
 

@@ -128,6 +128,7 @@ BAD = {
     "freeze 7": (["freeze", "7"], ["freeze = 7", "6"]),
     "freeze two": (["freeze", "two"], ["freeze = 'two'", "integer"]),
     "head": (["head", "mpl"], ["head = 'mpl'", "did you mean 'mlp'"]),
+    "head None": (["head", "None"], ["head = 'None'", "'none' or 'mlp'"]),
     "scheduler": (["scheduler", "cosin"], ["scheduler = 'cosin'", "did you mean 'cosine'"]),
     "data set": (["dataset", "elvp"], ["dataset = 'elvp'", "did you mean 'elpv'"]),
 }
@@ -187,12 +188,13 @@ def test_an_option_that_papermill_would_stumble_over_later_is_refused(option, wh
         papermill_plugin._check_options(OPTIONS | option)
 
 
-@pytest.mark.parametrize("name", ["2024", "1e5", "true", "None"])
-def test_a_study_is_a_name_whatever_it_reads_like(name):
-    options = OPTIONS | {"parameters": (("study", name), ("freeze", "6"))}
+@pytest.mark.parametrize("text", ["2024", "1e5", "True", "None"])
+@pytest.mark.parametrize("setting", ["study", "data_dir", "labels", "groups", "weights", "head"])
+def test_text_stays_text_whatever_it_reads_like(setting, text):
+    options = OPTIONS | {"parameters": ((setting, text), ("freeze", "6"), ("compiled", "True"))}
     papermill_plugin._check_options(options)
-    assert options["parameters_raw"] == (("study", name),)
-    assert options["parameters"] == (("freeze", "6"),)
+    assert options["parameters_raw"] == ((setting, text),)
+    assert options["parameters"] == (("freeze", "6"), ("compiled", "True"))
 
 
 @pytest.mark.fault("names that act on a terminal")

@@ -46,17 +46,22 @@ BAD = {
     "no date": (PLAIN.replace("title: t", "title: 2024-13-45"), "month must be in"),
     "very long": (PLAIN + "#" * 200_000, "longer than 100,000 characters"),
     "not text": ("title: '\0'", "is not valid YAML"),
+    "list that does not end": (f"{PLAIN}a: [1\nb: 2\n", r"expected ',' or '\]'.*line 5, column 2"),
+    "tab": (PLAIN.replace("title", "\ttitle"), r"'\\t' that cannot start.*line 1, column 1"),
+    "path of Windows": (f'{PLAIN}a: "C:\\photos"\n', r"unknown escape character 'p'.*line 4"),
+    "two documents": (f"{PLAIN}---\n{PLAIN}", "another document"),
 }
 
 
 @pytest.mark.fault("hostile studies")
 @pytest.mark.parametrize(("text", "why"), BAD.values(), ids=BAD.keys())
-def test_what_is_not_plain_is_refused_in_one_message(tmp_path, text, why):
+def test_what_is_not_plain_is_refused_in_one_line(tmp_path, text, why):
     path = tmp_path / "odd.yml"
     path.write_text(text)
     with pytest.raises(InputError, match=why) as error:
         load_study(str(path))
     assert len(str(error.value)) < 1000
+    assert "\n" not in str(error.value)
 
 
 def test_another_encoding_is_named_with_its_remedy(tmp_path):

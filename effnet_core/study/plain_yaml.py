@@ -88,4 +88,13 @@ def parse(text: str, where: str) -> Any:
     except RecursionError:
         raise InputError(f"{where} is nested too deeply for settings.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where} is not valid YAML: {error}") from None
+        raise InputError(f"{where} is not valid YAML: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    """What is wrong and where; the loader draws a picture of the place, over several lines."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    what = " ".join(text for text in (error.context, error.problem) if text)
+    return f"{what} ({place})"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import click
 from jupyter_client.kernelspec import find_kernel_specs
@@ -24,7 +24,7 @@ from traitlets.config import Config
 
 from effnet_core import files, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study.design import Settings, is_url
+from effnet_core.study.design import PARAMETERS, Settings, is_url
 from effnet_core.study.plain_yaml import parse, read_yaml
 from effnet_core.study.records import classical_id, recorded_run
 from effnet_core.study.studies import read_settings
@@ -41,6 +41,15 @@ ITS_PLACE = "its place under book/runs"
 
 # Parameters that papermill adds when it is asked to; any other name would become code unchecked.
 ITS_OWN = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}
+
+
+def _takes_text(setting: str) -> bool:
+    kind = Settings.model_fields[setting].annotation
+    return any(one is str or isinstance(one, str) for one in get_args(kind) or (kind,))
+
+
+# Settings whose values are text: names, places, and those with words to choose from.
+TEXT = {name for name in PARAMETERS if _takes_text(name)}
 
 
 def executed_path(notebook: Path, settings: Settings) -> Path:
@@ -82,10 +91,10 @@ def _check_options(options: dict[str, Any]) -> None:
     Raises:
         InputError: YAML that is not plain; a kernel or a folder that does not exist.
     """
-    # A study may be called 2024: its name stays text.
+    # A folder may be called 2024, and `None` is not the head `none`: text stays text.
     typed = options["parameters"]
-    options["parameters_raw"] = (*(p for p in typed if p[0] == "study"), *options["parameters_raw"])
-    options["parameters"] = tuple(p for p in typed if p[0] != "study")
+    options["parameters_raw"] = (*(p for p in typed if p[0] in TEXT), *options["parameters_raw"])
+    options["parameters"] = tuple(p for p in typed if p[0] not in TEXT)
     for text in options["parameters_yaml"]:
         parse(text, "-y")
     for file in options["parameters_file"]:

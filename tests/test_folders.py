@@ -212,6 +212,9 @@ def folders(root, *names):
         (("train/cat/1.png", "train/dog/1.png", "bus/1.png"), "like a part of a data set"),
         (("cat/train/1.png", "cat/test/2.png", "dog/train/1.png"), "inside of its classes"),
         (("a/b/Training Set/1.png", "c/1.png"), "inside of its classes"),
+        (("cat/1.png", "dog/1.png", "unlabeled/1.png"), "like a part .*for unlabeled"),
+        (("cat/1.png", "dog/1.png", "test/1.png"), "like a part .*for test"),
+        (("labeled/cat/1.png", "labeled/dog/1.png", "unlabeled/1.png"), "for unlabeled"),
     ],
 )
 def test_parts_are_recognised_at_any_depth(tmp_path, names, told):
@@ -240,6 +243,8 @@ ALIKE = [
     ("01", "1"),
     ("cat", "cat\u200b"),
     ("\ufb01sh", "fish"),
+    ("cat", "c\u0430t"),
+    ("CAT", "\u0421AT"),
     ("stra\u00dfe", "STRASSE"),
 ]
 

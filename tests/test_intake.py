@@ -353,11 +353,14 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
         (("images_001", "images_002", "images_003"), "numbered pieces"),
         (("part1/cat", "part2/cat"), "numbered pieces"),
         (("00000", "01000", "02000"), "numbered pieces"),
+        (("HAM_images_part_1", "HAM_images_part_2"), "numbered pieces"),
+        (("archive (1)", "archive (2)"), "numbered pieces"),
         (("site 1/cat", "site 1/dog", "site 2/cat", "site 2/dog"), "numbered pieces"),
         (("train/images_1", "train/images_2", "test/images_1", "test/images_2"), "pieces"),
         (("a/train/cat", "a/test/cat", "b/train/cat", "b/test/cat"), "hold folders in turn"),
         (("train/cat", "train/dog", "extra"), r"parts of a data set \(train\) and other"),
         (("train/cat", "train/dog", "test/images"), "test has no class folders"),
+        (("train/n1/images", "train/n2/images", "val/images", "test/images"), "no class folders"),
     ],
 )
 def test_folders_that_are_no_classes_are_refused(tmp_path, own_studies, capsys, folders, told):
@@ -379,6 +382,14 @@ def test_masks_beside_images_are_refused(tmp_path, own_studies, capsys):
         begin(tmp_path, capsys)
 
 
+def test_masks_in_a_folder_beside_their_images_are_refused(tmp_path, own_studies, capsys):
+    for seed in range(24):
+        photo(tmp_path / "CXR_png" / f"CXR_{seed}.png", seed)
+        photo(tmp_path / "lungs" / f"CXR_{seed}_mask.png", seed + 100)
+    with pytest.raises(InputError, match="24 in all, such as lungs/CXR_0_mask"):
+        begin(tmp_path, capsys)
+
+
 @pytest.mark.parametrize(
     "kinds",
     [
@@ -387,6 +398,8 @@ def test_masks_beside_images_are_refused(tmp_path, own_studies, capsys):
         ("class1", "class2"),
         ("labels", "bottles"),
         ("100", "200"),
+        ("part_a", "part_b"),
+        ("with_mask", "without_mask"),
     ],
 )
 def test_classes_with_such_names_are_classes(tmp_path, own_studies, capsys, kinds):

@@ -89,7 +89,12 @@ def class_folders(root: Path) -> Listing:
                 f"Class folder {folder} is empty: it holds no images{but}. Add images, convert "
                 "what is there to JPEG or PNG, or remove the folder."
             )
-    for name in parts:  # one at most
+    for name, part in parts.items():  # one at most
+        if part != "train":  # a train may be a class
+            raise InputError(
+                f"{root / name} looks like a part of a data set (for {part}), not like a class. "
+                "Move it out of the folder; or rename it if it is a class."
+            )
         if all(len(within[path]) > 2 for path in files if within[path][0] == name):
             raise InputError(
                 f"{root / name} looks like a part of a data set with class folders in it, not "

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 
 from effnet_core.errors import InputError
 
+# Letters of Cyrillic and Greek that nobody can tell from Latin ones.
+TWINS = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0391\u0392\u0395\u039f",
+    "aeopcyxijsoABEKMHOPCTXABEO",
+)
+
 
 def normalised(name: str) -> str:
     """A name in Unicode's composed form (NFC), without blanks around it, single blanks in it."""
@@ -15,9 +22,10 @@ def normalised(name: str) -> str:
 def likeness(name: str) -> str:
     """Equal for names that look alike: in any case, with any blanks or Unicode form, `1` as `1.0`.
 
-    Invisible letters do not count.
+    Invisible letters do not count, and twins of Latin letters are Latin ones.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    latin = unicodedata.normalize("NFKC", name).translate(TWINS)
+    folded = unicodedata.normalize("NFKC", latin.casefold())
     seen = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
     bare = re.sub(r"[\s_]", "", seen)
     number = re.fullmatch(r"([+-]?)0*(\d+?)(?:\.(\d*?)0*)?", bare)

@@ -16,8 +16,8 @@ MASKS = {
 MASKS_BESIDE_IMAGES = MASKS | {"mask", "gt", "annotation", "label", "labels", "target", "targets"}
 MASK_ENDING = re.compile(r"[ _-](mask|masks|seg|segmentation|gt|groundtruth|label|trimap)$", re.I)
 PIECE = re.compile(
-    r"(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard|vol|volume"
-    r"|disc|dvd|fold|subset|photos|pictures|files)[ _.-]*(\d+)",
+    r"(.*[\W_])?(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard"
+    r"|vol|volume|disc|dvd|fold|subset|photos|pictures|files)[ _.(-]*\d+\)?",
     re.IGNORECASE,
 )
 
@@ -54,8 +54,8 @@ def check_no_masks(root: Path, images: Sequence[str]) -> None:
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
     """Whether folders are numbered pieces, by their names, or as all hold the same folders."""
-    pieces = [PIECE.fullmatch(name) for name in classes]
-    if all(pieces) and len({match[1].lower() for match in pieces if match}) == 1:
+    unnumbered = {re.sub(r"\d+\)?$", "", name).lower() for name in classes}
+    if all(map(PIECE.fullmatch, classes)) and len(unnumbered) == 1:
         return True
     if not all(re.search(r"\d", name) for name in classes):
         return False
@@ -81,7 +81,7 @@ def masks_among(images: Sequence[str]) -> list[str]:
     """The images that are masks of others, if most images with a word for masks in their path are.
 
     A mask is called like its image but for the word: `masks/a.png` belongs to `images/a.jpg`,
-    `cat/a_mask.png` to `cat/a.png`.
+    `cat/a_mask.png` to `cat/a.png`; where its name ends in the word, in any folder.
     """
     folders = {folder for name in images for folder in PurePath(name.lower()).parts[:-1]}
     words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
@@ -89,8 +89,15 @@ def masks_among(images: Sequence[str]) -> list[str]:
     photos = {key for key, is_marked in keys.values() if not is_marked}
     photos |= {key[-1:] for key in photos if re.search("[a-z]", key[-1])}
     marked = [name for name, (_, is_marked) in keys.items() if is_marked]
-    masks = [name for name in marked if keys[name][0] in photos]
+    masks = [name for name in marked if keys[name][0] in photos or _in_name(name, photos)]
     return masks if len(masks) * 2 > len(marked) else []
+
+
+def _in_name(name: str, photos: set[tuple[str, ...]]) -> bool:
+    """Whether an image is called like a photo in any folder, and for a mask."""
+    last = PurePath(name.lower()).stem
+    stem = MASK_ENDING.sub("", last)
+    return stem != last and (stem,) in photos
 
 
 def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:

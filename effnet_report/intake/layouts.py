@@ -86,10 +86,11 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
     rows: list[Row] = []
     told = []
     found = {name: _classes(root / name) for name in parts}
-    everywhere = [kind for inside in found.values() if inside for kind in inside[1]]
+    inner = [inside[1] for inside in found.values() if inside]
+    # `images` in `test/images` is a class only if a part with several classes has it, too.
+    among_others = {kind for kinds in inner if len(kinds) > 1 for kind in kinds}
     for name, inside in found.items():
-        # `test/images` is no class, as no other part has it.
-        lone = inside and len(inside[1]) == 1 and everywhere.count(inside[1][0]) == 1
+        lone = inside and len(inside[1]) == 1 and inside[1][0] not in among_others
         if inside and not lone:
             rows += _rows(root, *inside, parts[name])
         elif parts[name] == "unlabeled":

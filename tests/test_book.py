@@ -1,4 +1,5 @@
 import ast
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from factories import save_run, use_folders, write_study
 from sphinx.config import Config
 from sphinx.errors import ConfigError
@@ -192,6 +194,28 @@ def what_cells_show(page: Path) -> list[str]:
         exec(compile(ast.Module(before, []), page.stem, "exec"), names)
         shown.append(eval(compile(ast.Expression(last.value), page.stem, "eval"), names).data)
     return shown
+
+
+@pytest.mark.slow
+def test_pages_open_with_the_words_that_were_last_read(tmp_path, monkeypatch):
+    """Somebody reads new words aloud once, and writes them into the file."""
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    write_study("quick")
+    monkeypatch.setattr(analysis, "load", cache(analysis.load))
+    words = {page.stem: BeautifulSoup(first_cell(page), "html.parser").text for page in PAGES}
+    written = tmp_path / "wording.json"
+    written.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n")
+    read = json.loads((Path(__file__).parent / "wording.json").read_text())
+    assert words == read, f"Read the new words in {written}, then copy it to tests/wording.json."
+
+
+def first_cell(page: Path) -> str:
+    """The HTML of a page's opening sentences."""
+    *before, last = ast.parse(cells(page)[0]).body
+    names: dict[str, object] = {}
+    exec(compile(ast.Module(before, []), page.stem, "exec"), names)
+    return eval(compile(ast.Expression(last.value), page.stem, "eval"), names).data
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -136,7 +136,7 @@ def effect_with_interval(
         return estimate.method
     effect = f"{number(estimate.effect)} {unit}"
     if math.isnan(estimate.low):
-        return f"{effect} ({estimate.method})"
+        return f"{effect}; {estimate.method}"
     low, high = (_bound(bound, margin) for bound in (estimate.low, estimate.high))
     return f"{effect}, 95 % {kind} {low} to {high}"
 

@@ -81,9 +81,7 @@ def _sentence(name: str, advice: Advice, margin: float, metric: str) -> str:
     if change.low > -margin:
         sure = f"a loss above {number(margin)} points is ruled out"
     if change.low > -margin and advice.p > 1 - LEVEL:
-        sure += (
-            f", though not after correction for all conclusions (p\N{NO-BREAK SPACE}{_p(advice.p)})"
-        )
+        sure += f", though not after correction for all conclusions ({_p(advice.p)})"
     return f"On {name}, freezing {_stages(advice.freeze)} {effect} ({interval}); {sure}."
 
 

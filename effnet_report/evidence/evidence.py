@@ -4,7 +4,6 @@ import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -115,14 +114,6 @@ class Evidence:
     def factors(self) -> list[str]:
         """What the study compares: the columns of `runs` that have their levels."""
         return list(self.design.factors)
-
-    @property
-    def levels(self) -> dict[str, list[Any]]:
-        """The levels of each factor, as `runs` holds them."""
-        return {
-            name: [cell(name, level) for level in levels]
-            for name, levels in self.design.factors.items()
-        }
 
     @property
     def metric(self) -> str:

@@ -323,32 +323,16 @@ def simulation() -> HTML:
         caption=Markup(
             "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
             "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
-            "points. {} Simulate it again: {}"
+            "points; {} simulates it again."
         ).format(
             f"{found.replicates:,}",
             ", ".join(data["size"].unique()),
             found.study,
             number(196 * math.sqrt(0.95 * 0.05 / found.replicates)),
-            _outside(data),
             Markup(SIMULATE),
         ),
         data=data,
     )
-
-
-def _outside(data: pd.DataFrame) -> str:
-    """Which intervals cover less, or more, often than wanted, and where."""
-    low, high = WANTED
-    return (
-        f"Below {number(low, 0)} %: {_where(data[data['covered'] < low])}; above "
-        f"{number(high, 0)} %: {_where(data[data['covered'] > high])}."
-    )
-
-
-def _where(outside: pd.DataFrame) -> str:
-    """Claims, and the kinds of study in which they are outside."""
-    by_claim = outside.groupby("claim", sort=False)["studies"].unique()
-    return "; ".join(f"{claim} ({', '.join(kinds)})" for claim, kinds in by_claim.items()) or "none"
 
 
 def methods(analysis: Analysis) -> HTML:

@@ -24,11 +24,11 @@ from effnet_report.evidence import evidence
 FLIPPED, FIRST, IMAGES = 0.05, 50, 3000
 STUDY = {
     "seeds": [0, 1, 2],
-    "factors": {"freeze": [5, 6], "head": ["none"], "scheduler": ["cosine"]},
+    "factors": {"freeze": [6], "head": ["none", "mlp"], "scheduler": ["cosine"]},
 }
 PROTOCOL = {
     **{"dataset": "imagefolder", "folds": 3, "image_size": 96, "norm_statistics": "pretrained"},
-    **{"learning_rate": 3e-4, "epochs": 4, "early_stop_patience": None},
+    **{"learning_rate": 3e-4, "epochs": 6, "early_stop_patience": None},
 }
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from effnet_core.errors import InputError
+from effnet_core.study.records import LABEL_PROBABILITY
 from effnet_report.evidence.evidence import Evidence
 
-GIVEN = "label_probability"  # column of predictions; older records lack it
 LEAST_CONFUSED = 0.02  # of a class, in both directions
 
 
@@ -159,7 +159,8 @@ def _vectors(table: pd.DataFrame, classes: int) -> np.ndarray:
     labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
     right = labels == predicted
     evenly = (1 - sure) / (classes - 1)
-    given = table[GIVEN].to_numpy() if GIVEN in table and classes > 2 else evenly
+    exact = classes > 2 and LABEL_PROBABILITY in table
+    given = table[LABEL_PROBABILITY].to_numpy() if exact else evenly
     stated = sure + np.where(right, 0, given)
     unknown = np.maximum(1, classes - 2 + right)
     vectors = np.repeat(np.maximum(0, (1 - stated) / unknown)[:, None], classes, axis=1)

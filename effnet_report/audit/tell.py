@@ -14,13 +14,13 @@ from effnet_core.data.images import decode
 from effnet_core.study.design import Protocol
 from effnet_report.audit.cues import cues, look, twins
 from effnet_report.audit.judgements import Judgements, judgements
+from effnet_report.escaping import FORMULA, cell
 from effnet_report.evidence import evidence
-from effnet_report.evidence.images import dataset_of
+from effnet_report.evidence.pictures import pictures
 from effnet_report.render import cards
 
 LABELS, SHEET, CUES, TWINS = "labels.csv", "suspects.html", "cues.csv", "twins.csv"
 PRINTED, SHOWN, SIDE = 10, 60, 160  # rows; cards; pixels
-ACTIVE = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 
 
 def audit(study: str, console: Console) -> None:
@@ -34,7 +34,7 @@ def audit(study: str, console: Console) -> None:
     """
     found = evidence.load(study)
     said = judgements(found)
-    suspects, dataset = said.suspects, dataset_of(found)
+    suspects, dataset = said.suspects, pictures(found)
     folder = paths.records(found.design.name) / "audit"
     _print_suspects(said, suspects, console)
     if dataset is None:
@@ -82,11 +82,10 @@ def labels_table(
         rest = pd.DataFrame({"path": dataset.names, "label": classes})
         table = pd.concat([table, rest[~rest["path"].isin(table["path"])]])
         table = table.astype({"runs": "Int64"})
-    for column, harmless in {"path": "./", "twin": "./", "label": "'", "suggested": "'"}.items():
-        if column in table:
-            text = table[column].fillna("").astype(str)
-            table[column] = text.where(~text.str.startswith(ACTIVE), harmless + text)
-    return table
+    for column in table.columns.intersection(["path", "twin"]):  # still paths to the same files
+        text = table[column].fillna("").astype(str)
+        table[column] = text.where(~text.str.startswith(FORMULA), "./" + text)
+    return table.map(cell)
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from effnet_report.escaping import printable
+
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1b1b; --soft: #5c5c5c; --line: #d5d5d5;
   --bar: #0072b2; --note: #a34700; }
@@ -70,24 +72,25 @@ def page(title: str, intro: Iterable[str], cards: Iterable[Card]) -> Iterator[st
 
 
 def _item(card: Card) -> str:
+    name = printable(card.name)
     views = Markup().join(
-        Markup('<img src="{}" alt="{}" loading="lazy">').format(
-            jpeg(view), "" if place else card.name
-        )
+        Markup('<img src="{}" alt="{}" loading="lazy">').format(jpeg(view), "" if place else name)
         for place, view in enumerate(card.views)
     )
     shares = Markup().join(
-        Markup('<dt title="{}">{}</dt><dd><meter value="{:.3f}" title="{}"></meter></dd>').format(
-            name, name, share, name
-        )
-        + Markup("<dd>{:.0f} %</dd>").format(100 * share)
-        for name, share in card.shares.items()
+        Markup(
+            '<dt title="{0}">{0}</dt><dd><meter value="{1:.3f}" title="{0}"></meter></dd>'
+            "<dd>{2:.0f} %</dd>"
+        ).format(kind, share, 100 * share)
+        for kind, share in card.shares.items()
     )
-    notes = Markup().join(Markup('<p class="note">{}</p>').format(note) for note in card.notes)
+    notes = Markup().join(
+        Markup('<p class="note">{}</p>').format(printable(note)) for note in card.notes
+    )
     rows = Markup("<dl>{}</dl>").format(shares) if shares else ""
     return Markup(
         '<li><div class="views">{}</div><h2>{}</h2>{}{}<p class="name">{}</p></li>\n'
-    ).format(views, card.title, notes, rows, card.name)
+    ).format(views, card.title, notes, rows, name)
 
 
 def jpeg(view: np.ndarray) -> str:

@@ -68,11 +68,7 @@ def train(study: str) -> None:
     for settings in load_study(study).runs():
         if records.record_path(settings.study, settings.run_id).is_file():
             continue
-        this = run.begin(settings.model_dump())
-        data = run.load_data(this)
-        model = run.build_model(this, data)
-        fitted = run.train(this, data, model)
-        run.record(this, data, model, fitted, run.evaluate_parts(this, data, model))
+        run.execute(settings.model_dump())
 
 
 def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:

@@ -153,12 +153,12 @@ def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
 def plan(study: StudyName) -> None:
     """Say what a study will cost on this device, before anything is started."""
     from effnet_report.numbers import duration  # noqa: PLC0415
-    from effnet_report.sweep.plan import plan as make_plan  # noqa: PLC0415  imports torch
+    from effnet_report.sweep import plan as planning  # noqa: PLC0415  imports torch
     from effnet_report.sweep.sweep import automatic_jobs  # noqa: PLC0415
 
     design = load_study(study)
     with console.status("Counting, and timing a few steps ..."):
-        result = make_plan(design)
+        result = planning.plan(design)
     costs = ("trainable", "GFLOP a step", "memory", "hours")
     table = Table("#", *design.factors, *costs)
     table.title = escape(f"{design.name}: {design.title}")
@@ -178,6 +178,7 @@ def plan(study: StudyName) -> None:
         console.print(f"{len(shown)} classes, with images: {escape(', '.join(shown))}.")
     runs = len(result.rows) * len(design.seeds)
     hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
+    hours += planning.fixed_hours(design, result.train_images)
     console.print(
         f"{runs} runs on {result.device}: each {result.train_images} training, "
         f"{result.validation_images} validation and {result.test_images} test images, at most "

@@ -145,6 +145,21 @@ def test_images_that_are_not_those_of_the_training_do_not_calibrate(study):
     extra.unlink()
 
 
+@pytest.mark.fault("studies made again under their name")
+def test_a_model_does_not_answer_for_a_study_of_other_classes(study, tmp_path):
+    path = paths.STUDIES / "mine.yml"
+    for kind in ("owl", "fox"):
+        (tmp_path / kind).mkdir()
+    path.write_text(STUDY.replace("../photos", str(tmp_path)))
+    try:
+        with pytest.raises(InputError, match=r"are of the classes fox, owl now, .*digit 0"):
+            kept.load("mine")
+        path.write_text(STUDY.replace("../photos", "nowhere"))
+        assert kept.load("mine").record == study[1]
+    finally:
+        path.write_text(STUDY)
+
+
 def test_missing_weights_are_trained_again_to_the_bit(study):
     path = paths.weights("mine", study[1].run_id)
     before = path.read_bytes()

@@ -64,6 +64,14 @@ def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, 
     assert [row.hours for row in made.rows] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 28)
 
 
+def test_runs_that_train_nothing_take_time_too(folder_study):
+    study = folder_study(few=20)
+    seconds = 3600 * planning.fixed_hours(study, 30)
+    assert seconds > 28 * planning.RUN + planning.CLASSICAL
+    twice = study.model_copy(update={"seeds": [0, 1]})
+    assert 3600 * planning.fixed_hours(twice, 30) == pytest.approx(2 * seconds)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_the_plan_says_what_views_cost_on_disk_and_a_race_in_time(make_settings):
     run = make_settings(freeze=6, augment="flips")

@@ -114,6 +114,19 @@ def class_folders(root: Path) -> Listing:
     return Listing(kinds, names, files, pd.DataFrame(index=names), aside)
 
 
+def class_names(root: Path, labels: Path | None) -> list[str]:
+    """The classes that folders or a table name, sorted, without a look at the images.
+
+    Raises:
+        InputError: the folder or the table cannot be read.
+    """
+    if labels:
+        kinds = _column(labels, read_table(labels), LABEL_COLUMNS).tolist()
+    else:
+        kinds = [folder.name for folder in subfolders(unwrapped(root))]
+    return sorted(set(map(normalised, kinds)))
+
+
 def unwrapped(root: Path) -> Path:
     """The folder with the classes: an archive often unpacks to a folder that holds it alone."""
     inside = subfolders(root)

@@ -18,14 +18,16 @@ from scipy.special import log_softmax, softmax
 from timm.models import EfficientNet
 
 from effnet_core import files, run
+from effnet_core.data.folders import class_names
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
 from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
 from effnet_core.model.prefix import Pixels, frozen_boundary
-from effnet_core.study.design import Settings
+from effnet_core.study.design import Settings, is_url
 from effnet_core.study.schema import Record
+from effnet_report.escaping import listed
 from effnet_report.evidence import locations, weights
 from effnet_report.evidence.evidence import Calibrated
 from effnet_report.evidence.loader import located
@@ -205,12 +207,14 @@ def load(study: str, tell: Callable[[str], None] = print) -> Kept:
         tell: called before the run is trained again because its weights are missing.
 
     Raises:
-        InputError: no run has finished, or the weights are not those of the record.
+        InputError: no run has finished, the study has images of other classes by now, or the
+            weights are not those of the record.
     """
     record = weights.best(study, tell)
     if record is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
     settings = located(record.settings, study)
+    _check_classes(settings, record)
     run.begin_again(settings)
     backbone = load_backbone(settings.backbone, settings.weights)
     network = backbone.network
@@ -225,6 +229,27 @@ def load(study: str, tell: Callable[[str], None] = print) -> Kept:
     _load(frozen, network, weights.path_of(record), record)
     move_to_device(frozen, settings.device)
     return Kept(study, settings, record, frozen.eval(), backbone)
+
+
+def _check_classes(settings: Settings, record: Record) -> None:
+    """Make sure that a study made again under its name is not answered for by its old model.
+
+    A model is used without its training images too; what a URL names is not fetched.
+    """
+    places = [place for place in (settings.data_dir, settings.labels) if place]
+    if settings.dataset != "imagefolder" or any(map(is_url, places)):
+        return
+    labels = Path(settings.labels) if settings.labels else None
+    try:
+        here = class_names(Path(settings.data_dir or ""), labels)
+    except InputError:
+        return
+    if here != record.facts.classes:
+        raise InputError(
+            f"The images of {settings.study} are of the classes {listed(here)} now, and its model "
+            f"was trained on {listed(record.facts.classes)}. Put the images back, or give the "
+            "study another name."
+        )
 
 
 def _load(frozen: FrozenNetwork, network: EfficientNet, path: Path, record: Record) -> None:

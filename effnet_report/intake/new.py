@@ -1,5 +1,6 @@
 """The command `effnet new`: look at a folder, tell what is there, write a study."""
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def new(
         if isinstance(error, InputError):
             raise InputError(str(error).replace(str(copy), str(labels or images))) from None
         raise
-    time = f"{draft.hours * 60:.0f} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
+    time = f"{math.ceil(draft.hours * 60)} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
     console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
     if not draft.fits:
         console.print(f"[yellow]No smaller study is sensible: it takes more than {hours:g} h.[/]")

@@ -19,7 +19,7 @@ from effnet_core.study.design import Protocol, Study
 from effnet_core.study.studies import load_study
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.intake.look import Look
-from effnet_report.sweep.plan import plan, too_few
+from effnet_report.sweep.plan import fixed_hours, plan, too_few
 from effnet_report.sweep.sweep import automatic_jobs
 
 # Image size, epochs, seeds (each holds out another fold; one seed a quarter), images at most:
@@ -117,8 +117,13 @@ def _fitting(
     jobs = automatic_jobs(_study(name, base, probe))
     at_probe = sum(row.hours or 0 for row in measured.rows) * len(_seeds(probe)) / jobs
     weight = _work(probe, dataset)
-    estimates = [(rung, at_probe * _work(rung, dataset) / weight) for rung in possible]
-    fitting = [(rung, needed) for rung, needed in estimates if needed <= hours]
+
+    def needed(rung: tuple[int, ...]) -> float:
+        fixed = fixed_hours(_study(name, base, rung), rung[3] or len(dataset)) / jobs
+        return fixed + at_probe * _work(rung, dataset) / weight
+
+    estimates = [(rung, needed(rung)) for rung in possible]
+    fitting = [(rung, most) for rung, most in estimates if most <= hours]
     return fitting[0] if fitting else min(estimates, key=lambda pair: pair[1])
 
 

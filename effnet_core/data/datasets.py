@@ -1,4 +1,4 @@
-"""Data sets by name. Each is a list of images with labels, in an order that is fixed."""
+"""Data sets by name: images with labels, in a fixed order."""
 
 import gzip
 import hashlib
@@ -33,13 +33,12 @@ class Dataset:
         classes: name of each class; a label is an index into it.
         labels: shape (N,), int64.
         names: a unique name for each image, shown in the report.
-        subgroups: a known kind of each image (for `elpv` the cell type), or empty.
+        subgroups: a further category per image (for `elpv` the cell type), or empty.
         images: N files, or the pixels themselves, shape (N, height, width), uint8.
-        groups: shape (N,), int64: images with one number show one object, and stay in one part
-            of a split; None if each image stands for itself.
-        official_test: shape (N,), bool: which images its authors keep for testing; None if they
-            name none.
-        left_out: files in its folder that are no images of a class.
+        groups: shape (N,), int64. Images with the same number show the same object and stay in
+            the same part of a split. None if every image is independent.
+        official_test: shape (N,), bool: the test set that the authors name; None without one.
+        left_out: files in the folder that are not images of a class.
     """
 
     name: str
@@ -65,23 +64,25 @@ class Dataset:
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """sha256 of the bytes of each image; who decodes one later compares what it read."""
+        """sha256 of the bytes of each image; decoding an image checks them again."""
         return [hashlib.sha256(content(image)).digest() for image in self.images]
 
 
 def load_dataset(
     name: str, data_dir: str | None = None, labels: str | None = None, groups: str | None = None
 ) -> Dataset:
-    """A data set by the name that a study uses; the rest is for `imagefolder`.
+    """Load a data set by the name that a study uses; the other arguments are for `imagefolder`.
 
     Raises:
-        InputError: unknown name, or the data are not where they should be.
+        InputError: unknown name, or the data cannot be found.
     """
     if name == "imagefolder":
         return imagefolder(data_dir, labels, groups)
     if data_dir or labels or groups:
         given = "data_dir" if data_dir else "labels" if labels else "groups"
-        raise InputError(f"{given} goes with dataset imagefolder; dataset {name} needs none.")
+        raise InputError(
+            f"{given} is for dataset imagefolder only. Remove it, or the dataset {name}."
+        )
     if name not in PACKAGED:
         known = ", ".join([*PACKAGED, "imagefolder"])
         raise InputError(f"There is no data set {name!r}. Data sets: {known}.")
@@ -113,7 +114,7 @@ def fashion_mnist() -> Dataset:
     """70,000 images of ten kinds of clothing, 28 x 28, grey (Xiao et al., arXiv 1708.07747)."""
     folder = DEBIAN_FASHION_MNIST
     if not folder.is_dir():
-        # Only to fetch it: pages read images too, and need no PyTorch.
+        # Imported only for the download: pages read images without PyTorch.
         from torchvision.datasets import FashionMNIST  # noqa: PLC0415
 
         root = paths.CACHE / "datasets"
@@ -150,42 +151,42 @@ def digits() -> Dataset:
 def imagefolder(
     data_dir: str | None, labels: str | None = None, groups: str | None = None
 ) -> Dataset:
-    """Images of your own: one folder a class, or a table of paths and labels.
+    """Load your own images: one folder per class, or a table of paths and labels.
 
     Args:
-        data_dir: holds a folder a class; with `labels`, what their paths are relative to, by
-            default the table's own folder. Either may be a URL, see `remote.local`.
+        data_dir: folder with one folder per class. With `labels`, the folder that the paths are
+            relative to, by default the folder of the table. Both may be URLs, see `remote.local`.
         labels: a CSV file, see `folders.table`.
-        groups: which images show one object, see `folders.objects`.
+        groups: rule for images of the same object, see `folders.objects`.
 
     Raises:
         InputError: see `folders`.
     """
     if not (labels or data_dir):
-        raise InputError("dataset imagefolder needs data_dir: a folder with one folder a class.")
+        raise InputError("dataset imagefolder needs data_dir: a folder with one folder per class.")
     places = [local(place) for place in (data_dir, labels) if place]
     try:
         if labels:
             table = places[-1]
-            found = folders.table(table, places[0] if data_dir else table.parent)
+            listing = folders.table(table, places[0] if data_dir else table.parent)
         else:
-            found = folders.class_folders(places[0])
+            listing = folders.class_folders(places[0])
     except InputError:
         for place in places:
             doubt(place)
         raise
-    classes, numbers = np.unique(found.kinds, return_inverse=True)
-    tests = folders.for_testing(found)
+    classes, numbers = np.unique(listing.kinds, return_inverse=True)
+    tests = folders.for_testing(listing)
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),
         labels=numbers.astype(np.int64),
-        names=found.names,
+        names=listing.names,
         subgroups=[],
-        images=found.files,
-        groups=folders.objects(found, groups),
+        images=listing.files,
+        groups=folders.objects(listing, groups),
         official_test=tests if tests.any() else None,
-        left_out=found.left_out,
+        left_out=listing.left_out,
     )
 
 
@@ -221,7 +222,11 @@ def content(image: Path | np.ndarray) -> bytes:
 
 
 def _idx(path: Path, header: int) -> np.ndarray:
-    """The values of a compressed IDX file (bytes, after a header of so many), flat."""
+    """The values of a compressed IDX file as a flat array of bytes.
+
+    Args:
+        header: length of the header, bytes.
+    """
     try:
         return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
     except (OSError, EOFError, zlib.error) as error:

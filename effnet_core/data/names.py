@@ -1,4 +1,4 @@
-"""Names of classes and objects as people write them: what counts as the same name."""
+"""Compare names of classes and objects the way people read them."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from effnet_core.errors import InputError
 
-# Letters of Cyrillic and Greek that nobody can tell from Latin ones.
+# Cyrillic and Greek letters that look like Latin ones.
 TWINS = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0391\u0392\u0395\u039f",
@@ -15,14 +15,15 @@ TWINS = str.maketrans(
 
 
 def normalised(name: str) -> str:
-    """A name in Unicode's composed form (NFC), without blanks around it, single blanks in it."""
+    """Return a name in Unicode's composed form (NFC), with surplus blanks removed."""
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def likeness(name: str) -> str:
-    """Equal for names that look alike: in any case, with any blanks or Unicode form, `1` as `1.0`.
+    """Return a key that is equal for names that look alike.
 
-    Invisible letters do not count, and twins of Latin letters are Latin ones.
+    Case, blanks, underscores, Unicode forms and invisible letters are ignored, letters that look
+    Latin count as Latin, and `1` equals `1.0`.
     """
     latin = unicodedata.normalize("NFKC", name).translate(TWINS)
     folded = unicodedata.normalize("NFKC", latin.casefold())
@@ -38,8 +39,11 @@ def likeness(name: str) -> str:
 def check_distinct(place: object, names: Iterable[str]) -> None:
     """Make sure that no two class names look alike.
 
+    Args:
+        place: the folder or table with the names, for the message.
+
     Raises:
-        InputError: two do; which of them is meant cannot be known.
+        InputError: two names look alike.
     """
     seen: dict[str, str] = {}
     for name in sorted(set(names)):
@@ -47,5 +51,5 @@ def check_distinct(place: object, names: Iterable[str]) -> None:
         if other != name:
             raise InputError(
                 f"{place}: the classes {other!r} and {name!r} look alike. If they are one class, "
-                "give both one name; if they are two, give them names that differ more."
+                "use one name for both; otherwise use names that differ more."
             )

@@ -1,50 +1,50 @@
-"""Folders and words that name parts of a data set: train, val, test and the like."""
+"""Recognise names of the parts of a data set, such as train, val and test."""
 
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-# Words for parts of a data set, and the part that each of them means.
+# Words for parts of a data set, with the part that each means.
 WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled", "unsup", "unsupervised", "pred"), "unlabeled"),
 }
-# What else is in the name of a part, as in `Training_set` and `test-images`; so are numbers.
+# Other words in names of parts, as in `Training_set` and `test-images`; numbers occur too.
 FILLERS = {"set", "split", "data", "dataset", "images", "image", "imgs", "img", "photos", "folder"}
 
 
 def part_of(name: str) -> str:
-    """The part of a data set that a name says it is: train, val, test, unlabeled, or empty."""
-    found, rest = _words(name)
-    return found[0] if len(found) == 1 and rest <= FILLERS else ""
+    """The part that a name means: train, val, test, unlabeled, or empty for other names."""
+    parts, rest = _words(name)
+    return parts[0] if len(parts) == 1 and rest <= FILLERS else ""
 
 
 def parts_among(names: Sequence[str]) -> dict[str, str]:
-    """Those of the names that are parts, with the part that each is.
+    """The names that mean parts, with the part of each.
 
-    `seg_train` is one beside `seg_test`: both are the same but for the word.
+    `seg_train` counts beside `seg_test`, because the two differ only in the word for the part.
     """
     parts = {name: part for name in names if (part := part_of(name))}
     split = {name: _words(name) for name in names}
-    for name, (found, rest) in split.items():
-        if len(found) == 1 and any(
-            other and other != found and its_rest == rest for other, its_rest in split.values()
+    for name, (own, rest) in split.items():
+        if len(own) == 1 and any(
+            other and other != own and its_rest == rest for other, its_rest in split.values()
         ):
-            parts[name] = found[0]
+            parts[name] = own[0]
     return parts
 
 
 def _words(name: str) -> tuple[list[str], frozenset[str]]:
-    """The parts that words of a name mean, and its other words, numbers aside."""
+    """The parts that words of a name mean, and its other words without numbers."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = [word for word in re.split(r"[\W_\d]+", apart.lower()) if word]
     return [WORDS[word] for word in words if word in WORDS], frozenset(words) - WORDS.keys()
 
 
 def parts_inside(images: Sequence[str]) -> list[str]:
-    """Folders below the classes that are parts, such as `cat/train`."""
+    """Folders inside class folders that mean parts, such as `cat/train`."""
     folders = {folder for name in images for folder in PurePath(name).parents[:-1]}
     children: dict[PurePath, list[str]] = {}
     for folder in sorted(folders):

@@ -1,4 +1,4 @@
-"""Images that lie elsewhere: fetched once to this machine, by whatever a URL names (fsspec)."""
+"""Fetch images from URLs (with fsspec) to this machine, once."""
 
 import hashlib
 import os
@@ -17,18 +17,18 @@ from effnet_core.study.design import is_url, place_name
 
 
 def local(place: str) -> Path:
-    """A folder or file that a study names, on this machine.
+    """Return the path of a folder or file that a study names, fetching it if it is a URL.
 
-    What a URL names is copied to `.cache/datasets` when it is asked for first, and read there
-    from then on: delete the copy to fetch it again. One that turned out not to be readable is
-    fetched again by itself. It is complete before it gets its name.
+    The first request copies the data to `.cache/datasets`; later requests read the copy. Delete
+    the copy to fetch it again. A copy that turned out to be unreadable is fetched again
+    automatically. A copy gets its name when it is complete.
 
     Args:
         place: a path; or a URL that fsspec reads, such as `s3://bucket/photos` or
             `zip://::https://host/photos.zip`.
 
     Raises:
-        InputError: nothing is there, or nothing installed reads such a URL.
+        InputError: there is nothing at the URL, or no installed package reads such URLs.
     """
     if not is_url(place):
         return Path(os.path.expanduser(place))  # noqa: PTH111  a user may not exist
@@ -46,11 +46,11 @@ def local(place: str) -> Path:
 
 
 def doubt(path: Path) -> None:
-    """Have a copy fetched again, as what is in it cannot be read; other files are left alone."""
+    """Mark a fetched copy as unreadable, so that it is fetched again; ignore other paths."""
     copies = paths.CACHE / "datasets"
     if path.is_relative_to(copies):
         folder = copies / path.relative_to(copies).parts[0]
-        if folder.with_suffix(".lock").exists():  # it was fetched
+        if folder.with_suffix(".lock").exists():  # only fetched copies have a lock
             _doubt(folder).touch()
 
 
@@ -67,28 +67,28 @@ def _fetch(place: str, copy: Path) -> None:
             is_folder = system.isdir(root)
             _check_inside(system.find(root) if is_folder else [])
             system.get(root.rstrip("/") + "/" if is_folder else root, str(partial), recursive=True)
-        except Exception as error:  # each of its file systems raises what its own library does
+        except Exception as error:  # every fsspec file system raises errors of its own library
             reason = without_secrets(str(error), place)
             raise InputError(
                 f"{place_name(place)} cannot be fetched from its URL ({type(error).__name__}: "
-                f"{reason}). Look at the URL, and at what it needs: a package such as s3fs, a "
-                "network, a permission; or give a folder of this machine."
+                f"{reason}). Check the URL and what it needs: a package such as s3fs, a network, "
+                "a permission. Or give a folder of this machine."
             ) from None
         if not partial.exists():
-            raise InputError(f"Nothing is at the URL of {place_name(place)}. Look at it.")
+            raise InputError(f"There is nothing at the URL of {place_name(place)}. Check the URL.")
         if copy.is_dir():
             shutil.rmtree(copy)
         partial.replace(copy)
 
 
 def without_secrets(text: str, url: str) -> str:
-    """A library's message without each word that holds a URL or what a URL asks with.
+    """Remove URLs, and the queries and passwords of a URL, from a library's message.
 
     Libraries repeat parts of a chained URL, decoded or not: `zip::https://host/a.zip?sig=...`.
     """
-    asked = [part for one in url.split("::") for part in re.split(r"[?#]", one)[1:]]
-    asked += [urlsplit(one).netloc.rpartition("@")[0] for one in url.split("::")]
-    values = {value for part in asked for value in re.split(r"[&;:]|[^&;:=]+=", part)}
+    secrets = [part for link in url.split("::") for part in re.split(r"[?#]", link)[1:]]
+    secrets += [urlsplit(link).netloc.rpartition("@")[0] for link in url.split("::")]
+    values = {value for part in secrets for value in re.split(r"[&;:]|[^&;:=]+=", part)}
     pieces = {
         piece
         for value in values
@@ -103,7 +103,7 @@ def without_secrets(text: str, url: str) -> str:
 
 
 def _check_inside(names: list[str]) -> None:
-    """Make sure that no name in an archive leads out of the folder that it is unpacked to."""
+    """Make sure that unpacking an archive writes only inside its folder."""
     for name in names:
         if ".." in PurePosixPath(name.replace("\\", "/")).parts:
-            raise ValueError(f"it holds the name {name!r}, which leads out of its folder")
+            raise ValueError(f"the name {name!r} leads out of the archive's folder")

@@ -1,4 +1,4 @@
-"""Which image is for what. A seed fixes it, and all configurations of a seed share it."""
+"""Split images into training, validation and test set, the same for all runs of a seed."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.errors import InputError
 from effnet_core.study.design import Settings
 
-# Fixes the subset, the fixed test set and the folds of all studies; a run's own seed never does.
+# Fixes the subset, the test set and the folds of all studies, whatever the seed of a run.
 HELD_OUT_SEED = 0
 
 
@@ -27,7 +27,7 @@ class Split:
 
     @property
     def images(self) -> int:
-        """How many there are in all three parts."""
+        """Number of images in all three parts."""
         return len(self.train) + len(self.validation) + len(self.test)
 
     @property
@@ -39,22 +39,22 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None = None) -> Split:
-    """The split of a run: first the test images, then train and validation from the rest.
+    """Split the images of a run: first the test set, then training and validation from the rest.
 
-    The test images are one of three: a share that is the same for all seeds; with `folds`, fold
-    seed mod `folds`, so that over so many seeds every image is a test image once; with
-    `official_test`, those that the data set names. Every other part is stratified, and keeps
-    groups together.
+    The test set is one of three: by default a share of the images, the same for all seeds; with
+    `folds`, fold number seed mod `folds`, so that `folds` seeds together test every image once;
+    with `official_test`, the test set that the data set names. All other parts are stratified
+    and keep groups together.
 
     Args:
-        first: as of `first_of_equals`: a copy goes where the first of its kind goes, and makes
-            a subset larger; copies of official test images are left out of the others. None
-            where it is enough to know the sizes of the parts.
+        first: the result of `first_of_equals`. A copy goes to the same part as its original and
+            does not count towards `max_images`; copies of official test images are left out of
+            the other parts. None ignores copies, which is enough to know the sizes of the parts.
 
     Raises:
-        InputError: a class has too few images, or groups, to be in all three parts; too few images
-            for `train_images`; the data set names no test images, or some of a group; one group
-            has most images.
+        InputError: a class has too few images or groups for three parts; there are too few images
+            for `train_images`; the data set names no test set, or splits a group between the test
+            set and the rest; one group holds most of the images.
     """
     first = np.arange(len(dataset)) if first is None else first
     _check_official_groups(dataset, settings)
@@ -79,7 +79,7 @@ def split_dataset(dataset: Dataset, settings: Settings, first: np.ndarray | None
 
 
 def _check_official_groups(dataset: Dataset, settings: Settings) -> None:
-    """Make sure that no group is both in the official test set and outside."""
+    """Make sure that no group has images both inside and outside the official test set."""
     if settings.official_test and (divided := across_official_test(dataset)):
         raise InputError(
             f"official_test: {len(divided)} groups have images in and outside the test set, such "
@@ -89,7 +89,7 @@ def _check_official_groups(dataset: Dataset, settings: Settings) -> None:
 
 
 def _check_largest_group(dataset: Dataset, settings: Settings) -> None:
-    """Make sure that no group has most of the images that are to be parted."""
+    """Make sure that no group has more than half of the images to split."""
     if dataset.groups is None:
         return
     official = dataset.official_test if settings.official_test else None
@@ -98,13 +98,13 @@ def _check_largest_group(dataset: Dataset, settings: Settings) -> None:
     if members.max() * 2 > len(groups):
         name = dataset.names[int(np.flatnonzero(dataset.groups == members.argmax())[0])]
         raise InputError(
-            f"groups: one group, that of {name!r}, has {members.max()} of {len(groups)} images. "
-            "Groups are kept whole, so no split is possible. Look at the groups, or leave them out."
+            f"groups: the group of {name!r} has {members.max()} of {len(groups)} images. A group "
+            "stays in one part, so no split is possible. Check the groups, or leave groups out."
         )
 
 
 def across_official_test(dataset: Dataset) -> list[int]:
-    """For each group with images both in the official test set and outside, its first image."""
+    """First image of each group with images inside and outside the official test set."""
     if dataset.groups is None or dataset.official_test is None:
         return []
     tests = dataset.official_test
@@ -113,7 +113,7 @@ def across_official_test(dataset: Dataset) -> list[int]:
 
 
 def _with_copies_in_one_group(dataset: Dataset, first: np.ndarray) -> Dataset:
-    """The same images, groups that share a picture being one."""
+    """The data set with groups merged where they share an image with equal pixels."""
     if dataset.groups is None:
         return dataset
     _, groups = np.unique(dataset.groups, return_inverse=True)
@@ -125,22 +125,22 @@ def _with_copies_in_one_group(dataset: Dataset, first: np.ndarray) -> Dataset:
 def _hold_out_test(
     dataset: Dataset, indices: np.ndarray, first: np.ndarray, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rest and the test images."""
+    """Indices of the other images and of the test images."""
     if settings.official_test:
         if dataset.official_test is None:
             raise InputError(
-                f"official_test: data set {dataset.name} does not say which images are for "
-                "testing. Set official_test to false; a share or folds are then held out."
+                f"official_test: data set {dataset.name} names no test set. Set official_test to "
+                "false; a share of the images or a fold is then held out."
             )
         official = np.isin(indices, first[dataset.official_test])
-        # A group that shares a picture with the test set is not trained on either.
+        # A group with an image in the test set is left out of training.
         apart = ~official
         if dataset.groups is not None:
             apart &= ~np.isin(dataset.groups[indices], dataset.groups[indices[official]])
         return indices[apart], indices[official]
     if settings.folds:
         parts = _folds(dataset, indices, settings.folds, HELD_OUT_SEED)
-        for part in parts:  # all of them, so that every seed says the same
+        for part in parts:  # checks all folds, so that every seed gives the same message
             words = f"it would be missing from one of {settings.folds} folds"
             _check_classes(dataset, indices, part, words)
         test = parts[settings.seed % settings.folds]
@@ -152,13 +152,13 @@ def _hold_out_test(
 def _hold_out_validation(
     dataset: Dataset, rest: np.ndarray, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train and validation images: of all that are not for testing, or of a seed's own draw."""
+    """Indices for training and validation, from all non-test images or from a sample per seed."""
     share, train = settings.validation_share, settings.train_images
     wanted = train + round(train * share / (1 - share)) if train else len(rest)
     if wanted > len(rest):
         raise InputError(
-            f"train_images = {train} and their share for validation need {wanted} images, and "
-            f"{len(rest)} are not for testing. Lower train_images."
+            f"train_images = {train} and the validation set need {wanted} images, but only "
+            f"{len(rest)} are outside the test set. Lower train_images."
         )
     if wanted < len(rest):
         rest, _ = _draw(rest, dataset.labels, wanted, settings.seed)
@@ -168,9 +168,9 @@ def _hold_out_validation(
 def _split_off(
     dataset: Dataset, indices: np.ndarray, size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part images in two: `size` of them, and what is held out.
+    """Split images into `size` images and a held-out part, keeping groups together.
 
-    Groups are held out whole, so then it is about as many: a fraction of at most ten folds.
+    With groups the sizes are approximate: the held-out part is a fraction of at most ten folds.
     """
     if dataset.groups is None:
         return _draw(indices, dataset.labels, size, seed)
@@ -184,7 +184,7 @@ def _split_off(
 def _draw(
     indices: np.ndarray, labels: np.ndarray, size: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part images in two, stratified: `size` of them, and the rest."""
+    """Split images into a stratified sample of `size` images and the rest."""
     first, second = train_test_split(
         indices, train_size=size, stratify=labels[indices], random_state=seed
     )
@@ -192,7 +192,7 @@ def _draw(
 
 
 def _folds(dataset: Dataset, indices: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
-    """Part images in so many stratified folds of about equal size, groups kept together."""
+    """Split images into `count` stratified folds of about equal size, keeping groups together."""
     splitter = StratifiedKFold if dataset.groups is None else StratifiedGroupKFold
     groups = None if dataset.groups is None else dataset.groups[indices]
     cuts = splitter(count, shuffle=True, random_state=seed).split(

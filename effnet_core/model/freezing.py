@@ -1,4 +1,4 @@
-"""Cut a backbone at the frozen boundary: a prefix that stands still, a suffix that trains."""
+"""Divide a backbone at the frozen boundary into a frozen prefix and a trained suffix."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from effnet_core.errors import InputError
 
 
 class Suffix(nn.Sequential):
-    """Modules that train, in mixed precision where asked for.
+    """The trained modules, in mixed precision if requested.
 
-    With bfloat16, convolutions and matrix products compute in it, and weights, gradients and
-    the optimizer stay float32 (`torch.autocast`). Its range is that of float32, so the loss
-    needs no scaling.
+    With bfloat16, convolutions and matrix products are computed in bfloat16; weights, gradients
+    and the optimizer stay in float32 (`torch.autocast`). bfloat16 has the range of float32, so the
+    loss needs no scaling.
 
     Attributes:
-        keep_statistics: whether batch norm normalises with its running statistics in training
-            too, and leaves them as they are. Its scale and shift train.
+        keep_statistics: whether batch norm uses its running statistics in training too and does
+            not update them. Its scale and shift still train.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Suffix(nn.Sequential):
 class FrozenNetwork(nn.Module):
     """An EfficientNet whose stem and first n stages are frozen.
 
-    Frozen means four things at once: no gradient, not in the optimizer, batch-norm statistics
-    still, stochastic depth off. The last two hang on the mode, which `train()` would reset, so
-    `train()` leaves the prefix in evaluation mode. Then the prefix is a pure function of the
-    image, and its output can be computed once and kept (see `prefix.py`).
+    Frozen means four things: no gradients, no parameters in the optimizer, constant batch-norm
+    statistics, no stochastic depth. The last two depend on the mode, so `train()` leaves the
+    prefix in evaluation mode. The output of the prefix then depends on the image alone and can be
+    cached (see `prefix.py`).
 
     Attributes:
         prefix: the stem and the first n stages; empty for n = 0.
-        suffix: everything that trains: the remaining stages, the final convolution, the head.
+        suffix: the trained rest: the other stages, the final convolution and the head.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class FrozenNetwork(nn.Module):
         *,
         keep_statistics: bool = False,
     ) -> None:
-        """Take the parts of a network, which is not copied, and put another head on them.
+        """Take over the parts of a network, without copying them, and add a new head.
 
         Args:
-            network: its own classifier is left out.
+            network: its own classifier is not used.
             head: from pooled features to logits.
-            freeze: number n of frozen stages, 0..(stages - 1). 0 freezes nothing, not the
-                stem either. The last stage always trains.
-            precision: of the suffix.
-            keep_statistics: of batch norm in the suffix, see `Suffix`.
+            freeze: number n of frozen stages, 0..(stages - 1). With 0 the stem trains too. The
+                last stage always trains.
+            precision: of computations in the suffix.
+            keep_statistics: see `Suffix`.
 
         Raises:
             InputError: the backbone has too few stages.
@@ -83,8 +83,8 @@ class FrozenNetwork(nn.Module):
         stages = list(network.blocks)
         if not 0 <= freeze < len(stages):
             raise InputError(
-                f"freeze = {freeze}: this backbone has {len(stages)} stages and the last always "
-                f"trains, so freeze is 0..{len(stages) - 1}."
+                f"freeze = {freeze}: this backbone has {len(stages)} stages, and the last one "
+                f"always trains. Use 0 to {len(stages) - 1}."
             )
         stem = [network.conv_stem, network.bn1]
         frozen = [*stem, *stages[:freeze]] if freeze else []
@@ -110,14 +110,14 @@ class FrozenNetwork(nn.Module):
         return self
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """What the optimizer gets."""
+        """The parameters that the optimizer updates."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def parameter_groups(self, rate: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-        """What the optimizer gets: parameters, and which share (`scale`) of the rate they get.
+        """Parameter groups for the optimizer, with their share (`scale`) of the learning rate.
 
-        The head trains at the full rate, each layer below at `layer_decay` times that of the
-        layer above it. Layers are as in timm's `param_groups_layer_decay`: the stem, every block
+        The head trains at the full rate, each layer at `layer_decay` times the rate of the layer
+        above it. Layers are those of timm's `param_groups_layer_decay`: the stem, every block
         (the last one with the final convolution), the head.
         """
         layers = self._layers()
@@ -130,7 +130,7 @@ class FrozenNetwork(nn.Module):
         return [{"params": g, "lr": rate * scale, "scale": scale} for scale, g in groups.items()]
 
     def _layers(self) -> list[list[nn.Module]]:
-        """What trains, from the images on; a normalisation belongs to the layer before it."""
+        """Trained layers in forward order; a normalisation belongs to the layer before it."""
         *parts, convolution, norm, _, head = self.suffix
         layers: list[list[nn.Module]] = []
         for part in parts:

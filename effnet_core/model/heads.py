@@ -1,4 +1,4 @@
-"""The part that is new: from pooled features to the classes of this data set."""
+"""The new head, from pooled features to the classes of a data set."""
 
 import torch
 from torch import nn
@@ -7,10 +7,10 @@ from effnet_core.study.design import Settings
 
 
 def build_head(settings: Settings, features: int, classes: int) -> nn.Module:
-    """A head with freshly initialised weights, the same for the same seed.
+    """Build a head with new weights, which depend on the seed alone.
 
     Args:
-        settings: `head` none is one linear layer. mlp is the source's "2 linear layers with
+        settings: `head` none is one linear layer; `mlp` is the source's "2 linear layers with
             dropout": dropout, linear, activation, dropout, linear.
         features: width of the pooled features.
         classes: number of classes.

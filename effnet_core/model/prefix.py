@@ -1,9 +1,9 @@
-"""The activations at the frozen boundary: what the trained suffix sees of each image.
+"""Activations at the frozen boundary, which are the input of the trained suffix.
 
-A boundary is called with rows: indices of images, or of their views for training (see
-`data/augment.py`). It gives their activations. Three kinds are stacked:
-`Pixels` normalises images, `Stages` puts frozen stages on top of another boundary, and `Cached`
-remembers what another boundary gave, for every epoch and every run that asks for the same.
+A boundary maps row numbers, which stand for images or their views (see `data/augment.py`), to
+activations. Boundaries are stacked: `Pixels` normalises images, `Stages` applies frozen stages to
+another boundary, and `Cached` keeps the results of another boundary on disk for all epochs and
+runs.
 """
 
 from collections.abc import Callable
@@ -38,13 +38,13 @@ class Pixels:
         device: str,
         random_seed: int | None = None,
     ) -> None:
-        """Bind images to the normalisation that the backbone's weights expect.
+        """Combine images with the normalisation that the backbone's weights expect.
 
         Args:
             images: shape (N, side, side, 3), uint8.
-            backbone: whose mean and standard deviation apply.
-            device: where the activations go.
-            random_seed: of random views, see `augment.show`.
+            backbone: provides mean and standard deviation.
+            device: device of the activations.
+            random_seed: seed of random views, see `augment.show`.
         """
         self.images = images
         self.random_seed = random_seed
@@ -62,18 +62,18 @@ class Pixels:
 class Stages:
     """Frozen stages on top of another boundary.
 
-    The stages always see exactly `batch_size` images: a shorter batch is filled up with
-    copies of its last image, which are dropped again. Convolutions choose their algorithm by
-    batch size, so without this the last bits of an activation would depend on its company.
+    The stages always see exactly `batch_size` images: a shorter batch is filled up with copies of
+    its last image, which are dropped afterwards. Convolutions choose their algorithm by batch
+    size, so otherwise the last bits of an activation would depend on the size of its batch.
     """
 
     def __init__(self, below: Boundary, stages: nn.Sequential, batch_size: int) -> None:
-        """Put stages on a boundary.
+        """Apply stages to a boundary.
 
         Args:
-            below: gives what goes into the stages.
+            below: provides the input of the stages.
             stages: in evaluation mode.
-            batch_size: images that go through the stages together.
+            batch_size: number of images that pass the stages together.
         """
         self.below = below
         self.stages = stages
@@ -91,14 +91,14 @@ class Stages:
 
 
 class Remembered:
-    """A boundary that remembers in memory: for small rows, such as pooled features."""
+    """A boundary that keeps results in memory, for small rows such as pooled features."""
 
     def __init__(self, source: Boundary) -> None:
         self.source = source
         self.rows: dict[int, torch.Tensor] = {}
 
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
-        """As the source gives them, to the bit."""
+        """The activations of the source, equal to the bit."""
         missing = [index for index in indices.tolist() if index not in self.rows]
         if missing:
             self.rows |= zip(missing, self.source(np.array(missing)), strict=True)
@@ -106,22 +106,22 @@ class Remembered:
 
 
 class Cached:
-    """A boundary that remembers, in files that all runs and processes share.
+    """A boundary that keeps results in files, which all runs and processes share.
 
-    Each view of an image has a row, and beside it a checksum. A row whose checksum does not fit
-    is computed (again): so the files fill, in whatever order runs ask, and so damage heals.
-    Filling takes no lock: two processes that compute the same row write the same bytes. Only
-    rows that were asked for take room on the disk.
+    Each view of an image has a row and a checksum. A row with a wrong checksum is computed, so the
+    files fill up in any order, and damaged rows are repaired. Filling needs no lock, because two
+    processes that compute the same row write the same bytes. Only rows that were requested take
+    disk space.
     """
 
     def __init__(self, source: Boundary, path: Path, count: int, device: str) -> None:
-        """Open what is cached, or start it when the first row has been computed.
+        """Open the cached rows, or create the files once the first row has been computed.
 
         Args:
-            source: computes what is not there yet.
-            path: of the rows, `.npy`; their checksums lie beside it.
+            source: computes rows that are not cached yet.
+            path: `.npy` file of the rows; their checksums lie beside it.
             count: number of rows.
-            device: where the activations go.
+            device: device of the activations.
         """
         self.source = source
         self.path = path
@@ -132,22 +132,22 @@ class Cached:
         self.rows, self.checksums = self._open()
 
     def __call__(self, indices: np.ndarray) -> torch.Tensor:
-        """As the source gives them, to the bit; shape (len(indices), channels, height, width)."""
+        """Activations equal to the source's, shape (len(indices), channels, height, width)."""
         missing = np.array([index for index in np.unique(indices) if not self._has(index)])
         if len(missing) and not self._store(missing, self.source(missing)):
             return self.source(indices)
-        # A row is stored in the order of channels-last memory, which training computes in.
+        # Rows are stored in channels-last order, which training uses.
         return torch.from_numpy(self.rows[indices]).to(self.device).permute(0, 3, 1, 2)
 
     def _has(self, index: int) -> bool:
-        """Whether a row is there and whole; a process checks each once."""
-        # A row without a checksum was never written, and even to read it may take room on a disk.
+        """Whether a row is cached and intact; each process checks a row once."""
+        # A row without a checksum was never written, and reading it could allocate disk space.
         if not self.trusted[index] and len(self.rows) and self.checksums[index]:
             self.trusted[index] = self.checksums[index] == checksum(self.rows[index])
         return bool(self.trusted[index])
 
     def _store(self, indices: np.ndarray, activations: torch.Tensor) -> bool:
-        """Write rows down; whether that could be done."""
+        """Write rows to the files, and say whether that succeeded."""
         values = np.ascontiguousarray(activations.permute(0, 2, 3, 1).cpu().numpy())
         if not len(self.rows) and not self.impossible:
             self._create(values.shape[1:])
@@ -166,7 +166,7 @@ class Cached:
         return True
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two files as memory; empty where they are missing or not what they should be."""
+        """Map both files; empty arrays if one is missing or has the wrong size."""
         try:
             rows = cache.open_array(self.path, "r+")
             checksums = cache.open_array(checksums_path(self.path), "r+")
@@ -176,7 +176,7 @@ class Cached:
         return (rows, checksums) if whole else (np.empty(0), np.empty(0))
 
     def _create(self, shape: tuple[int, ...]) -> None:
-        """Make both files, of zeros; or say that it is impossible, and be asked no more."""
+        """Create both files, filled with zeros; on failure, cache nothing from then on."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.with_suffix(".lock")):
@@ -186,13 +186,13 @@ class Cached:
                     new_array(checksums_path(self.path), np.uint32, (self.count,)),
                     new_array(self.path, np.float32, (self.count, *shape), sparse=True),
                 ):
-                    pass  # zeros: every row is still missing
+                    pass  # a checksum of zero marks a missing row
         except OSError as error:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
         self.impossible = True
-        print(f"Activations are not cached but computed anew ({error.strerror}).", flush=True)
+        print(f"Activations are computed again, not cached ({error.strerror}).", flush=True)
 
 
 def frozen_boundary(
@@ -202,11 +202,11 @@ def frozen_boundary(
 
     Args:
         pixels: the images.
-        prefix: convolution and batch norm of the stem, then one module a stage.
-        freeze: 0 gives the images themselves.
-        batch_size: images that go through the prefix together.
-        cached: file by depth, for this depth and for shallower ones whose activations may be
-            there already; a deeper one is then computed from the deepest of them.
+        prefix: convolution and batch norm of the stem, then one module per stage.
+        freeze: number of frozen stages; 0 returns the images themselves.
+        batch_size: number of images that pass the prefix together.
+        cached: cache file per depth, for this depth and shallower ones. Activations are computed
+            from those of the deepest shallower depth that has been cached.
     """
     boundary: Boundary = pixels
     rows = augment.MOST_VIEWS * len(pixels.images)
@@ -225,18 +225,18 @@ def frozen_boundary(
 def cached_depths(
     settings: Settings, dataset: Dataset, rows: int, backbone: Backbone, stages: list[Stage]
 ) -> tuple[dict[int, Path], str]:
-    """The files in which activations are cached, by depth, and a word about this run's own.
+    """Cache files of activations per depth, and a sentence about caching in this run.
 
-    Whatever can change a bit of an activation is part of its file's key.
+    The key of a file includes everything that can change a bit of an activation.
 
     Args:
-        rows: images of the data set that the run uses, and their further views.
+        rows: number of images that the run uses, with all their views.
     """
     depth = settings.freeze
     if depth == 0:
         return {}, "Nothing is frozen, so there are no activations to cache."
     if not worth_caching(stages, depth):
-        return {}, f"Activations of depth {depth} are computed anew: they cost little to compute."
+        return {}, f"Activations of depth {depth} are computed again: that takes little time."
     decides = (
         code_fingerprint("activations"),
         *(dataset.fingerprint, settings.image_size, settings.resize, settings.background),
@@ -252,12 +252,15 @@ def cached_depths(
     }
     size = 4 * stages[depth].boundary_values * rows
     if not cache.make_room(files[depth], size, settings.cache_gb):
-        return {}, f"Activations of depth {depth} are computed anew: {size / 1e9:.1f} GB to cache."
+        return (
+            {},
+            f"Activations of depth {depth} are computed again: caching needs {size / 1e9:.1f} GB.",
+        )
     return files, f"Activations of depth {depth} are cached on disk and shared by all runs."
 
 
 def computed_on(settings: Settings) -> str:
-    """What computes the same bits: a kind of GPU, any processor, or one kind of processor."""
+    """A name that is equal for devices which compute equal bits."""
     if settings.device == "cuda":
         return torch.cuda.get_device_name()
     return processor.used(settings.instructions)

@@ -1,7 +1,7 @@
-"""What training goes on from: everything that its next epoch depends on, in one file.
+"""Checkpoints: everything that the next epoch depends on, in one file.
 
-PyTorch's own file behind a checksum. It is read with `weights_only`, so nothing in it is code,
-and nothing in it is believed before its checksum and its origin are found right.
+A checkpoint is a file of PyTorch after a checksum. It is read with `weights_only`, so it cannot
+run code, and it is used only if its checksum and its origin are right.
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from effnet_core.errors import InputError
 from effnet_core.study.provenance import Clock
 from effnet_core.training.state import TrainingState
 
-# A kill loses so many seconds of training and an epoch at most; writing more often costs more.
+# Seconds of training between checkpoints. A kill loses at most this time plus one epoch.
 WORTH_SAVING = 10.0
 
 
 @dataclass
 class Checkpoint:
-    """The place of one run's checkpoint, and what a checkpoint has to match to be believed.
+    """The checkpoint file of a run, and the origin that a checkpoint must match.
 
     Attributes:
-        origin: whatever decides the outcome but the schedule, which is in the name of `path`:
-            settings, fingerprints, versions, processor.
-        clock: of the run; the time that was trained before is added to it.
-        first: the state after the first epoch, and the race to it, in which no schedule has
-            acted: runs that differ in nothing else share it. None if there are no such runs.
-        saved: seconds of training that were saved already.
+        origin: settings, fingerprints, versions and processor: everything that decides the
+            outcome except the schedule, which is in the name of `path`.
+        clock: clock of the run; resuming adds the earlier training time to it.
+        first: checkpoint after the race and the first epoch, which no schedule has changed yet.
+            Runs that differ only in their schedule share it. None if there are no such runs.
+        saved: seconds of training that are saved.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Checkpoint:
     saved: float = 0.0
 
     def save(self, state: TrainingState) -> None:
-        """Replace the checkpoint. On a full disk training goes on, and this is told."""
+        """Replace the checkpoint. On a full disk, print a line and go on training."""
         spent = self.clock.spent("train")
         shared = None if state.scheduled else self.first
         begun = bool(shared and state.history and state.race.decided)
@@ -66,13 +66,13 @@ class Checkpoint:
         self.saved = float(spent[0])
 
     def resume(self, state: TrainingState) -> bool:
-        """Let `state` go on from the checkpoint, if there is one that can be believed.
+        """Restore `state` from the checkpoint, if there is a valid one.
 
         Returns:
-            Whether there was one.
+            Whether the state was restored.
         """
         for path in filter(None, (self.path, self.first)):
-            for leftover in path.parent.glob(f".{path.name}.*"):  # of a killed process
+            for leftover in path.parent.glob(f".{path.name}.*"):  # left by a killed process
                 with suppress(OSError):
                     leftover.unlink()
             try:
@@ -80,7 +80,10 @@ class Checkpoint:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, UnpicklingError) as error:
-                print(f"{path.name} is not used, training starts anew: {error}", flush=True)
+                print(
+                    f"{path.name} is not used, training starts anew: {error}",
+                    flush=True,
+                )
                 continue
             state.restore(content)
             self.clock.resume("train", np.array(content["spent"]), content["started"])
@@ -94,11 +97,11 @@ class Checkpoint:
         return {**self.origin, "name": path.name}
 
     def _read(self, path: Path) -> dict[str, Any]:
-        """What was saved.
+        """Read and check a checkpoint file.
 
         Raises:
-            ValueError: not as it was written, or written by another run than this one.
-            OSError, UnpicklingError: not a checkpoint at all.
+            ValueError: the file is damaged, or belongs to a run with another origin.
+            OSError, UnpicklingError: the file is not a checkpoint.
         """
         with path.open("rb") as file:
             checksum, data = file.read(hashlib.sha256().digest_size), file.read()
@@ -113,7 +116,7 @@ class Checkpoint:
 
 
 def _reached(state: TrainingState) -> str:
-    """How far training is, in words."""
+    """The progress of training, in words."""
     epoch, heat = f"epoch {len(state.history)}", len(state.race.heats) + 1
     if state.race.decided:
         return epoch

@@ -1,4 +1,4 @@
-"""Make PyTorch compute the same bits for the same settings."""
+"""Make PyTorch compute equal bits for equal settings."""
 
 import os
 
@@ -10,10 +10,10 @@ from effnet_core.study.design import Settings
 
 
 def make_reproducible(settings: Settings) -> None:
-    """Settle the instructions, threads and algorithms that this process computes with.
+    """Set the instructions, the number of threads and the algorithms of this process.
 
     Raises:
-        InputError: there is no such device, or this process has computed with others already.
+        InputError: the device is missing, or this process has already used other instructions.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
@@ -31,6 +31,6 @@ def make_reproducible(settings: Settings) -> None:
 def _check_not_too_late() -> None:
     if torch.backends.cpu.get_cpu_capability() != "AVX2":
         raise InputError(
-            "PyTorch has computed with other instructions in this process before the run began. "
+            "PyTorch used other instructions in this process before the run began. "
             "Restart the kernel, and import effnet_core before anything computes."
         )

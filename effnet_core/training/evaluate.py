@@ -1,4 +1,4 @@
-"""How good a model is on one part of the data."""
+"""Evaluate a model on one part of the data."""
 
 from dataclasses import dataclass
 
@@ -25,10 +25,10 @@ class Evaluation:
     """Predictions for some images.
 
     Attributes:
-        indices: which images, shape (N,).
+        indices: the images, shape (N,).
         labels: their classes, shape (N,).
         probabilities: shape (N, classes), each row sums to 1.
-        metrics: what follows from these.
+        metrics: quality of these predictions.
     """
 
     indices: np.ndarray
@@ -42,7 +42,7 @@ class Evaluation:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Probability that the model gives to the class it predicts, shape (N,)."""
+        """Probability of the predicted class, shape (N,)."""
         return self.probabilities.max(axis=1)
 
 
@@ -56,15 +56,15 @@ def evaluate(
     *,
     class_weights: torch.Tensor | None = None,
 ) -> Evaluation:
-    """Predict images in evaluation mode; the mode is set back afterwards.
+    """Predict images in evaluation mode, and restore the mode afterwards.
 
     Args:
         suffix: from boundary activations to logits.
-        boundary: the activations of each image.
-        labels: of all images, shape (all,).
-        indices: which of them to predict.
-        batch_size: images that go through the suffix together.
-        class_weights: in the loss, shape (classes,), as in training.
+        boundary: provides the activations of each image.
+        labels: classes of all images, shape (all,).
+        indices: the images to predict.
+        batch_size: number of images that pass the suffix together.
+        class_weights: weights of the classes in the loss, shape (classes,), as in training.
     """
     was_training = suffix.training
     suffix.eval()
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def metrics(labels: np.ndarray, predicted: np.ndarray, loss: float) -> Metrics:
-    """Accuracy and macro averages over the classes that occur, in per cent.
+    """Compute accuracy and macro averages over the classes that occur, in per cent.
 
     A class that is never predicted has precision 0, as in scikit-learn.
 

@@ -18,19 +18,20 @@ from effnet_core.training.checkpoints import Checkpoint
 from effnet_core.training.evaluate import DivergedError, evaluate
 from effnet_core.training.state import TrainingState
 
-# Adam's default. With features that stay, a head trains well over a wide range of rates.
+# Adam's default. On constant features, a head trains well over a wide range of rates.
 HEAD_RATE = 1e-3
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained model: `suffix` holds the weights of the best epoch.
+    """The outcome of training; the model's suffix holds the weights of the chosen epoch.
 
     Attributes:
-        best_epoch: whose weights count; the last one's if the settings say so.
-        race: of the learning rates, if there was one; the history is that of the winner.
+        history: epochs trained with the learning rate that won the race.
+        best_epoch: the chosen epoch: the best on validation, or the last with `select: last`.
+        race: one heat per learning rate; empty without a race.
         head_first: epochs of the head alone, before those of the history.
-        final_weights: sha256 of these weights.
+        final_weights: sha256 of the weights of the chosen epoch.
     """
 
     history: list[Epoch]
@@ -51,25 +52,25 @@ def fit(
     report: Callable[[TrainingState], None],
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train the suffix, and leave it with the weights of the best epoch.
+    """Train the suffix of a model, and give it the weights of the best epoch.
 
-    The best epoch has the highest validation score, the first of equals. Training stops after
-    `early_stop_patience` epochs without a better one. The plateau schedule watches the
-    validation loss instead: with patiences of 1 and 2 on one quantity it could never act.
+    The best epoch has the highest validation score; of equal epochs the first counts. Training
+    stops after `early_stop_patience` epochs without an improvement. The plateau schedule watches
+    the validation loss instead, because with patiences of 1 and 2 on the same quantity training
+    would stop before the schedule could act.
 
-    Several learning rates race first: the one with the lowest validation loss after
-    `race_epochs` goes on, from where it is then. A rate that diverges loses.
+    Several learning rates race first. The rate with the lowest validation loss after
+    `race_epochs` wins, and training continues from its state. A rate that diverges loses.
 
     Args:
-        model: its prefix is not touched.
-        boundary: the prefix's output for each image.
+        model: the network; its prefix is not changed.
+        boundary: provides the prefix's output for each image.
         labels: class of every image, shape (N,).
-        train: indices of the images to learn from.
-        validation: indices of the images that decide the best epoch.
+        train: indices of the training images.
+        validation: indices of the validation images.
         settings: rates, schedule, batch size, patience, seed.
         report: called after each epoch.
-        checkpoint: where training goes on from if it was interrupted; what comes out is the
-            same to the bit.
+        checkpoint: state of an interrupted training; resuming leads to the same bits.
 
     Raises:
         InputError: the loss is no longer finite.
@@ -99,10 +100,10 @@ def fit(
 
 
 def train_head_first(state: TrainingState, boundary: Boundary, data: "TrainingData") -> list[Epoch]:
-    """Train the head alone, if asked to, on features that are computed once per view.
+    """Train only the head for `head_first` epochs, on features computed once per view.
 
-    The rest then does not follow the gradients of a random head (Kumar et al. 2022,
-    arXiv 2202.10054). Features are those of the weights that the run starts from.
+    So the gradients of a random head do not distort the pretrained layers (Kumar et al. 2022,
+    arXiv 2202.10054). The features are those of the initial weights.
     """
     settings = state.settings
     if not settings.head_first:
@@ -119,7 +120,7 @@ def train_head_first(state: TrainingState, boundary: Boundary, data: "TrainingDa
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learned from, and what judges it.
+    """Labels and indices of the images for training and validation.
 
     Attributes:
         labels: class of every image, shape (N,).
@@ -139,12 +140,12 @@ class TrainingData:
         optimizer: torch.optim.Optimizer,
         order: np.random.Generator,
     ) -> Epoch:
-        """Train an epoch, and see how good the module is then.
+        """Train one epoch, then evaluate on the validation images.
 
         Args:
-            number: counted from 1; decides the views of the images.
+            number: the epoch, counted from 1; decides the views of the images.
             module: from boundary activations to logits.
-            order: draws the order of the images.
+            order: random generator for the order of the images.
 
         Raises:
             DivergedError: the loss is no longer finite.
@@ -176,17 +177,17 @@ def train_epoch(
     settings: Settings,
     class_weights: torch.Tensor | None = None,
 ) -> float:
-    """One pass over images in the given order.
+    """Train on rows in the given order, once.
 
     Args:
         rows: views of the images, see `augment.rows`.
-        class_weights: in the loss, shape (classes,).
+        class_weights: weights of the classes in the loss, shape (classes,).
 
     Returns:
         Mean training loss over the images, dropout active.
 
     Raises:
-        DivergedError: it is not finite.
+        DivergedError: the loss is not finite.
     """
     suffix.train()
     targets = torch.from_numpy(labels).to(settings.device)
@@ -204,12 +205,13 @@ def train_epoch(
 
 
 def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor | None:
-    """What an image of each class counts in the loss; None if all count the same.
+    """Weight of each class in the loss; None if all images count the same.
 
-    Balanced as in scikit-learn: inversely to the class's share, one on average.
+    Balanced weights are those of scikit-learn: inversely proportional to the number of images of
+    a class, with a mean of 1 over the images.
 
     Args:
-        labels: of the training images, all classes among them.
+        labels: classes of the training images; every class occurs.
     """
     if settings.class_weights == "none":
         return None
@@ -219,7 +221,7 @@ def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor | None
 
 
 def batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut an order into batches. A single image left over joins the last batch.
+    """Divide an order into batches; a single remaining image joins the last batch.
 
     Batch norm cannot be computed from one image whose last feature map is 1 x 1.
     """

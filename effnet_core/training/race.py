@@ -1,6 +1,6 @@
-"""Several learning rates race: each trains from the same start, and the best goes on.
+"""The race of learning rates: each trains from the same start, and the best one continues.
 
-A rate that suits one depth destroys another, so a fair comparison lets every run find its own.
+A rate that suits one depth ruins another, so in a fair comparison every run chooses its own.
 """
 
 import copy
@@ -16,7 +16,7 @@ Position = dict[str, Any]
 
 
 class Racer(Protocol):
-    """What trains: it can say where it is, and go anywhere that it has been."""
+    """A training that can report its position and return to an earlier one."""
 
     history: list[Epoch]
 
@@ -26,12 +26,12 @@ class Racer(Protocol):
 
 @dataclass
 class Race:
-    """The rates of a run, one heat per rate. A single rate needs no race.
+    """The race of a run, with one heat per rate; a single rate needs no race.
 
     Attributes:
-        heats: those that have ended.
-        start: where every heat begins; None without a race, and after it.
-        leader: where the best heat so far ended.
+        heats: the finished heats.
+        start: position at which every heat starts; None without a race, and after it.
+        leader: position at the end of the best heat so far.
     """
 
     settings: Settings
@@ -46,7 +46,7 @@ class Race:
 
     @property
     def epochs(self) -> int:
-        """Trained in the heats that have ended, at most; those of the winner do not count."""
+        """Upper bound of the epochs in finished heats, without those of the winner."""
         ended = min(len(self.heats), len(self.settings.rates) - 1)
         return ended * self.settings.race_epochs
 
@@ -55,10 +55,10 @@ class Race:
             self.start = copy.deepcopy(racer.position())
 
     def end_heat(self, racer: Racer, *, diverged: bool = False) -> None:
-        """Note a heat's loss, and move on: to the next heat, or to where the winner was.
+        """Record a heat's loss, then start the next heat or continue from the winner's position.
 
         Raises:
-            InputError: the last heat diverged, as all others did.
+            InputError: all heats diverged.
         """
         loss = None if diverged else racer.history[-1].validation.loss
         if loss is not None and loss < self._lowest:
@@ -79,7 +79,7 @@ class Race:
         return min((loss for loss in losses if loss is not None), default=float("inf"))
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the race; tensors are not copied."""
+        """The state of the race for a checkpoint; tensors are not copied."""
         heats = [heat.model_dump() for heat in self.heats]
         return {"heats": heats, "start": self.start, "leader": self.leader}
 

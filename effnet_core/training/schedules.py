@@ -1,4 +1,4 @@
-"""The two learning-rate schedules of the source, stepped once an epoch."""
+"""The two learning-rate schedules of the source, stepped once per epoch."""
 
 import warnings
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ from effnet_core.study.design import Settings
 
 
 class Schedule:
-    """One interface for both: after each epoch, `step(validation_loss)`.
+    """A common interface for both schedules: `step(validation_loss)` after each epoch.
 
     Attributes:
-        rate: the one that training started with.
+        rate: the initial learning rate.
     """
 
     def __init__(self, optimizer: Optimizer, settings: Settings) -> None:
@@ -22,16 +22,16 @@ class Schedule:
         self.restart(settings.rates[0])
 
     def restart(self, rate: float, validation_losses: Iterable[float] = ()) -> None:
-        """Start with a rate, and get to where epochs with these losses lead.
+        """Start again with an initial rate, and replay epochs with these validation losses.
 
-        A parameter group may have a `scale`: its share of the rate.
+        A parameter group with a `scale` gets this share of the rate.
         """
         self.rate = rate
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = rate * group.get("scale", 1.0)
         self.scheduler = self._scheduler()
         with warnings.catch_warnings():
-            # It is missing the steps of the optimizer, whose state is restored instead.
+            # PyTorch expects steps of the optimizer; its state is restored instead.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             for loss in validation_losses:
                 self.step(loss)
@@ -45,7 +45,7 @@ class Schedule:
         return CosineAnnealingLR(self.optimizer, T_max=settings.epochs)
 
     def step(self, validation_loss: float) -> None:
-        """Set the next epoch's rate; the cosine schedule does not look at the loss."""
+        """Set the next epoch's rate; the cosine schedule ignores the loss."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(validation_loss)
         else:

@@ -1,4 +1,4 @@
-"""Where training is: everything that its next epoch depends on."""
+"""The state of training: everything that the next epoch depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from effnet_core.training.schedules import Schedule
 
 @dataclass
 class TrainingState:
-    """What an epoch starts from and what it leaves.
+    """The state between two epochs.
 
     Attributes:
-        suffix: the part of the network that trains.
-        order: draws the order of the images.
-        best_weights: of the suffix at the best epoch; empty where the last epoch's count.
-        head_first: epochs in which the head trained alone, before all others.
+        suffix: the trained part of the network.
+        order: random generator for the order of the images.
+        best_weights: weights of the suffix at the best epoch; empty with `select: last`.
+        head_first: epochs in which only the head trained, before all others.
     """
 
     settings: Settings
@@ -38,7 +38,7 @@ class TrainingState:
 
     @classmethod
     def before(cls, model: FrozenNetwork, settings: Settings) -> "TrainingState":
-        """Before the first epoch; sets PyTorch's random numbers."""
+        """The state before the first epoch; seeds PyTorch's random numbers."""
         groups = model.parameter_groups(settings.rates[0], settings.layer_decay)
         optimizer = torch.optim.Adam(groups, lr=settings.rates[0], fused=True)
         schedule = Schedule(optimizer, settings)
@@ -48,13 +48,13 @@ class TrainingState:
 
     @property
     def best(self) -> Epoch:
-        """The epoch with the highest validation score, the first of equals."""
+        """The epoch with the highest validation score; the first one of equal epochs."""
         criterion = self.settings.criterion
         return max(self.history, key=lambda epoch: epoch.validation.score(criterion))
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or none was better for as long as the patience lasts."""
+        """Whether all epochs are done, or the patience ended without an improvement."""
         done = len(self.history)
         return done == self.settings.epochs or (
             done > 0 and done - self.best.epoch >= self.settings.patience
@@ -62,31 +62,31 @@ class TrainingState:
 
     @property
     def heat_ends(self) -> bool:
-        """Whether this rate has trained as long as the race lasts."""
+        """Whether this rate has trained for all epochs of the race."""
         racing = not self.race.decided
         return racing and (len(self.history) == self.settings.race_epochs or self.finished)
 
     @property
     def scheduled(self) -> bool:
-        """Whether a schedule may have changed a rate: from a second epoch on."""
+        """Whether a schedule may have changed a rate, which is so after a second epoch."""
         return len(self.history) > 1 or (self.race.heats != [] and self.settings.race_epochs > 1)
 
     def add(self, epoch: Epoch) -> None:
-        """Note an epoch that has been trained, its weights if it is the best, and go on."""
+        """Record a trained epoch, keep its weights if it is the best, and step the schedule."""
         self.history.append(epoch)
         if self.settings.select == "best" and self.best is epoch:
             self.best_weights = {k: v.clone() for k, v in self.suffix.state_dict().items()}
         self.schedule.step(epoch.validation.loss)
 
     def select(self) -> int:
-        """Give the suffix the weights that count; the number of their epoch."""
+        """Load the weights of the chosen epoch into the suffix, and return the epoch's number."""
         if self.settings.select == "last":
             return len(self.history)
         self.suffix.load_state_dict(self.best_weights)
         return self.best.epoch
 
     def position(self) -> dict[str, Any]:
-        """All but the race, and the schedule, which follows. Tensors are not copied."""
+        """The state without the race; the schedule follows from it. Tensors are not copied."""
         device = next(self.suffix.parameters()).device
         on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         return {
@@ -100,7 +100,7 @@ class TrainingState:
         }
 
     def go_to(self, position: Mapping[str, Any]) -> None:
-        """Be where `position` came from, at the rate that this schedule then sets."""
+        """Return to a position, and replay the schedule to the rate it had there."""
         self.suffix.load_state_dict(position["suffix"])
         self.best_weights = position["best"]
         self.optimizer.load_state_dict(
@@ -115,12 +115,12 @@ class TrainingState:
             torch.cuda.set_rng_state(on_gpu)
 
     def content(self) -> dict[str, Any]:
-        """All that a checkpoint keeps; tensors are not copied."""
+        """The whole state for a checkpoint; tensors are not copied."""
         head_first = [epoch.model_dump() for epoch in self.head_first]
         return self.position() | {"race": self.race.content(), "head_first": head_first}
 
     def restore(self, content: Mapping[str, Any]) -> None:
-        """Become the state that `content` came from."""
+        """Restore the state from the `content` of a checkpoint."""
         self.race.restore(content["race"])
         self.head_first = [Epoch.model_validate(epoch) for epoch in content["head_first"]]
         self.go_to(content)

@@ -1,4 +1,4 @@
-"""One run, from its settings to its record: the steps that `notebooks/train.ipynb` shows."""
+"""The steps of one run, from settings to record, which `notebooks/train.ipynb` walks through."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -52,11 +52,11 @@ from effnet_core.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Run:
-    """A run that has begun: nobody else trains it until this process ends.
+    """A run that has begun; no other process can train it at the same time.
 
     Attributes:
-        changed: what differs from the study, as `name: was -> is`.
-        lock: the claim on the run; not held if it is only repeated, and then it writes nothing.
+        changed: settings that differ from the study, as `name: was -> is`.
+        lock: the claim on the run; not held by a repetition, which writes nothing.
     """
 
     settings: Settings
@@ -67,10 +67,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Data:
-    """The images of a run, resized, and which of them are for what.
+    """The resized images of a run and their split.
 
     Attributes:
-        settings: of the run that they were loaded for.
+        settings: settings of the run that the images were loaded for.
         images: shape (N, side, side, 3), uint8.
     """
 
@@ -80,7 +80,7 @@ class Data:
     split: Split
 
     def facts(self) -> dict[str, Any]:
-        """What every record says about its data."""
+        """The part of a record's facts that describes the data."""
         return {
             "classes": self.dataset.classes,
             "train_images": len(self.split.train),
@@ -94,9 +94,9 @@ class Model:
     """A backbone cut at the frozen boundary, with its head, ready to train.
 
     Attributes:
-        settings: of the run that it was built for.
-        initial: hash of its weights before training.
-        boundary_note: whether the boundary's activations are kept on disk, and why not.
+        settings: settings of the run that the model was built for.
+        initial: hash of the weights before training.
+        boundary_note: a sentence about caching the activations at the boundary.
         backbone: the same network under timm's names, with the new head as its classifier.
     """
 
@@ -114,16 +114,15 @@ class Model:
 def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     """Check the parameters, make the run reproducible, and claim it.
 
-    What this process had begun before is released: a kernel trains one run at a time.
+    A process trains one run at a time, so an earlier claim of this process is released.
 
     Args:
-        parameters: settings by name; a notebook passes its `globals()`, of which the names of
-            settings are taken.
-        run_id: what is claimed; the configuration's own if not given.
+        parameters: settings by name; other names are ignored, so a notebook passes `globals()`.
+        run_id: name of the run to claim; by default the name of the configuration's run.
 
     Raises:
-        InputError: a wrong setting, no such device, the run is being trained by another
-            process, or its record was made with other settings.
+        InputError: a setting is wrong, the device is missing, another process trains the run, or
+            its record was made with other settings.
     """
     clock = Clock()
     chosen = {name: parameters[name] for name in PARAMETERS if name in parameters}
@@ -140,41 +139,41 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     return Run(settings, changed, clock, lock)
 
 
-# The lock of the run that this process has begun.
+# The lock of the run that this process is training.
 _claimed: list[FileLock] = []
 
 
 def execute(parameters: Mapping[str, Any]) -> Record:
-    """Train one run and leave its record: all steps of the notebook, which begins like this."""
+    """Train one run and write its record, with the same steps as the notebook."""
     run = begin(parameters)
     return record(run, *steps(run))
 
 
 def repeat(settings: Settings, reference: str | None = None) -> tuple[Record, bytes]:
-    """Train once more from the start, and write nothing.
+    """Train a run again from the beginning without writing anything.
 
     Args:
-        reference: folder of the record whose run is repeated, if not that of its study.
+        reference: study folder with the record to repeat; by default the folder of its study.
 
     Returns:
-        The record that the run would leave, and its predictions file's bytes.
+        The record that the run would write, and the bytes of its predictions file.
 
     Raises:
-        InputError: the data, the weights or the device of the settings are not here.
+        InputError: this machine lacks the data, the weights or the device of the settings.
     """
     run = begin_again(settings)
     return result(run, *steps(run), reference=reference)
 
 
 def begin_again(settings: Settings) -> Run:
-    """A run that claims nothing, because nothing of it will be written."""
+    """Begin a run without claiming it, because it writes nothing."""
     clock = Clock()
     make_reproducible(settings)
     return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
 
 
 def steps(run: Run) -> "tuple[Data, Model, training.Fit, dict[str, Evaluation]]":
-    """What lies between a run's beginning and its record, in order."""
+    """The steps between the beginning of a run and its record, in order."""
     data = load_data(run)
     model = build_model(run, data)
     fitted = train(run, data, model)
@@ -182,7 +181,7 @@ def steps(run: Run) -> "tuple[Data, Model, training.Fit, dict[str, Evaluation]]"
 
 
 def load_data(run: Run) -> Data:
-    """The study's data set, its split for this run's seed, and the images as arrays."""
+    """Load the data set, split it for the seed of the run, and decode the images."""
     settings = run.settings
     with run.clock.phase("data"):
         dataset = load_dataset(
@@ -197,7 +196,7 @@ def load_data(run: Run) -> Data:
 
 
 def build_model(run: Run, data: Data) -> Model:
-    """The backbone with its weights, frozen as the settings say, and a new head.
+    """Load the backbone, freeze it as the settings say, and add a new head.
 
     Raises:
         InputError: the images were loaded for another run.
@@ -232,7 +231,7 @@ def build_model(run: Run, data: Data) -> Model:
 
 
 def _frozen(backbone: Backbone, settings: Settings, classes: int) -> FrozenNetwork:
-    """The backbone cut at the boundary, with a new head, which becomes its classifier."""
+    """Divide the backbone at the frozen boundary; a new head becomes its classifier."""
     head = build_head(settings, backbone.features, classes)
     precision = getattr(torch, settings.precision)
     network = FrozenNetwork(
@@ -247,13 +246,13 @@ def _frozen(backbone: Backbone, settings: Settings, classes: int) -> FrozenNetwo
 
 
 def train(run: Run, data: Data, model: Model) -> training.Fit:
-    """Fine-tune, printing one line per epoch; the model keeps the weights that count.
+    """Fine-tune the model, printing one line per epoch; it ends with the weights of its best epoch.
 
-    Training begins with the model's initial weights, also when it was trained before, or goes on
-    from the checkpoint of a training that did.
+    Training starts from the initial weights, even if the model was trained before, or resumes from
+    the run's checkpoint.
 
     Raises:
-        InputError: the images or the model belong to another run; or the model was changed.
+        InputError: the images or the model belong to another run, or the model was changed.
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
@@ -290,10 +289,10 @@ def _fit(
 
 
 def _restore(data: Data, model: Model) -> None:
-    """Give a model its initial weights again, made as they were made before.
+    """Restore the initial weights of a model by building them again.
 
     Raises:
-        InputError: it cannot be: its layers, or the files of the weights, are others now.
+        InputError: the layers of the model, or the files of the weights, have changed.
     """
     settings = model.settings
     backbone = load_backbone(settings.backbone, settings.weights, drop_path=settings.drop_path)
@@ -305,10 +304,14 @@ def _restore(data: Data, model: Model) -> None:
 
 
 def check_same_run(run: Run, settings: Settings, what: str) -> None:
-    """Make sure that what a step was given was made for its run.
+    """Make sure that the arguments of a step were made for its run.
+
+    Args:
+        settings: settings that an argument was made with.
+        what: name of the argument, in the plural, for the message.
 
     Raises:
-        InputError: it was made with other settings.
+        InputError: the argument was made with other settings.
     """
     changed = [n for n, v in settings if v != getattr(run.settings, n) and n != "cache_gb"]
     if changed:
@@ -319,7 +322,7 @@ def check_same_run(run: Run, settings: Settings, what: str) -> None:
 
 
 def _progress(run: Run, state: TrainingState) -> str:
-    """The line that is printed after an epoch."""
+    """The line to print after an epoch."""
     epoch, trained = state.history[-1], state.race.epochs + len(state.history)
     seconds = float(run.clock.spent("train")[0]) / trained
     left = seconds * (run.settings.trained_epochs - trained)
@@ -331,7 +334,7 @@ def _progress(run: Run, state: TrainingState) -> str:
 
 
 def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
-    """Where this run's training goes on after a kill: on what decides its outcome to the bit."""
+    """The checkpoint of a run, whose origin is everything that decides the outcome to the bit."""
     settings = run.settings
     origin = {
         "initial weights": model.initial,
@@ -346,7 +349,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
 
 
 def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
-    """Predictions of the trained model for `validation` and `test`.
+    """Predict the validation and the test set with the trained model.
 
     Raises:
         InputError: the images or the model belong to another run.
@@ -374,13 +377,13 @@ def evaluate_parts(run: Run, data: Data, model: Model) -> dict[str, Evaluation]:
 def record(
     run: Run, data: Data, model: Model, fitted: training.Fit, evaluations: dict[str, Evaluation]
 ) -> Record:
-    """Write the run's record, its predictions and its trained weights, and release the run.
+    """Write the record of a run, its predictions and its trained weights, and release the run.
 
     Raises:
-        InputError: see `result` and `records.save`; or another process trains the run by now.
+        InputError: see `result` and `records.save`; or another process now trains the run.
     """
     made, predictions = result(run, data, model, fitted, evaluations)
-    # It was released if the run was recorded before, or another run has begun since.
+    # The lock is released if the run was recorded before, or if another run has begun since.
     lock = run.lock if run.lock.is_locked else records.claim(made.settings.study, made.run_id)
     records.save(made, predictions)
     weights.save(made, model.backbone)
@@ -398,11 +401,15 @@ def result(
     *,
     reference: str | None = None,
 ) -> tuple[Record, bytes]:
-    """The run's record and its predictions file's bytes, in the form of those in `reference`.
+    """The record of a run and the bytes of its predictions file.
+
+    Args:
+        reference: study folder whose records set the columns of the predictions; by default the
+            folder of the run's study.
 
     Raises:
-        InputError: what was given belongs to other runs, or the predictions and the weights are
-            not those that the training ended with.
+        InputError: an argument belongs to another run, or the predictions or the weights are not
+            those at the end of the training.
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
@@ -413,8 +420,8 @@ def result(
         best.validation,
     ):
         raise InputError(
-            "The model was trained further, or not to the end, after it was evaluated. Run train, "
-            "evaluate_parts and record again, in this order."
+            "The model was trained after it was evaluated. Run train, evaluate_parts and record "
+            "again, in this order."
         )
     table = predictions_table(data, evaluations)
     folder = reference or run.settings.study
@@ -453,7 +460,7 @@ def result(
 
 
 def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """One row per image, see `records.load_predictions`."""
+    """Predictions with one row per image, see `records.load_predictions`."""
     tables = [
         pd.DataFrame(
             {
@@ -473,13 +480,13 @@ def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.D
 
 
 def fingerprints(data: Data, weights: str, purpose: str = "run") -> Fingerprints:
-    """What decided the outcome.
+    """The fingerprints of everything that decides an outcome.
 
     Args:
-        purpose: of `code.PURPOSES`: whose code decided it.
+        purpose: the code to fingerprint, a key of `code.PURPOSES`.
 
     Raises:
-        InputError: the code on the disk is no longer the code that runs.
+        InputError: the code on the disk has changed since this process imported it.
     """
     check_unchanged()
     return Fingerprints(

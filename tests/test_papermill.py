@@ -97,10 +97,10 @@ def test_a_run_that_comes_out_different_keeps_the_notebook_of_its_record(execute
 
     result = executed.run(*TINY)
     assert "Kernels start cold, seconds later each: no more processes." in result.stderr
-    assert_one_message(result, ["came out different"])
+    assert_one_message(result, ["differs from its record"])
     assert notebook.read_bytes() == before
     differs = nbformat.read(notebook.with_name(f"{notebook.name}.differs"), as_version=4)
-    assert "came out different" in str(differs.cells)
+    assert "differs from its record" in str(differs.cells)
     assert not list(executed.root.glob(".cache/running/**/*.ipynb"))
     found = json.loads(record.with_name(f"{record.name}.differs").read_text())
     assert found["outcome"] == outcome(swept.root)["outcome"]

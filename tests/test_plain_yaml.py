@@ -36,7 +36,7 @@ BAD = {
     "number in base 8": (PLAIN.replace("32", "032"), "032 would be read as 26"),
     "fraction in base 60": (f"{PLAIN}smallest_effect: 1:30.5", "1:30.5 would be read as 90.5"),
     "number with a line in it": (PLAIN.replace("32", "3_2"), "3_2 would be read as 32"),
-    "whole number without a dot": (PLAIN.replace("32", "1e2"), r"for text: write 100\."),
+    "whole number without a dot": (PLAIN.replace("32", "1e2"), r"as text: write 100\."),
     "number without a dot": (f"{PLAIN}smallest_effect: 1e-4", r"write 1\.0e-4"),
     "large number without a dot": (f"{PLAIN}smallest_effect: 1e4", r"write 1\.0e\+4"),
     "rates without a dot": (PLAIN.replace("32", "32, learning_rate: [3e-5]"), r"write 3\.0e-5"),

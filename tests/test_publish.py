@@ -109,7 +109,7 @@ def other_weights(path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(damage, "is not a whole JSON record"), (other_weights, "has other weights than")],
+    [(damage, "is not a complete JSON record"), (other_weights, "has other weights than")],
 )
 @pytest.mark.fault("records not to be published")
 @pytest.mark.parametrize("where", ["mine", "published/mine"])

@@ -71,7 +71,7 @@ def test_missing_failed_and_damaged_runs_are_named():
     why = shown(reproducibility.missing(found)).set_index("run")["why"]
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
-    assert "is not a whole JSON record" in why[runs[7]]
+    assert "is not a complete JSON record" in why[runs[7]]
     cells = shown(results.table_1(found)).set_index("model")["seeds"]
     assert cells[["5", "6", "7"]].tolist() == [
         "0: missing",

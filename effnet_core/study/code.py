@@ -1,10 +1,11 @@
-"""A fingerprint of what the code does: equal as long as the parsed code is equal.
+"""A fingerprint of the meaning of the code, equal as long as the parsed code is equal.
 
 Formatting, comments, docstrings, type hints, printed lines and error messages do not change it;
 a number, an operator or another argument does.
 
-Which files are images of which class is not fingerprinted here: the fingerprint of the data says
-what was found. Nor are counting arithmetic, timing, caching and recording: they decide no outcome.
+The search for images and their classes is left out, because the fingerprint of the data covers its
+result. Counting arithmetic, timing, caching and recording are left out, because they decide no
+outcome.
 """
 
 import ast
@@ -15,8 +16,8 @@ from itertools import chain
 
 from effnet_core import SOURCES
 
-# Modules that decide an outcome, by purpose. Names restrict a module to these definitions and to
-# what they use in it; an empty tuple takes the whole module.
+# Modules that decide an outcome, by purpose. Names restrict a module to these definitions and the
+# definitions that they use; an empty tuple takes the whole module.
 Modules = dict[str, tuple[str, ...]]
 IMAGES: Modules = {
     "effnet_core/data/images.py": ("decode",),
@@ -70,11 +71,11 @@ PURPOSES: dict[str, Modules] = {
 
 
 def code_fingerprint(purpose: str) -> str:
-    """sha256 over what the modules of a purpose mean, as they were when they were imported.
+    """sha256 over the meaning of the modules of a purpose, as of their import.
 
     Args:
-        purpose: `images` (as decoded), `activations` (of the frozen stages), `run`, or
-            `classical` (records of the baseline and of the best classical model).
+        purpose: `images` (decoding), `activations` (of the frozen stages), `run`, or `classical`
+            (records of the baseline and of the best classical model).
     """
     digest = hashlib.sha256()
     for module, names in sorted(PURPOSES[purpose].items()):
@@ -83,7 +84,7 @@ def code_fingerprint(purpose: str) -> str:
 
 
 def _meaning(source: bytes, names: tuple[str, ...]) -> str:
-    """The code of a module, or of some of its definitions, in one canonical form."""
+    """The code of a module, or of some of its definitions, in a canonical form."""
     body = _stripped(source)
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     code = [node for node in body if node not in imports]
@@ -99,7 +100,7 @@ def _stripped(source: bytes) -> list[ast.stmt]:
 
 
 class _Stripped(ast.NodeTransformer):
-    """Removes docstrings, type hints, printed lines and the wording of errors."""
+    """Removes docstrings, type hints, printed lines and the wording of errors from a tree."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -113,7 +114,7 @@ class _Stripped(ast.NodeTransformer):
         return ast.arg(node.arg)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """A hint of a class makes a field, so that its name and its value stay."""
+        """Keep name and value of an annotated field; only its type hint goes."""
         for line in node.body:
             if isinstance(line, ast.AnnAssign):
                 line.annotation = ast.Constant(_FIELD)
@@ -127,7 +128,7 @@ class _Stripped(ast.NodeTransformer):
         return self.visit(ast.Assign([node.target], node.value))
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Neither a text nor a printed line does anything."""
+        """Remove docstrings and printed lines."""
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if text or _calls(node.value, "print") else self.generic_visit(node)
 
@@ -136,11 +137,11 @@ class _Stripped(ast.NodeTransformer):
         return None if only_hints else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        """Which error it is decides who catches it; what it says decides nothing."""
+        """Keep the class of an error, which decides who catches it, and remove its message."""
         return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """What is printed, what an error says and how a field is described decide nothing."""
+        """Remove printed text, messages of errors and descriptions of fields."""
         if _calls(node, "Field"):
             node.keywords = [word for word in node.keywords if word.arg != "description"]
         if _calls(node, "print") or _calls(node, "InputError"):
@@ -160,7 +161,7 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def _reached(code: list[ast.stmt], names: tuple[str, ...]) -> list[ast.stmt]:
-    """The definitions of these names, and of all that they use in their module, in its order."""
+    """The definitions of some names and of everything they use in the module, in its order."""
     defined = {name: node for node in code for name in _defines(node)}
     reached, ahead = set[str](), list(names)
     while ahead:
@@ -182,7 +183,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _imported(imports: Sequence[ast.Import | ast.ImportFrom], used: set[str]) -> Iterator[str]:
-    """Where used names come from; imports for type hints alone are not among them."""
+    """The origin of each imported name that is used; imports for type hints are left out."""
     for node in imports:
         origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names:
@@ -192,9 +193,9 @@ def _imported(imports: Sequence[ast.Import | ast.ImportFrom], used: set[str]) ->
 
 
 def _text(node: object) -> str:
-    """A tree as text, without places in the file and without what is empty.
+    """A tree as text, without line numbers and empty fields.
 
-    Python's own `ast.dump` has another form in each version.
+    The output of Python's own `ast.dump` depends on the version of Python.
     """
     if isinstance(node, list):
         return f"[{','.join(map(_text, node))}]"

@@ -1,4 +1,4 @@
-"""YAML as plain data: what would hide a setting, mean another number, or never end, is refused."""
+"""Read YAML as plain data, without aliases, repeated keys and ambiguous numbers."""
 
 import re
 from pathlib import Path
@@ -14,17 +14,17 @@ MISREAD = re.compile(r"[-+]?(0[0-7]+|[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?)|.*_.*")
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can grow without end, and without a key given twice.
+    """A YAML loader that refuses aliases, which can grow without limit, and repeated keys.
 
-    A number is in base 10, or begins as one of another base does in Python (`0x`, `0b`). Loaders
-    that refuse some of this by themselves read other things otherwise: `ruamel.yaml` takes `yes`
-    for text, and lets aliases pass; `strictyaml` refuses lists in brackets.
+    Numbers are in base 10, or have a prefix as in Python (`0x`, `0b`). Other strict loaders differ
+    elsewhere: `ruamel.yaml` reads `yes` as text and accepts aliases; `strictyaml` refuses lists in
+    brackets.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            place = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="write values out: no aliases", problem_mark=place)
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="write values out: no aliases", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -56,10 +56,10 @@ for kind in ("int", "float"):
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds.
+    """Read a YAML file.
 
     Raises:
-        InputError: unreadable, not UTF-8, or see `parse`.
+        InputError: the file is unreadable or not UTF-8, or see `parse`.
     """
     try:
         return parse(path.read_text(encoding="utf-8-sig"), str(path))
@@ -72,14 +72,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse(text: str, where: str) -> Any:
-    """What a text in YAML holds.
+    """Read a text in YAML.
 
     Args:
-        where: it stands, for errors.
+        where: origin of the text, for messages.
 
     Raises:
-        InputError: not YAML, an alias, a key twice, a number to an unusual base, nested too
-            deeply, too long.
+        InputError: not YAML, an alias, a repeated key, an ambiguous number, too deeply nested, or
+            too long.
     """
     try:
         if len(text) > LARGEST:

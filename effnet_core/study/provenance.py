@@ -1,4 +1,4 @@
-"""Where a record comes from: code, versions, machine and times."""
+"""Origin of a record: code, versions, machine and times."""
 
 import importlib.metadata
 import os
@@ -17,15 +17,15 @@ from effnet_core import SOURCES, paths, processor, read_sources
 from effnet_core.errors import InputError
 from effnet_core.study.schema import Made
 
-# What can change the last bits of a result, and what reads the images.
+# Packages that can change the last bits of a result or that read the images.
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "papermill")
 
 
 class Clock:
-    """Wall and CPU time of a run by phase, from its creation on.
+    """Wall and CPU time of a run per phase, from the creation of the clock on.
 
-    Times are pairs, shape (2,): wall seconds, and seconds that all threads of the process
-    computed. Neither is read from the calendar, which may jump.
+    Times are pairs, shape (2,): wall seconds, and CPU seconds of all threads of the process. Both
+    clocks are monotonic, so changes of the system time do not matter.
     """
 
     def __init__(self) -> None:
@@ -40,22 +40,23 @@ class Clock:
         self._spent[name] = self.spent(name)
 
     def spent(self, name: str) -> np.ndarray:
-        """Time since an open phase began, or since the run did for `total`."""
+        """Time since an open phase began; for `total`, since the run began."""
         return _now() - self._begun[name]
 
     def resume(self, name: str, earlier: np.ndarray, started: str) -> None:
-        """Count what was spent on an open phase before, as if it had begun before.
+        """Add time that was spent on an open phase before an interruption.
 
         Args:
             earlier: the time spent.
-            started: when the clock that measured it was; this one has the time in its total.
+            started: start of the clock that measured it. If that is this clock, its total already
+                includes the time.
         """
         self._begun[name] -= earlier
         if started != self.started.isoformat():
             self._begun["total"] -= earlier
 
     def made(self) -> Made:
-        """The record's section about where and when, as of now."""
+        """The record's section about place and time, as of now."""
         spent = self._spent | {"total": self.spent("total")}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Made(
@@ -72,7 +73,7 @@ class Clock:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that can change a bit of the outcome."""
+    """Versions of Python and of the packages that can change a bit of the outcome."""
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version()} | packages
 
@@ -82,25 +83,25 @@ def _now() -> np.ndarray:
 
 
 def check_unchanged() -> None:
-    """Make sure that what a record is about to name is what this process runs.
+    """Make sure that the code and the packages on the disk are those that this process runs.
 
     Raises:
-        InputError: a source file, or the version of a package, changed since it was imported.
+        InputError: a source file or the version of a package changed since it was imported.
     """
     now = read_sources()
     changed = [n for n in sorted(now.keys() | SOURCES) if now.get(n) != SOURCES.get(n)]
     changed += [name for name, version in versions().items() if VERSIONS[name] != version]
     if changed:
         raise InputError(
-            f"{', '.join(changed)} changed on the disk after this run had begun with what was "
-            "there before. Nothing was recorded. Start it again."
+            f"{', '.join(changed)} changed on the disk after this run began. Nothing was recorded. "
+            "Start the run again."
         )
 
 
 def commit() -> str:
-    """The checked-out git commit, with + when tracked files differ from it; or `unknown`.
+    """The checked-out git commit, with + if tracked files differ from it; or `unknown`.
 
-    Results are made by the code and do not change it.
+    Changed results do not count, because runs write them.
     """
     head = _git("rev-parse", "--short=12", "HEAD")
     if not head:
@@ -130,6 +131,6 @@ def _git(*arguments: str) -> str:
     return result.stdout.strip()
 
 
-# As of the import, like the code: a run must not claim what is installed or checked out later.
+# Read at import, like the code: later installations and checkouts do not concern this process.
 COMMIT = commit()
 VERSIONS = versions()

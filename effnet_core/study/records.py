@@ -1,7 +1,7 @@
 """The record of a run: one JSON file, written once, with the predictions beside it as CSV.
 
-With the records alone the whole book can be built. A record is a closed statement: it
-carries a checksum of itself and of its predictions, and nothing ever edits it.
+The whole book can be built from records alone. A record holds checksums of itself and of its
+predictions, and is never edited.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from effnet_core.study.schema import (
     Record,
 )
 
-if TYPE_CHECKING:  # a third of the time that a command needs to start
+if TYPE_CHECKING:  # importing pandas is a third of the start of a command
     import pandas as pd
 
 PREDICTION_COLUMNS = ["part", "image", "label", "predicted", "confidence"]
-LABEL_PROBABILITY = "label_probability"  # the last column; files of older records end before it
+LABEL_PROBABILITY = "label_probability"  # the last column; older files lack it
 
 
 def record_path(study: str, run_id: str) -> Path:
@@ -56,7 +56,7 @@ def claim(study: str, run_id: str) -> FileLock:
     """Take the lock of a run; the operating system releases it when the process ends.
 
     Raises:
-        TakenError: another process has it.
+        TakenError: another process holds the lock.
         InputError: the folder cannot be written, or the disk is full.
     """
     path = lock_path(study, run_id)
@@ -64,7 +64,7 @@ def claim(study: str, run_id: str) -> FileLock:
     files.check_writable(paths.records(study))
     try:
         path.parent.mkdir(exist_ok=True)
-        lock.acquire(timeout=1)  # `effnet status` takes it for an instant to see whether it is free
+        lock.acquire(timeout=1)  # `effnet status` holds it for a moment to test it
     except Timeout:
         raise TakenError(f"Run {run_id} of {study} is being trained by another process.") from None
     except OSError as error:
@@ -77,10 +77,11 @@ def predictions_path(record: Path) -> Path:
 
 
 def predictions_csv(predictions: "pd.DataFrame") -> bytes:
-    """The predictions file, byte for byte the same for the same predictions.
+    """The bytes of a predictions file, equal for equal predictions.
 
-    With the probability of the label, numbers have four significant digits, and that of a right
-    prediction is left out: it is the confidence. Without it, the form is that of older records.
+    Numbers have four significant digits. The probability of the label is empty for right
+    predictions, because it equals the confidence. Tables without this column are written in the
+    form of older records.
     """
     if LABEL_PROBABILITY not in predictions:
         table, digits = predictions[PREDICTION_COLUMNS], "%.6f"
@@ -91,9 +92,9 @@ def predictions_csv(predictions: "pd.DataFrame") -> bytes:
 
 
 def like_recorded(predictions: "pd.DataFrame", study: str, run_id: str) -> "pd.DataFrame":
-    """The columns of predictions that the run's file has, if there is one; else all.
+    """Reduce predictions to the columns of the run's existing file, if there is one.
 
-    So a run can be compared with its record of before the probability of the label was kept.
+    This allows comparisons with older records, which lack the probability of the label.
     """
     older = (",".join(PREDICTION_COLUMNS) + "\n").encode()
     with suppress(OSError), predictions_path(record_path(study, run_id)).open("rb") as file:
@@ -103,77 +104,77 @@ def like_recorded(predictions: "pd.DataFrame", study: str, run_id: str) -> "pd.D
 
 
 def save(record: AnyRecord, predictions: bytes) -> Path:
-    """Write predictions, then the record, each under its name only when it is whole.
+    """Write the predictions, then the record, both crash-safe.
 
-    A record is written once. If the run's record is there already, this one is compared with it
-    and not written; a damaged one is set aside.
+    A record is written once. If the run already has a record, the new one is compared with it and
+    not written. A damaged record is set aside.
 
     Raises:
-        InputError: the folder cannot be written; or the record that is there says something
-            else: both are kept, this one with `.differs` at the end of its name.
-        ValueError: the record does not name these predictions.
+        InputError: the folder cannot be written, or the existing record differs. Then the new one
+            is written beside it with the ending `.differs`.
+        ValueError: the predictions do not have the checksum in the record.
     """
     if hashlib.sha256(predictions).hexdigest() != record.predictions:
-        raise ValueError("The record names other predictions than the ones given.")
+        raise ValueError("The predictions do not have the checksum in the record.")
     path = record_path(record.settings.study, record.run_id)
-    there = recorded_run(record.settings, record.run_id)
-    if there and reproducible_part(there) == reproducible_part(record):
+    existing = recorded_run(record.settings, record.run_id)
+    if existing and reproducible_part(existing) == reproducible_part(record):
         return path
-    kept = path.with_name(f"{path.name}.differs") if there else path
-    beside = predictions_path(path)
-    if path.exists() and not there:
+    ending = ".differs" if existing else ""
+    new, beside = path.with_name(f"{path.name}{ending}"), predictions_path(path)
+    if path.exists() and not existing:
         set_aside(path)
-    files.write(beside.with_name(f"{beside.name}.differs") if there else beside, predictions)
-    files.write(kept, text(record))
-    if there:
+    files.write(beside.with_name(f"{beside.name}{ending}"), predictions)
+    files.write(new, text(record))
+    if existing:
         raise InputError(
-            f"This run came out different from its record {path}, which stays as it is; what "
-            f"came out now is {kept}. `effnet verify` says what had changed in between."
+            f"This run differs from its record {path}, which was not changed. The new record is "
+            f"{new}. `effnet verify` says what has changed in between."
         )
     failure_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     return path
 
 
 def text(record: AnyRecord) -> bytes:
-    """What is written of a record."""
+    """The bytes of a record file."""
     content = record.model_dump(mode="json")
     content["checksum"] = checksum(content)
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def reproducible_part(record: AnyRecord) -> dict[str, Any]:
-    """What equal runs have in common: all but origin, and how long a candidate took."""
+    """The part of a record that is equal for equal runs: no origin, and no times."""
     untimed = {"outcome": {"candidates": {"__all__": {"seconds"}}}}
     return record.model_dump(include={"facts", "outcome", "predictions"}, exclude=untimed)
 
 
 def recorded_run(settings: Settings, run_id: str) -> AnyRecord | None:
-    """The sound record that is there of a run with these settings, if there is one.
+    """The valid existing record of a run with these settings, or None.
 
     Raises:
-        InputError: there is one, made with other settings.
+        InputError: there is a record that was made with other settings.
     """
     path = record_path(settings.study, run_id)
     try:
-        there = load(path)
+        existing = load(path)
     except InputError:
         return None
-    if changed := differences(there.settings, settings):
+    if changed := differences(existing.settings, settings):
         raise InputError(
             f"{path} was made with other settings: {', '.join(changed)}. A record is never "
             "overwritten: give the study another name, or move its results away."
         )
-    return there
+    return existing
 
 
 def differences(recorded: Settings, wanted: Settings) -> list[str]:
-    """Settings that decide an outcome and are not the same, as `name was -> is`."""
+    """Settings that decide an outcome and differ, as `name was -> is`."""
     was, now = (s.model_dump(exclude=INCIDENTAL) for s in (recorded, wanted))
     return [f"{name} {was[name]} -> {now[name]}" for name in now if was[name] != now[name]]
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged record and its predictions, so that they are neither counted nor lost."""
+    """Rename a damaged record and its predictions, so that they are kept but not counted."""
     beside = predictions_path(path)
     if beside.is_file():
         beside.rename(beside.with_name(f"{beside.name}.damaged"))
@@ -181,18 +182,18 @@ def set_aside(path: Path) -> Path:
 
 
 def checksum(content: dict[str, Any]) -> str:
-    """sha256 over the record's content in canonical JSON, the checksum itself aside."""
+    """sha256 over the content of a record in canonical JSON, without the checksum itself."""
     rest = {name: value for name, value in content.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def stated_checksum(path: Path) -> str:
-    """The checksum that a record states of itself; `load` has found it right."""
+    """The checksum in a record file, which `load` has checked."""
     return json.loads(path.read_text(encoding="utf-8"))["checksum"]
 
 
 def drop_checkpoints(settings: Settings) -> None:
-    """Delete what a recorded run went on from, and its first epoch when nobody waits for it."""
+    """Delete the checkpoint of a recorded run, and its first epoch if no run needs it."""
     study = settings.study
     unneeded = [paths.checkpoint(study, settings.run_id)]
     if all(record_path(study, run.run_id).is_file() for run in settings.schedules):
@@ -203,12 +204,12 @@ def drop_checkpoints(settings: Settings) -> None:
 
 
 def first_epoch(settings: Settings) -> Path:
-    """What runs that differ only in their schedule go on from, named after the first of them."""
+    """Checkpoint shared by runs that differ only in their schedule, named after the first one."""
     return paths.first_epoch(settings.study, settings.schedules[0].run_id)
 
 
 def load(path: Path) -> AnyRecord:
-    """Read and check one record; errors as in `load_whole`."""
+    """Read and check one record; raises as `load_whole` does."""
     return load_whole(path)[0]
 
 
@@ -216,8 +217,8 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
     """Read and check one record and its predictions file.
 
     Raises:
-        InputError: no file, half-written, edited by hand, of another schema, or its predictions
-            are missing or changed.
+        InputError: the record is missing, incomplete, edited or of another schema, or its
+            predictions are missing or changed.
     """
     remedy = "Delete it and repeat the run, or restore it from git."
     if not path.is_file():
@@ -226,12 +227,12 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
         content = json.loads(path.read_text(encoding="utf-8"))
         stated = content.pop("checksum", None)
         whole = stated == checksum(content)
-        # Records of before there was a choice.
+        # Older records lack this setting.
         content["settings"].setdefault("instructions", "native")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable.") from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        raise InputError(f"{path} is damaged: it is not a whole JSON record. {remedy}") from None
+        raise InputError(f"{path} is damaged: it is not a complete JSON record. {remedy}") from None
     if not whole:
         raise InputError(f"{path} was changed after it was written: checksum differs. {remedy}")
     try:
@@ -242,7 +243,7 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
         where = ".".join(str(part) for part in first["loc"]) or "run_id"
         raise InputError(f"{path} is not a valid record: {where}: {first['msg']}.") from None
     if path.stem != record.run_id:
-        raise InputError(f"{path} holds the record of {record.run_id}: a copy would count twice.")
+        raise InputError(f"{path} is a copy of the record of {record.run_id}. Remove the copy.")
     return record, _checked_predictions(path, record.predictions)
 
 
@@ -250,14 +251,14 @@ def load_predictions(path: Path) -> "pd.DataFrame":
     """The predictions beside the record at `path`, checked against it.
 
     Returns:
-        One row an image: part (validation or test), image (name), label, predicted (class
-        indices), confidence (probability given to the predicted class, 0..1), and, but for
-        older records, label_probability (given to the label).
+        One row per image with the columns part (validation or test), image (name), label and
+        predicted (class indices), confidence (probability of the predicted class, 0..1), and
+        label_probability (probability of the label), which older records lack.
     """
     import pandas as pd  # noqa: PLC0415
 
     stated = json.loads(path.read_text(encoding="utf-8"))["predictions"]
-    # An image may be called `0000` or `NA`.
+    # Names of images such as `0000` and `NA` stay text.
     data = io.BytesIO(_checked_predictions(path, stated))
     table = pd.read_csv(
         data,
@@ -282,12 +283,12 @@ def _checked_predictions(path: Path, stated: str) -> bytes:
 
 
 def record_files(study: str) -> Iterator[Path]:
-    """The files of a study that are named as records are."""
+    """The files of a study with names of records."""
     for path in sorted(paths.records(study).glob("*-seed*.json")):
         if not path.name.startswith(".") and not path.stem.endswith(".failed"):
             yield path
 
 
 def failure_path(study: str, run_id: str) -> Path:
-    """A note that the run failed; its success removes it."""
+    """Path of the note that a run failed; a later success deletes it."""
     return paths.records(study) / f"{run_id}.failed.json"

@@ -1,4 +1,4 @@
-"""What a record says: the schema of the one JSON file that a run leaves."""
+"""Schema of a record, the JSON file that a run writes."""
 
 from typing import Annotated, Final, Literal, Self
 
@@ -12,7 +12,7 @@ Options = dict[str, int | float | str]  # of a classifier
 
 
 class Metrics(Strict):
-    """Quality on one part of the data. All but `loss` and `images` are per cent, 0..100."""
+    """Quality on one part of the data; in per cent (0..100) except for `loss` and `images`."""
 
     images: int = Field(ge=0)
     loss: float
@@ -22,7 +22,7 @@ class Metrics(Strict):
     f1: Percent = Field(description="macro average over the classes")
 
     def score(self, criterion: Criterion) -> float:
-        """What a study chooses by, per cent; balanced accuracy is the macro recall."""
+        """The measure that a study selects by, per cent; balanced accuracy is the macro recall."""
         return self.accuracy if criterion == "accuracy" else self.recall
 
 
@@ -34,16 +34,16 @@ class Epoch(Strict):
 
 
 class Heat(Strict):
-    """One learning rate's part in a race."""
+    """The result of one learning rate in a race."""
 
     learning_rate: float
     validation_loss: float | None = Field(
-        description="after the epochs of the race, the lowest wins; null if training diverged"
+        description="after the epochs of the race; the lowest wins; null if training diverged"
     )
 
 
 class BestOfCycle(Strict):
-    """The source's reading: each metric's best over all epochs, on the validation set."""
+    """The best value of each metric over all epochs, on the validation set, as in the source."""
 
     accuracy: Percent
     precision: Percent
@@ -51,14 +51,14 @@ class BestOfCycle(Strict):
 
 
 class Outcome(Strict):
-    """What training led to. Equal to the bit whenever the same run is repeated."""
+    """The outcome of training; a repetition of the run gives the same bits."""
 
     history: list[Epoch]
-    head_first: list[Epoch] = Field(default=[], description="of the head alone, before the others")
+    head_first: list[Epoch] = Field(default=[], description="epochs of the head alone")
     race: list[Heat] = Field(
-        default=[], description="of learning rates, in the order of the setting; empty without one"
+        default=[], description="heats of the learning rates, in their order; empty without a race"
     )
-    best_epoch: int = Field(description="the one whose weights count")
+    best_epoch: int = Field(description="number of the epoch whose weights are used")
     validation: Metrics
     test: Metrics
     best_of_cycle: BestOfCycle
@@ -77,7 +77,7 @@ class Candidate(Strict):
 
 
 class ClassicalOutcome(Strict):
-    """What the classical comparison led to; `candidates` shows the whole grid."""
+    """The outcome of the classical comparison; `candidates` lists the whole grid."""
 
     features: str
     classifier: str
@@ -93,11 +93,11 @@ class Stage(Strict):
     name: str
     parameters: int
     flop_share: float = Field(description="share of the backbone's forward FLOP, 0..1")
-    boundary_values: int = Field(description="numbers that leave it for one image")
+    boundary_values: int = Field(description="size of its output for one image, in numbers")
 
 
 class Facts(Strict):
-    """What the run was about, in numbers that the report needs."""
+    """Numbers about the data and the model of a run."""
 
     classes: list[str]
     train_images: int
@@ -109,24 +109,24 @@ class Facts(Strict):
 
 
 class Fingerprints(Strict):
-    """sha256 of everything that decides the outcome, the settings aside."""
+    """sha256 of everything that decides the outcome, except the settings."""
 
     data: str = Field(description="names, labels and bytes of all images")
-    split: str = Field(description="which image is in which part")
-    weights: str = Field(description="the weights the run started from, head aside")
-    code: str = Field(description="the source files that a run executes")
+    split: str = Field(description="indices of the images in each part")
+    weights: str = Field(description="weights before training, without the head")
+    code: str = Field(description="the code that decides the outcome, see `study/code.py`")
 
 
 class Made(Strict):
-    """Where and when: the only section that differs between two equal runs."""
+    """Place and time of the run: the only section that differs between equal runs."""
 
-    started: str = Field(description="UTC, ISO 8601; of its last start if it was resumed")
+    started: str = Field(description="UTC, ISO 8601; the last start if the run was resumed")
     finished: str
-    seconds: dict[str, float] = Field(description="wall time by phase, and `total`; of all starts")
+    seconds: dict[str, float] = Field(description="wall time per phase and `total`, of all starts")
     cpu_seconds: dict[str, float] = Field(
         default={},
-        description="CPU time likewise: whatever else the machine did; an epoch that runs "
-        "share counts in each",
+        description="CPU time per phase, and `total`; an epoch that several runs share counts in "
+        "each of them",
     )
     peak_memory_mb: float = Field(description="largest resident size of the process")
     commit: str = Field(description="git commit, with + when the tree had changes")
@@ -140,7 +140,7 @@ class Record(Strict):
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: Literal["fine-tuned"] = "fine-tuned"
     run_id: str
-    number: int = Field(ge=0, description="of its configuration in the design")
+    number: int = Field(ge=0, description="number of the configuration in the design")
     settings: Settings
     facts: Facts
     outcome: Outcome
@@ -151,12 +151,12 @@ class Record(Strict):
     @model_validator(mode="after")
     def _is_named_as_its_settings_say(self) -> Self:
         if (self.run_id, self.number) != (self.settings.run_id, self.settings.number):
-            raise ValueError("run_id or number is not what the settings say")
+            raise ValueError("run_id or number does not fit the settings")
         return self
 
     @property
     def validation_score(self) -> float:
-        """What the study's criterion says of the chosen epoch, per cent."""
+        """Validation score of the chosen epoch by the study's criterion, per cent."""
         return self.outcome.validation.score(self.settings.criterion)
 
 
@@ -164,7 +164,7 @@ ClassicalKind = Literal["baseline", "classical"]
 
 
 class ClassicalRecord(Strict):
-    """The baseline, or the best classical model: the same form, another kind of outcome."""
+    """The record of the baseline or of the best classical model."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: ClassicalKind
@@ -179,7 +179,7 @@ class ClassicalRecord(Strict):
     @model_validator(mode="after")
     def _is_named_as_its_seed_says(self) -> Self:
         if self.run_id != f"{self.kind}-seed{self.settings.seed}":
-            raise ValueError("run_id is not what kind and seed say")
+            raise ValueError("run_id does not fit kind and seed")
         return self
 
 

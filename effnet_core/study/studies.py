@@ -1,4 +1,4 @@
-"""Finding and reading a study's YAML file and a run's settings, with errors a person can act on."""
+"""Find and read the YAML file of a study and the settings of a run."""
 
 import difflib
 import hashlib
@@ -37,25 +37,27 @@ def study_names() -> list[str]:
 
 
 def study_path(name: str) -> Path:
-    """The YAML file of a study: of a name in `studies/`, or the path itself.
+    """The YAML file of a study, given by its name in `studies/` or by the path of the file.
 
-    A study elsewhere is known by its name once it was swept: its design lies beside its records.
+    A study with a file elsewhere is known by its name after its first sweep, which stores the
+    design beside the records.
     """
     if name.endswith((".yml", ".yaml")):
         return Path(name)
-    place, left = paths.STUDIES / f"{name}.yml", paths.design(name)
-    here, there = os.path.isfile(place), os.path.isfile(left)  # noqa: PTH113  names may be too long
-    return left if "/" not in name and there and not here else place
+    path, swept = paths.STUDIES / f"{name}.yml", paths.design(name)
+    if "/" in name or os.path.isfile(path):  # noqa: PTH113  names may be too long
+        return path
+    return swept if os.path.isfile(swept) else path  # noqa: PTH113
 
 
 def load_study(name: str) -> Study:
     """Read and validate a study.
 
     Args:
-        name: a name in `studies/`, or the path of a YAML file of your own.
+        name: the name of a file in `studies/`, or the path of a YAML file.
 
     Raises:
-        InputError: no such study, or a setting that is unknown or out of range.
+        InputError: the study does not exist, or a setting is unknown or out of range.
     """
     path = study_path(name)
     if not os.path.isfile(path):  # noqa: PTH113  the name may be too long for a file
@@ -65,27 +67,27 @@ def load_study(name: str) -> Study:
             f"Studies: {', '.join(known)}; or give the path of a .yml file."
         )
     if path.stem == PUBLISHED:
-        raise InputError(f"{path}: {PUBLISHED!r} is where published studies are. Rename the file.")
+        raise InputError(f"{path}: the name {PUBLISHED!r} is reserved. Rename the file.")
     return read_study(path, name if path == paths.design(name) else path.stem)
 
 
 def read_study(path: Path, name: str) -> Study:
-    """The study in a file, under the name that its records have; errors as in `load_study`."""
+    """Read a study from a file, and give it this name; raises as `load_study` does."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold settings (`name: value`), see studies/quick.yml.")
     if "name" in content:
-        raise InputError(f"{path}: a study is named as its file is. Remove `name`.")
+        raise InputError(f"{path}: the name of a study is that of its file. Remove `name`.")
     try:
         study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, Study)}") from None
-    placed = places(study.protocol, lambda place: _beside(path, place))
-    return study.model_copy(update={"protocol": study.protocol.model_copy(update=placed)})
+    absolute = places(study.protocol, lambda place: _beside(path, place))
+    return study.model_copy(update={"protocol": study.protocol.model_copy(update=absolute)})
 
 
 def _beside(path: Path, place: str) -> str:
-    """A place that a study's file names: relative to that file, wherever it is used."""
+    """Make a path in a study's file absolute; it is relative to the folder of that file."""
     if is_url(place):
         return place
     return os.path.abspath(path.resolve().parent / os.path.expanduser(place))  # noqa: PTH100, PTH111
@@ -94,13 +96,13 @@ def _beside(path: Path, place: str) -> str:
 def read_settings(parameters: Mapping[str, Any]) -> Settings:
     """The settings of one run from notebook parameters.
 
-    A setting that is None is as the study says; a factor then has its first level. A setting
-    that differs and is no factor makes another study, with a name of its own: its record cannot
-    be mistaken for one of the study's.
+    None stands for the value in the study, and for the first level of a factor. A changed setting
+    that is not a factor makes a variant of the study with its own name, so its record cannot be
+    mistaken for one of the study.
 
     Raises:
-        InputError: an unknown name (with the nearest valid one), a wrong type, a value out
-            of range.
+        InputError: an unknown name (the message suggests the nearest one), a wrong type, or a
+            value out of range.
     """
     unknown = [name for name in parameters if name not in PARAMETERS]
     if unknown:
@@ -124,9 +126,9 @@ def read_settings(parameters: Mapping[str, Any]) -> Settings:
 
 
 def _typed(value: Any) -> Any:
-    """What a parameter means: papermill's `-p` passes a list as text, as in `[3e-5, 1e-4]`.
+    """Convert a parameter: papermill's `-p` passes lists such as `[3e-5, 1e-4]` as text.
 
-    The text `null` is the value null, as None means that the study decides.
+    The text `null` stands for the value null, because None stands for the study's value.
     """
     if value == "null":
         return None
@@ -137,13 +139,13 @@ def _typed(value: Any) -> Any:
 
 
 def overrides(study: Study, settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Settings that are not as a study's protocol says: what they are, and what it says."""
+    """Settings that differ from a study's protocol, as pairs (value, protocol's value)."""
     given = settings.model_dump()
     return {n: (given[n], v) for n, v in study.protocol if n not in study.factors and given[n] != v}
 
 
 def study_name(study: Study, settings: Settings) -> str:
-    """What a run belongs to: the study, or a variant of it, named by what is overridden."""
+    """Name of the study, or of the variant of it that these settings make."""
     changed = {name: now for name, (now, _) in overrides(study, settings).items()}
     changed.pop("cache_gb", None)  # decides how fast, not what
     if not changed:
@@ -163,7 +165,7 @@ def _unknown(name: str, valid: list[str]) -> str:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line a problem: which setting, what it was, what it may be."""
+    """Describe each problem: the setting, its value and the allowed values."""
     sections: dict[str, type[BaseModel]] = {"protocol": Protocol, "factors": Levels}
     lines = []
     for problem in error.errors():
@@ -172,7 +174,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         if problem["type"] == "extra_forbidden":
             section, _, setting = name.rpartition(".")
             if section == "factors" and setting in Protocol.model_fields:
-                lines.append(f"{setting} is no factor: it has to be the same in all runs.")
+                lines.append(f"{setting} is no factor: it must be the same in all runs.")
             else:
                 lines.append(_unknown(setting, list(sections.get(section, model).model_fields)))
         elif problem["type"] == "missing":
@@ -190,16 +192,16 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _typing_hint(value: Any, problem: str) -> str:
-    """What to write instead, where YAML has taken a number for text, or a name for a number."""
+    """What to write instead, where YAML reads a number as text or a name as a number."""
     if problem == "string_type" and isinstance(value, str | bool | int | float | date):
         return " If it is a name, write it in quotes."
     for text in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(text, str) and (found := EXPONENT.fullmatch(text)):
-            whole, sign, power = found.groups()
+        if isinstance(text, str) and (match := EXPONENT.fullmatch(text)):
+            whole, sign, power = match.groups()
             right = f"{whole}.0e{sign or '+'}{power}"
             if problem == "int_type" and float(text).is_integer():
                 right = f"{float(text):.0f}"
-            return f" YAML takes {text} for text: write {right}."
+            return f" YAML reads {text} as text: write {right}."
     return ""
 
 
@@ -212,7 +214,7 @@ def _shown(value: Any) -> str:
 
 
 def override_lines(settings: Settings, study: Study) -> list[str]:
-    """What differs from a study's protocol, as `name: was -> is`."""
+    """Settings that differ from a study's protocol, as `name: was -> is`."""
 
     def shown(value: Any) -> Any:
         return place_name(value) if isinstance(value, str) and is_url(value) else value

@@ -137,7 +137,10 @@ def test_a_race_can_be_typed():
         ({"learning_rate": float("inf")}, ["learning_rate = inf", "finite"]),
         ({"learning_rate": "0.1, 0.2"}, ["learning_rate = '0.1, 0.2'", "a list of such numbers"]),
         ({"learning_rate": [1e-4, "x"]}, ["learning_rate = [0.0001, 'x']"]),
-        ({"learning_rate": [1e-4, 1e-4]}, ["learning_rate = [0.0001, 0.0001]", "each there once"]),
+        (
+            {"learning_rate": [1e-4, 1e-4]},
+            ["learning_rate = [0.0001, 0.0001]", "a list of different numbers"],
+        ),
         ({"learning_rate": []}, ["learning_rate = []"]),
         (
             {"learning_rate": [0.1, 0.2], "race_epochs": 9},
@@ -146,7 +149,7 @@ def test_a_race_can_be_typed():
         ({"norm_statistics": "still"}, ["norm_statistics = 'still'", "'batch' or 'pretrained'"]),
         ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),
         ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
-        ({"folds": 1}, ["folds is 0, or 2 and more"]),
+        ({"folds": 1}, ["folds must be 0, or 2 and more"]),
         ({"folds": 4, "official_test": True}, ["with official_test: true it is 0"]),
         ({"train_images": -1}, ["train_images = -1", "greater than or equal to 0"]),
         ({"device": "gpu"}, ["device = 'gpu'", "'cpu' or 'cuda'"]),
@@ -264,7 +267,7 @@ def test_names_of_runs_are_different_file_names_whatever_the_levels(one, other):
         ("title: t\nseeds: [0]\nprotocol: {epoch: 3}", ["did you mean 'epochs'?", "image_size"]),
         (f"title: t\nseeds: [0]\nfactors: {{heads: [mlp]}}\n{PROTOCOL}", ["did you mean 'head'?"]),
         (f"title: t\nseeds: [0]\nfactors: {{head: []}}\n{PROTOCOL}", ["factors.head = []"]),
-        ("title: t\nseeds: [0]\nprotocol: {image_size: 32, folds: 1}", ["folds is 0, or 2"]),
+        ("title: t\nseeds: [0]\nprotocol: {image_size: 32, folds: 1}", ["folds must be 0, or 2"]),
         (f"title: t\nseeds: [0]\nfactors: {{freeze: [7]}}\n{PROTOCOL}", ["factors.freeze.0 = 7"]),
         (
             f"title: t\nseeds: [0]\nfactors: {{learning_rate: [-1.0]}}\n{PROTOCOL}",

@@ -1,7 +1,7 @@
-"""The design of a study: fixed protocol, factors and seeds, read from one YAML file.
+"""The design of a study: protocol, factors and seeds, read from one YAML file.
 
-`Settings` is everything that decides the outcome of one run. A run of a study is the
-study's protocol plus one configuration (a level of each factor) plus one seed.
+`Settings` holds everything that decides the outcome of one run: the protocol of a study, one
+configuration (a level of each factor) and one seed.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from effnet_core.processor import Instructions
 FREEZE = (0, 1, 2, 3, 4, 5, 6)
 HEADS = ("none", "mlp")
 SCHEDULERS = ("plateau", "cosine")
-# What a study compares unless it says otherwise: the source's factors, in the order of its Table 1.
+# Factors that a study compares by default: those of the source, in the order of its Table 1.
 SOURCE_FACTORS: dict[str, list[Any]] = {
     "freeze": [*FREEZE],
     "head": [*HEADS],
@@ -43,7 +43,7 @@ Scheduler = Literal["plateau", "cosine"]
 Resize = Literal["squash", "pad", "crop"]
 Criterion = Literal["accuracy", "balanced_accuracy"]
 Background = Literal["white", "black"]
-LONGEST_NAME = 200  # bytes; a file system takes 255, and files of a study end in more
+LONGEST_NAME = 200  # bytes; file systems allow 255, and names of a study's files are longer
 
 
 def _short(name: str) -> str:
@@ -54,20 +54,19 @@ def _short(name: str) -> str:
     return name
 
 
-# A study's name becomes the name of folders, so it cannot lead out of them, nor hide.
+# A study's name becomes the name of folders, so it must not contain a path or start with a dot.
 StudyName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100), AfterValidator(_short)]
-# Between a study's name, which cannot hold it, and the hash that names a variant of the study.
+# Separates the name of a study, which cannot contain it, from the hash of a variant.
 VARIANT = "~"
 StudyOrVariant = Annotated[
     str, Field(pattern=rf"^\w[\w.-]*({VARIANT}[0-9a-f]{{12}})?$"), AfterValidator(_short)
 ]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # more is too much for NumPy
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range of NumPy's seeds
 Share = Annotated[float, Field(gt=0, lt=1)]
-# Settings that say where data lie, how fast a run goes or what it is called, never what comes out
-# of it.
+# Settings that decide paths, speed or names, but never the outcome of a run.
 INCIDENTAL = {"data_dir", "labels", "cache_gb", "factors"}
-# Settings that are the same in all runs of a study, so that these can be compared: the images and
-# their split, where and how a run computes, and what its quality is.
+# Settings that must be equal in all runs of a study to make them comparable: the images and their
+# split, the machine's computation, and the criterion.
 NEVER_A_FACTOR = {
     *("dataset", "data_dir", "labels", "groups", "max_images"),
     *("test_share", "folds", "official_test", "validation_share", "train_images"),
@@ -76,8 +75,8 @@ NEVER_A_FACTOR = {
 
 
 def _once(values: list[Any]) -> list[Any]:
-    if any(value in values[:place] for place, value in enumerate(values)):
-        raise PydanticCustomError("once", "each value may be there once only")
+    if any(value in values[:index] for index, value in enumerate(values)):
+        raise PydanticCustomError("once", "each value may occur only once")
     return values
 
 
@@ -92,12 +91,12 @@ def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     if not rates or not numbers or len(set(rates)) < len(rates):
         raise PydanticCustomError(
             "rate",
-            "must be a finite number greater than 0, or a list of such numbers, each there once",
+            "must be a finite number greater than 0, or a list of different numbers of this kind",
         )
     return tuple(map(float, rates)) if several else float(value)
 
 
-# The serializer keeps what it gets: pydantic's own for this union warns of a tuple in JSON.
+# The serializer changes nothing: pydantic's own one for this union warns of a tuple in JSON.
 Rates = Annotated[
     float | tuple[float, ...],
     PlainValidator(_rate_or_race),
@@ -106,19 +105,19 @@ Rates = Annotated[
 
 
 class Strict(BaseModel):
-    """No silent conversions, unknown names, infinities or changes after validation."""
+    """A model without silent conversions, unknown names, infinities or later changes."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Protocol(Strict):
-    """What all runs of a study share."""
+    """Settings that all runs of a study share."""
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
     data_dir: str | None = Field(
         None,
-        description="folder of class folders, for `imagefolder`, relative to the study's file; or "
-        "a URL that fsspec reads",
+        description="folder with one folder per class, for `imagefolder`, relative to the study's "
+        "file; or a URL that fsspec reads",
     )
     labels: str | None = Field(None, description="CSV of paths and labels, instead of folders")
     groups: str | None = Field(
@@ -129,9 +128,9 @@ class Protocol(Strict):
     )
     image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
     resize: Resize = Field(
-        "squash", description="to the square: squash the image, pad its short side, or crop it"
+        "squash", description="to a square: squash the image, pad its short side, or crop it"
     )
-    background: Background = Field("white", description="behind transparent images; pads")
+    background: Background = Field("white", description="behind transparent pixels and in padding")
     test_share: Share = Field(0.25, description="share of all images held out as the test set")
     folds: int = Field(
         0, ge=0, description="seed s tests on fold s mod folds; 0 tests all seeds on one share"
@@ -139,7 +138,7 @@ class Protocol(Strict):
     official_test: bool = Field(False, description="test on the images that the data set names")
     validation_share: Share = Field(0.25, description="share of the rest; 0.25 is train 3 : 1")
     train_images: int = Field(
-        0, ge=0, description="drawn anew by each seed, validation in proportion; 0 takes all"
+        0, ge=0, description="sampled per seed, with validation in proportion; 0 takes all"
     )
 
     backbone: str = Field("tf_efficientnet_lite0", description="a timm EfficientNet")
@@ -149,57 +148,59 @@ class Protocol(Strict):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm_statistics: Literal["batch", "pretrained"] = Field(
         "batch",
-        description="what batch norm that trains normalises with: those of each batch, or those "
-        "of the pretrained weights, which stay; its scale and shift train either way",
+        description="statistics of trained batch norm: those of each batch, or constant ones from "
+        "pretraining; scale and shift train either way",
     )
     augment: Literal["none", "mirror", "flips", "flips_and_turns", "random"] = Field(
         "none",
-        description="training images as they are; mirrored (2 views); flipped along both axes "
-        "(4); also turned by quarters (8); or random crops, mirrored, in slightly other colours",
+        description="views of training images: none; mirrored (2 views); flipped along both axes "
+        "(4); also turned by quarters (8); or random crops, mirrored, with changed colours",
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="in the loss; balanced: each class counts the same in all"
+        "none", description="in the loss; balanced: each class has the same total weight"
     )
 
     learning_rate: Rates = Field(
-        1e-4, description="a number; or a list: the run races them and goes on with the best"
+        1e-4, description="a number; or a list, which the run races to continue with the best"
     )
     race_epochs: int = Field(
-        1, ge=1, description="trained with each rate of a list, before the lowest loss wins"
+        1, ge=1, description="epochs per rate of a list; then the lowest validation loss wins"
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="each layer trains at this share of the rate of the layer above it"
+        1.0, description="rate of each layer, as a share of the rate of the layer above it"
     )
     head_first: int = Field(
-        0, ge=0, description="epochs of the head alone, at a rate of 1e-3, before all else trains"
+        0, ge=0, description="epochs of the head alone, at a rate of 1e-3, before the others"
     )
     batch_size: int = Field(4, ge=2)
     epochs: int = Field(15, ge=1, description="at most this many")
     early_stop_patience: int | None = Field(
-        2, ge=1, description="epochs without a better score; null trains all epochs"
+        2, ge=1, description="epochs without an improvement; null trains all epochs"
     )
     select: Literal["best", "last"] = Field(
-        "best", description="the epoch whose weights count: best on validation, or the last"
+        "best", description="the epoch whose weights are used: best on validation, or the last"
     )
     criterion: Criterion = Field(
-        "accuracy", description="on validation, chooses the epoch and the best run"
+        "accuracy", description="measure on validation that selects the epoch and the best run"
     )
     plateau_patience: int = Field(1, ge=0)
     plateau_factor: float = Field(0.5, gt=0, lt=1)
 
     cache_gb: float | None = Field(
-        None, ge=0, description="disk for activations; 0 keeps none, None a quarter of what is free"
+        None,
+        ge=0,
+        description="disk for activations; 0 for none, None for a quarter of the free space",
     )
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(1, ge=1, description="CPU threads of a run; changes the last bits")
+    threads: int = Field(1, ge=1, description="CPU threads per run; changes the last bits")
     instructions: Instructions = Field(
         "portable",
-        description="of the CPU: portable gives the same bits on every x86 with AVX2; or native",
+        description="CPU instructions: portable gives equal bits on all x86 with AVX2; or native",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of what trains; bfloat16 is mixed precision, for a GPU"
+        "float32", description="of the trained part; bfloat16 is mixed precision, for a GPU"
     )
-    compiled: bool = Field(False, description="train through torch.compile, for a GPU")
+    compiled: bool = Field(False, description="train with torch.compile, for a GPU")
 
     freeze: int = Field(
         0, ge=FREEZE[0], le=FREEZE[-1], description="stem and first n stages frozen"
@@ -211,8 +212,8 @@ class Protocol(Strict):
     def _one_kind_of_test_set(self) -> Self:
         if self.folds == 1 or (self.folds and self.official_test):
             raise ValueError(
-                "folds is 0, or 2 and more; and with official_test: true it is 0, as the data "
-                "set's own test images are the same for all seeds."
+                "folds must be 0, or 2 and more. With official_test: true it must be 0, because "
+                "the data set's test set is the same for all seeds."
             )
         return self
 
@@ -226,18 +227,18 @@ class Protocol(Strict):
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The learning rates that race; a single one needs no race."""
+        """The learning rates of the race; a single rate needs no race."""
         rate = self.learning_rate
         return rate if isinstance(rate, tuple) else (rate,)
 
     @property
     def patience(self) -> int:
-        """Epochs without a better score after which training stops."""
+        """Number of epochs without an improvement after which training stops."""
         return self.early_stop_patience or self.epochs
 
     @property
     def trained_epochs(self) -> int:
-        """At most, those of rates that lose the race included."""
+        """Upper bound of the trained epochs, including the rates that lose the race."""
         return (len(self.rates) - 1) * self.race_epochs + self.epochs
 
 
@@ -247,7 +248,7 @@ def _level(name: str) -> Any:
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
-# The levels that factors can have, as a model whose fields are the settings that can be factors.
+# A model for the levels of factors, with one field per setting that can be a factor.
 Levels = create_model(
     "Levels",
     __base__=Strict,
@@ -260,9 +261,9 @@ Levels = create_model(
 
 
 def _checked(given: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Levels of the types that their settings have, in the order in which factors were given.
+    """Validate the levels of factors, and keep the order of the factors.
 
-    A study of nothing but factors of the source has all of these, in the source's order.
+    A study that varies only factors of the source gets all of them, in the source's order.
     """
     checked = Levels.model_validate(given)
     if given.keys() <= SOURCE_FACTORS.keys():
@@ -274,12 +275,12 @@ Factors = Annotated[dict[str, list[Any]], Field(min_length=1), AfterValidator(_c
 
 
 class Settings(Protocol):
-    """One run: a protocol, a configuration and a seed. Same settings, same record."""
+    """The settings of one run: protocol, configuration and seed; they determine its record."""
 
     seed: Seed = Field(0, description="fixes split, head initialisation and data order")
     study: StudyOrVariant = "quick"
     factors: Factors = Field(
-        SOURCE_FACTORS, description="what the study compares: it numbers and names its runs"
+        SOURCE_FACTORS, description="levels that the study compares; they number and name its runs"
     )
 
     @property
@@ -291,17 +292,16 @@ class Settings(Protocol):
     def _random_views_pass_no_frozen_stage(self) -> Self:
         if self.augment == "random" and self.freeze:
             raise ValueError(
-                "augment = random needs freeze = 0: activations of frozen stages are kept, and "
-                "random views never come again. Use flips_and_turns, flips or mirror."
+                "augment = random needs freeze = 0: activations of frozen stages are cached, and "
+                "random views never repeat. Use flips_and_turns, flips or mirror."
             )
         return self
 
     @property
     def number(self) -> int:
-        """Number of the configuration in its design, from 1; 0 if the design has none like it.
+        """Number of the configuration in its design, from 1; 0 if it is not in the design.
 
-        A study of nothing but factors of the source has the numbers of the source's Table 1,
-        1..28.
+        A study that varies only factors of the source uses the numbers 1..28 of its Table 1.
         """
         number = 0
         for name, levels in _naming(self.factors).items():
@@ -323,24 +323,24 @@ class Settings(Protocol):
 
     @property
     def schedules(self) -> list["Settings"]:
-        """The study's runs that differ from this one only in their schedule, if at all.
+        """The runs of the study that differ from this one at most in their schedule.
 
-        They begin with the same epoch.
+        Their first epoch is the same.
         """
         levels = self.factors.get("scheduler", [self.scheduler])
         return [self.model_copy(update={"scheduler": level}) for level in levels]
 
     def recorded(self) -> "Settings":
-        """As a record tells them: the name of a folder of images, not where it lies."""
+        """The settings for a record, with the name of the image folder instead of its path."""
         return self.model_copy(update=places(self, place_name))
 
 
-# What a person can choose for one run.
+# The settings that a person can choose for one run.
 PARAMETERS = [name for name in Settings.model_fields if name != "factors"]
 
 
 def _naming(factors: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The design whose order numbers the runs: the source's whole one, or a study's own."""
+    """The factors that number the runs: those of the source, or the study's own."""
     return SOURCE_FACTORS if factors.keys() <= SOURCE_FACTORS.keys() else factors
 
 
@@ -361,14 +361,14 @@ SHORT = {"learning_rate": "lr"}
 
 
 def short_number(value: float) -> str:
-    """All digits of a number in few characters: `3`, `0.25`, `1e-4`."""
+    """Write a number with all digits and few characters: `3`, `0.25`, `1e-4`."""
     digits = Decimal(repr(value)).normalize()
     plain = value == 0 or 0.01 <= abs(value) < 100_000
     return f"{digits:f}" if plain else f"{digits:e}"
 
 
 def _shortened(words: str, most: int = 120) -> str:
-    """Not longer than a file's name can be."""
+    """Shorten words that are too long for a file name; a hash keeps them distinct."""
     return words if len(words) <= most else f"{words[:most]}_{_hash(words)}"
 
 
@@ -383,9 +383,9 @@ class Study(Strict):
     title: str
     seeds: Annotated[list[Seed], Once] = Field(min_length=1)
     smallest_effect: float = Field(
-        0.5, gt=0, description="accuracy, percentage points; less would not change a choice"
+        0.5, gt=0, description="accuracy in percentage points; smaller effects do not matter"
     )
-    factors: Factors = Field(SOURCE_FACTORS, description="the levels of the settings it compares")
+    factors: Factors = Field(SOURCE_FACTORS, description="settings to compare, with their levels")
     protocol: Protocol
 
     def runs(self) -> Iterator[Settings]:
@@ -396,7 +396,7 @@ class Study(Strict):
                 yield settings.model_copy(update={"seed": seed})
 
     def configurations(self) -> list[Settings]:
-        """One run of each configuration, that of the first seed, in the order of their numbers."""
+        """The run of each configuration with the first seed, in the order of their numbers."""
         shared = self.protocol.model_dump() | {
             "study": self.name,
             "seed": self.seeds[0],
@@ -415,18 +415,18 @@ class Study(Strict):
 
 
 def places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
-    """The settings that name a place on this machine, changed."""
+    """Apply a function to the settings that name a place of data, a path or URL."""
     given = protocol.model_dump(include={"data_dir", "labels"})
     return {name: change(place) for name, place in given.items() if place}
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is not a path of this machine: `s3://...`, not `C://...`."""
+    """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
     return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
 
 
 def place_name(place: str) -> str:
-    """The last part of a path or a URL, without what a URL asks with: that may be a secret."""
-    if is_url(place):  # possibly a chain, as zip::https://host/photos.zip
+    """The last part of a path or a URL, without the query of a URL, which may be a secret."""
+    if is_url(place):  # may be a chain such as zip::https://host/photos.zip
         place = urlsplit(re.split("[?#]", place)[0].split("::")[-1]).path
     return Path(place).name or "data"

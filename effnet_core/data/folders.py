@@ -1,4 +1,4 @@
-"""Images of your own: one folder a class, or a table of paths and labels."""
+"""List your own images, from one folder per class or from a table of paths and labels."""
 
 import csv
 import io
@@ -19,27 +19,27 @@ from effnet_core.data.parts import WORDS, part_of, parts_among, parts_inside
 from effnet_core.data.walk import can_be_written, is_litter, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 
-# Columns of a table, in any case: of these the first that is there.
+# Names of table columns, in any case; the first existing one is used.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PART_COLUMNS = ("part", "split", "set", "subset", "partition", "fold", "phase")
 SEPARATORS = ",;\t|"
-# Seconds for a pattern on all names: an unlucky one would take years on a long name.
+# Seconds for matching all names, because some patterns take years on a long name.
 PATTERN_SECONDS = 10
 MATCH = """
 import json, re, sys
 rule, names = json.load(sys.stdin)
-found = [re.search(rule, name) for name in names]
-json.dump([match and (match.groups("") or [match[0]]) for match in found], sys.stdout)
+matches = [re.search(rule, name) for name in names]
+json.dump([match and (match.groups("") or [match[0]]) for match in matches], sys.stdout)
 """
 
 
 class Listing(NamedTuple):
-    """Image files, each with its class and a unique name, in an order that is fixed.
+    """Image files with their classes and unique names, in a fixed order.
 
     Attributes:
-        columns: of the table that names them, if one does.
-        left_out: files below the folder that belong to no class or are no images.
+        columns: columns of the table that lists the images; empty without a table.
+        left_out: files below the folder that are not images or belong to no class.
     """
 
     kinds: list[str]
@@ -50,15 +50,15 @@ class Listing(NamedTuple):
 
 
 def class_folders(root: Path) -> Listing:
-    """The images `root/<class>/<any depth>/<image>`; a folder that holds `root` alone is no matter.
+    """List the images `root/<class>/<any depth>/<image>`, inside folders that hold only one folder.
 
-    A class folder and an image may be links; a folder inside a class may not, as links can
-    lead in circles.
+    Class folders and images may be links. Folders inside a class may not, because links can form
+    loops.
 
     Raises:
-        InputError: the folder is missing or empty, has one class, a class without images, or
-            parts such as `train` instead of classes; something in it cannot be read; two classes
-            look alike.
+        InputError: the folder is missing, has fewer than two classes, a class without images, or
+            parts such as `train` instead of classes; a file cannot be read; or two classes look
+            alike.
     """
     if not root.is_dir():
         raise InputError(
@@ -77,17 +77,17 @@ def class_folders(root: Path) -> Listing:
             f"data_dir {root} holds {len(folders)} class folders; at least 2 are needed: "
             "data_dir/<class>/<images>."
         )
-    found = only_readable(walk(root))
-    within = {path: path.relative_to(root).parts for path in found.images}
-    files = [path for path in found.images if len(within[path]) > 1]
+    below = only_readable(walk(root))
+    within = {path: path.relative_to(root).parts for path in below.images}
+    files = [path for path in below.images if len(within[path]) > 1]
     filled = {within[path][0] for path in files}
     for folder in folders:
         if folder.name not in filled:
-            other = [str(path) for path in found.left_out if path.is_relative_to(folder)]
+            other = [str(path) for path in below.left_out if path.is_relative_to(folder)]
             but = f", but other files, such as {other[0]}" if other else ""
             raise InputError(
                 f"Class folder {folder} is empty: it holds no images{but}. Add images, convert "
-                "what is there to JPEG or PNG, or remove the folder."
+                "the files to JPEG or PNG, or remove the folder."
             )
     for name, part in parts.items():  # one at most
         if part != "train":  # a train may be a class
@@ -109,8 +109,8 @@ def class_folders(root: Path) -> Listing:
         )
     kinds = [normalised(within[path][0]) for path in files]
     check_distinct(f"data_dir {root}", kinds)
-    loose = [path for path in found.images if len(within[path]) == 1]
-    aside = [path.relative_to(root).as_posix() for path in (*loose, *found.left_out)]
+    loose = [path for path in below.images if len(within[path]) == 1]
+    aside = [path.relative_to(root).as_posix() for path in (*loose, *below.left_out)]
     return Listing(kinds, names, files, pd.DataFrame(index=names), aside)
 
 
@@ -128,7 +128,7 @@ def class_names(root: Path, labels: Path | None) -> list[str]:
 
 
 def unwrapped(root: Path) -> Path:
-    """The folder with the classes: an archive often unpacks to a folder that holds it alone."""
+    """Find the folder with the classes inside folders that hold nothing else, as archives do."""
     inside = subfolders(root)
     if len(inside) != 1 or part_of(inside[0].name) or not subfolders(inside[0]):
         return root
@@ -137,11 +137,12 @@ def unwrapped(root: Path) -> Path:
 
 
 def table(labels: Path, root: Path) -> Listing:
-    """The images that a CSV file names, by paths relative to `root`, with their classes.
+    """List the images in a CSV file, by paths relative to `root`, with their classes.
 
     Raises:
-        InputError: no such table or column; an image is missing, outside of `root`, twice or
-            without a label; one class only; two classes look alike; several classes in one cell.
+        InputError: the table or a column is missing; an image is missing, outside of `root`,
+            repeated or without a label; there is only one class; two classes look alike; a cell
+            lists several classes.
     """
     columns = read_table(labels)
     names, kinds = (_column(labels, columns, known) for known in (PATH_COLUMNS, LABEL_COLUMNS))
@@ -175,10 +176,10 @@ def table(labels: Path, root: Path) -> Listing:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table of text, every cell as it is written; columns may be parted by `;`, tab or `|`.
+    """Read a table as text, with columns separated by `,`, `;`, tab or `|`.
 
     Raises:
-        InputError: it cannot be read, is not UTF-8, or a row has other columns than the first.
+        InputError: the table cannot be read, is not UTF-8, or its rows differ in length.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -211,7 +212,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a zero
+    except (OSError, ValueError):  # the name is too long or contains a null character
         return False
 
 
@@ -227,24 +228,24 @@ def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.S
 
 
 def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
-    """Make sure that no cell lists classes, as `cat,wet` does where `cat` is a class."""
+    """Make sure that no cell lists several classes, such as `cat,wet` beside `cat`."""
     known = set(kinds)
     for kind in sorted(known):
         pieces = [normalised(piece) for piece in re.split("[,;|]", kind)]
         if len(pieces) > 1 and known & set(pieces):
             raise InputError(
-                f"labels {labels}: {kind!r} is several classes in one cell. Each image has one "
-                "class here: keep the one that counts."
+                f"labels {labels}: {kind!r} is several classes in one cell. Give each image one "
+                "class."
             )
 
 
 def parts_of(listing: Listing) -> list[str]:
-    """The part that a table's column `part`, `split` or `set` puts each image in, or `""`.
+    """The part of each image, from a table's column such as `part`, `split` or `set`, or `""`.
 
     Raises:
-        InputError: some values are parts and others are not; or two such columns differ.
+        InputError: only some values are names of parts, or two such columns disagree.
     """
-    found: dict[str, list[str]] = {}
+    by_column: dict[str, list[str]] = {}
     for name, values in listing.columns.items():
         if str(name).lower() not in PART_COLUMNS:
             continue
@@ -256,31 +257,31 @@ def parts_of(listing: Listing) -> list[str]:
                 f"Give every image one of {', '.join(WORDS)}; or rename the column."
             )
         if all(parts):
-            found[str(name)] = parts
-    if len(set(map(tuple, found.values()))) > 1:
+            by_column[str(name)] = parts
+    if len(set(map(tuple, by_column.values()))) > 1:
         raise InputError(
-            f"Columns {', '.join(found)} put images in different parts. Remove all but one."
+            f"Columns {', '.join(by_column)} put images in different parts. Remove all but one."
         )
-    return next(iter(found.values()), [""] * len(listing.names))
+    return next(iter(by_column.values()), [""] * len(listing.names))
 
 
 def for_testing(listing: Listing) -> np.ndarray:
-    """Which images a table keeps for testing, shape (N,), bool."""
+    """The test set that a table names, shape (N,), bool."""
     return np.array([part == "test" for part in parts_of(listing)], dtype=bool)
 
 
 def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
-    """Number of the object that each image shows, shape (N,), int64; None without a rule.
+    """Number of the object in each image, shape (N,), int64; None without a rule.
 
-    Names that look alike, such as `P1` and `p1 `, are one object.
+    Names that look alike, such as `P1` and `p1 `, stand for the same object.
 
     Args:
-        rule: a column of the table; or a regular expression, and what it matches in an image's
-            name (or what its brackets match) names the object.
+        rule: a column of the table; or a regular expression whose match in an image's name (or
+            whose groups) names the object.
 
     Raises:
-        InputError: not a regular expression, or one that takes too long; an image without an
-            object; all images show one.
+        InputError: the regular expression is invalid or too slow, an image has no object, or all
+            images show the same object.
     """
     if not rule:
         return None
@@ -293,7 +294,7 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
     if empty:
         raise InputError(
             f"groups = {rule!r} names no object for {len(empty)} images, such as {empty[0]!r}. "
-            "Give each an object; one that stands for itself may have a name of its own."
+            "Give each image an object; an independent image needs a name of its own."
         )
     if len(set(alike)) == 1:
         columns = ", ".join(listing.columns) or "none, as there is no table"
@@ -302,7 +303,7 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
 
 
 def _matches(rule: str, listing: Listing) -> list[list[str] | None]:
-    """What a pattern matches in each name; in a process that can be ended, as matching cannot."""
+    """The match of a pattern in each name, from a subprocess, because matching can hang."""
     try:
         re.compile(rule)
     except (re.error, RecursionError, OverflowError) as error:
@@ -318,11 +319,11 @@ def _matches(rule: str, listing: Listing) -> list[list[str] | None]:
         )
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"groups = {rule!r} takes too long on these names. Avoid repetitions inside of "
-            "repetitions, such as (a+)+."
+            f"groups = {rule!r} takes too long on these names. Avoid nested repetitions such as "
+            "(a+)+."
         ) from None
-    found: list[list[str] | None] = json.loads(done.stdout)
-    if None in found:
-        name = listing.names[found.index(None)]
+    matches: list[list[str] | None] = json.loads(done.stdout)
+    if None in matches:
+        name = listing.names[matches.index(None)]
         raise InputError(f"groups = {rule!r} matches nothing in the image name {name!r}.")
-    return found
+    return matches

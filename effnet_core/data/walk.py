@@ -1,4 +1,4 @@
-"""All that lies in a folder of images, by one rule, for training, `effnet new` and `predict`."""
+"""Find all images below a folder, in the same way for training, `effnet new` and `predict`."""
 
 import unicodedata
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from effnet_core.data.formats import is_image
 from effnet_core.errors import InputError
 
-# Left by file managers, archives and network drives; nobody means what is in them as images.
+# Files and folders that file managers, archives and network drives create; not meant as images.
 LITTER = {
     *("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "lost+found"),
     *("@eadir", "@recycle", "#recycle", "#snapshot", "system volume information"),
@@ -15,12 +15,12 @@ LITTER = {
 
 
 class Walk(NamedTuple):
-    """What lies below a folder, at any depth, sorted.
+    """The files below a folder, at any depth, sorted.
 
     Attributes:
         images: files that are images.
-        refused: what may hold images and cannot be read, each with the reason and the remedy.
-        left_out: other files, and what programs left there; a folder stands for what is in it.
+        refused: paths that may be images or hold images and cannot be read, with reason and remedy.
+        left_out: other files, and files or whole folders that programs created.
     """
 
     images: list[Path]
@@ -29,69 +29,69 @@ class Walk(NamedTuple):
 
 
 def walk(root: Path) -> Walk:
-    """Look at everything below a folder.
+    """Sort everything below a folder into images, refused paths and other files.
 
-    A link to a folder is followed in `root` itself and nowhere below it: it may lead back.
+    Links to folders are followed in `root` itself but not below it, because they can form loops.
     """
-    found = Walk([], {}, [])
+    below = Walk([], {}, [])
     pending = [root]
     while pending:
         folder = pending.pop()
         try:
             inside = sorted(folder.iterdir())
         except OSError as error:
-            found.refused[folder] = _unreadable(error)
+            below.refused[folder] = _unreadable(error)
             continue
         for path in inside:
             try:
                 if _is_folder(path, root):
                     pending.append(path)
                 else:
-                    sort(path, found)
+                    sort(path, below)
             except OSError as error:
-                found.refused[path] = _unreadable(error)
-    refused = dict(sorted(found.refused.items()))
-    return Walk(sorted(found.images), refused, sorted(found.left_out, key=_litter_last))
+                below.refused[path] = _unreadable(error)
+    refused = dict(sorted(below.refused.items()))
+    return Walk(sorted(below.images), refused, sorted(below.left_out, key=_litter_last))
 
 
 def _is_folder(path: Path, root: Path) -> bool:
-    """Whether to look into it."""
+    """Whether to look into a path as a folder."""
     plain = not is_litter(path) and can_be_written(path.name) and path.is_dir()
     return plain and (path.parent == root or not path.is_symlink())
 
 
-def sort(path: Path, found: Walk) -> None:
-    """Put what is not looked into, such as a file, where it belongs."""
+def sort(path: Path, below: Walk) -> None:
+    """Add a path that is not looked into to one of the lists."""
     if is_litter(path):
-        found.left_out.append(path)
+        below.left_out.append(path)
     elif not can_be_written(path.name):
-        found.refused[path] = "has a name that cannot be written down. Rename it."
+        below.refused[path] = "has a name that cannot be written down. Rename it."
     elif not path.is_file():
-        found.refused[path] = (
+        below.refused[path] = (
             "is neither an image nor a folder: a link to a folder, a link to nothing, or a "
             "special file. Put the images themselves there, or move it out of the data folder."
         )
     else:
         try:
-            (found.images if is_image(path) else found.left_out).append(path)
-        except InputError as error:  # a photo that needs a plugin
-            found.refused[path] = str(error).removeprefix(f"{path}: ")
+            (below.images if is_image(path) else below.left_out).append(path)
+        except InputError as error:  # a photo that needs another package
+            below.refused[path] = str(error).removeprefix(f"{path}: ")
 
 
-def only_readable(found: Walk) -> Walk:
-    """The same, if nothing was refused.
+def only_readable(below: Walk) -> Walk:
+    """Make sure that no path was refused.
 
     Raises:
-        InputError: images would be left out for no good reason.
+        InputError: an image may be missing, because a path was refused.
     """
-    for path, reason in found.refused.items():
+    for path, reason in below.refused.items():
         shown = path if can_be_written(path.name) else repr(str(path))
         raise InputError(f"{shown} {reason}")
-    return found
+    return below
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, links included, that a person put there.
+    """List the folders in a folder, links included, without those that programs created.
 
     Raises:
         InputError: the folder cannot be read.
@@ -103,12 +103,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def is_litter(path: Path) -> bool:
-    """Whether a file or folder was left by a program; all hidden ones are."""
+    """Whether a file or folder is hidden or was created by a program."""
     return path.name.startswith(".") or path.name.lower() in LITTER
 
 
 def can_be_written(name: str) -> bool:
-    """Whether a table can hold a name: no control characters, nothing that is not UTF-8."""
+    """Whether a table can hold a name: valid UTF-8 without control characters."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 

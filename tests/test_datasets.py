@@ -151,7 +151,7 @@ def test_an_unknown_data_set_is_told_with_the_known_ones():
 
 
 def test_data_dir_for_a_data_set_that_has_its_own_images_is_told(folder):
-    with pytest.raises(InputError, match="dataset digits needs none"):
+    with pytest.raises(InputError, match="for dataset imagefolder only"):
         load_dataset("digits", str(folder))
 
 

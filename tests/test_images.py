@@ -70,7 +70,7 @@ def test_images_stay_right_while_they_are_cleared_and_made_again(own_folders):
 
 def test_images_that_vanish_again_and_again_end_in_one_message(own_folders, monkeypatch):
     monkeypatch.setattr(images, "_fill", lambda *_: None)
-    with pytest.raises(InputError, match="do not stay"):
+    with pytest.raises(InputError, match="were deleted or changed"):
         load_images(few_digits(), 32)
 
 

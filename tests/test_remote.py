@@ -58,7 +58,7 @@ def test_an_archive_and_a_table_can_be_behind_urls(folder, own_folders):
     ("url", "told"),
     [
         ("memory://nowhere/photos", r"photos cannot be fetched|Nothing is at the URL of photos"),
-        ("nosuch://bucket/photos", "photos cannot be fetched.*Look at the URL.*or give a folder"),
+        ("nosuch://bucket/photos", "photos cannot be fetched.*Check the URL.*Or give a folder"),
         ("file:///nowhere/photos", r"photos cannot be fetched|Nothing is at the URL of photos"),
     ],
 )
@@ -174,6 +174,6 @@ def test_an_archive_with_a_broken_image_is_fetched_again_once_it_is_mended(own_f
 
 def test_an_archive_cannot_write_beside_its_folder(own_folders):
     zipped(own_folders / "a.zip", ["cat/1.png", "dog/1.png", "../../../outside.png"])
-    with pytest.raises(InputError, match="leads out of its folder"):
+    with pytest.raises(InputError, match="leads out of the archive's folder"):
         imagefolder(f"zip://::file://{own_folders / 'a.zip'}")
     assert not list(own_folders.rglob("outside.png"))

@@ -139,7 +139,7 @@ def test_a_race_can_be_typed():
         ({"learning_rate": [1e-4, "x"]}, ["learning_rate = [0.0001, 'x']"]),
         (
             {"learning_rate": [1e-4, 1e-4]},
-            ["learning_rate = [0.0001, 0.0001]", "a list of different numbers"],
+            ["learning_rate = [0.0001, 0.0001]", "all different"],
         ),
         ({"learning_rate": []}, ["learning_rate = []"]),
         (
@@ -312,7 +312,7 @@ def test_a_study_can_not_be_named_out_of_its_folders(tmp_path, name):
     path = tmp_path / f"{name}.yml"
     path.write_text("{title: x, seeds: [0], protocol: {image_size: 32}}")
     for read in (load_study, lambda study: read_settings({"study": study})):
-        with pytest.raises(InputError, match=r"name = |where published studies are"):
+        with pytest.raises(InputError, match=r"name = |is reserved"):
             read(str(path))
 
 

@@ -64,7 +64,7 @@ def test_no_number_of_a_record_is_infinite():
 
 def test_a_record_of_other_predictions_is_not_written(own_folders, make_record):
     record, predictions = make_record()
-    with pytest.raises(ValueError, match="other predictions"):
+    with pytest.raises(ValueError, match="do not have the checksum"):
         save(record, predictions + b"\n")
     assert not paths.RESULTS.exists()
 

@@ -91,7 +91,7 @@ def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     if not rates or not numbers or len(set(rates)) < len(rates):
         raise PydanticCustomError(
             "rate",
-            "must be a finite number greater than 0, or a list of different numbers of this kind",
+            "must be a finite number greater than 0, or a list of such numbers, all different",
         )
     return tuple(map(float, rates)) if several else float(value)
 

@@ -1,1 +1,1 @@
-"""Committing records, and repeating committed runs to the bit."""
+"""Publish records; repeat published runs and compare their bits."""

@@ -1,8 +1,8 @@
-"""Put a folder in the place of another one, so that a kill at any moment loses neither.
+"""Replace a folder by another one, without losing either if the process is killed.
 
-The new folder is written to the disk first. Then one system call exchanges the two names. Where
-the system has no such call, the old folder is renamed aside first: if a process ends between the
-two renames, `recover` puts it back.
+The new folder is flushed to the disk first. Then one system call exchanges the two names. On
+systems without this call the old folder is renamed first; if the process ends between the two
+renames, `recover` restores it.
 """
 
 import ctypes
@@ -17,17 +17,17 @@ from pathlib import Path
 from effnet_core import files
 from effnet_core.errors import InputError
 
-# Of Linux: <fcntl.h> and <linux/fs.h>.
+# Constants of Linux, from <fcntl.h> and <linux/fs.h>.
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from exchanging folders inside this one.
+    """Prevent other processes from exchanging folders inside this one.
 
     Raises:
-        InputError: another process does so now.
-        OSError: the folder cannot be made or read.
+        InputError: another process is exchanging folders now.
+        OSError: the folder cannot be created or read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -35,13 +35,15 @@ def alone(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise InputError(f"Another process writes to {folder}. Wait until it has ended.") from None
+        raise InputError(
+            f"Another process writes to {folder}. Wait until it has ended."
+        ) from None
     finally:
         os.close(descriptor)
 
 
 def recover(staged: Path, there: Path) -> None:
-    """Undo what a process that was killed had begun: `there` is whole, and `staged` is gone."""
+    """Undo an unfinished exchange of a killed process: restore `there` and delete `staged`."""
     before = _before(staged)
     if before.is_dir() and not there.exists():
         before.rename(there)
@@ -52,10 +54,10 @@ def recover(staged: Path, there: Path) -> None:
 
 
 def exchange(staged: Path, there: Path) -> None:
-    """Give a folder its place; what was there before, if anything, is at `staged` or gone.
+    """Move `staged` to `there`; a previous folder ends at `staged` or is deleted.
 
     Raises:
-        OSError: it cannot be renamed; what was there is as it was.
+        OSError: the folder cannot be renamed; the previous folder is unchanged.
     """
     for path in (staged, *staged.rglob("*")):
         if not path.is_symlink():
@@ -75,7 +77,7 @@ def exchange(staged: Path, there: Path) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Whether the system could exchange two names in one call."""
+    """Exchange two names in one system call, and say whether that worked."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -88,4 +90,4 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _before(staged: Path) -> Path:
-    return staged.with_name(f".{staged.name}")  # no study begins with a dot
+    return staged.with_name(f".{staged.name}")  # no name of a study starts with a dot

@@ -1,4 +1,4 @@
-"""Put a study's records and notebooks where the repository keeps what it shows."""
+"""Publish a study: copy its records and notebooks to the folders that git tracks."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ STAGED = f"{PUBLISHED}/.new"
 
 
 def publish(design: Study, source: Path) -> tuple[int, int]:
-    """Copy all records that are believed, their design, and the first seed's notebooks.
+    """Copy all valid records, their design, and the notebooks of the first seed.
 
-    Everything is put together beside its place and checked there, with what was there before;
-    only then it takes the place. A kill at any moment loses nothing.
+    The new folder is assembled beside the published one from old and new files, checked, and then
+    exchanged with it. A kill at any moment loses nothing.
 
     Args:
         source: the YAML file of the design.
@@ -34,8 +34,8 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         Number of records and of notebooks copied.
 
     Raises:
-        InputError: there are no records, one is damaged or disagrees with the others, or the
-            disk is full; what was there is as it was.
+        InputError: there are no records, a record is damaged or disagrees with the others, or the
+            disk is full; the published folder is unchanged.
     """
     found = _checked(design.name, design)
     if not found.believed:
@@ -51,7 +51,7 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
                         there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
                     )
             notebooks = _stage(found, stage, source)
-            _checked(stage, None)  # by the design as it is published
+            _checked(stage, None)  # checks against the published design
             for staged, there in folders:
                 exchange(staged, there)
     except OSError as error:
@@ -61,7 +61,7 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
 
 @contextmanager
 def _leaving_nothing(folders: list[tuple[Path, Path]]) -> Iterator[None]:
-    """Undo before what a killed process had begun, and remove after what is staged."""
+    """Undo the rest of a killed process first, and delete staged folders at the end."""
 
     def recover_all() -> None:
         for staged, there in folders:
@@ -77,7 +77,7 @@ def _leaving_nothing(folders: list[tuple[Path, Path]]) -> Iterator[None]:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file, and stop at the first that cannot be copied; `shutil` would go on."""
+    """Copy a file or raise an error; `shutil.copytree` would continue after errors."""
     try:
         shutil.copy2(source, target)
     except OSError as error:
@@ -93,7 +93,7 @@ def _checked(reference: str, design: Study | None) -> loader.Loaded:
 
 
 def _stage(found: loader.Loaded, stage: str, source: Path) -> int:
-    """Write everything, without the folders of this machine; how many notebooks there were."""
+    """Write all files without paths of this machine; return the number of notebooks."""
     design = found.design
     local = _local_folders(design, source)
     files.write(paths.design(stage), _design(design, source, local).encode())
@@ -105,7 +105,7 @@ def _stage(found: loader.Loaded, stage: str, source: Path) -> int:
         settings = {n: local.get(v, v) for n, v in record.settings if isinstance(v, str)}
         if settings.items() <= dict(record.settings).items():
             shutil.copy2(path, copy)
-        else:  # names a folder of this machine
+        else:  # contains a path of this machine
             moved = record.settings.model_copy(update=settings)
             files.write(copy, records.text(record.model_copy(update={"settings": moved})))
         notebook = paths.executed(design.name) / f"{run_id}.ipynb"
@@ -116,7 +116,7 @@ def _stage(found: loader.Loaded, stage: str, source: Path) -> int:
 
 
 def _local_folders(design: Study, source: Path) -> dict[str, str]:
-    """What a path of this machine is from the repository's folder: other places may have that."""
+    """A path relative to the repository's folder, as it is on other machines."""
     protocol = design.protocol
     given = [protocol.data_dir, protocol.labels, protocol.weights, str(source.absolute())]
     absolute = [path for path in given if path and Path(path).is_absolute()]
@@ -124,7 +124,7 @@ def _local_folders(design: Study, source: Path) -> dict[str, str]:
 
 
 def _design(design: Study, source: Path, local: dict[str, str]) -> str:
-    """The study's YAML; where its data lie is named from the file's new place."""
+    """The YAML of the study, with data paths relative to the file's new folder."""
     protocol = design.protocol
     there = paths.records(f"{PUBLISHED}/{design.name}")
     places = {"data_dir": protocol.data_dir, "labels": protocol.labels}
@@ -146,7 +146,7 @@ def _without(local: dict[str, str], text: str) -> str:
 
 
 def _copy_notebook(source: Path, target: Path, local: dict[str, str]) -> None:
-    """Copy, without the folders of this machine, which papermill notes in the metadata too."""
+    """Copy a notebook without paths of this machine, which papermill writes to the metadata too."""
     notebook = nbformat.reads(_without(local, source.read_text(encoding="utf-8")), as_version=4)
     papermill = notebook.metadata.setdefault("papermill", {})
     if "input_path" in papermill:

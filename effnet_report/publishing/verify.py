@@ -1,4 +1,4 @@
-"""Repeat finished runs and compare: does what was recorded come out again?"""
+"""Repeat finished runs and compare the results with their records."""
 
 import json
 import platform
@@ -44,11 +44,11 @@ Agreement = Literal["equal", "within tolerance", "different"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A record beside what came out when its run was repeated.
+    """The comparison of a record with a repetition of its run.
 
     Attributes:
-        checksum: of the record.
-        origin: what was not the same before the run began, as `name: recorded -> here`.
+        checksum: checksum of the record.
+        origin: differences before the start of the run, as `name: recorded -> here`.
         accuracy: test accuracy, recorded and repeated, per cent.
         seconds: CPU time of training, recorded and repeated; None of a classical model.
     """
@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What came out, against what could be expected."""
+        """The result in words, compared with the expectation."""
         recorded, again = self.accuracy
         if self.agreement == "equal":
             return "equal to the bit"
@@ -83,22 +83,23 @@ def verify(
     output: Path | None = None,
     jobs: int = 1,
 ) -> list[Comparison]:
-    """Repeat runs of a study, and write down what came out.
+    """Repeat runs of a study, and write the comparisons to a file.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
-        run_ids: repeat these alone.
-        sample: repeat so many; all if neither is given. The hashes of all records decide which,
-            so that changing a record changes the sample.
+        run_ids: names of the runs to repeat.
+        sample: number of runs to repeat, drawn by the hashes of all records, so that changing a
+            record changes the sample. Without both arguments all runs are repeated.
         report: called after each run.
-        tell: called before each run with what can be expected of it.
-        output: the file that says what came out; if not given beside the records, and named
-            after this processor, so that what came out on others stays.
-        jobs: runs that are repeated side by side, each in a process of its own if there are
-            several; then they are reported in the order in which they end.
+        tell: called before each run with the expected result.
+        output: file for the comparisons; by default beside the records, with the name of this
+            processor, so files of other processors stay.
+        jobs: number of parallel repetitions; several run in subprocesses and are reported in the
+            order in which they end.
 
     Raises:
-        InputError: no such study or run, a damaged record, or its data are not here.
+        InputError: the study or a run does not exist, a record is damaged, or this machine lacks
+            the data.
     """
     compared: list[Comparison] = []
     chosen = _chosen(study, run_ids, sample)
@@ -114,14 +115,14 @@ def verify(
         for comparison in together(tasks(cache)):
             compared.append(comparison)
             report(comparison)
-            # At once: repetitions take hours, and may be interrupted.
+            # Written after every run, because repetitions take hours and may be interrupted.
             _write(output or here(study), compared)
     return compared
 
 
 @contextmanager
 def _empty_cache() -> Iterator[Path]:
-    """A cache with nothing in it but downloads: all else is computed from the source files."""
+    """An empty cache with only the downloads, so everything is computed from source files."""
     parent, downloads = paths.CACHE / "verifying", paths.CACHE / "datasets"
     for folder in (parent, downloads):
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def _empty_cache() -> Iterator[Path]:
 
 
 def implausible(compared: Sequence[Comparison]) -> list[Comparison]:
-    """Runs whose recorded time does not fit those of the others, see `PLAUSIBLE`.
+    """Runs whose recorded time does not fit the times of the others, see `PLAUSIBLE`.
 
     The median ratio says how much faster one machine is than the other; nothing can be said of
     fewer than three runs, nor where most times are forged by the same factor.
@@ -149,14 +150,14 @@ def _fits(recorded: float, again: float, faster: float) -> bool:
 
 
 def here(study: str) -> Path:
-    """The file for what comes out on this kind of processor."""
+    """The file for comparisons on this kind of processor."""
     known = processor.describe()
     kind = [known[name] for name in ("maker", "family", "model", "stepping") if name in known]
     return locations.verification(study, "-".join(kind) or platform.machine())
 
 
 def summary(compared: Sequence[Comparison]) -> str:
-    """What came out of all repetitions, in one sentence."""
+    """One sentence about the results of all repetitions."""
     counts: Counter[str] = Counter(comparison.agreement for comparison in compared)
     if counts["equal"] == 1 == len(compared):
         return "The repeated run came out equal to the bit."
@@ -199,7 +200,7 @@ def _write(output: Path, compared: list[Comparison]) -> None:
 
 
 def _compared(study: str, record: AnyRecord, checksum: str, cache: Path) -> Comparison:
-    """Repeat a run with nothing of earlier sessions on the disk."""
+    """Repeat a run with an empty cache."""
     settings = located(record.settings, study)
     before, paths.CACHE = paths.CACHE, cache
     try:
@@ -228,7 +229,7 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
     if run_ids:
         return [by_id[name] for name in run_ids]
     if not everything:
-        raise InputError(f"No record of {study} is of a run that its design names.")
+        raise InputError(f"No record of {study} belongs to a run of its design.")
     if sample is None:
         return everything
     hashes = [records.stated_checksum(records.record_path(study, name)) for name in sorted(by_id)]
@@ -236,7 +237,7 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
 
 
 def expectation(record: AnyRecord) -> str:
-    """What can be expected of a repetition on this machine, before it starts."""
+    """The expected result of a repetition on this machine."""
     origin = _different({"code": record.fingerprints.code}, {"code": code_now(record)})
     origin += _different(record.made.versions, versions())
     origin += _different(
@@ -250,12 +251,12 @@ def expectation(record: AnyRecord) -> str:
 
 
 def code_now(record: AnyRecord) -> str:
-    """The fingerprint that a repetition of a record would have of its code."""
+    """The code fingerprint of a repetition of a record."""
     return code_fingerprint("run" if isinstance(record, Record) else "classical")
 
 
 def computed_by(settings: Settings, hardware: Mapping[str, str]) -> str:
-    """What processors give the same bits as one that is described like this."""
+    """A name that is equal for processors with equal bits."""
     if settings.instructions == "portable" and settings.device == "cpu":
         sets = set(hardware.get("instruction_sets", "").split())
         if sets >= processor.NEEDED:
@@ -264,7 +265,7 @@ def computed_by(settings: Settings, hardware: Mapping[str, str]) -> str:
 
 
 def compare(recorded: AnyRecord, repeated: AnyRecord, checksum: str) -> Comparison:
-    """How a repeated run agrees with its record, which has this checksum."""
+    """Compare a repeated run with its record, which has this checksum."""
     origin = _different(recorded.fingerprints.model_dump(), repeated.fingerprints.model_dump())
     experiment = {line.split(":")[0] for line in origin} & {"data", "split", "weights"}
     origin += _different(recorded.made.versions, repeated.made.versions)
@@ -288,7 +289,7 @@ def compare(recorded: AnyRecord, repeated: AnyRecord, checksum: str) -> Comparis
 
 
 def _training_seconds(record: AnyRecord) -> float:
-    """CPU time of training; of records from before it was measured, wall time."""
+    """CPU time of training, or wall time for older records without CPU time."""
     return (record.made.cpu_seconds or record.made.seconds)["train"]
 
 

@@ -1,1 +1,1 @@
-"""Running what is missing of a study, planning, verifying and publishing it."""
+"""Plan a study and execute its missing runs."""

@@ -1,8 +1,8 @@
-"""A run on a machine that shares no disk with this one: what goes there, and what comes back.
+"""Run a task on a machine that shares no disk with this one.
 
-It goes with its study and with what it left before, and is executed there in a folder of its own.
-What it can go on from comes back while it trains; in the end all that it leaves does, and is
-checked and written here as it would have been by a run of this machine.
+The task travels with its study and its earlier checkpoints, and is executed in a new folder.
+Checkpoints come back while it trains, and all results at the end. They are checked and written
+here like those of a local run.
 """
 
 import functools
@@ -28,21 +28,21 @@ from effnet_report.jupyter import warm
 from effnet_report.sweep.engines import Here
 from effnet_report.sweep.tasks import Task
 
-# Seconds between two looks whether an epoch has left its checkpoint.
+# Seconds between two checks for a new checkpoint.
 LOOK = 0.5
-# Seconds that the kernel of a killed worker may take to end.
+# Seconds that the kernel of a killed worker gets to end.
 ORPHAN = 30
 
-# Files that a run goes on from, by their place in the cache.
+# Checkpoint files, by their path in the cache.
 Checkpoints = dict[str, bytes]
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What goes to another machine.
+    """The files and settings that travel to another machine.
 
     Attributes:
-        study: as YAML, with places that hold wherever its file lies.
+        study: the YAML text, with absolute paths.
         environment: of this machine, see `environment`.
     """
 
@@ -54,10 +54,10 @@ class Carried:
 
 @dataclass(frozen=True)
 class Left:
-    """What a run left on the machine that executed it.
+    """The results of a run on the machine that executed it.
 
     Attributes:
-        root: the folder of the repository there, which the notebook may name.
+        root: the repository's folder there, which the notebook may mention.
         written: records, predictions and trained weights, by file name.
     """
 
@@ -68,7 +68,7 @@ class Left:
 
 
 def pack(task: Task, study: Study) -> Carried:
-    """A task, and what came back of it before."""
+    """Pack a task with its checkpoints."""
     places = {place: paths.CACHE / place for place in checkpoints(task)}
     return Carried(
         task,
@@ -79,7 +79,7 @@ def pack(task: Task, study: Study) -> Carried:
 
 
 def checkpoints(task: Task) -> list[str]:
-    """What a run goes on from, in the cache: its checkpoint, and the first epoch runs share."""
+    """Cache paths of the checkpoint of a run and of the first epoch that runs share."""
     if task.run_id != task.settings.run_id:
         return []
     run = task.settings
@@ -88,7 +88,7 @@ def checkpoints(task: Task) -> list[str]:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What has to be the same everywhere for equal runs to leave equal records."""
+    """The properties of a machine that must be equal for equal runs to have equal records."""
     on_gpu = settings.device == "cuda"
     instructions = "of the GPU" if on_gpu else processor.used(settings.instructions)
     code = {f"code of {kind}": code_fingerprint(kind)[:12] for kind in ("run", "classical")}
@@ -96,7 +96,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def why_not_here(run: Carried) -> str:
-    """Why this machine would not leave the record that the other one would; empty if it would."""
+    """Why a run here would have another record than on the other machine; empty if equal."""
     here, there = environment(run.task.settings), run.environment
     different = [f"{n} {here.get(n)}, not {there[n]}" for n in there if here.get(n) != there[n]]
     if Path.cwd() != paths.ROOT:
@@ -107,7 +107,7 @@ def why_not_here(run: Carried) -> str:
 
 
 def execute(run: Carried) -> Iterator[Checkpoints | Left]:
-    """Execute a run here; gives what it can go on from as it appears, and then what it left."""
+    """Execute a run here; yield its checkpoints as they appear, then its results."""
     study = run.task.settings.study
     files.write(paths.STUDIES / f"{study}.yml", run.study)
     for place, data in run.checkpoints.items():
@@ -135,7 +135,7 @@ def _wait_for_orphan(task: Task) -> None:
 
 
 def _executed(task: Task, output: Path) -> Generator[Checkpoints, None, str]:
-    """Gives checkpoints that are new, and returns the error or an empty string."""
+    """Yield new checkpoints; return the error or an empty string."""
     output.parent.mkdir(parents=True, exist_ok=True)
     before = {place: _written(paths.CACHE / place) for place in checkpoints(task)}
     with ThreadPoolExecutor(1) as pool:
@@ -156,7 +156,7 @@ def _here() -> Here:
 
 
 def _written(place: Path) -> int:
-    """When a file was written, in ns; 0 if it is not there."""
+    """Time of the last write to a file, ns; 0 if it does not exist."""
     try:
         return place.stat().st_mtime_ns
     except FileNotFoundError:
@@ -169,17 +169,17 @@ def _clear(places: list[Path]) -> None:
 
 
 def write_checkpoints(came: Checkpoints) -> None:
-    """Write what a run can go on from, if it is lost."""
+    """Write the checkpoints of a run, for the case that its machine is lost."""
     for place, data in came.items():
-        with suppress(InputError):  # a full disk: training goes on, as it does here
+        with suppress(InputError):  # on a full disk training goes on, like a local run
             files.write(paths.CACHE / place, data)
 
 
 def accept(task: Task, left: Left, output: Path) -> None:
-    """Check what came back as every record is checked, and write it under its name here.
+    """Check the records that came back like all records, and write them here.
 
     Raises:
-        InputError: it is damaged, of another run, or differs from what is there already.
+        InputError: a record is damaged, of another run, or differs from an existing one.
     """
     if left.notebook:
         output.write_bytes(left.notebook.replace(left.root.encode(), str(paths.ROOT).encode()))
@@ -188,18 +188,20 @@ def accept(task: Task, left: Left, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in left.written.items():
             (Path(folder) / Path(name).name).write_bytes(data)
-        for run_id in reversed(task.leaves):  # the task's own last: with it, all is done
+        for run_id in reversed(
+            task.leaves
+        ):  # the last one marks the task as done
             record, predictions = records.load_whole(Path(folder) / f"{run_id}.json")
             if records.differences(record.settings, task.settings):
-                raise InputError(f"What came back as {run_id} is of another run.")
-            # The code there is the code here, but no checkout that git knows.
+                raise InputError(f"The record that came back for {run_id} is of another run.")
+            # The code there equals the code here but is not a git checkout.
             made = record.made.model_copy(update={"commit": COMMIT})
             records.save(record.model_copy(update={"made": made}), predictions)
         _keep_weights(Path(folder) / paths.weights("", task.run_id).name, record)
 
 
 def _keep_weights(came: Path, record: AnyRecord) -> None:
-    """Write the run's weights, if they came; a full disk keeps them away, not the record."""
+    """Write the weights of a run, if they came back; on a full disk keep only the record."""
     if isinstance(record, Record) and came.is_file():
         weights.check(came, record)
         with suppress(InputError):

@@ -1,4 +1,4 @@
-"""`effnet sweep`: what there is to do, who executes it, and whether all is there in the end."""
+"""The command `effnet sweep`: find missing runs, execute them, and check that none is missing."""
 
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ from effnet_report.sweep.tasks import State, Task, state, tasks_of
 
 
 class Ray(NamedTuple):
-    """A cluster.
+    """A Ray cluster.
 
     Attributes:
-        address: as `auto` or `HOST:PORT`; one is started here if not given.
-        gpus: of a run, may be a fraction; as many runs share one as fit if not given.
+        address: `auto` or `HOST:PORT`; None starts a cluster on this machine.
+        gpus: GPUs per run, possibly a fraction; None lets runs share a GPU as its memory allows.
     """
 
     address: str | None
@@ -35,13 +35,13 @@ class Ray(NamedTuple):
 def sweep_shown(
     study: str, console: Console, *, jobs: int | None, retry_failed: bool, ray: Ray | None
 ) -> None:
-    """Train what is missing of a study.
+    """Train the missing runs of a study.
 
     Args:
         study: a name in `studies/`, or the path of a YAML file.
-        jobs: runs side by side; as many as fit if not given.
-        retry_failed: also execute what has failed before.
-        ray: where runs are executed; on this machine if not given.
+        jobs: number of parallel runs; None for as many as fit.
+        retry_failed: execute failed runs again.
+        ray: cluster that executes the runs; None for this machine.
 
     Raises:
         InputError: records disagree with the study, or images cannot be read.
@@ -57,7 +57,7 @@ def sweep_shown(
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
         if ray is None:
-            import_ahead(warm.NOTEBOOKS)  # while all images are read
+            import_ahead(warm.NOTEBOOKS)  # imports while the images are read
     with console.status("Reading all images ..."):
         twins = sweep.check_images(design, found)
     if twins:
@@ -72,9 +72,9 @@ def sweep_shown(
         with sweep.ctrl_c(console.print) as stop:
             failures = execute_shown(pending, engine, stop, console)
         if stop.soon:
-            console.print("Stopped. Finished runs are kept; the same command goes on.")
+            console.print("Stopped. Finished runs are kept; the same command continues.")
             raise typer.Exit(130)
-    # Looked up, not counted: whatever happened meanwhile, success means that all are there.
+    # Looks at the records instead of counting, so success means that all records exist.
     found = loader.load(design.name, design)
     found.check_agreement()
     missing = [task for task in everything if state(task, found) is not State.DONE]
@@ -91,7 +91,7 @@ def sweep_shown(
 def _to_do(
     design: Study, everything: list[Task], found: loader.Loaded, again: bool, console: Console
 ) -> list[Task]:
-    """The tasks to execute; damaged records are set aside, and what is left out is told."""
+    """The tasks to execute; sets damaged records aside, and prints what is left out."""
     pending = []
     for task in everything:
         so_far = state(task, found)
@@ -100,13 +100,13 @@ def _to_do(
                 aside = records.set_aside(records.record_path(design.name, name))
                 console.print(f"Damaged, set aside as {aside.name}")
         elif so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
-            # A kill between record and checkpoint.
+            # Left by a kill between writing the record and deleting the checkpoint.
             records.drop_checkpoints(task.settings)
         elif so_far is State.RUNNING:
-            console.print(f"{task.run_id} is being trained by another process: left to it.")
+            console.print(f"{task.run_id} is left out: another process is training it.")
         elif so_far is State.FAILED and not again:
             console.print(
-                f"{task.run_id} has failed before: `effnet sweep {design.name} --retry-failed`."
+                f"{task.run_id} failed before. Retry: `effnet sweep {design.name} --retry-failed`."
             )
         if so_far in (State.MISSING, State.DAMAGED) or (so_far is State.FAILED and again):
             pending.append(task)
@@ -124,9 +124,9 @@ def _engine(
 
 
 def keep_best(study: str, console: Console) -> None:
-    """Leave the weights of the best run alone; where they are missing, it is trained again."""
+    """Keep only the weights of the best run; if they are missing, train it again."""
     try:
         weights.best(study, console.print)
     except InputError as error:
-        console.print(f"The records are whole. {escape(str(error))}")
+        console.print(f"All records are complete. {escape(str(error))}")
     weights.keep_best(study)

@@ -1,4 +1,4 @@
-"""Where runs are executed: a sweep asks an engine, and does everything else itself."""
+"""Engines, which execute the runs of a sweep; this module has the local one."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,40 +12,40 @@ from effnet_report.sweep.tasks import Task
 
 
 class Engine(Protocol):
-    """Runs this somewhere. All its methods are called from several threads.
+    """An engine; all its methods are called from several threads.
 
     Attributes:
-        seed_by_seed: whether a seed's runs begin before the next one's; else the longest of all.
+        seed_by_seed: whether runs start seed by seed, instead of the longest of all seeds first.
     """
 
     seed_by_seed: ClassVar[bool]
 
     def __str__(self) -> str:
-        """How many runs there is room for, and where."""
+        """A sentence with the number of parallel runs and their location."""
 
     def places(self) -> int:
-        """How many runs to begin now, side by side."""
+        """Number of runs to execute in parallel now."""
 
     def run(self, task: Task, output: Path) -> str:
-        """Execute a notebook to `output`; its record is in its folder afterwards.
+        """Execute a notebook to `output` and write the record to its folder.
 
         Returns:
-            The error that ended it, or an empty string.
+            The error that ended the run, or an empty string.
         """
 
     def end_all(self) -> None:
-        """End what is running, at once."""
+        """End all running tasks immediately."""
 
 
 def import_ahead(modules: Sequence[str]) -> None:
-    """Start the parent of kernels that train, which imports while this process goes on."""
+    """Start the parent process of training kernels; it imports modules in the background."""
     warm.use_large_pages()
     warm.start_with(*modules)
 
 
 @dataclass(frozen=True)
 class Here:
-    """Runs on this machine: in kernels forked from one that has imported `preload`."""
+    """The local engine, with kernels forked from a parent that has imported `preload`."""
 
     jobs: int
     preload: Sequence[str] = ()
@@ -69,7 +69,7 @@ class Here:
 
 def _execute_notebook(task: Task, output: Path) -> str:
     """The error that ended the notebook, or an empty string."""
-    # Imported where a kernel is about to start: the status of a study does not need it.
+    # Imported only before a kernel starts, because other commands do not need it.
     from nbclient.exceptions import DeadKernelError  # noqa: PLC0415
     from papermill import PapermillExecutionError, execute_notebook  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
@@ -99,12 +99,12 @@ def _execute_notebook(task: Task, output: Path) -> str:
 
 
 def _twice_if_no_fault_of_the_run(attempt: Callable[[], str]) -> str:
-    """A kernel that did not start, or was lost with its parent, gets one more chance."""
+    """Execute a notebook; retry once if its kernel did not start or was lost with its parent."""
     for _ in range(2):
         try:
             return attempt()
-        except OSError:  # a full disk is no fault of the start
+        except OSError:  # a full disk does not concern the start
             raise
-        except Exception as error:  # whatever a kernel dies of is this run's error, not ours
+        except Exception as error:  # an error of the kernel is an error of this run only
             reason = f"{type(error).__name__}: {error}"
     return reason

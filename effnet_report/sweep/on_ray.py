@@ -1,8 +1,8 @@
-"""The same sweep on a Ray cluster: runs are executed where there is room, and written here.
+"""The engine for a Ray cluster: nodes execute the runs, this machine writes the results.
 
-Ray brings the code of this repository to every node, which trains in a folder of its own. What a
-run leaves, and each of its checkpoints, comes back through Ray and is checked and written here;
-so no disk is shared, and a lost node costs at most the epochs since the last checkpoint.
+Ray copies the code of this repository to every node, which trains in a new folder. Results and
+checkpoints come back through Ray and are checked and written here. So no shared disk is needed,
+and a lost node costs at most the epochs since the last checkpoint.
 """
 
 import logging
@@ -23,7 +23,7 @@ from effnet_report.sweep import carried, sweep
 from effnet_report.sweep.carried import Carried, Checkpoints, Left
 from effnet_report.sweep.tasks import Task
 
-# Read by Ray when it is imported. Whoever reaches a cluster without a token can run anything.
+# Ray reads this at import. Without a token, everybody who reaches a cluster could run any code.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 try:
     import ray
@@ -31,19 +31,19 @@ try:
 except ImportError:
     raise InputError("Ray is not installed: pip install '.[ray]'") from None
 
-# A node that is lost is no fault of the run; a run that loses every node may be one.
+# A lost node is no fault of the run, but a run that loses every node may be the cause.
 ATTEMPTS = 5
-# Seconds that the head of a cluster may take to answer.
+# Seconds that the head of a cluster gets to answer.
 REACHED = 10
-# Of a GPU, the smallest that Ray counts.
+# Smallest share of a GPU that Ray counts.
 PARTS = 10**4
-# What nodes need of the repository.
+# Parts of the repository that nodes need.
 BROUGHT = {"effnet_core", "effnet_report", "notebooks", "studies"}
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A node that cannot train as it is done here.
+    """A node whose results would differ from those of this machine.
 
     Attributes:
         node: its id.
@@ -54,16 +54,16 @@ class Refused:
 
 
 class OnRay:
-    """Runs on the nodes of a Ray cluster, which is started here if there is no address.
+    """An engine on a Ray cluster; without an address, it starts a cluster on this machine.
 
     Args:
-        gpus: of a run, may be a fraction; if nothing is said and the study wants a GPU, what is
-            left to each of the runs that fit on the one of this machine.
-        jobs: no more than these side by side.
-        tell: of nodes that are refused.
+        gpus: GPUs per run, possibly a fraction; None divides a GPU among as many runs as fit into
+            the memory of this machine's GPU, if the study uses one.
+        jobs: largest number of parallel runs.
+        tell: called with a message for each refused node.
 
     Raises:
-        InputError: no such cluster, or none of its nodes has room for a run.
+        InputError: the cluster does not answer, or no node has room for a run.
     """
 
     seed_by_seed: ClassVar[bool] = False
@@ -103,8 +103,8 @@ class OnRay:
         return f"{min(self._room(), self.places())} side by side on Ray"
 
     def places(self) -> int:
-        """Twice as many as there is room for: what waits in Ray lets a cluster grow that can."""
-        room = max(1, 2 * self._room())  # one waits, if all nodes are lost for now
+        """Twice as many runs as fit: waiting tasks make a cluster with autoscaling grow."""
+        room = max(1, 2 * self._room())  # one run waits if all nodes are lost for now
         return min(room, self._jobs or room)
 
     def run(self, task: Task, output: Path) -> str:
@@ -125,13 +125,13 @@ class OnRay:
                 ray.cancel(running, force=True)
 
     def _room(self) -> int:
-        """For how many runs there is room on the nodes that were not refused."""
+        """Number of runs that fit on the accepted nodes."""
         nodes = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in self._refused]
         need = {name: of for name, of in self._need.items() if of}
         return sum(min(int(n["Resources"].get(x, 0) / need[x]) for x in need) for n in nodes)
 
     def _tried(self, task: Task) -> Left:
-        """What it left, after nodes that were lost or refused."""
+        """The results of a task, retried after lost or refused nodes."""
         lost = 0
         while not self._ended:
             try:
@@ -154,7 +154,7 @@ class OnRay:
         return Left("stopped")
 
     def _once(self, task: Task) -> Left | Refused:
-        """Execute it on some node, going on from what came back of it before."""
+        """Execute a task on some node, resuming from its last checkpoint."""
         refused = ",".join(sorted(self._refused))
         executed = _ON_A_NODE.options(
             num_cpus=self._need["CPU"],
@@ -207,14 +207,14 @@ def connect(address: str | None) -> None:
 
 
 def _execute(run: Carried) -> Iterator[Checkpoints | Left | Refused]:
-    """On a node."""
+    """Execute a task; runs on a node."""
     if why := carried.why_not_here(run):
         yield Refused(ray.get_runtime_context().get_node_id(), why)
     else:
         yield from carried.execute(run)
 
 
-# Tried again by `OnRay` and not by Ray: from a checkpoint that has come back meanwhile.
+# `OnRay` retries instead of Ray, to resume from the latest checkpoint.
 _untyped: Any = _execute
 _ON_A_NODE = ray.remote(num_returns="streaming", max_retries=0)(_untyped)
 

@@ -1,4 +1,4 @@
-"""What a study will cost on this device, before anything is started."""
+"""Estimate the cost of a study on this device."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
 from effnet_report.sweep.step_cost import StepCost, step_cost
 
-# Hours are stated for this many images when the study's own cannot be counted.
+# Number of images for the estimate if the study's own cannot be counted.
 NOMINAL_IMAGES = 1000
-# Of Python and its libraries, bytes.
+# Memory of Python and its libraries, bytes.
 PROCESS = 10**9
 
 
@@ -34,7 +34,7 @@ class Row:
     """One configuration of a study.
 
     Attributes:
-        hours: at most, with all epochs trained; None where it would not fit in memory.
+        hours: upper bound, with all epochs trained; None if the run does not fit in memory.
     """
 
     settings: Settings
@@ -47,11 +47,11 @@ class Plan:
     """The cost of a study.
 
     Attributes:
-        train_images, validation_images, test_images: of one run.
-        classes: images of each class, by name; empty if they are not here.
-        note: why the numbers are nominal, what is left out and what will fail; or empty.
-        device: where the hours were measured.
-        disk: bytes of activations that the runs of one seed keep.
+        train_images, validation_images, test_images: sizes of the parts of one run.
+        classes: number of images per class; empty if the images are not on this machine.
+        note: sentences about guessed numbers, left-out files and expected errors; or empty.
+        device: device of the measurement.
+        disk: bytes of activations that the runs of one seed cache.
     """
 
     rows: list[Row]
@@ -65,12 +65,12 @@ class Plan:
 
 
 def plan(study: Study) -> Plan:
-    """Count every configuration's work, time a few steps, and put the two together."""
+    """Estimate all configurations from their arithmetic and the time of a few steps."""
     counts, by_class, note = _images(study)
     train, validation, test = counts
     classes = len(by_class) or 2
     runs = study.configurations()
-    # The schedule costs nothing: of runs that differ in it alone, one is counted.
+    # The schedule takes no time, so runs that differ only in it are measured once.
     unlike = [settings.schedules[0] for settings in runs]
     counted = {
         name: cost_of(settings, classes)
@@ -111,11 +111,11 @@ def fixed_hours(study: Study, train: int) -> float:
 
 
 def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
-    """Bytes of the activations of frozen stages that runs of one seed keep on disk.
+    """Bytes of activations that the runs of one seed cache on disk.
 
     Args:
-        train: training images, whose further views are kept too.
-        images: all of a run.
+        train: number of training images, whose other views are cached too.
+        images: number of images of a run.
     """
     with torch.device("meta"):
         network = build_network(runs[0].backbone)
@@ -128,7 +128,7 @@ def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
 
 
 def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
-    """Images in each part of a run, images of each class, and what to know about them."""
+    """Number of images per part, number of images per class, and notes about them."""
     protocol = study.protocol
     try:
         dataset = load_dataset(
@@ -160,10 +160,10 @@ def _first_of_equal_files(dataset: Dataset) -> np.ndarray:
 
 
 def too_few(study: Study, dataset: Dataset, first: np.ndarray | None = None) -> list[str]:
-    """What of a study will fail for want of images, a sentence each.
+    """A sentence for each run of a study that has too few images.
 
     Args:
-        first: as of `first_of_equals`; by default copies are known by the bytes of their files.
+        first: the result of `first_of_equals`; by default copies are files with equal bytes.
     """
     first = _first_of_equal_files(dataset) if first is None else first
     for seed in study.seeds:
@@ -183,7 +183,7 @@ def too_few(study: Study, dataset: Dataset, first: np.ndarray | None = None) -> 
 
 
 def _model(settings: Settings, classes: int) -> FrozenNetwork:
-    """With random weights: they cost the same, and need no download."""
+    """Build a network with random weights, which cost the same and need no download."""
     network = build_network(settings.backbone, drop_path=settings.drop_path)
     return FrozenNetwork(
         network, build_head(settings, network.num_features, classes), settings.freeze
@@ -197,12 +197,12 @@ def cost_of(settings: Settings, classes: int) -> StepCost:
 
 
 def memory(study: Study) -> int:
-    """Bytes that the largest run of a study takes at least, its process too."""
+    """Lower bound of the memory of the largest run, with its process, bytes."""
     return cost_of(_costliest(study, 2), 2).memory + PROCESS
 
 
 def _costliest(study: Study, classes: int) -> Settings:
-    """The configuration that needs most memory: one of those that freeze least."""
+    """The configuration that needs most memory, which freezes fewest stages."""
     runs = study.configurations()
     least = min(run.freeze for run in runs)
     candidates = {run.schedules[0].run_id: run for run in runs if run.freeze == least}
@@ -211,13 +211,13 @@ def _costliest(study: Study, classes: int) -> Settings:
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds per FLOP, in a forward pass and in training."""
+    """Measured seconds per FLOP, in a forward pass and in training."""
 
     forward: float
     training: float
 
     def hours(self, cost: StepCost, steps: float, looks: float) -> float:
-        """For a number of training steps and of evaluated batches."""
+        """Seconds for a number of training steps and of evaluated batches."""
         step = cost.prefix_flop * self.forward + 3 * cost.suffix_flop * self.training
         look = (cost.prefix_flop + cost.suffix_flop) * self.forward
         return (step * steps + look * looks) / 3600
@@ -242,7 +242,7 @@ def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _
 def _batch(
     settings: Settings, classes: int, device: str
 ) -> tuple[FrozenNetwork, torch.Tensor, torch.Tensor]:
-    """A model, and random images and labels for one of its steps."""
+    """A model with random images and labels for one step."""
     torch.set_num_threads(settings.threads)
     model = _model(settings, classes)
     move_to_device(model, device)
@@ -253,10 +253,10 @@ def _batch(
 
 
 def runs_that_fit(study: Study) -> int:
-    """How many runs fit into the GPU's free memory side by side, at least one.
+    """Number of parallel runs that fit into the GPU's free memory, at least one.
 
-    The peak of two training steps of the configuration that needs most memory is measured. Where
-    there is no GPU each run says so itself.
+    Measures the peak memory of two training steps of the largest configuration. Without a GPU the
+    answer is one, and each run reports the missing GPU.
     """
     if not torch.cuda.is_available():
         return 1
@@ -265,24 +265,24 @@ def runs_that_fit(study: Study) -> int:
     free, _ = torch.cuda.mem_get_info()
     model, images, targets = _batch(_costliest(study, classes), classes, "cuda")
     adam = torch.optim.Adam(model.trainable_parameters(), fused=True)
-    for _ in range(2):  # the second with Adam's moments
+    for _ in range(2):  # the second step includes Adam's moments
         cross_entropy(model(images), targets).backward()
         adam.step()
     return fitting(free, torch.cuda.max_memory_reserved())
 
 
-# Memory of a process on a GPU before it computes anything, and what stays free for others.
+# GPU memory of a process before it computes, and memory that stays free for other processes.
 CONTEXT = 600 * 2**20
 SPARE = 0.1
 
 
 def fitting(free: int, run: int) -> int:
-    """How many runs of a size fit into free memory, both in bytes; at least one."""
+    """Number of runs of a size that fit into free memory (bytes); at least one."""
     return max(1, int((1 - SPARE) * free / (run + CONTEXT)))
 
 
 def _seconds(work: Callable[[], None], device: str) -> float:
-    """Median of three after one that does not count; fewer of what takes ten seconds."""
+    """Median of three timings after a warm-up; fewer if slow."""
     times: list[float] = []
     while len(times) < 4 and sum(times) < 10:
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A sweep on the terminal: what has ended, how it came out, and the time left."""
+"""Progress of a sweep on the terminal: finished runs, their results, and the time left."""
 
 import time
 
@@ -13,10 +13,10 @@ from effnet_report.sweep.tasks import Task
 
 
 def execute_shown(pending: list[Task], engine: Engine, stop: Stop, console: Console) -> int:
-    """Execute tasks, with one progress line and a line for each that has ended.
+    """Execute tasks, and show a progress bar and one line per finished task.
 
     Returns:
-        How many have failed.
+        Number of failed tasks.
     """
     start = time.perf_counter()
     failures = done = 0

@@ -1,4 +1,4 @@
-"""What a training step costs: arithmetic and memory, counted without computing anything."""
+"""Arithmetic and memory of a training step, counted without computing anything."""
 
 import copy
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class StepCost:
     """One training step on one batch.
 
     Attributes:
-        prefix_flop: forward through the frozen prefix.
-        suffix_flop: forward through the suffix.
-        memory: bytes: weights, gradients, Adam's two moments, and the activations that the
-            backward pass keeps; the libraries and the process itself come on top.
+        prefix_flop: FLOP of the forward pass through the frozen prefix.
+        suffix_flop: FLOP of the forward pass through the suffix.
+        memory: bytes of weights, gradients, Adam's two moments and the activations that the
+            backward pass needs, without libraries and process.
         trainable: number of trainable parameters.
     """
 
@@ -28,12 +28,12 @@ class StepCost:
 
     @property
     def flop(self) -> int:
-        """Of a step: the backward pass computes two gradients, each as costly as the forward."""
+        """FLOP of a step; each of the two gradients costs as much as the forward pass."""
         return self.prefix_flop + 3 * self.suffix_flop
 
 
 def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCost:
-    """Count one training step of a model; the model itself is left alone."""
+    """Count one training step of a model, without changing the model."""
     shadow = copy.deepcopy(model).to("meta")
     shadow.train()
     images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
@@ -54,7 +54,7 @@ def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCos
     suffix = counter.get_total_flops()
     trainable = count(shadow.trainable_parameters())
     parameters = list(shadow.parameters())
-    # One storage can be kept by several operations; the weights are counted already.
+    # Operations can share a storage; the weights are counted already.
     storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in kept}
     for parameter in parameters:
         storages.pop(parameter.untyped_storage()._cdata, None)

@@ -1,4 +1,4 @@
-"""Run what is missing of a study: each run one papermill execution, several side by side."""
+"""Execute the missing runs of a study in parallel, each with one papermill execution."""
 
 import os
 import shutil
@@ -39,12 +39,12 @@ from effnet_report.sweep.tasks import Task, is_running, locked, slot
 
 @dataclass(frozen=True)
 class Finished:
-    """How a task ended.
+    """The end of a task.
 
     Attributes:
-        record: what it left, or what another sweep left of it meanwhile.
-        error: what went wrong; with a record, only the executed notebook can be missing.
-        left: why it was not done, though nothing went wrong.
+        record: the record of the task, possibly from another sweep.
+        error: the error message; with a record, only the executed notebook can be missing.
+        left: reason why the task was left out without an error.
     """
 
     task: Task
@@ -56,7 +56,7 @@ class Finished:
 
 @dataclass
 class Stop:
-    """How often Ctrl-C was pressed: once, no more runs are started; twice, all end now."""
+    """The number of times Ctrl-C was pressed: once starts no more runs, twice ends all runs."""
 
     times: int = 0
 
@@ -71,7 +71,7 @@ class Stop:
 
 @contextmanager
 def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
-    """Let Ctrl-C set a `Stop`, and tell what it does, instead of raising."""
+    """Let Ctrl-C set a `Stop` and print a message, instead of raising an exception."""
     stop = Stop()
 
     def pressed(*_: object) -> None:
@@ -90,22 +90,22 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
 
 
 def check_images(design: Study, found: Loaded) -> str:
-    """Make sure that all images can be read, and are those that the records were made from.
+    """Make sure that all images can be read and are those of the existing records.
 
-    Every image is decoded here, once for all runs: none begins that would end at a bad file.
+    Decodes every image, once for all runs, so no run starts that would fail at a bad file.
 
     Returns:
-        What to know about images that are there more than once; empty if there are none.
+        A sentence about images with equal pixels; empty if there are none.
 
     Raises:
-        InputError: they are not here, or others, or too few for a split; or some cannot be read:
-            all of these are named.
+        InputError: the images are missing, have changed, or are too few for a split; or some
+            cannot be read (the message names all of them).
     """
     look = design.protocol
     dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
     try:
         images = load_images(dataset, look.image_size, look.resize, look.background)
-    except InputError:  # it names the first
+    except InputError:  # the message names the first one
         _check_readable(dataset)
         raise
     made_from = {record.fingerprints.data for record in found.believed.values()}
@@ -135,7 +135,7 @@ def _check_readable(dataset: Dataset) -> None:
 
 
 def automatic_jobs(study: Study) -> int:
-    """One run a core on a CPU; on a GPU as many as fit into its free memory, a core each."""
+    """Default number of parallel runs: one per core; on a GPU at most as many as fit in memory."""
     cores = len(os.sched_getaffinity(0))
     if study.protocol.device == "cuda":
         return min(cores, runs_on_the_gpu(study))
@@ -143,8 +143,8 @@ def automatic_jobs(study: Study) -> int:
 
 
 def runs_on_the_gpu(study: Study) -> int:
-    """How many fit into its free memory, as tried out here; one, if there is no GPU here."""
-    # Only for a GPU: it imports PyTorch. In a process of its own: that gives back its memory.
+    """Measured number of runs that fit into the GPU's free memory; one without a GPU."""
+    # Only for a GPU, because it imports PyTorch; in a subprocess, which frees its memory.
     from effnet_report.sweep.plan import runs_that_fit  # noqa: PLC0415
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -152,10 +152,10 @@ def runs_on_the_gpu(study: Study) -> int:
 
 
 def relative_time(task: Task) -> int:
-    """About how long a task takes, compared with others of its study.
+    """Estimate the time of a task relative to other tasks of its study.
 
-    The time of a run is about proportional to the stages that it trains, its epochs and the area
-    of its images; the classical comparison takes about as long as the middle one of the runs.
+    The time of a run is about proportional to the number of trained stages, its epochs and the
+    area of its images. The classical comparison takes about as long as a medium run.
     """
     settings = task.settings
     trains = task.notebook == paths.TRAIN_NOTEBOOK
@@ -164,11 +164,11 @@ def relative_time(task: Task) -> int:
 
 
 def in_order(pending: list[Task], jobs: int) -> list[Task]:
-    """The order to start tasks in, `jobs` of which are executed side by side.
+    """The start order of tasks for `jobs` parallel places.
 
-    Seed by seed, the longest first, so that the last ones end together. Runs that differ only
-    in their schedule share their first epoch: so many others stand between them as begin with
-    the first, and the second finds it done.
+    Seeds follow each other, and the longest tasks of a seed start first, so that the last ones
+    end together. Runs that share a first epoch start `jobs` places apart, so the second run finds
+    the epoch finished.
     """
     alike: dict[object, list[Task]] = {}
     for task in sorted(pending, key=lambda task: (task.settings.seed, -relative_time(task))):
@@ -179,10 +179,10 @@ def in_order(pending: list[Task], jobs: int) -> list[Task]:
 
 
 def longest_first(pending: list[Task]) -> list[Task]:
-    """The order for so many places that all seeds are trained side by side.
+    """The start order if all seeds can be trained in parallel.
 
-    Of runs that take equally long, those of one schedule come first: then most of the others
-    find the first epoch that they share with them done.
+    Among runs of equal length, those of one schedule start first. Most other runs then find their
+    shared first epoch finished.
     """
     return sorted(
         pending, key=lambda t: (-relative_time(t), SCHEDULERS.index(t.settings.scheduler))
@@ -190,9 +190,9 @@ def longest_first(pending: list[Task]) -> list[Task]:
 
 
 def execute_all(pending: list[Task], engine: Engine, stop: Stop) -> Iterator[Finished]:
-    """Execute tasks, as many side by side as the engine has room for; yields each as it ends.
+    """Execute tasks in parallel, as many as the engine has room for; yield each as it ends.
 
-    A thread a task: it waits for what the engine does elsewhere.
+    Each task has a thread, which waits for the engine.
     """
     waiting = deque(
         in_order(pending, engine.places()) if engine.seed_by_seed else longest_first(pending)
@@ -210,9 +210,9 @@ def execute_all(pending: list[Task], engine: Engine, stop: Stop) -> Iterator[Fin
 
 
 def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
-    """Run one notebook, unless another sweep has done it or does it.
+    """Execute one task, unless another sweep has done it or is doing it.
 
-    An error becomes a note beside the records.
+    An error is written to a note beside the records.
     """
     start = time.perf_counter()
     study = task.settings.study
@@ -239,7 +239,7 @@ def execute(task: Task, engine: Engine, stop: Stop) -> Finished:
 
 
 def _record(task: Task) -> AnyRecord | None:
-    """The task's first record, if all that it is to leave are there and whole."""
+    """The task's first record if all its records exist and are valid, else None."""
     try:
         study = task.settings.study
         first, *_ = [records.load(records.record_path(study, name)) for name in task.leaves]
@@ -249,7 +249,7 @@ def _record(task: Task) -> AnyRecord | None:
 
 
 def _noted(task: Task, error: str) -> str:
-    """Leave a note of the error beside the records; a full disk may keep even that away."""
+    """Write an error to a note beside the records, unless the disk is full."""
     notebook = _place(task).relative_to(paths.ROOT).as_posix()
     try:
         failures.save(task.settings.study, task.run_id, error, notebook)
@@ -263,7 +263,7 @@ def _place(task: Task) -> Path:
 
 
 def _executed(task: Task, engine: Engine, stop: Stop) -> str:
-    """The error that ended the notebook, or an empty string; the notebook goes to its place."""
+    """Execute a notebook and move it to its folder; return the error or an empty string."""
     place = _place(task)
     working = paths.CACHE / "running" / task.settings.study / place.name
     try:
@@ -280,13 +280,13 @@ def _executed(task: Task, engine: Engine, stop: Stop) -> str:
 
 
 def _put(working: Path, place: Path) -> None:
-    """Copy, then rename: the book never meets half a notebook, and disks may be several."""
+    """Copy a notebook, then rename it, so that the book never reads a partial notebook."""
     with files.replaced(place) as partial:
         shutil.copyfile(working, partial)
 
 
 def leave_design(design: Study, source: Path) -> None:
-    """Beside the records, for a study that is not in `studies/`: so its name is enough later."""
+    """Copy the design of a study outside `studies/` to its records, so later its name suffices."""
     place = paths.design(design.name)
     if source.resolve().parent == paths.STUDIES.resolve():
         place.unlink(missing_ok=True)
@@ -296,7 +296,7 @@ def leave_design(design: Study, source: Path) -> None:
 
 
 def clear_leftovers(tasks: list[Task]) -> None:
-    """Delete what runs that were killed had begun to write, unless they are being trained."""
+    """Delete partial files of killed runs, unless another process trains these runs."""
     for task in tasks:
         study = task.settings.study
         working = paths.CACHE / "running" / study

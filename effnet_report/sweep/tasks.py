@@ -1,4 +1,4 @@
-"""What a study is made of, task by task, and how far each is. Nothing is executed here."""
+"""The tasks of a study and their states; nothing is executed here."""
 
 import fcntl
 import os
@@ -16,10 +16,10 @@ from effnet_report.evidence.loader import Loaded
 
 @dataclass(frozen=True)
 class Task:
-    """One papermill execution and the record it is to leave.
+    """One papermill execution and its record.
 
     Attributes:
-        study: as the notebook is to be told it: a name, or the path of a YAML file.
+        study: the notebook's parameter `study`: a name, or the path of a YAML file.
     """
 
     run_id: str
@@ -29,7 +29,7 @@ class Task:
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """The records of a task: the classical comparison leaves two."""
+        """Names of the records of a task; the classical comparison has two."""
         trains = self.notebook == paths.TRAIN_NOTEBOOK
         return (self.run_id,) if trains else (self.run_id, records.baseline_id(self.settings.seed))
 
@@ -51,10 +51,10 @@ class State(StrEnum):
 
 
 def tasks_of(study: Study, name: str) -> list[Task]:
-    """The fine-tuning runs and the classical comparison of one seed after the other.
+    """The fine-tuning runs and the classical comparison, seed by seed.
 
     Args:
-        name: as the study was asked for: its name, or the path of its YAML file.
+        name: the study as it was requested: its name, or the path of its YAML file.
     """
     reference = _reference(name)
     found: list[Task] = []
@@ -67,12 +67,12 @@ def tasks_of(study: Study, name: str) -> list[Task]:
 
 
 def _reference(study: str) -> str:
-    """How notebooks, which run in other folders, learn the study."""
+    """The value of `study` for notebooks, which run in other folders."""
     return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
 
 
 def state(task: Task, found: Loaded) -> State:
-    """How far a task is, by what the study's folder holds."""
+    """The state of a task, from the files in the study's folder."""
     study = task.settings.study
     if any(name in found.disagreeing for name in task.leaves):
         return State.ASIDE
@@ -92,17 +92,17 @@ def is_running(task: Task) -> bool:
 
 
 def slot(task: Task) -> str:
-    """The lock of a task among sweeps; the run's own is taken later, by its kernel."""
+    """The lock of a task between sweeps; the kernel takes the lock of the run later."""
     return f"{task.run_id}.sweep"
 
 
 def locked(path: Path) -> bool:
-    """Whether a process holds a lock; whoever may only read the file can tell, too."""
+    """Whether a process holds a lock; works for read-only files too."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is none, or another user's
+    except OSError:  # the file is missing, or of another user
         return False
     return False

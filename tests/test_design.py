@@ -150,7 +150,7 @@ def test_a_race_can_be_typed():
         ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),
         ({"seed": -1}, ["seed = -1", "greater than or equal to 0"]),
         ({"folds": 1}, ["folds must be 0, or 2 and more"]),
-        ({"folds": 4, "official_test": True}, ["with official_test: true it is 0"]),
+        ({"folds": 4, "official_test": True}, ["With official_test: true it must be 0"]),
         ({"train_images": -1}, ["train_images = -1", "greater than or equal to 0"]),
         ({"device": "gpu"}, ["device = 'gpu'", "'cpu' or 'cuda'"]),
     ],

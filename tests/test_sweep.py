@@ -93,7 +93,7 @@ def test_a_sweep_with_runs_missing_does_not_succeed(here, swept):
     with FileLock(locks / f"{names[0]}.lock"), FileLock(locks / f"{names[1]}.lock"):
         result = here.run("effnet", "sweep", "tiny")
     assert result.returncode == 1
-    assert result.stdout.count("is being trained by another process: left to it") == 2
+    assert result.stdout.count("is left out: another process is training it") == 2
     assert "2 runs are not done" in result.stdout
 
 

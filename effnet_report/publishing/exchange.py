@@ -35,9 +35,7 @@ def alone(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise InputError(
-            f"Another process writes to {folder}. Wait until it has ended."
-        ) from None
+        raise InputError(f"Another process writes to {folder}. Wait until it has ended.") from None
     finally:
         os.close(descriptor)
 

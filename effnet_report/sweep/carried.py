@@ -188,9 +188,7 @@ def accept(task: Task, left: Left, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in left.written.items():
             (Path(folder) / Path(name).name).write_bytes(data)
-        for run_id in reversed(
-            task.leaves
-        ):  # the last one marks the task as done
+        for run_id in reversed(task.leaves):  # the last one marks the task as done
             record, predictions = records.load_whole(Path(folder) / f"{run_id}.json")
             if records.differences(record.settings, task.settings):
                 raise InputError(f"The record that came back for {run_id} is of another run.")

@@ -1,1 +1,1 @@
-"""Classical models: what the same images give without fine-tuning."""
+"""Classical models on the same images, without fine-tuning."""

@@ -1,9 +1,8 @@
 """Classical machine learning on the same split: a baseline, and the best model of a grid.
 
-The steps that `notebooks/classical.ipynb` shows. Whatever is learnt from images (mean and
-variance, principal components, a classifier and its options) is learnt from the training part
-alone, in cross-validation from the training folds alone; validation and test images are
-predicted once.
+The steps of `notebooks/classical.ipynb`. Mean and variance, principal components, classifiers and
+their options are learnt from the training set only, and in cross-validation from the training
+folds only. Validation and test images are predicted once.
 """
 
 import hashlib
@@ -68,7 +67,7 @@ OPTIONS: dict[str, dict[str, list[Any]]] = {
 
 
 class Trial(NamedTuple):
-    """One model to try: what it sees of an image, and how it learns."""
+    """A candidate model: a description of images, a classifier and its options."""
 
     features: str
     classifier: str
@@ -101,7 +100,7 @@ class Comparison:
 
     Attributes:
         best: the candidate with the highest mean accuracy, the first of equals.
-        evaluations: of the best, for `validation` and `test`.
+        evaluations: evaluations of the best candidate, for `validation` and `test`.
     """
 
     candidates: list[Candidate]
@@ -110,23 +109,23 @@ class Comparison:
 
 
 def grid() -> Iterator[Trial]:
-    """Every model of the comparison."""
+    """Yield all models of the comparison."""
     for features, classifier in product(FEATURES, OPTIONS):
         for options in ParameterGrid(OPTIONS[classifier]):
             yield Trial(features, classifier, options)
 
 
 def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Comparison:
-    """Cross-validate models on the training part, in the same folds, and use the best.
+    """Cross-validate models on the training set in the same folds, and evaluate the best one.
 
-    The best is fitted on the whole training part and predicts the two other parts.
+    The best model is fitted on the whole training set and predicts validation and test set.
 
     Args:
-        phase: what the record calls the time that this takes.
+        phase: name of the time in the record.
 
     Raises:
-        InputError: a class has fewer training images than there are folds, or the images belong
-            to another run.
+        InputError: a class has fewer training images than folds, or the images belong to another
+            run.
     """
     check_same_run(run, data.settings, "images")
     labels, parts = data.dataset.labels, data.split
@@ -158,7 +157,7 @@ def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Compar
 
 
 def describe(name: str, settings: Settings, data: Data) -> Features:
-    """Describe the images of all three parts, each by itself: nothing is learnt here."""
+    """Describe the images of all three parts, each independently of the others."""
     parts = data.split
     indices = np.sort(np.concatenate([parts.train, parts.validation, parts.test]))
     if name == "frozen network":
@@ -209,7 +208,7 @@ def _classifier(trial: Trial, seed: int) -> ClassifierMixin:
     match trial.classifier:
         case "logistic regression":
             return LogisticRegression(max_iter=2000, **trial.options)
-        case "SVM (RBF)":  # has no probabilities of its own
+        case "SVM (RBF)":  # has no probabilities by itself
             return CalibratedClassifierCV(
                 SVC(break_ties=True, **trial.options), method="temperature", cv=3, ensemble=False
             )
@@ -228,7 +227,7 @@ def cross_validate(trial: Trial, described: np.ndarray, labels: np.ndarray, seed
     Args:
         described: the training part, shape (N, width).
         labels: shape (N,).
-        seed: fixes the folds, and the random forest's and gradient boosting's own choices.
+        seed: fixes the folds and the random numbers of the classifiers.
     """
     start = time.perf_counter()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
@@ -244,7 +243,7 @@ def cross_validate(trial: Trial, described: np.ndarray, labels: np.ndarray, seed
 def evaluate(
     model: Pipeline, described: np.ndarray, labels: np.ndarray, indices: np.ndarray
 ) -> Evaluation:
-    """Predictions of a fitted model for the images with these indices.
+    """Evaluate a fitted model on images.
 
     Args:
         described: shape (N, width).
@@ -259,7 +258,7 @@ def evaluate(
 def record(
     run: Run, data: Data, *, baseline: Comparison, classical: Comparison
 ) -> list[ClassicalRecord]:
-    """Write the records of the two best models with their predictions; release the run."""
+    """Write the records of baseline and best model with their predictions; release the run."""
     made = [_result(run, data, "baseline", baseline), _result(run, data, "classical", classical)]
     for result, predictions in made:
         records.save(result, predictions)
@@ -270,13 +269,13 @@ def record(
 def repeat(
     settings: Settings, kind: ClassicalKind, reference: str | None = None
 ) -> ClassicalRecord:
-    """Compare once more from the start, and give what would be recorded; nothing is written.
+    """Repeat the comparison without writing anything, and return its record.
 
     Args:
-        reference: folder of the record that is repeated, if not that of its study.
+        reference: study folder with the record to repeat; by default the folder of its study.
 
     Raises:
-        InputError: the data, the weights or the device of the settings are not here.
+        InputError: this machine lacks the data, the weights or the device of the settings.
     """
     run = begin_again(settings)
     data = load_data(run)
@@ -288,7 +287,7 @@ def repeat(
 def _result(
     run: Run, data: Data, kind: ClassicalKind, comparison: Comparison, reference: str | None = None
 ) -> tuple[ClassicalRecord, bytes]:
-    """The record, and its predictions file's bytes, in the form of those in `reference`."""
+    """The record, and the bytes of its predictions file with the columns in `reference`."""
     name = records.baseline_id if kind == "baseline" else records.classical_id
     run_id = name(run.settings.seed)
     table = predictions_table(data, comparison.evaluations)
@@ -317,7 +316,7 @@ def _result(
 
 
 def _facts(run: Run, data: Data, backbone: Backbone) -> Facts:
-    """As for the fine-tuned runs; a classical model trains nothing of the network."""
+    """Facts as for fine-tuned runs; classical models train nothing of the network."""
     stages = stage_costs(backbone.network, run.settings.image_size)
     return Facts(
         **data.facts(),

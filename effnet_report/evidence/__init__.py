@@ -1,1 +1,1 @@
-"""What a study left as tables, and the tables of the source document."""
+"""Records of a study as tables, and the tables of the source document."""

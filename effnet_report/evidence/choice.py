@@ -1,8 +1,8 @@
-"""Which configuration and which run of a study did best: one rule, wherever one is named.
+"""The choice of the best configuration and the best run of a study.
 
 The best configuration has the highest mean validation score over its seeds, among those with the
-most finished seeds; of equals it is the first in Table 1. Of its runs the best has the highest
-validation score; of equals it is the one with the lowest seed. The score is the study's criterion.
+most finished seeds; among equals it is the first one in Table 1. Its best run has the highest
+validation score; among equals it has the lowest seed. The score is the study's criterion.
 """
 
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from statistics import fmean
 from effnet_core.study.schema import Record
 from effnet_report.evidence import loader
 
-DIGITS = 9  # per cent; sums of the same accuracies in another order differ beyond these
+DIGITS = 9  # per cent; the order of a sum changes later digits
 
 
 def best_configuration(records: Iterable[Record]) -> list[Record]:
-    """The runs of the best configuration, in the order given; none of no records."""
+    """The runs of the best configuration, in the given order; empty without records."""
     runs: dict[int, list[Record]] = {}
     for record in records:
         runs.setdefault(record.number, []).append(record)
@@ -23,7 +23,7 @@ def best_configuration(records: Iterable[Record]) -> list[Record]:
 
 
 def best_run(records: Iterable[Record]) -> Record | None:
-    """The best run of the best configuration, if there is any."""
+    """The best run of the best configuration; None without records."""
     return max(
         best_configuration(records),
         key=lambda run: (run.validation_score, -run.settings.seed),
@@ -37,7 +37,7 @@ def _merit(runs: list[Record]) -> tuple[int, float, int]:
 
 
 def of_study(study: str) -> Record | None:
-    """The best run of a study so far, of those whose records are believed, if there is any.
+    """The best run of a study so far, among its valid records; None without any.
 
     Raises:
         InputError: there is no such study.

@@ -1,4 +1,4 @@
-"""Where a run's time goes, by what papermill noted in executed notebooks."""
+"""Time of a run per section of its notebook, from papermill's metadata."""
 
 import re
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import nbformat
 
-TRAINING = "run.train("  # in the one cell that only trains
+TRAINING = "run.train("  # in the cell that only trains
 HEADING = re.compile("^## (.+)", re.MULTILINE)
 START = "start of the kernel, until the first cell"
 REST = "between the cells, and until the notebook is saved"
 
 
 def seconds_by_section(file: Path) -> dict[str, float]:
-    """Seconds of an executed notebook by section, `training` apart."""
+    """Seconds of an executed notebook per section, with `training` separate."""
     notebook = nbformat.read(file, as_version=4)
     whole = notebook.metadata.papermill
     cells = list(_timed(notebook))
@@ -25,7 +25,7 @@ def seconds_by_section(file: Path) -> dict[str, float]:
 
 
 def _timed(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, nbformat.NotebookNode]]:
-    """Code cells: the section that each belongs to, and what papermill noted of it."""
+    """Yield the section of each code cell and papermill's metadata about it."""
     section = "Settings and imports"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -35,5 +35,5 @@ def _timed(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, nbformat.Note
 
 
 def seconds_between(start: str, end: str) -> float:
-    """Seconds between two moments as papermill notes them."""
+    """Seconds between two timestamps of papermill."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

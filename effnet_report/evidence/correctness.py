@@ -1,4 +1,4 @@
-"""Which configuration was right on which test image: what every comparison rests on."""
+"""Correctness of each configuration on each test image, the basis of all comparisons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class Correctness:
     """The seeds that have a run of every configuration.
 
     Attributes:
-        design: one row a configuration: number, words (all levels), and the level of each factor.
+        design: one row per configuration: number, words (all levels), and the level of each factor.
         seeds: in rising order.
-        right: by seed, shape (configurations, test images of the seed): what each image adds to
-            the score, see `by_image`.
-        test_sets: by seed, which test set it was judged on; seeds with the same number share
-            their images, in the same order.
+        right: per seed, shape (configurations, test images of the seed): the contribution of each
+            image to the score, see `by_image`.
+        test_sets: number of the test set per seed; seeds with the same number share their images,
+            in the same order.
     """
 
     design: pd.DataFrame
@@ -33,12 +33,12 @@ class Correctness:
 
     @property
     def factors(self) -> list[str]:
-        """What the configurations differ in."""
+        """The factors of the study."""
         return [name for name in self.design.columns if name not in ("number", "words")]
 
     @property
     def folds(self) -> bool:
-        """Whether seeds were judged on different images."""
+        """Whether seeds have different test images."""
         return len(set(self.test_sets)) > 1
 
     @property
@@ -49,15 +49,17 @@ class Correctness:
 
     @property
     def accuracies(self) -> np.ndarray:
-        """Per cent, shape (seeds, configurations)."""
+        """Accuracy per cent, shape (seeds, configurations)."""
         means = [100 * part.mean(axis=1) for part in self.right]
         return np.reshape(means, (len(self.seeds), len(self.design)))
 
 
 def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> np.ndarray:
-    """What each image adds to a model's score, in the order of their names; its mean is the score.
+    """The contribution of each image to a model's score, in the order of names.
 
-    Whether the model was right, bool; or float32, where the study is about balanced accuracy.
+    The mean of the contributions is the score.
+
+    For accuracy it says whether the model was right (bool); for balanced accuracy it is a float32.
     """
     table = evidence.predictions(record, part).sort_index()
     right = (table["label"] == table["predicted"]).to_numpy(dtype=bool)
@@ -67,14 +69,14 @@ def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> np.nd
 
 
 def balanced(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What each image adds to balanced accuracy: correctness weighted by class, 0..1 on average.
+    """The contribution of each image to balanced accuracy: correctness weighted by class.
 
-    An image counts N / (classes x images of its class). How far it is from its class is what
-    counts so; how far classes are from each other is no chance of images, as each class counts the
-    same however many of its images there are.
+    An image has the weight N / (classes x images of its class). Only deviations from the mean of
+    the class are weighted so: differences between classes are not due to the sample of images,
+    because every class counts the same, whatever its number of images.
 
     Args:
-        right: by image, or any number of rows of them, shape (..., N).
+        right: correctness per image, or rows of it, shape (..., N).
         labels: shape (N,).
     """
     classes, of_class, sizes = np.unique(labels, return_inverse=True, return_counts=True)
@@ -86,7 +88,7 @@ def balanced(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def of_complete_seeds(evidence: Evidence) -> Correctness:
-    """What the finished runs of a study got right, seed by seed; incomplete seeds are left out."""
+    """Correctness of the finished runs of a study, per seed; incomplete seeds are left out."""
     design = table_of(evidence.design)
     runs = {(record.settings.seed, record.number): record for record in evidence.finished}
     seeds = [
@@ -103,7 +105,7 @@ def of_complete_seeds(evidence: Evidence) -> Correctness:
 
 
 def table_of(study: Study) -> pd.DataFrame:
-    """One row a configuration: number, words, and the level of each factor."""
+    """One row per configuration: number, words, and the level of each factor."""
     return pd.DataFrame(
         {"number": settings.number, "words": configuration(settings.levels)}
         | {name: cell(name, level) for name, level in settings.levels.items()}
@@ -114,7 +116,7 @@ def table_of(study: Study) -> pd.DataFrame:
 def without_training(
     evidence: Evidence, found: Correctness, records: Sequence[AnyRecord]
 ) -> dict[int, np.ndarray]:
-    """What models without fine-tuning got right, by seed, on the images of that seed's runs."""
+    """Correctness of models without fine-tuning, per seed, on the images of that seed's runs."""
     return {
         record.settings.seed: by_image(evidence, record)
         for record in records
@@ -123,7 +125,7 @@ def without_training(
 
 
 def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray]:
-    """By seed, what each of its validation images adds to the mean score of the runs, 0..1."""
+    """Per seed, the contribution of each validation image to the mean score of the runs, 0..1."""
     tables: dict[int, list[np.ndarray]] = {seed: [] for seed in found.seeds}
     for record in evidence.finished:
         if record.settings.seed in tables:
@@ -134,12 +136,12 @@ def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray
 def chosen_on_validation(
     evidence: Evidence, found: Correctness, *, each_seed: bool = True
 ) -> np.ndarray:
-    """By seed, the place of the configuration with the best validation accuracy.
+    """Per seed, the index of the configuration with the best validation accuracy.
 
     Args:
         evidence: a study.
         found: its complete seeds.
-        each_seed: each seed's own; else the one with the best mean over the seeds.
+        each_seed: whether to choose per seed, instead of by the mean over seeds.
     """
     table = evidence.runs.pivot(index="seed", columns="number", values="validation")
     accuracy = table.loc[found.seeds, found.design["number"]].to_numpy()

@@ -1,4 +1,4 @@
-"""What a study left behind, as tables, of the records that are believed."""
+"""The valid records of a study as tables."""
 
 import os
 from collections.abc import Container, Iterable, Sequence
@@ -20,24 +20,24 @@ from effnet_report.words import cell
 
 
 def configuration_means(runs: pd.DataFrame, factors: Iterable[str]) -> pd.DataFrame:
-    """One row a configuration: the means of all other columns over its seeds."""
+    """One row per configuration, with means of all other columns over its seeds."""
     rest = runs.drop(columns=["run_id", "seed"], errors="ignore")
     return rest.groupby(["number", *factors], sort=False).mean(numeric_only=True).reset_index()
 
 
 class Machine(BaseModel):
-    """Where runs were repeated."""
+    """The machine that repeated the runs."""
 
     processor: str
     cores: str
 
 
 class Verification(BaseModel):
-    """What `effnet verify` leaves, as far as the book shows it.
+    """The result of `effnet verify`, as far as the book shows it.
 
     Attributes:
-        records: checksum of each record that was repeated; older files do not tell it.
-        code: fingerprint of the code that repeated them, by kind of record.
+        records: checksum of each repeated record; older files lack it.
+        code: fingerprint of the code that repeated the runs, per kind of record.
         implausible: runs whose recorded time does not fit the others.
     """
 
@@ -55,7 +55,7 @@ class Verification(BaseModel):
     implausible: list[str] = []
 
     def about(self, run_ids: Container[str]) -> "Verification | None":
-        """What it says of these runs; nothing if it says nothing of them."""
+        """The verification of these runs only; None if it covers none of them."""
         names = ("verified", "within_tolerance", "different", "implausible")
         said = {name: [r for r in getattr(self, name) if r in run_ids] for name in names}
         other = len(said["within_tolerance"]) + len(said["different"])
@@ -64,13 +64,13 @@ class Verification(BaseModel):
 
 
 class Calibrated(BaseModel):
-    """What `effnet predict` and `export` leave of the best run's calibration.
+    """The calibration of the best run, written by `effnet predict` and `export`.
 
     Attributes:
-        false_alarms: share of the test images called unlike the training images, 0..1.
-        loss: mean log loss on the test images, before and after.
-        error: expected calibration error on them, likewise, points.
-        features: sha256 of the file of features beside it.
+        false_alarms: share of the test images reported as unlike the training images, 0..1.
+        loss: mean log loss on the test images, before and after calibration.
+        error: expected calibration error on them, before and after, points.
+        features: sha256 of the file with features beside it.
     """
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
@@ -85,17 +85,17 @@ class Calibrated(BaseModel):
     features: str
 
 
-@dataclass(frozen=True, eq=False)  # hashable: what follows from it is computed once
+@dataclass(frozen=True, eq=False)  # hashable by identity, for cached properties
 class Evidence:
-    """A study's design and everything that its runs left.
+    """The design of a study and the records of its runs.
 
     Attributes:
         reference: folder of the records, such as `quick` or `published/quick`.
-        design: what was to be run.
+        design: the planned study.
         finished: the records of the design's runs, in the order of the source's Table 1.
         without_training: the baselines and the best classical models of all seeds.
         failures: error message by run id.
-        set_aside: by file name, why a record is in no figure: damaged, of other settings or images
+        set_aside: by file name, why a record is left out: damaged, of other settings or images
             than the rest, or of a run that is not in the design.
     """
 
@@ -112,17 +112,17 @@ class Evidence:
 
     @property
     def factors(self) -> list[str]:
-        """What the study compares: the columns of `runs` that have their levels."""
+        """The factors of the study, which are columns of `runs`."""
         return list(self.design.factors)
 
     @property
     def metric(self) -> str:
-        """What the study's quality is called: its criterion in words."""
+        """Name of the study's measure of quality, which is its criterion in words."""
         return self.design.protocol.criterion.replace("_", " ")
 
     @property
     def unfinished(self) -> list[Settings]:
-        """Planned runs without a record that is believed: missing, failed or set aside."""
+        """Planned runs without a valid record: missing, failed or set aside."""
         done = {record.run_id for record in self.finished}
         return [settings for settings in self.planned if settings.run_id not in done]
 
@@ -132,7 +132,7 @@ class Evidence:
         return [*self.finished, *self.without_training]
 
     def status(self, run_id: str) -> str:
-        """What became of a planned run: done, set aside, failed or missing."""
+        """The state of a planned run: done, set aside, failed or missing."""
         if any(record.run_id == run_id for record in self.finished):
             return "done"
         if run_id in self.set_aside:
@@ -141,7 +141,7 @@ class Evidence:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row a finished run: factors, seed, quality (per cent), cost (s, MB).
+        """One row per finished run: factors, seed, quality (per cent), cost (s, MB).
 
         `accuracy` is the study's criterion on the test set, `validation` on the validation set.
         """
@@ -156,7 +156,7 @@ class Evidence:
 
     @cached_property
     def configurations(self) -> pd.DataFrame:
-        """One row a configuration: means over its finished seeds, and `seeds`, their number."""
+        """One row per configuration: means over its finished seeds, and `seeds`, their number."""
         means = configuration_means(self.runs, self.factors)
         return means.assign(
             seeds=self.runs.groupby("number").size().reindex(means["number"]).values
@@ -164,7 +164,7 @@ class Evidence:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row an epoch of a finished run: factors, seed, rate, losses, accuracy (per cent)."""
+        """One row per epoch of a finished run: factors, seed, rate, losses, accuracy (per cent)."""
         rows = [
             {
                 **_factors(record),
@@ -181,17 +181,17 @@ class Evidence:
 
     @cached_property
     def best(self) -> list[Record]:
-        """The runs of the best configuration on validation, see `choice`."""
+        """The runs of the configuration that is best on validation, see `choice`."""
         return best_configuration(self.finished)
 
     @property
     def best_settings(self) -> Settings:
-        """Of the first run of the best configuration."""
+        """Settings of the first run of the best configuration."""
         return self.best[0].settings
 
     @cached_property
     def classical(self) -> dict[str, list[ClassicalRecord]]:
-        """The records of `baseline` and `classical`, as far as they exist, one a seed."""
+        """The existing records of `baseline` or `classical`, one per seed."""
         kinds: dict[str, list[ClassicalRecord]] = {}
         for record in self.without_training:
             kinds.setdefault(record.kind, []).append(record)
@@ -211,17 +211,17 @@ class Evidence:
 
     @cached_property
     def _predictions(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """By run and part, what has been read."""
+        """Predictions that have been read, by run and part."""
         return {}
 
     @property
     def verifications(self) -> list[Verification]:
-        """What `effnet verify` left, by kind of processor: which runs came out different.
+        """Results of `effnet verify`, per kind of processor.
 
-        Nothing is said of a record whose checksum is not that of the record that was repeated.
+        Records that have changed since they were repeated are left out.
 
         Raises:
-            InputError: one of its files is damaged.
+            InputError: a file is damaged.
         """
         said = []
         for path in locations.verifications(self.reference):
@@ -229,7 +229,7 @@ class Evidence:
                 found = Verification.model_validate_json(path.read_bytes())
             except (OSError, ValueError):
                 raise InputError(
-                    f"{path} is damaged. Delete it; `effnet verify {self.reference}` makes another."
+                    f"{path} is damaged. Delete it and run `effnet verify {self.reference}` again."
                 ) from None
             same = {name for name in found.records if found.records[name] == self._checksum(name)}
             if about := found.about(same):
@@ -237,14 +237,14 @@ class Evidence:
         return said
 
     def _checksum(self, run_id: str) -> str | None:
-        """Of a believed record."""
+        """The checksum of a valid record."""
         if run_id not in {record.run_id for record in self.everything}:
             return None
         return records.stated_checksum(records.record_path(self.reference, run_id))
 
     @property
     def calibrated(self) -> Calibrated | None:
-        """How the best run's model was calibrated, if it was since it is the best."""
+        """The calibration of the best run; None if it belongs to another run or is missing."""
         try:
             text = locations.calibration(self.reference).read_bytes()
             found = Calibrated.model_validate_json(text)
@@ -255,13 +255,13 @@ class Evidence:
         return found if same else None
 
     def correct(self, runs: Sequence[AnyRecord], part: str = "test") -> pd.Series:
-        """How often each image was classified rightly, 0..1: the mean over runs, by image."""
+        """Share of runs that classified each test image correctly, 0..1, by image."""
         tables = [self.predictions(record, part) for record in runs]
         right = pd.concat([table["label"] == table["predicted"] for table in tables])
         return right.groupby(level="image").mean()
 
     def page(self, run_id: str) -> str | None:
-        """Address of a run's page, relative to the book's first page, if there is one."""
+        """Address of a run's page, relative to the first page of the book; None without one."""
         notebook = paths.executed(self.reference) / f"{run_id}.ipynb"
         shown = notebook.is_file() and not notebook.is_symlink()  # a link could lead anywhere
         return f"runs/{self.reference}/{run_id}.html" if shown else None
@@ -273,7 +273,7 @@ def shown() -> list[str]:
 
 
 def load(reference: str | None = None) -> Evidence:
-    """Read all that a study left.
+    """Read the records of a study.
 
     Args:
         reference: folder under `results/`; by default the main study of the book.
@@ -295,7 +295,7 @@ def load(reference: str | None = None) -> Evidence:
 
 
 def others() -> list[Evidence]:
-    """The book's studies beside the main one, as far as anything of them is here."""
+    """The other studies of the book that have files on this machine."""
     return [study for study in map(load, shown()[1:]) if study.finished]
 
 
@@ -337,7 +337,7 @@ def _row(record: Record) -> dict[str, object]:
         "trainable_parameters": facts.trainable_parameters,
         "total_parameters": facts.total_parameters,
         "train_seconds": record.made.seconds["train"],
-        # Records from before CPU time was recorded have wall time only.
+        # Older records have wall time only.
         "cpu_seconds": _cpu_seconds(record),
         "epoch_seconds": _cpu_seconds(record) / len(record.outcome.history),
         "total_seconds": record.made.seconds["total"],

@@ -1,4 +1,4 @@
-"""Notes about runs that failed, beside the records; a run's later success removes its own."""
+"""Notes about failed runs, beside the records; a later success deletes the note."""
 
 import json
 
@@ -7,7 +7,7 @@ from effnet_core.study.records import failure_path
 
 
 def save(study: str, run_id: str, error: str, notebook: str) -> None:
-    """Leave a note that a run failed."""
+    """Write a note that a run failed."""
     content = {"run_id": run_id, "error": error, "notebook": notebook}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     files.write(failure_path(study, run_id), text.encode())

@@ -1,8 +1,8 @@
-"""The one door to a study's records: what is believed, and what is set aside and why.
+"""Read and check the records of a study.
 
-A record alone is whole and says what follows from its predictions, or it is *damaged*. Together
-the records of a study were made with its settings, from one set of images and one set of
-weights; a record that was not is *disagreeing*, and nothing goes on before a person has decided.
+A record is *damaged* if it is incomplete or contradicts its predictions. It is *disagreeing* if
+its settings differ from the design, or its images or initial weights from the other records. A
+person has to decide about disagreeing records before a command continues.
 """
 
 import os
@@ -23,14 +23,15 @@ from effnet_report.evidence import predictions
 
 @dataclass(frozen=True)
 class Loaded:
-    """What lies in a study's folder.
+    """The records in a study's folder.
 
     Attributes:
         reference: folder of the records, such as `quick` or `published/quick`.
-        believed: by run id, in the order of the design, the classical models at the end.
-        damaged: by file name without its ending, why a record cannot be believed by itself.
-        disagreeing: likewise, why a record does not belong to the others or to the design.
-        uncounted: likewise, records of runs that the design does not name.
+        believed: valid records by run id, in the order of the design, classical models last.
+        damaged: by file name without ending, why a record is damaged.
+        disagreeing: by file name without ending, why a record disagrees with the others or the
+            design.
+        uncounted: by file name without ending, why a record is not part of the design.
     """
 
     reference: str
@@ -42,14 +43,14 @@ class Loaded:
 
     @property
     def set_aside(self) -> dict[str, str]:
-        """Everything that is not believed, and why."""
+        """The reason for each record that is left out."""
         return self.damaged | self.disagreeing | self.uncounted
 
     def check_agreement(self) -> None:
         """Make sure that no record disagrees with the design or with the others.
 
         Raises:
-            InputError: one does.
+            InputError: a record disagrees.
         """
         if self.disagreeing:
             name, why = next(iter(self.disagreeing.items()))
@@ -62,7 +63,7 @@ class Loaded:
 
 
 class _Sound(NamedTuple):
-    """A record that is whole, and the fingerprint of its images' names and labels."""
+    """A valid record, and a fingerprint of the names and labels of its images."""
 
     record: AnyRecord
     images: str
@@ -71,7 +72,8 @@ class _Sound(NamedTuple):
 def load_design(reference: str) -> Study:
     """The design behind a reference such as `quick`, `published/quick` or `quick~3fa9c1d02b7e`.
 
-    Committed records have their design beside them: the one in `studies/` may have moved on.
+    Published records have their own copy of the design, because the file in `studies/` may have
+    changed.
     """
     if {"", ".", ".."} & set(reference.split("/")):
         raise InputError(
@@ -86,7 +88,7 @@ def load_design(reference: str) -> Study:
 
 
 def located(settings: Settings, reference: str) -> Settings:
-    """Settings of a record, with the places that it does not tell as its design has them."""
+    """Settings of a record, with the data paths of the design, which records leave out."""
     if not (settings.data_dir or settings.labels):
         return settings
     here = load_design(reference).protocol.model_dump(include={"data_dir", "labels"})
@@ -98,7 +100,7 @@ def load(reference: str, design: Study | None = None) -> Loaded:
 
     Args:
         reference: a folder under `results/`.
-        design: what was to be run; by default the one that the reference names.
+        design: the planned study; by default the one that the reference names.
 
     Raises:
         InputError: there is no such study.
@@ -133,10 +135,10 @@ def _planned(design: Study) -> list[str]:
 
 
 def _sound(path: Path) -> _Sound:
-    """A record that can be believed by itself.
+    """Read one record and check that it is complete and consistent.
 
     Raises:
-        InputError: it is damaged, or it says something that its own content contradicts.
+        InputError: the record is damaged or contradicts itself.
     """
     record, content = records.load_whole(path)
     try:
@@ -167,7 +169,7 @@ def _check_history(record: Record) -> None:
 
 
 def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
-    """Why a record was not made by the design; empty if it was."""
+    """Why a record does not fit the design; empty if it does."""
     folder = reference.rsplit("/", 1)[-1]
     if record.settings.study != folder:
         return f"was made for study {record.settings.study}"
@@ -178,7 +180,7 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
     return f"was made with other settings than the design has: {', '.join(changed)}"
 
 
-# What records have in common: its name, where it stands, and among which of them.
+# Properties that records share: the name, its field, and the records that share it.
 SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]], ...] = (
     ("images", lambda s: s.record.fingerprints.data, lambda _: "study"),
     (

@@ -1,7 +1,7 @@
-"""What the benchmarks left in `results/`: speed, a GPU, a simulated cluster, other processors.
+"""Results of the benchmarks in `results/`: speed, a GPU, a simulated cluster, other processors.
 
-`bench/` writes these files, the pages read them. A part that was not measured is None, or is
-missing from its dictionary.
+`bench/` writes these files and the pages read them. Parts that were not measured are None, or
+missing from their dictionary.
 """
 
 import statistics
@@ -16,7 +16,7 @@ from effnet_report.evidence import locations
 
 
 class Measured(BaseModel):
-    """A value over the turns of a benchmark: median, lowest and highest."""
+    """Median, lowest and highest value of repeated measurements."""
 
     median: float
     low: float
@@ -24,7 +24,7 @@ class Measured(BaseModel):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Measured | None":
-        """From single measurements; None without any."""
+        """Summarise single measurements; None without any."""
         seen = list(values)
         if not seen:
             return None
@@ -32,24 +32,24 @@ class Measured(BaseModel):
 
 
 class File(BaseModel):
-    """A file in `results/` that a benchmark writes."""
+    """The content of a benchmark's file in `results/`."""
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """Read it; None where it was not measured."""
+        """Read the file; None if it does not exist."""
         return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
 
     def save(self, path: Path) -> None:
-        """Write it whole."""
+        """Write the file crash-safe."""
         files.write(path, (self.model_dump_json(indent=1) + "\n").encode())
 
 
 class Measurement(BaseModel):
-    """What one arm found in one turn.
+    """The result of one arm of a benchmark in one turn.
 
     Attributes:
-        of: fingerprint of the code that it measured.
-        found: as the arm printed it.
+        of: fingerprint of the measured code.
+        found: the output of the arm.
     """
 
     turn: int
@@ -60,7 +60,7 @@ class Measurement(BaseModel):
 
 
 class Sweep(BaseModel):
-    """All trainings of the study `quick`, here and in other people's loops.
+    """All trainings of the study `quick`, with our code and with other training loops.
 
     Attributes:
         complete: `effnet sweep`, everything included, s.

@@ -1,4 +1,4 @@
-"""A predictions file, read fast and distrustfully: 3,000 of them in a second."""
+"""Read and check predictions files quickly: 3,000 files per second."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from effnet_core.study.schema import AnyRecord
 OLDER = (",".join(PREDICTION_COLUMNS) + "\n").encode()
 HEADER = (",".join([*PREDICTION_COLUMNS, LABEL_PROBABILITY]) + "\n").encode()
 COMMA = b","[0]
-# Sums of floating-point numbers in another order differ by less, per cent.
+# Tolerance for sums of floating-point numbers in another order, per cent.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run predicted, in the order of its file.
+    """The predictions of a run, in the order of its file.
 
     Attributes:
-        tested: shape (N,), bool: whether the image is of the test set; else of the validation set.
+        tested: shape (N,), bool: True for test images, False for validation images.
         labels, predicted: class indices, shape (N,).
         images: sha256 of part, name and label of every image.
     """
@@ -33,10 +33,10 @@ class Predictions:
 
 
 def parse(content: bytes) -> Predictions:
-    """Read a predictions file as `records.predictions_csv` writes it, and in no other form.
+    """Read a predictions file in exactly the form that `records.predictions_csv` writes.
 
     Raises:
-        ValueError: it has another form.
+        ValueError: the file has another form.
     """
     lines = content.count(b"\nvalidation,") + content.count(b"\ntest,")
     data = np.frombuffer(content, np.uint8)
@@ -68,10 +68,10 @@ def _sha256(data: np.ndarray) -> str:
 
 
 def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The decimal numbers that stop before `ends`, and the places just before each."""
+    """The decimal numbers that end before `ends`, and the positions just before each."""
     values, places, scale = np.zeros(len(ends), np.int64), ends - 1, 1
     for _ in range(6):
-        digits = data[places] - np.uint8(ord("0"))  # what is no digit becomes more than 9
+        digits = data[places] - np.uint8(ord("0"))  # other characters become values above 9
         more = digits <= 9
         if not more.any():
             break
@@ -84,10 +84,10 @@ def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def check(record: AnyRecord, predictions: Predictions) -> None:
-    """Make sure that a record says of its predictions what follows from them.
+    """Make sure that the metrics in a record follow from its predictions.
 
     Raises:
-        InputError: another number of images, a class that does not exist, or other metrics.
+        InputError: the number of images, a class or a metric is wrong.
     """
     classes = len(record.facts.classes)
     parts = (
@@ -114,9 +114,9 @@ def check(record: AnyRecord, predictions: Predictions) -> None:
 
 
 def recomputed(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
-    """Accuracy and macro averages over the classes that occur, per cent; as scikit-learn's.
+    """Accuracy and macro averages over the classes that occur, per cent, as in scikit-learn.
 
-    From the confusion matrix, for speed: scikit-learn takes 2 s to import, and 5 ms a table.
+    Computed from the confusion matrix, because scikit-learn takes 2 s to import and 5 ms per table.
     """
     cells = np.bincount(labels * classes + predicted, minlength=classes**2)
     matrix = cells.reshape(classes, classes)

@@ -1,4 +1,4 @@
-"""Figures that others published: the source's two tables, and the literature on a data set."""
+"""Published results: the two tables of the source, and the literature on a data set."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report.words import configuration
 
 FOLDER = paths.BOOK / "data"
-CLAIMS = FOLDER / "source_claims.json"  # verdicts on the tables, made from them
+CLAIMS = FOLDER / "source_claims.json"  # verdicts on the tables
 
 
 def results() -> pd.DataFrame:
@@ -29,10 +29,10 @@ def comparison() -> pd.Series:
 
 
 def literature(dataset: str) -> pd.DataFrame:
-    """What was published elsewhere for a data set.
+    """Published results on a data set.
 
     Returns:
-        Any number of rows: method, accuracy (per cent), train_images, test_images, citation,
+        One row per result: method, accuracy (per cent), train_images, test_images, citation,
         link.
     """
     table = pd.read_csv(FOLDER / "literature.csv")

@@ -1,4 +1,4 @@
-"""The trained weights of a study's best run: found, trained again where missing, kept alone."""
+"""Trained weights of a study's best run; train them again if missing, delete all others."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from effnet_core.study.schema import Record
 from effnet_report.evidence import choice, loader
 from effnet_report.numbers import duration
 
-# Disk for the weights of one study while its sweep goes on, bytes; in the end one file is left.
+# Disk space for the weights of a study during its sweep, bytes; one file stays at the end.
 BUDGET = 2e9
 
 
@@ -21,15 +21,15 @@ def path_of(record: Record) -> Path:
 
 
 def best(study: str, tell: Callable[[str], None]) -> Record | None:
-    """The record of a study's best run, if there is one; its weights are there afterwards.
+    """The record of a study's best run, after making sure that its weights exist.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
-        tell: called before the run is trained again because its weights are missing.
+        tell: called before the run is trained again for its missing weights.
 
     Raises:
-        InputError: there is no such study; the file of weights belongs to another record; or the
-            run cannot be repeated here, or does not come out as recorded.
+        InputError: the study does not exist, the weights file belongs to another record, or the
+            run cannot be repeated here with the recorded result.
     """
     record = choice.of_study(study)
     if record is None:
@@ -52,14 +52,14 @@ def _train_again(study: str, record: Record) -> None:
     repeated, _ = run.result(this, data, model, fitted, evaluations, reference=study)
     if records.reproducible_part(repeated) != records.reproducible_part(record):
         raise InputError(
-            f"{record.run_id} of {study} does not come out as recorded, so its weights are lost. "
+            f"A repetition of {record.run_id} of {study} gave another result, so its weights are lost. "
             f"`effnet verify {study} --run {record.run_id}` says what has changed since."
         )
     files_of_weights.save(record, model.backbone)
 
 
 def keep_best(study: str) -> None:
-    """Delete the weights of all runs of a study but the best."""
+    """Delete the weights of all runs of a study except the best run."""
     record = choice.of_study(study)
     for path in _all(study):
         if record is None or path.name != path_of(record).name:
@@ -67,7 +67,7 @@ def keep_best(study: str) -> None:
 
 
 def keep_within_budget(study: str) -> None:
-    """Delete weights of a study that trains on until the rest fits the budget, the best last."""
+    """Delete weights during a sweep until the rest fits the budget, those of the best run last."""
     sizes = {path.stem: path.stat().st_size for path in _all(study)}
     if sum(sizes.values()) <= BUDGET:
         return

@@ -1,1 +1,1 @@
-"""Every hook into somebody else's program: Jupyter's kernels, papermill, Sphinx."""
+"""All hooks into other programs: Jupyter's kernels, papermill, Sphinx."""

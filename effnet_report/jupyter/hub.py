@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: without a network, one message at once, not after retries."""
+"""Check the access to weights on the Hugging Face hub, without long retries."""
 
 import os
 import urllib.error
@@ -7,21 +7,20 @@ import urllib.request
 from effnet_core.study.design import Protocol
 
 HUB = "https://huggingface.co"
-PATIENCE = 5.0  # s; its client would try for a minute
+PATIENCE = 5.0  # seconds; the hub's client would try for a minute
 
 
 def check_weights(protocol: Protocol) -> None:
-    """Make sure that the weights can be had before anything starts that would wait for them.
+    """Make sure that the weights are available before work starts that needs them.
 
-    Where the hub does not answer, this process and those that it starts take what was
-    downloaded before, and ask no more.
+    If the hub does not answer, this process and its children use downloaded files only.
 
     Raises:
-        InputError: it does not answer, and the weights were never downloaded.
+        InputError: the hub does not answer, and the weights were never downloaded.
     """
     if protocol.weights != "hub" or _answers():
         return
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when its client is imported, which is now
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of the hub's client
     from effnet_core.model.backbones import build_network  # noqa: PLC0415  torch
 
     build_network(protocol.backbone, hub=True)

@@ -1,7 +1,7 @@
-"""The first that the parent of warm kernels imports: it turns Python's garbage collector off.
+"""Turn Python's garbage collector off, as the first import of the parent of warm kernels.
 
-Importing makes a million objects and hardly any garbage. The collector looks through them again
-and again, for a fifth of the time. A kernel turns it on again.
+Imports create a million objects and hardly any garbage, and the collector would spend a fifth of
+the time scanning them. Each kernel turns it on again.
 """
 
 import gc

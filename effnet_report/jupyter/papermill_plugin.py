@@ -1,11 +1,10 @@
-"""Makes `papermill notebooks/train.ipynb -p freeze 2` work as typed, for our notebooks only.
+"""Make `papermill notebooks/train.ipynb -p freeze 2` work, for our notebooks only.
 
-Papermill demands an output path, only warns of a parameter that does not exist, and wraps
-every error in a traceback. It loads this module, as an entry point of the group
-`papermill.engine`, before it reads its command line. If the command line then names one of
-our notebooks, the parameters are checked first, a missing output path becomes the run's place
-under `book/runs/`, and bad input is one line of error. For any other notebook papermill
-behaves as if this module did not exist; so does the library papermill.
+Papermill requires an output path, only warns of unknown parameters, and prints every error with a
+traceback. It loads this module, as an entry point of the group `papermill.engine`, before it reads
+its command line. If the command line names one of our notebooks, parameters are checked first, a
+missing output path becomes the run's path under `book/runs/`, and bad input gives one line. Other
+notebooks and the library papermill are not affected.
 """
 
 import os
@@ -33,13 +32,13 @@ from effnet_report.escaping import printable
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.hub import check_weights
 
-# What papermill registers under our name: its own engine, unchanged.
+# The engine that papermill registers under our name: its own, unchanged.
 ENGINE = NBClientEngine
 
-# Stands for the output path between reading the command line and knowing the run.
+# Stands for the output path until the run is known.
 ITS_PLACE = "its place under book/runs"
 
-# Parameters that papermill adds when it is asked to; any other name would become code unchecked.
+# Parameters that papermill adds on request; other names would become code unchecked.
 ITS_OWN = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}
 
 
@@ -48,12 +47,12 @@ def _takes_text(setting: str) -> bool:
     return any(one is str or isinstance(one, str) for one in get_args(kind) or (kind,))
 
 
-# Settings whose values are text: names, places, and those with words to choose from.
+# Settings with text as values.
 TEXT = {name for name in PARAMETERS if _takes_text(name)}
 
 
 def executed_path(notebook: Path, settings: Settings) -> Path:
-    """Where the executed notebook of a run belongs."""
+    """Path of the executed notebook of a run."""
     return paths.executed(settings.study) / f"{_run_id(notebook, settings)}.ipynb"
 
 
@@ -86,12 +85,12 @@ def _watch_command_line() -> None:
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    """What papermill would take for something else than was typed, or notice only later.
+    """Check arguments that papermill would misread or check too late.
 
     Raises:
         InputError: YAML that is not plain; a kernel or a folder that does not exist.
     """
-    # A folder may be called 2024, and `None` is not the head `none`: text stays text.
+    # Text stays text: a folder may be called 2024, and `None` is not the head `none`.
     typed = options["parameters"]
     options["parameters_raw"] = (*(p for p in typed if p[0] in TEXT), *options["parameters_raw"])
     options["parameters"] = tuple(p for p in typed if p[0] not in TEXT)
@@ -104,7 +103,7 @@ def _check_options(options: dict[str, Any]) -> None:
     if kernel and kernel not in (known := find_kernel_specs()):
         raise InputError(f"There is no kernel {kernel!r}. Kernels: {', '.join(known)}.")
     if folder and not os.path.isdir(folder):  # noqa: PTH112
-        raise InputError(f"--cwd {folder}: there is no such folder.")
+        raise InputError(f"--cwd {folder}: this folder does not exist.")
 
 
 def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,17 +127,17 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             raise _told(error) from None
         working = output_path
         if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
-            # The notebook of a record stays until the same has come out again.
+            # The notebook of an existing record stays until the repetition gave the same result.
             kept = paths.CACHE / "running" / settings.study / place.name
             kept.parent.mkdir(parents=True, exist_ok=True)
             working = str(kept)
-        # One line an epoch as it happens, which says more than a bar of cells.
+        # Printed lines per epoch replace the progress bar of cells.
         options |= {
             "stdout_file": options["stdout_file"] or Plain(sys.stderr),
             "progress_bar": False,
         }
         options["config"] = Config({"NotebookClient": warm.AT_ONCE})
-        warm.start_with(*warm.NOTEBOOKS)  # imports while papermill prepares the notebook
+        warm.start_with(*warm.NOTEBOOKS)  # imports in the background
         try:
             result = execute_notebook(
                 input_path=input_path, output_path=working, parameters=parameters, **options
@@ -147,7 +146,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                 _move(Path(working), place)
         except PapermillExecutionError as error:
             if working != output_path:
-                with suppress(InputError):  # a full disk: what went wrong is more important
+                with suppress(InputError):  # on a full disk the original error is more important
                     _move(Path(working), place.with_name(f"{place.name}.differs"))
             if error.ename != InputError.__name__:
                 raise
@@ -155,7 +154,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         except InputError as error:
             raise _told(error) from None
         except OSError as error:
-            Path(working).unlink(missing_ok=True)  # half a notebook
+            Path(working).unlink(missing_ok=True)  # a partial notebook
             raise _told(cannot(f"write {output_path}", error)) from None
         click.echo(f"Executed notebook: {output_path}", err=True)
         return result
@@ -164,12 +163,12 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _told(error: InputError | str) -> click.ClickException:
-    """An error as papermill prints it, in which no name acts on the terminal."""
+    """An error in papermill's format, with names escaped for the terminal."""
     return click.ClickException(printable(str(error)))
 
 
 class Plain:
-    """A stream on which nothing acts that a run prints."""
+    """A stream that escapes everything a run prints."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -182,12 +181,12 @@ class Plain:
 
 
 def _move(working: Path, there: Path) -> None:
-    """Put a notebook where it belongs, on whatever disk."""
+    """Move a notebook to its path, on any disk."""
     with files.replaced(there) as partial:
         shutil.copyfile(working, partial)
     working.unlink()
 
 
-# Under `python -m papermill` the program's name is not known yet.
+# With `python -m papermill` the program's name is not known yet.
 if Path(sys.argv[0]).stem in ("papermill", "-m"):
     _watch_command_line()

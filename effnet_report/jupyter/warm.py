@@ -1,9 +1,9 @@
-"""Kernels that start warm: forked from a process that has imported what a notebook uses.
+"""Warm kernels, forked from a process that has imported the modules of a notebook.
 
 A fresh kernel spends seconds importing PyTorch, timm and scikit-learn before its first cell,
-28 times in a study. A sweep's kernels come from one parent instead (Python's `forkserver`),
-which imports once and computes nothing, so a forked kernel is like a fresh one; likewise the
-kernels of the book's pages. Jupyter finds this as the kernel provisioner `effnet-warm`.
+28 times in a study. The kernels of a sweep and of the book's pages are forked from one parent
+instead (Python's `forkserver`). The parent imports modules and computes nothing, so a forked
+kernel behaves like a fresh one. Jupyter finds this as the kernel provisioner `effnet-warm`.
 """
 
 import asyncio
@@ -33,50 +33,49 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
 NAME = "effnet-warm"
-# What the notebooks import: their kernels start with it.
+# Modules that the notebooks import.
 NOTEBOOKS = ("effnet_core.run", "effnet_report.pages.run_page")
-# A notebook that has ended has left its record: its kernel needs no time to tidy up.
+# The record exists when a notebook has ended, so its kernel needs no time to clean up.
 AT_ONCE = {"shutdown_kernel": "immediate"}
 LARGE_PAGES = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:"
     "glibc.malloc.trim_threshold=1073741824"
 }
-# The running kernels of this process, and how others ended that ended badly, by connection file.
+# Running kernels of this process, and the exit codes of failed ones, by connection file.
 KERNELS: dict[str, BaseProcess] = {}
 STATUS: dict[str, int] = {}
-# What Python reports of a process whose forking parent was killed.
+# Exit code that Python reports if the forking parent was killed.
 ORPHANED = 255
 # In the folder of a process's temporary files; one may be about to lock what it has just made.
 OWNER = "owner.lock"
 JUST_MADE = 60  # seconds
-# Where matplotlib, IPython and Jupyter keep settings if not in the home folder.
+# Folders of settings of matplotlib, IPython and Jupyter outside the home folder.
 SETTINGS_FOLDERS = ("MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")
 # Between two attempts to connect; without a word ZeroMQ waits for a tenth of a second.
 RECONNECT = 5  # milliseconds
 
 
 def start_with(*modules: str) -> None:
-    """Let all kernels that this process starts from now on have these modules imported."""
+    """Preload these modules in all kernels that this process starts from now on."""
     _use_own_folder()
-    # Of a kernel's start, half is importing a debugger, which would warn of what it cannot see.
+    # Importing the debugger takes half of a kernel's start, and it would warn about frozen modules.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     faster = f"{__package__}.no_collector"
     get_context("forkserver").set_forkserver_preload([faster, *kernel, *modules])
-    with suppress(OSError):  # then kernels start cold, and say so
-        forkserver.ensure_running()  # it imports while this process goes on
+    with suppress(OSError):  # then kernels start cold and print a line
+        forkserver.ensure_running()  # imports in the background
     os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
 
 
 def use_large_pages() -> None:
-    """Let processes that are started from now on keep their memory in large pages.
+    """Use large memory pages in processes that are started from now on.
 
-    Where the system has them for the asking (`madvise`, as Debian's does), the processor looks up
-    less often where a page lies; and what a step of training has given back is there for the next
-    one, without a visit to the system. Together that is a tenth of a step when nothing is frozen.
-    It costs half a second of importing, so that it is for sweeps. glibc before 2.35 and other C
-    libraries do not heed it.
+    On systems that give large pages on request (`madvise`, as in Debian), the processor needs fewer
+    page look-ups, and memory of one training step is reused by the next without system calls. This
+    saves a tenth of a step if nothing is frozen. It costs half a second of importing, so only
+    sweeps use it. glibc before 2.35 and other C libraries ignore it.
     """
     for name, value in LARGE_PAGES.items():
         os.environ.setdefault(name, value)
@@ -84,9 +83,9 @@ def use_large_pages() -> None:
 
 @functools.cache
 def _use_own_folder() -> None:
-    """Keep all temporary files, sockets too, in one folder, and remove those of killed processes.
+    """Keep temporary files and sockets in one folder, and delete those of killed processes.
 
-    Whoever lives holds the lock of its folder; the system releases it at whatever end.
+    A running process holds the lock of its folder; the system releases it when the process ends.
     """
     for owner in Path(tempfile.gettempdir()).glob(f"effnet-*/{OWNER}"):
         with suppress(OSError, Timeout), FileLock(owner, timeout=0):
@@ -95,11 +94,11 @@ def _use_own_folder() -> None:
     own = tempfile.mkdtemp(prefix="effnet-")
     lock = FileLock(f"{own}/{OWNER}")
     lock.acquire()
-    # After multiprocessing has removed its own folder inside, whose priority is -100.
+    # Runs after multiprocessing has removed its folder inside, which has priority -100.
     Finalize(None, _remove, (own, lock), exitpriority=-200)
     tempfile.tempdir = os.environ["TMPDIR"] = own
     if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111  there may be no home
-        # Else each kernel makes folders of its own, warns, and fails to remove them at its end.
+        # Otherwise each kernel creates its own folders, warns, and fails to delete them.
         for name in SETTINGS_FOLDERS:
             folder = Path(own) / name.lower()
             folder.mkdir()
@@ -112,18 +111,18 @@ def _remove(folder: str, lock: FileLock) -> None:
 
 
 def _share_the_parent() -> None:
-    """Let a forked child start kernels too; Python would have it wait for what is not its child."""
+    """Let a forked child start kernels too; without this Python waits for a foreign process."""
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
 
 
 class WarmProvisioner(LocalProvisioner):
-    """Starts a kernel by forking, or as Jupyter does where that fails; the rest is Jupyter's."""
+    """A kernel provisioner that forks kernels, or starts them as Jupyter does if that fails."""
 
     _connection = ""
     _itself: psutil.Process
 
     async def pre_launch(self, **options: Any) -> dict[str, Any]:
-        # Sockets in a folder of this process's own, where nobody else can connect. Ports are
+        # Sockets in a private folder, where nobody else can connect. Jupyter's ports are
         # chosen before they are taken: of four kernels that start together, two choose the same
         # in 1 case of 100.
         manager: Any = self.parent
@@ -157,7 +156,7 @@ class WarmProvisioner(LocalProvisioner):
         process = KERNELS.pop(self._connection, None)
         if process is None:
             return
-        with suppress(psutil.NoSuchProcess):  # an orphan may go on; nobody else would end it
+        with suppress(psutil.NoSuchProcess):  # an orphan would go on
             self._itself.kill()
             psutil.wait_procs([self._itself], timeout=10)
         process.join()
@@ -167,10 +166,10 @@ class WarmProvisioner(LocalProvisioner):
 
 
 class WarmClient(AsyncKernelClient):
-    """Talks to a kernel from the moment that it answers."""
+    """A client that connects to a kernel as soon as it answers."""
 
     def start_channels(self, *which: bool, **named: bool) -> None:
-        """Connect, soon after a kernel that was just asked for has opened its sockets."""
+        """Connect as soon as a new kernel has opened its sockets."""
         self.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
         super().start_channels(*which, **named)
 
@@ -194,7 +193,7 @@ class WarmClient(AsyncKernelClient):
 
 
 class _Process:
-    """A multiprocessing process in the words of `subprocess.Popen`, which Jupyter speaks."""
+    """A multiprocessing process with the interface of `subprocess.Popen`, which Jupyter uses."""
 
     stdin = stdout = stderr = None
 
@@ -212,7 +211,7 @@ class _Process:
         if self._process.pid is not None:
             os.kill(self._process.pid, number)
         if number == signal.SIGKILL:
-            self._process.join()  # told that it lives, Jupyter would ask again in a while
+            self._process.join()  # else Jupyter would wait and ask again
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -222,14 +221,14 @@ class _Process:
 
 
 class OrphanedError(Exception):
-    """A kernel was lost through no fault of its own."""
+    """A kernel was lost because its parent was killed."""
 
 
 def how_it_ended(connection: str) -> str:
-    """Why a kernel that died is gone, in words.
+    """The reason for the end of a kernel, in words.
 
     Raises:
-        OrphanedError: with all others, because the process was killed that had forked them.
+        OrphanedError: the parent that had forked all kernels was killed.
     """
     code = STATUS.pop(connection, 0)
     if code == ORPHANED:
@@ -244,28 +243,28 @@ def how_it_ended(connection: str) -> str:
 def kill_all() -> None:
     """End all kernels of this process at once."""
     for process in list(KERNELS.values()):
-        with suppress(ValueError):  # it has just ended, and was closed
+        with suppress(ValueError):  # it has just ended and was closed
             process.kill()
 
 
 def _be_a_kernel(connection_file: str, folder: str | None, environment: dict[str, str]) -> None:
     from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415  preloaded by the parent
 
-    gc.freeze()  # what the parent imported is no garbage, and need not be looked through
+    gc.freeze()  # objects of the parent are no garbage and need no scanning
     gc.enable()
-    os.setsid()  # Ctrl-C in the sweep's terminal is for the sweep
+    os.setsid()  # Ctrl-C in the terminal concerns the sweep only
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
     Thread(target=_end_with_the_sweep, daemon=True).start()
-    # It says nothing beside the notebook's own outputs.
+    # Hide output that is not part of the notebook.
     app = IPKernelApp.instance(log_level=logging.CRITICAL)
     app.initialize(["-f", connection_file, "--HistoryManager.hist_file=:memory:"])
     app.start()
 
 
 def _end_with_the_sweep() -> None:
-    """A kernel must not go on training unseen: it ends with the sweep, or its forking parent."""
+    """End this kernel with the sweep or with its parent, so that it never trains unnoticed."""
     sweep, forked_by = parent_process(), os.getppid()
     while sweep and sweep.is_alive() and os.getppid() == forked_by:
         sweep.join(1)

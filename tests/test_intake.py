@@ -341,7 +341,7 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
     assert (dataset.classes, len(dataset)) == (["cat", "dog"], 96)
     assert dataset.official_test.sum() == 48
     assert not rest or f"{rest[0].split('/')[0]} has no class folders, so its images are" in told
-    assert ("Left out, no images of a class: 24 files" in told) == bool(rest)
+    assert ("Left out, not images of a class: 24 files" in told) == bool(rest)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
         (("archive (1)", "archive (2)"), "numbered pieces"),
         (("site 1/cat", "site 1/dog", "site 2/cat", "site 2/dog"), "numbered pieces"),
         (("train/images_1", "train/images_2", "test/images_1", "test/images_2"), "pieces"),
-        (("a/train/cat", "a/test/cat", "b/train/cat", "b/test/cat"), "hold folders in turn"),
+        (("a/train/cat", "a/test/cat", "b/train/cat", "b/test/cat"), "further folders inside"),
         (("train/cat", "train/dog", "extra"), r"parts of a data set \(train\) and other"),
         (("train/cat", "train/dog", "test/images"), "test has no class folders"),
         (("train/n1/images", "train/n2/images", "val/images", "test/images"), "no class folders"),
@@ -430,7 +430,7 @@ def test_a_table_of_the_user_is_used_where_it_lies_and_never_removed(photos, own
 def test_a_file_of_that_name_is_not_overwritten(parts, own_studies, capsys):
     own_studies.mkdir()
     (own_studies / "mine.csv").write_text("my,only,copy\n")
-    with pytest.raises(InputError, match=r"mine\.csv is there already.*Choose another name"):
+    with pytest.raises(InputError, match=r"mine\.csv exists already.*Choose another name"):
         begin(parts("train", "test"), capsys)
     assert (own_studies / "mine.csv").read_text() == "my,only,copy\n"
 
@@ -511,7 +511,7 @@ def test_a_class_without_a_font_is_numbered_and_told(photos, own_studies, capsys
 
 @pytest.mark.parametrize("name", ["x/../../y", "..", "", "a\\b", "a\0b", "/etc/x", 7])
 def test_names_that_data_give_cannot_lead_out_of_a_folder(name):
-    with pytest.raises(InputError, match="not that of one file"):
+    with pytest.raises(InputError, match="not that of a single file"):
         layouts.component(name)
 
 
@@ -522,7 +522,7 @@ def test_a_data_set_on_disk_writes_and_reads_in_its_folders_only(tmp_path, own_f
     if file == "state.json":
         (tmp_path / "dataset_dict.json").unlink()
         (tmp_path / file).write_text('{"_data_files": [{"filename": "../../secret.arrow"}]}')
-    with pytest.raises(InputError, match="not that of one file"):
+    with pytest.raises(InputError, match="not that of a single file"):
         layouts.tabulate("mine", tmp_path, None)
 
 

@@ -177,7 +177,7 @@ OPTIONS = {
     ("option", "why"),
     [
         ({"kernel": "nosuchkernel"}, r"no kernel 'nosuchkernel'\. Kernels: .*python3"),
-        ({"cwd": "/nowhere"}, "--cwd /nowhere: there is no such folder"),
+        ({"cwd": "/nowhere"}, "--cwd /nowhere: this folder does not exist"),
         ({"parameters_yaml": ("{image_size: 032}",)}, "-y is not valid YAML: .*read as 26"),
         ({"parameters_yaml": ("{epochs: 1:30}",)}, "-y is not valid YAML: .*read as 90"),
         ({"parameters_file": ("nowhere.yml",)}, "nowhere.yml cannot be read"),

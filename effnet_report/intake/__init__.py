@@ -1,1 +1,1 @@
-"""From a folder of images to a study: what is in it, and a protocol that fits this machine."""
+"""Inspect a folder of images, and write a study for it that fits this machine."""

@@ -1,4 +1,4 @@
-"""Folders that look like classes and are something else: masks, numbered pieces."""
+"""Detect folders that look like classes but are masks or numbered pieces."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ MASKS = {
     *("masks", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth"),
     *("ground_truth", "segmentationclass", "segmentationobject"),
 }
-# These can be classes too, so they mean masks only where another folder is called `images`.
+# These can be classes too, so they mean masks only beside a folder called `images`.
 MASKS_BESIDE_IMAGES = MASKS | {"mask", "gt", "annotation", "label", "labels", "target", "targets"}
 MASK_ENDING = re.compile(r"[ _-](mask|masks|seg|segmentation|gt|groundtruth|label|trimap)$", re.I)
 PIECE = re.compile(
@@ -32,7 +32,7 @@ def check_not_pieces(root: Path, classes: Sequence[str], images: Sequence[str]) 
         images: paths of the images in them, relative to `root`.
 
     Raises:
-        InputError: they look like it.
+        InputError: they look like numbered pieces.
     """
     if _are_pieces(classes, images):
         raise InputError(
@@ -42,7 +42,7 @@ def check_not_pieces(root: Path, classes: Sequence[str], images: Sequence[str]) 
 
 
 def check_no_masks(root: Path, images: Sequence[str]) -> None:
-    """Make sure that no images are masks of others; arguments and errors as above."""
+    """Make sure that no images are masks of others; arguments as in `check_not_pieces`."""
     masks = masks_among(images)
     if masks:
         raise InputError(
@@ -53,7 +53,7 @@ def check_no_masks(root: Path, images: Sequence[str]) -> None:
 
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
-    """Whether folders are numbered pieces, by their names, or as all hold the same folders."""
+    """Whether folders are numbered pieces, by their names or because all hold equal folders."""
     unnumbered = {re.sub(r"\d+\)?$", "", name).lower() for name in classes}
     if all(map(PIECE.fullmatch, classes)) and len(unnumbered) == 1:
         return True
@@ -69,7 +69,7 @@ def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
 
 
 def _steps(classes: Sequence[str]) -> bool:
-    """Whether folders are called 00000, 01000, 02000: what a program fills one after another."""
+    """Whether folders have names such as 00000, 01000, 02000, which programs fill in turn."""
     if not all(re.fullmatch(r"\d{3,}", name) for name in classes):
         return False
     numbers = sorted(map(int, classes))
@@ -78,10 +78,11 @@ def _steps(classes: Sequence[str]) -> bool:
 
 
 def masks_among(images: Sequence[str]) -> list[str]:
-    """The images that are masks of others, if most images with a word for masks in their path are.
+    """The images that are masks of others, if most images with a mask word in the path are.
 
-    A mask is called like its image but for the word: `masks/a.png` belongs to `images/a.jpg`,
-    `cat/a_mask.png` to `cat/a.png`; where its name ends in the word, in any folder.
+    The path of a mask differs from its image's in the word: `masks/a.png` belongs to
+    `images/a.jpg`, `cat/a_mask.png` to `cat/a.png`. If the name ends in the word, the image may be
+    in any folder.
     """
     folders = {folder for name in images for folder in PurePath(name.lower()).parts[:-1]}
     words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
@@ -94,14 +95,14 @@ def masks_among(images: Sequence[str]) -> list[str]:
 
 
 def _in_name(name: str, photos: set[tuple[str, ...]]) -> bool:
-    """Whether an image is called like a photo in any folder, and for a mask."""
+    """Whether the name of an image is that of a photo in any folder, with a word for masks."""
     last = PurePath(name.lower()).stem
     stem = MASK_ENDING.sub("", last)
     return stem != last and (stem,) in photos
 
 
 def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
-    """The path of an image without words for images and masks; and whether one meant a mask."""
+    """The path of an image without words for images and masks, and whether it had a mask word."""
     *folders, last = PurePath(name.lower()).with_suffix("").parts
     stem = MASK_ENDING.sub("", last)
     is_marked = stem != last or not words.isdisjoint(folders)

@@ -1,4 +1,4 @@
-"""Layouts that a study cannot name directly, turned into a table of paths and labels."""
+"""Turn layouts that a study cannot name directly into a table of paths and labels."""
 
 import json
 import shutil
@@ -21,19 +21,19 @@ Row = tuple[str, str, str]  # path, label, part
 
 
 def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame | None, Path, str]:
-    """A table for the study, where one is needed.
+    """Make a table for the study, if its layout needs one.
 
     Args:
-        name: of the study; pictures inside Arrow or Parquet files are unpacked under it.
-        images: the folder that was given, or a Hugging Face data set on disk.
-        labels: a CSV or Parquet file that was given.
+        name: name of the study, also for images unpacked from Arrow or Parquet files.
+        images: a folder, or a Hugging Face data set on disk.
+        labels: a CSV or Parquet file.
 
     Returns:
-        The table (None: class folders), the folder that its paths are relative to, and what was
-        done.
+        The table (None for class folders), the folder that its paths are relative to, and a
+        description of the changes.
 
     Raises:
-        InputError: nothing in it can be understood, or pyarrow is needed and missing.
+        InputError: the layout is not understood, or pyarrow is needed and missing.
     """
     if labels and labels.suffix.lower() != ".parquet":
         table = read_table(labels)
@@ -47,7 +47,7 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
 
 
 def _evened(table: pd.DataFrame) -> str:
-    """How many labels are read in another form than they are written in."""
+    """A sentence with the number of labels that are normalised; empty for none."""
     column = next((name for name in table if str(name).lower() in LABEL_COLUMNS), None)
     if column is None:
         return ""
@@ -82,12 +82,12 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
 
 
 def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
-    """`root/<part>/<class>/<any depth>/<image>`; parts meant to have no labels stay out."""
+    """List `root/<part>/<class>/<any depth>/<image>`, without parts that have no labels."""
     rows: list[Row] = []
     told = []
     found = {name: _classes(root / name) for name in parts}
     inner = [inside[1] for inside in found.values() if inside]
-    # `images` in `test/images` is a class only if a part with several classes has it, too.
+    # `images` in `test/images` is a class only if a part with several classes has it too.
     among_others = {kind for kinds in inner if len(kinds) > 1 for kind in kinds}
     for name, inside in found.items():
         lone = inside and len(inside[1]) == 1 and inside[1][0] not in among_others
@@ -104,7 +104,7 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
 
 
 def _classes(part: Path) -> tuple[Path, list[str]] | None:
-    """The folder of a part that holds its classes, and their names; None if there are none.
+    """The folder with the classes of a part, and their names; None without classes.
 
     An archive may wrap it, as in `training_set/training_set/cats`.
     """
@@ -120,7 +120,7 @@ def _classes(part: Path) -> tuple[Path, list[str]] | None:
 
 
 def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[Row]:
-    """The images of a part, each with the folder that it is in."""
+    """The images of a part, each with its class folder."""
     if parts_among(classes):
         raise InputError(f"{folder} holds parts inside of a part ({', '.join(classes)}). {REMEDY}")
     names = [path.relative_to(folder).as_posix() for path in walk(folder).images]
@@ -131,10 +131,10 @@ def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[R
 
 
 def _of_parted_classes(root: Path, classes: list[str], names: list[str]) -> pd.DataFrame | None:
-    """`root/<class>/<part>/<image>`; None unless each class holds parts and nothing else.
+    """List `root/<class>/<part>/<image>`; None unless every class holds only parts.
 
     Raises:
-        InputError: these hold folders in turn: which are the classes is not clear.
+        InputError: the parts hold folders, so the classes are unclear.
     """
     parts = {name: parts_among([path.name for path in subfolders(root / name)]) for name in classes}
     ways = [name.split("/") for name in names if "/" in name]
@@ -142,7 +142,7 @@ def _of_parted_classes(root: Path, classes: list[str], names: list[str]) -> pd.D
         return None
     deeper = next((way for way in ways if len(way) > 3), None)
     if deeper:
-        raise InputError(f"{root / deeper[0]} holds parts that hold folders in turn. {REMEDY}")
+        raise InputError(f"{root / deeper[0]} holds parts with further folders inside. {REMEDY}")
     rows = [("/".join(way), way[0], parts[way[0]][way[1]]) for way in ways]
     return pd.DataFrame(rows, columns=["path", "label", "part"])
 
@@ -161,7 +161,7 @@ def _doubted(folders: list[Path]) -> str:
 
 
 def _pooled(parts: list[str]) -> str:
-    """What becomes of parts, where none of them is a test set: it is said with the images."""
+    """A sentence about parts if none of them is a test set."""
     known = sorted(set(parts))
     if len(known) < 2 or "test" in known:
         return ""
@@ -176,7 +176,7 @@ def _is_dict(images: Path) -> bool:
 
 
 def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame, Path, str]:
-    """A Parquet file, or what `save_to_disk` of Hugging Face's `datasets` left."""
+    """Read a Parquet file, or a folder written by `save_to_disk` of Hugging Face's `datasets`."""
     try:
         found, features = _parquet(labels) if labels else _saved(images)
     except ImportError:
@@ -189,7 +189,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
             f"{error}). Save it again, or give a folder of images."
         ) from None
     target = paths.CACHE / "unpacked" / name
-    if target.is_dir():  # of a study that is no longer there
+    if target.is_dir():  # of a deleted study
         shutil.rmtree(target)
     tables = []
     for part, table in found.items():
@@ -211,7 +211,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
 
 
 def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One Arrow table, and what its columns mean."""
+    """One Arrow table, and the meaning of its columns."""
     import pyarrow.parquet  # noqa: PLC0415  optional
 
     table = pyarrow.parquet.read_table(labels)
@@ -220,7 +220,7 @@ def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _saved(images: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The Arrow table of each part on disk, and what its columns mean."""
+    """The Arrow table of each part on disk, and the meaning of its columns."""
     parts = [""]
     if _is_dict(images):
         parts = sorted(json.loads((images / "dataset_dict.json").read_text())["splits"])
@@ -242,7 +242,7 @@ def _mapped(folder: Path) -> Any:
 
 
 def _labels_in_words(frame: pd.DataFrame, features: dict[str, Any]) -> pd.DataFrame:
-    """With the names of the classes instead of their numbers, where they are known."""
+    """Replace the numbers of classes by their names, if these are known."""
     numbered = [column for column in frame if features.get(column, {}).get("names")]
     if len(numbered) == 1 and not set(LABEL_COLUMNS) & set(frame):
         frame = frame.rename(columns={numbered[0]: LABEL_COLUMNS[0]})
@@ -253,13 +253,13 @@ def _labels_in_words(frame: pd.DataFrame, features: dict[str, Any]) -> pd.DataFr
             if (frame[column] < 0).any():
                 raise InputError(f"{int((frame[column] < 0).sum())} images have no label (-1).")
             if (frame[column] >= len(names)).any():
-                raise InputError(f"{column} numbers more classes than the {len(names)} named.")
+                raise InputError(f"{column} has more classes than the {len(names)} with names.")
             frame[column] = np.array(names, dtype=object)[frame[column]]
     return frame
 
 
 def _unpack(picture: dict[str, Any], target: Path, stem: str) -> str:
-    """Write one picture, as it was encoded, and give its name."""
+    """Write one encoded picture to a file, and return its name."""
     if not isinstance(picture, dict) or not (picture.get("bytes") or picture.get("path")):
         raise InputError(f"Row {stem} holds no picture. Remove it, and save the data set again.")
     if not picture.get("bytes"):
@@ -270,10 +270,10 @@ def _unpack(picture: dict[str, Any], target: Path, stem: str) -> str:
 
 
 def component(name: Any) -> str:
-    """A name that data give, if it names something in a folder and cannot lead out of it.
+    """Check that a name from the data set stays inside its folder, and return it.
 
     Raises:
-        InputError: it holds a separator, `..`, or what no table can hold.
+        InputError: the name has a separator, is `..`, or has characters that a table cannot hold.
     """
     if (
         not isinstance(name, str)
@@ -281,5 +281,5 @@ def component(name: Any) -> str:
         or not can_be_written(name)
         or not {"/", "\\"}.isdisjoint(name)
     ):
-        raise InputError(f"The data set holds the name {name!r}, which is not that of one file.")
+        raise InputError(f"The data set has the name {name!r}, which is not that of a single file.")
     return name

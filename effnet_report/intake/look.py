@@ -1,4 +1,4 @@
-"""What is in a data set, looked at before anything trains."""
+"""Inspect all images of a data set before training."""
 
 import hashlib
 import os
@@ -16,10 +16,10 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.data.formats import check_whole, open_image, turn, upright
 from effnet_core.data.images import flatten
 
-# A thumbnail's side; two images are near-identical when the root mean square difference of
-# their thumbnails is below this, of 255 levels, and identical when it is zero.
+# Side of a thumbnail. Images are near-identical if the root mean square difference of their
+# thumbnails is below this number of 255 levels, and identical if it is zero.
 THUMBNAIL, NEAR = 8, 4.0
-COMPARED = 20_000  # images; more would take minutes
+COMPARED = 20_000  # images to compare; more would take minutes
 SIDEWAYS = {
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270),
     *(Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
@@ -28,12 +28,12 @@ SIDEWAYS = {
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen.
+    """The result of an inspection.
 
     Attributes:
-        images: one row an image: name, class, format, width, height, mode, transparent, frames,
+        images: one row per image: name, class, format, width, height, mode, transparent, frames,
             picture (equal for equal pixels), error (empty if it can be read).
-        twins: one row a pair of images that look alike: first, second (names), identical,
+        twins: one row per pair of images that look alike: first, second (names), identical,
             across (in different classes).
     """
 
@@ -46,7 +46,7 @@ class Look:
 
     @property
     def first_of_equals(self) -> np.ndarray:
-        """For each image the index of the first one with the same pixels; shape (N,), int64."""
+        """For each image, the index of the first image with equal pixels, shape (N,), int64."""
         numbers, _ = pd.factorize(self.images["picture"])
         return np.unique(numbers, return_index=True)[1][numbers]
 
@@ -71,7 +71,7 @@ def look(dataset: Dataset, report: Callable[[int], None] = lambda _: None) -> Lo
 
 
 def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """What a file says of itself and how it looks; or why it cannot be read."""
+    """Properties and a thumbnail of an image file, or the reason why it cannot be read."""
     facts: dict[str, Any] = {
         **{"format": "", "width": 0, "height": 0, "mode": "", "transparent": False, "frames": 1},
         **{"picture": str(path), "error": ""},
@@ -82,9 +82,9 @@ def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
             width, height = image.size
             facts |= {"format": str(image.format), "frames": getattr(image, "n_frames", 1)}
             facts |= {"mode": image.mode, "transparent": _shines_through(image)}
-            image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))  # JPEG: decoded smaller, sooner
+            image.draft("RGB", (4 * THUMBNAIL, 4 * THUMBNAIL))  # JPEG: decoded smaller
             picture = flatten(upright(image), "white")
-            # As it is shown: a photo taken sideways has its sides exchanged.
+            # Width and height as shown: a photo taken sideways has them exchanged.
             if turn(image) in SIDEWAYS:
                 width, height = height, width
             facts |= {"width": width, "height": height}
@@ -97,7 +97,7 @@ def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def _shines_through(image: Image.Image) -> bool:
-    """Whether any pixel is transparent, not only whether one could be."""
+    """Whether at least one pixel is transparent."""
     if not image.has_transparency_data:
         return False
     return image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""The command `effnet new`: look at a folder, tell what is there, write a study."""
+"""The command `effnet new`: inspect a folder, print a summary, write a study."""
 
 import math
 import os
@@ -37,8 +37,8 @@ def new(
     """Inspect images and write `studies/NAME.yml` and a contact sheet.
 
     Raises:
-        InputError: the name is taken, the folder cannot be understood, or images cannot be read:
-            all of them are named, and no study is written.
+        InputError: the name is taken, the layout is not understood, or images cannot be read (the
+            output names all of them). No study is written.
     """
     _check(name, images)
     table, root, told = layouts.tabulate(name, images, labels)
@@ -53,7 +53,7 @@ def new(
         source["groups"] = groups
     try:
         draft = _study(name, source, told, hours, console)
-    except BaseException as error:  # Ctrl-C too: nothing half-written stays
+    except BaseException as error:  # includes Ctrl-C; no partial file stays
         (paths.STUDIES / f"{name}.yml").unlink(missing_ok=True)
         if table is not None and not own:
             copy.unlink()
@@ -63,16 +63,16 @@ def new(
     time = f"{math.ceil(draft.hours * 60)} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
     console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
     if not draft.fits:
-        console.print(f"[yellow]No smaller study is sensible: it takes more than {hours:g} h.[/]")
+        console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
     console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
 
 
 def _write_new(copy: Path, table: pd.DataFrame) -> None:
-    """Write the table of a study, where no file is yet."""
+    """Write the table of a study, unless the file exists."""
     if copy.exists():
         raise InputError(
-            f"{copy} is there already, and is not this study's. Choose another name, or move it; "
-            f"to use it as the table of labels, give --labels {copy}."
+            f"{copy} exists already and belongs to another study. Choose another name, or move it. "
+            f"To use it as the table of labels, give --labels {copy}."
         )
     files.write(copy, table.to_csv(index=False).encode())
 
@@ -117,7 +117,7 @@ def _check(name: str, images: Path) -> None:
 
 
 def _check_no_leftovers(name: str) -> None:
-    """Make sure that nothing of an earlier study of that name would be taken for this one's."""
+    """Make sure that no files of an earlier study with this name would count for the new one."""
     made = {SHEET, ".gitignore"}
     places = {
         paths.records(name): [p for p in paths.records(name).glob("*") if p.name not in made],
@@ -131,13 +131,13 @@ def _check_no_leftovers(name: str) -> None:
     left = [str(place) for place, inside in places.items() if inside]
     if left:
         raise InputError(
-            f"An earlier study {name!r} left records or weights in {', '.join(left)}. They would "
-            "be taken for this one's: choose another name, or move or delete them."
+            f"An earlier study {name!r} left records or weights in {', '.join(left)}, which would "
+            "count for the new study. Choose another name, or move or delete them."
         )
 
 
 def _not_named(root: Path, dataset: Dataset) -> list[str]:
-    """What lies in a folder and is not in the table of its images."""
+    """Files in a folder that are not in the table of its images."""
     found = walk(root)
     named = {os.path.realpath(image) for image in dataset.images if isinstance(image, Path)}
     others = [path for path in found.images if os.path.realpath(path) not in named]
@@ -146,7 +146,7 @@ def _not_named(root: Path, dataset: Dataset) -> list[str]:
 
 
 def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
-    """Print what was seen."""
+    """Print a summary of the images."""
     counts = seen.images["class"].value_counts()
     console.print(f"{len(dataset)} images, {len(dataset.classes)} classes:")
     table = Table("class", "images")
@@ -173,20 +173,20 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
         console.print(escape(told))
     if dataset.left_out:
         console.print(
-            f"Left out, no images of a class: {len(dataset.left_out)} files or folders, "
+            f"Left out, not images of a class: {len(dataset.left_out)} files or folders, "
             f"{escape(listed(dataset.left_out))}."
         )
     if dataset.official_test is not None:
         console.print(_test_set(dataset, int(dataset.official_test.sum())))
     if dataset.groups is not None:
-        console.print(f"Groups: {len(set(dataset.groups.tolist()))} objects, each on one side.")
+        console.print(f"Groups: {len(set(dataset.groups.tolist()))} objects, each in one part.")
     _tell_twins(seen.twins, len(dataset), console)
     for row in seen.unreadable.itertuples():
         console.print(f"[red]Cannot be read:[/] {escape(row.name)}: {escape(row.error)}")
 
 
 def _test_set(dataset: Dataset, images: int) -> str:
-    """What becomes of images that are kept for testing."""
+    """A sentence about the test set that the data name."""
     if studies.tests_officially(dataset):
         return (
             f"Their own test set, {images} images, stays the test set; from the "

@@ -1,4 +1,4 @@
-"""A contact sheet: a few images of each class, as the network would see them."""
+"""A contact sheet with a few images of each class, as the network sees them."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ SIDE, MARGIN, WORDS, COLUMNS, CLASSES, LETTERS = 112, 6, 200, 8, 30, 24
 
 
 def save(dataset: Dataset, protocol: Protocol, path: Path) -> dict[int, str]:
-    """One row a class, the commonest first, at most 30; each with up to eight of its images.
+    """Draw one row of up to eight images per class, for the 30 most common classes.
 
     Args:
-        dataset: files with labels; those that cannot be read are left out.
-        protocol: says how an image becomes a square.
-        path: of the JPEG file.
+        dataset: files with labels; unreadable files are left out.
+        protocol: sets the size and how an image becomes a square.
+        path: path of the JPEG file.
 
     Returns:
-        Names of classes that no font here can write; the sheet shows their numbers instead.
+        Names of classes that no installed font can write, by the number that stands for them.
     """
     numbered: dict[int, str] = {}
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
@@ -57,7 +57,7 @@ def save(dataset: Dataset, protocol: Protocol, path: Path) -> dict[int, str]:
 
 
 def _font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
-    """A font of this machine that has every letter of a text."""
+    """An installed font with all letters of a text."""
     if text.isascii():
         return ImageFont.load_default(14)
     bundled = get_data_path() + "/fonts/ttf/DejaVuSans.ttf"

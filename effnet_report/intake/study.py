@@ -1,4 +1,4 @@
-"""A study for a data set: every setting with its reason, sized so that it fits this machine."""
+"""Write a study for a data set that fits this machine, with a reason for every setting."""
 
 import json
 import os
@@ -22,27 +22,27 @@ from effnet_report.intake.look import Look
 from effnet_report.sweep.plan import fixed_hours, plan, too_few
 from effnet_report.sweep.sweep import automatic_jobs
 
-# Image size, epochs, seeds (each holds out another fold; one seed a quarter), images at most:
-# from what answers most to what runs anywhere. The first that fits the hours is taken.
+# Image size, epochs, seeds (each holds out another fold; a single seed a quarter) and largest
+# number of images, from the largest study to the smallest. The first one that fits is used.
 LADDER = (
     *((224, 15, 4, 0), (160, 15, 4, 0), (160, 10, 3, 0), (128, 10, 3, 0), (128, 8, 2, 0)),
     *((128, 8, 2, 2000), (96, 8, 2, 1000), (96, 5, 3, 640), (96, 4, 3, 320), (64, 4, 3, 320)),
     *((96, 5, 1, 640), (96, 4, 1, 320), (64, 4, 1, 320)),
 )
-PROBE = 96  # pixels; smaller steps take less than their share, and would promise too little
+PROBE = 96  # pixels; the time of steps on smaller images would be underestimated
 WHOLE = ((96, 4, 1, 0), (64, 4, 1, 0))
-# Images further from a square than this, long side over short, would be squashed visibly.
+# Ratio of sides above which squashing an image to a square would be visible.
 NEARLY_SQUARE = 1.15
-FEW_STEPS = 100  # an epoch with fewer learns too little at the usual rate
+FEW_STEPS = 100  # shorter epochs learn too little at the usual rate
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A study that was written.
+    """A study after it was written.
 
     Attributes:
-        hours: at most, all runs side by side as far as there are cores.
-        fits: whether that is within what was wanted.
+        hours: upper bound, with one run per core in parallel.
+        fits: whether the hours are within the limit.
     """
 
     path: Path
@@ -52,14 +52,14 @@ class Draft:
 
 
 def write(name: str, dataset: Dataset, look: Look, source: dict[str, str], hours: float) -> Draft:
-    """Write `studies/NAME.yml` for the images that were looked at.
+    """Write `studies/NAME.yml` for inspected images.
 
     Args:
-        source: what names the images: data_dir, labels and groups, as far as they are needed.
-        hours: how long the study may take here.
+        source: the settings data_dir, labels and groups, as far as they are needed.
+        hours: limit for the time of the study on this machine.
 
     Raises:
-        InputError: some class is too small for any study.
+        InputError: a class is too small for any study.
     """
     base = _protocol(look, source)
     if tests_officially(dataset):
@@ -73,9 +73,9 @@ def write(name: str, dataset: Dataset, look: Look, source: dict[str, str], hours
 
 
 def _check_different(design: Study, dataset: Dataset) -> None:
-    """Make sure that enough images still differ as the network will see them.
+    """Make sure that enough images differ at the network's input size.
 
-    All are decoded, as the first run would have to.
+    Decodes all images, which the first run would do otherwise.
     """
     shown = design.protocol
     images = load_images(dataset, shown.image_size, shown.resize, shown.background)
@@ -87,7 +87,7 @@ def _check_different(design: Study, dataset: Dataset) -> None:
 
 
 def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:
-    """What does not depend on the time there is."""
+    """The settings that do not depend on the time limit."""
     sizes = look.images[look.images["error"] == ""]
     sides = sizes[["width", "height"]]
     stretch = float((sides.max(axis=1) / sides.min(axis=1)).quantile(0.9))
@@ -101,9 +101,9 @@ def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:
 def _fitting(
     name: str, base: dict[str, Any], dataset: Dataset, look: Look, hours: float
 ) -> tuple[tuple[int, ...], float]:
-    """The first rung of the ladder that fits, or else the quickest; and its hours."""
+    """The first rung of the ladder that fits, or else the fastest one, with its hours."""
     sides = look.images.loc[look.images["error"] == "", ["width", "height"]].min(axis=1)
-    # scikit-learn warns of what is an error here, or none.
+    # scikit-learn warns where this raises an error or where nothing is wrong.
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         possible = [
             rung
@@ -128,7 +128,7 @@ def _fitting(
 
 
 def _too_small(base: dict[str, Any], dataset: Dataset, first: np.ndarray) -> InputError:
-    """Why not even the smallest study of all images can be run."""
+    """The reason why even the smallest study of all images is impossible."""
     needed = round(FOLDS / 0.75**2) + 1
     counts = np.bincount(dataset.labels[np.unique(first)], minlength=len(dataset.classes))
     smallest = int(counts.argmin())
@@ -138,15 +138,15 @@ def _too_small(base: dict[str, Any], dataset: Dataset, first: np.ndarray) -> Inp
     copies = f" ({total} with copies)" if total > counts[smallest] else ""
     return InputError(
         f"Class {dataset.classes[smallest]!r} has {counts[smallest]} images{copies}. Training, "
-        f"validation, testing and a {FOLDS}-fold comparison need about {needed}: add images, or "
+        f"validation, testing and a {FOLDS}-fold comparison need about {needed}. Add images, or "
         "leave the class out."
     )
 
 
 def _ladder(side: float, images: int) -> list[tuple[int, ...]]:
-    """The rungs for images of a short side, pixels: none enlarges them much, each is there once.
+    """The different rungs that do not enlarge images with this short side (pixels) by much.
 
-    The last ones take all images after all: a class that is rare may need them.
+    The last rungs use all images, because a rare class may need them.
     """
     sizes = sorted({rung[0] for rung in LADDER})
     largest = max((size for size in sizes if size <= side * 1.25), default=sizes[0])
@@ -158,7 +158,7 @@ def _ladder(side: float, images: int) -> list[tuple[int, ...]]:
 
 
 def _work(rung: tuple[int, ...], dataset: Dataset) -> float:
-    """Proportional to the time of a study: pixels times images times epochs times seeds."""
+    """A number proportional to the time of a study: pixels x images x epochs x seeds."""
     size, epochs, seeds, limit = rung
     return float(size**2 * epochs * seeds * min(limit or len(dataset), len(dataset)))
 
@@ -178,9 +178,9 @@ def _settings(base: dict[str, Any], rung: tuple[int, ...]) -> dict[str, Any]:
 
 
 def tests_officially(dataset: Dataset) -> bool:
-    """Whether the images name a test set that can be kept.
+    """Whether the data set names a usable test set.
 
-    It and the rest have images of every class, and no group is in both.
+    The test set and the rest must have images of every class, and no group may be in both.
     """
     official = dataset.official_test
     if official is None or across_official_test(dataset):
@@ -213,7 +213,7 @@ def _yaml(
     rung: tuple[int, ...],
     hours: float,
 ) -> str:
-    """The study's file, a reason beside each setting."""
+    """The text of the study's file, with a reason beside each setting."""
     _, _, seeds, limit = rung
     used = min(limit or len(dataset), len(dataset))
     rest = 1 - 1 / seeds if seeds > 1 else 0.75
@@ -266,14 +266,14 @@ def _yaml(
 
 
 def relative(path: Path) -> str:
-    """A path as the study's file names it."""
+    """A path in the form of the study's file."""
     place = path.expanduser().resolve()
     inside = place.is_relative_to(paths.ROOT)
     return os.path.relpath(place, paths.STUDIES) if inside else str(place)
 
 
 def images_of(source: dict[str, str]) -> Dataset:
-    """The data set that the study will name.
+    """Load the data set of the study.
 
     Raises:
         InputError: see `folders`.
@@ -282,7 +282,7 @@ def images_of(source: dict[str, str]) -> Dataset:
 
 
 def _placed(source: dict[str, Any]) -> dict[str, str]:
-    """Where the images lie, for what does not read it in the study's file."""
+    """The data paths of `source`, from the folder of studies."""
     return {
         name: str(paths.STUDIES / source[name]) for name in ("data_dir", "labels") if name in source
     }

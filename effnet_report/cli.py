@@ -32,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Wide enough for a table when the output is not a terminal.
+# Width of tables if the output is not a terminal.
 console = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 120)
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
@@ -48,15 +48,24 @@ MARKS = {
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="of the study; its file will be studies/NAME.yml")],
-    images: Annotated[Path, typer.Option(help="folder of images: one folder a class, or parts")],
-    labels: Annotated[Path | None, typer.Option(help="CSV or Parquet of paths and labels")] = None,
-    groups: Annotated[
-        str | None, typer.Option(help="column, or pattern in names: images of one object")
+    name: Annotated[
+        str, typer.Argument(help="name of the study; its file will be studies/NAME.yml")
+    ],
+    images: Annotated[
+        Path,
+        typer.Option(help="folder with one folder per class, or with parts such as train and test"),
+    ],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file of paths and labels")
     ] = None,
-    hours: Annotated[float, typer.Option(min=0.01, help="how long the study may take here")] = 1.0,
+    groups: Annotated[
+        str | None, typer.Option(help="column, or pattern in names, for images of the same object")
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(min=0.01, help="largest time of the study on this machine")
+    ] = 1.0,
 ) -> None:
-    """Look at a folder of images, tell what is in it, and write a study that fits the machine."""
+    """Inspect a folder of images, and write a study for it that fits this machine."""
     from effnet_report.intake.new import new as begin  # noqa: PLC0415  imports torch
 
     begin(name, images, labels=labels, groups=groups, hours=hours, console=console)
@@ -72,21 +81,29 @@ def sweep_command(
     study: StudyName,
     *,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="runs side by side; one a core if not given")
+        int | None, typer.Option(min=1, help="number of parallel runs; one per core by default")
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="also repeat runs that have failed")
+        bool, typer.Option("--retry-failed", help="execute failed runs again")
     ] = False,
-    engine: Annotated[EngineName, typer.Option(help="where runs are executed")] = EngineName.LOCAL,
+    engine: Annotated[
+        EngineName, typer.Option(help="executes the runs: here, or on a Ray cluster")
+    ] = EngineName.LOCAL,
     address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster: auto, HOST:PORT; one here if not given")
+        str | None,
+        typer.Option(
+            help="address of a Ray cluster: auto or HOST:PORT; starts one here by default"
+        ),
     ] = None,
     gpus_per_run: Annotated[
         float | None,
-        typer.Option(min=0, help="on Ray, as 0.5; by default as many share one as fit here"),
+        typer.Option(
+            min=0,
+            help="GPUs per run on Ray, such as 0.5; by default runs share a GPU as memory allows",
+        ),
     ] = None,
 ) -> None:
-    """Train what is missing of a study; finished runs are kept and not trained again."""
+    """Train the missing runs of a study; finished runs are kept."""
     if engine is EngineName.LOCAL and (address or gpus_per_run is not None):
         raise InputError("--address and --gpus-per-run are for Ray: add --engine ray.")
     from effnet_report.sweep.command import Ray, sweep_shown  # noqa: PLC0415  imports Jupyter
@@ -97,7 +114,7 @@ def sweep_command(
 
 @contextmanager
 def _keeping_all() -> Iterator[None]:
-    """Do not look for garbage: among thousands of records it takes as long as to parse them."""
+    """Turn the garbage collector off, which takes as long as parsing thousands of records."""
     gc.disable()
     try:
         yield
@@ -108,7 +125,7 @@ def _keeping_all() -> Iterator[None]:
 @app.command()
 @_keeping_all()
 def status(study: StudyName) -> None:
-    """Show each configuration: done, running, failed, damaged or missing."""
+    """Show the state of each run: done, running, failed, damaged or missing."""
     design = load_study(study)
     everything = {task.run_id: task for task in tasks_of(design, study)}
     found = loader.load(design.name, design)
@@ -151,7 +168,7 @@ def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
 
 @app.command()
 def plan(study: StudyName) -> None:
-    """Say what a study will cost on this device, before anything is started."""
+    """Estimate the time, memory and disk space of a study on this device."""
     from effnet_report.numbers import duration  # noqa: PLC0415
     from effnet_report.sweep import plan as planning  # noqa: PLC0415  imports torch
     from effnet_report.sweep.sweep import automatic_jobs  # noqa: PLC0415
@@ -175,7 +192,9 @@ def plan(study: StudyName) -> None:
     console.print(table)
     if result.classes:
         shown = [f"{name} {count}" for name, count in result.classes.items()]
-        console.print(f"{len(shown)} classes, with images: {escape(', '.join(shown))}.")
+        console.print(
+            f"{len(shown)} classes with their numbers of images: {escape(', '.join(shown))}."
+        )
     runs = len(result.rows) * len(design.seeds)
     hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
     hours += planning.fixed_hours(design, result.train_images)
@@ -183,7 +202,7 @@ def plan(study: StudyName) -> None:
         f"{runs} runs on {result.device}: each {result.train_images} training, "
         f"{result.validation_images} validation and {result.test_images} test images, at most "
         f"{design.protocol.epochs} epochs. At most {duration(3600 * hours)} one after another; "
-        f"{automatic_jobs(design)} run side by side. Memory is the least a run needs; "
+        f"{automatic_jobs(design)} run in parallel. Memory is the minimum of a run; "
         "Python and its libraries add about 1 GB. Activations of frozen stages take up to "
         f"{result.disk / 1e9:.1f} GB on disk per seed."
     )
@@ -208,7 +227,7 @@ def recommend(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Say how many stages to freeze, as the report's first page does, and what that rests on."""
+    """Recommend how many stages to freeze, as on the first page of the report, with reasons."""
     from effnet_report.deploy.recommend import tell_recommendation  # noqa: PLC0415  slow to import
 
     tell_recommendation(study, as_json, console)
@@ -217,11 +236,13 @@ def recommend(
 @app.command()
 def predict(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
-    images: Annotated[list[str], typer.Argument(help="files, folders, patterns as in 'x/*.jpg'")],
+    images: Annotated[
+        list[str], typer.Argument(help="files, folders, or patterns such as 'x/*.jpg'")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="as CSV")] = False,
 ) -> None:
-    """Let the study's best model, chosen on validation, say what is on images."""
+    """Predict images with the best model of a study, selected on validation."""
     from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch
 
     form = "json" if as_json else "csv" if as_csv else "table"
@@ -232,7 +253,7 @@ def predict(
 def audit(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
 ) -> None:
-    """Rank a finished study's labels by doubt, and say what could give a class away."""
+    """Rank the labels of a finished study by doubt, and report cues that give a class away."""
     from effnet_report.audit.tell import audit as tell_audit  # noqa: PLC0415  slow to import
 
     tell_audit(study, console)
@@ -242,7 +263,7 @@ def audit(
 def export(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
 ) -> None:
-    """Write the study's best model as ONNX and for timm, with a model card."""
+    """Export the best model of a study as ONNX and for timm, with a model card."""
     from effnet_report.deploy.tell import tell_export  # noqa: PLC0415  imports torch
 
     tell_export(study, console)
@@ -251,27 +272,29 @@ def export(
 @app.command()
 def verify(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],
-    run: Annotated[list[str] | None, typer.Option(help="the id of a run; may be repeated")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="name of a run; may be given several times")
+    ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="so many runs, drawn by the records' hashes")
+        int | None, typer.Option(min=1, help="number of runs, drawn by the hashes of the records")
     ] = None,
     *,
-    jobs: Annotated[int, typer.Option(min=1, help="so many runs side by side")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="number of parallel repetitions")] = 1,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="fail unless all are equal, their times plausible"),
+        typer.Option("--strict", help="fail unless all runs are equal and their times plausible"),
     ] = False,
     publish: Annotated[
-        bool, typer.Option("--publish", help="let the report of a published study show it")
+        bool, typer.Option("--publish", help="show the result in the report of a published study")
     ] = False,
 ) -> None:
-    """Repeat finished runs, all if not told which, and compare with their records."""
+    """Repeat finished runs, all by default, and compare them with their records."""
     from effnet_report.publishing import verify as verification  # noqa: PLC0415  imports torch
 
     def line(compared: verification.Comparison) -> None:
         console.print(f"{compared.run_id}: {compared.verdict}")
         for difference in compared.origin:
-            console.print(f"  not the same before it began: {escape(difference)}")
+            console.print(f"  different before the start: {escape(difference)}")
         if compared.seconds:
             recorded, again = compared.seconds
             ratio = recorded / max(again, 0.01)
@@ -280,7 +303,7 @@ def verify(
                 f"(ratio {ratio:.2f})"
             )
 
-    # What a reader finds out changes nothing that is in git.
+    # A reader's verification changes no file in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
     output = locations.verified_here(study) if readers else verification.here(study)
     load_design(study)
@@ -303,9 +326,11 @@ def verify(
 
 @app.command("cache")
 def cache_command(
-    clear: Annotated[bool, typer.Option("--clear", help="delete everything that is kept")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="delete all files that no run uses")
+    ] = False,
 ) -> None:
-    """Show what is kept on disk between runs: decoded images, activations, first epochs."""
+    """List the cache: decoded images, activations, first epochs and trained weights."""
     if clear:
         _clear_cache()
         return
@@ -316,7 +341,7 @@ def cache_command(
         table.add_row(entry.kind, entry.path.name, f"{entry.size / 1e6:,.1f} MB", used)
     console.print(table)
     total = sum(entry.size for entry in entries) / 1e9
-    console.print(f"{total:.2f} GB in all. It can go at any time: `effnet cache --clear`.")
+    console.print(f"{total:.2f} GB in total. Delete it at any time: `effnet cache --clear`.")
 
 
 def _clear_cache() -> None:
@@ -324,19 +349,19 @@ def _clear_cache() -> None:
     if cleared.freed or not (cleared.in_use or cleared.undeletable):
         console.print(f"Deleted {cleared.freed / 1e9:.2f} GB from {escape(str(paths.CACHE))}.")
     if cleared.in_use:
-        console.print(f"{len(cleared.in_use)} files stay: runs that have not ended use them.")
+        console.print(f"{len(cleared.in_use)} files stay, because running processes use them.")
     if cleared.undeletable:
         first, why = next(iter(cleared.undeletable.items()))
         raise InputError(
             f"{len(cleared.undeletable)} files cannot be deleted, such as {first}: {why}. Make "
-            "them and their folders writable, or ask whoever owns them."
+            "them and their folders writable, or ask their owner."
         )
 
 
 def main() -> None:
-    """Run the command line; what goes wrong ends it with one message, and status 1.
+    """Run the command line; an error ends it with one message and exit status 1.
 
-    Only an error of the program itself shows a traceback.
+    Only errors of the program itself show a traceback.
     """
     _prepare_process()
     errors = Terminal(stderr=True)
@@ -349,19 +374,19 @@ def main() -> None:
             sys.stdout.flush()
     except InputError as error:
         _end(errors, str(error))
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         _end()
     except OSError as error:
         what = f"use {error.filename}" if error.filename else "go on"
         _end(errors, str(cannot(what, error)))
     except KeyboardInterrupt:
-        errors.print("Stopped. Finished runs are kept; the same command goes on.")
+        errors.print("Stopped. Finished runs are kept; the same command continues.")
         sys.exit(130)
 
 
 def _prepare_process() -> None:
-    """Let every name be written, and as many files be open as the system allows."""
-    for descriptor in range(3):  # a file that is opened must not take the place of a closed stream
+    """Make every name printable, and raise the limit of open files."""
+    for descriptor in range(3):  # otherwise the next opened file would replace a closed stream
         try:
             os.fstat(descriptor)
         except OSError:
@@ -373,7 +398,7 @@ def _prepare_process() -> None:
 
 
 def _end(errors: Terminal | None = None, message: str = "") -> NoReturn:
-    """End with status 1; output that could not be written is not tried again."""
+    """End with status 1, and drop output that could not be written."""
     if errors:
         with suppress(OSError):
             errors.print(f"[red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)

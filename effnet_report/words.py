@@ -7,7 +7,7 @@ from typing import Any
 
 from effnet_core.study.design import Settings, short_number
 
-# What a factor is called where its setting's name is not plain enough.
+# Plain names of factors whose setting has a technical name.
 FACTORS = {
     "freeze": "frozen stages",
     "scheduler": "schedule",
@@ -40,12 +40,12 @@ LEVELS: dict[str, dict[Any, str]] = {
 
 
 def factor(name: str) -> str:
-    """A factor, as in `frozen stages` or `learning rate`."""
+    """Name of a factor, such as `frozen stages` or `learning rate`."""
     return FACTORS.get(name, name.replace("_", " "))
 
 
 def level(name: str, value: Any) -> str:
-    """A level beside its factor's name: `2`, `one linear layer`, `raced from 1e-4 and 3e-4`."""
+    """Name of a level beside its factor: `2`, `one linear layer`, `raced from 1e-4 and 3e-4`."""
     if words := LEVELS.get(name, {}).get(value):
         return words
     if isinstance(value, tuple):
@@ -57,12 +57,12 @@ def level(name: str, value: Any) -> str:
 
 
 def cell(name: str, value: Any) -> int | float | str:
-    """A level as tables hold it: what pandas would take for several values or for none is words."""
+    """A level for a table; lists and None become words, because pandas would misread them."""
     return level(name, value) if value is None or isinstance(value, tuple) else value
 
 
 def full_level(name: str, value: Any) -> str:
-    """A level that says which factor it is of: `freeze 2`, `cosine`, `learning rate 1e-4`."""
+    """Name of a level with its factor: `freeze 2`, `cosine`, `learning rate 1e-4`."""
     words = level(name, value)
     if name == "freeze":
         return f"freeze {words}"
@@ -70,7 +70,7 @@ def full_level(name: str, value: Any) -> str:
 
 
 def typed(settings: Settings) -> dict[str, str]:
-    """A configuration as `papermill -p` is given it, by setting."""
+    """A configuration as parameters for `papermill -p`."""
     return {
         name: shlex.quote(value if isinstance(value, str) else json.dumps(value))
         for name, value in settings.levels.items()
@@ -78,5 +78,5 @@ def typed(settings: Settings) -> dict[str, str]:
 
 
 def configuration(levels: Mapping[str, Any]) -> str:
-    """A level of each factor, as in `freeze 2, one linear layer, plateau`."""
+    """The levels of all factors in words, such as `freeze 2, one linear layer, plateau`."""
     return ", ".join(full_level(name, value) for name, value in levels.items())

@@ -360,6 +360,13 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
         images_at(["nowhere/*.png"])
 
 
+def test_images_that_are_not_there_are_told_before_a_run_is_trained_for_its_weights(monkeypatch):
+    monkeypatch.setattr(kept, "load", lambda _: pytest.fail("a run may be trained"))
+    for study, told in (("published/elpv", "names no image"), ("mien", "no study")):
+        with pytest.raises(InputError, match=told):
+            tell_predictions(study, ["nowhere.png"], "csv", Terminal())
+
+
 @pytest.mark.parametrize("place", ["", "x" * 300, "~nobody-there/a", "a**b", "[", "*/**/***"])
 def test_a_place_that_names_nothing_is_one_message(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)

@@ -58,7 +58,7 @@ def is_image(path: Path) -> bool:
         return True
     if ending in PLUGINS:
         raise InputError(
-            f"{path}: no installed package decodes {ending[1:].upper()} images. "
+            f"{path} is in the format {ending[1:].upper()}, which no installed package decodes. "
             f"Install one (pip install '{PLUGINS[ending]}'), or convert the images to JPEG."
         )
     return False

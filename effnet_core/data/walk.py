@@ -75,7 +75,7 @@ def sort(path: Path, below: Walk) -> None:
         try:
             (below.images if is_image(path) else below.left_out).append(path)
         except InputError as error:  # a photo that needs another package
-            below.refused[path] = str(error).removeprefix(f"{path}: ")
+            below.refused[path] = str(error).removeprefix(f"{path} ")
 
 
 def only_readable(below: Walk) -> Walk:

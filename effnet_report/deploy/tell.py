@@ -16,6 +16,7 @@ from effnet_report.deploy import kept
 from effnet_report.deploy.export import CARD, MODEL, export
 from effnet_report.deploy.predict import Prediction, images_at, predict
 from effnet_report.escaping import Terminal, cell, listed
+from effnet_report.evidence.loader import load_design
 
 
 def tell_predictions(study: str, places: list[str], form: str, console: Console) -> None:
@@ -28,8 +29,9 @@ def tell_predictions(study: str, places: list[str], form: str, console: Console)
     errors = Terminal(stderr=True)
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr), Progress(console=errors, transient=True) as progress:
-        model = kept.load(study)
+        load_design(study)  # a run may have to be trained for the weights: first what is typed
         there = images_at(places)
+        model = kept.load(study)
         bar = progress.add_task("Looking at the images", total=None)
         found = predict(
             model, there, lambda done, of: progress.update(bar, completed=done, total=of)

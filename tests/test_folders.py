@@ -203,6 +203,7 @@ def folders(root, *names):
     return str(root)
 
 
+@pytest.mark.fault("folders that are no classes")
 @pytest.mark.parametrize(
     ("names", "told"),
     [
@@ -249,6 +250,7 @@ ALIKE = [
 ]
 
 
+@pytest.mark.fault("classes that look alike")
 @pytest.mark.parametrize("pair", ALIKE)
 def test_classes_that_look_alike_are_refused_in_folders_and_in_tables(tmp_path, pair):
     names = [f"{kind}/{place}.png" for place, kind in enumerate(pair)]
@@ -320,6 +322,7 @@ def test_names_and_labels_of_a_table_stay_text(photos):
     assert dataset.classes == ["0000", "1e5", "NA", "NaN"]
 
 
+@pytest.mark.fault("tables that name files elsewhere")
 @pytest.mark.parametrize("name", ["../secret.jpg", "cat/../../secret.jpg", "/nowhere/x.jpg"])
 def test_a_table_names_no_images_outside_of_its_folder(photos, name):
     photo(photos.parent / "secret.jpg")
@@ -368,6 +371,7 @@ def test_a_column_that_holds_parts_and_others_or_two_that_differ_are_refused(pho
     assert other.official_test is None
 
 
+@pytest.mark.fault("patterns that never end")
 @pytest.mark.parametrize("rule", ["^cat/(a+)+$", "(a|a)*b$", r"(\w+\s?)*!"])
 def test_a_pattern_that_would_take_for_ever_is_ended(photos, monkeypatch, rule):
     monkeypatch.setattr(data_folders, "PATTERN_SECONDS", 0.3)

@@ -41,6 +41,7 @@ def test_images_are_decoded_once_and_then_mapped(own_folders, monkeypatch):
         second[0] = 0
 
 
+@pytest.mark.fault("caches cleared while in use")
 @pytest.mark.parametrize("delete", [clearing.clear, lambda: shutil.rmtree(paths.CACHE / "images")])
 def test_images_are_right_though_the_cache_is_cleared_while_they_are_decoded(
     own_folders, monkeypatch, delete
@@ -58,6 +59,7 @@ def test_images_are_right_though_the_cache_is_cleared_while_they_are_decoded(
     assert np.array_equal(load_images(dataset, 32), right)
 
 
+@pytest.mark.fault("caches cleared while in use")
 def test_images_stay_right_while_they_are_cleared_and_made_again(own_folders):
     dataset = few_digits()
     first = load_images(dataset, 32)
@@ -221,6 +223,7 @@ def deep_png(path, values: np.ndarray) -> None:
     )
 
 
+@pytest.mark.fault("images that would not be seen whole")
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_deep_colour_is_refused_in_any_number_of_channels(tmp_path, channels):
     deep_png(tmp_path / "x.png", np.full((8, 8, channels), 4095))
@@ -228,6 +231,7 @@ def test_deep_colour_is_refused_in_any_number_of_channels(tmp_path, channels):
         decode(tmp_path / "x.png", 8)
 
 
+@pytest.mark.fault("images that would not be seen whole")
 def test_deep_colour_of_other_formats_is_refused(tmp_path):
     Image.new("RGB", (8, 8), "red").save(tmp_path / "x.sgi", bpc=2)
     Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "x.tif")
@@ -236,12 +240,14 @@ def test_deep_colour_of_other_formats_is_refused(tmp_path):
             decode(tmp_path / name, 8)
 
 
+@pytest.mark.fault("images that would not be seen whole")
 def test_signed_values_are_refused(tmp_path):
     Image.new("L", (8, 8), 200).save(tmp_path / "x.tif", tiffinfo={339: 2})
     with pytest.raises(InputError, match="signed or floating-point values"):
         decode(tmp_path / "x.tif", 8)
 
 
+@pytest.mark.fault("images that would not be seen whole")
 def test_pages_are_refused_but_not_smaller_copies_of_the_first(tmp_path):
     first, second = Image.new("L", (8, 8), 0), Image.new("L", (8, 8), 250)
     first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
@@ -260,6 +266,7 @@ def test_of_a_thin_image_at_least_a_row_of_pixels_is_left(tmp_path, size):
     assert (padded == (255, 0, 0)).all(axis=2).sum() == 64
 
 
+@pytest.mark.fault("images that would not be seen whole")
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_an_image_that_is_wholly_transparent_is_refused(tmp_path, mode):
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).convert(mode).save(tmp_path / "x.png")
@@ -292,6 +299,7 @@ def test_every_look_at_a_photo_sees_it_the_same_way_up(tmp_path, stored):
     assert (seen["width"], seen["height"]) == ((40, 60) if is_turned else (60, 40))
 
 
+@pytest.mark.fault("images swapped after they were hashed")
 def test_pixels_come_from_the_bytes_that_were_hashed(own_folders):
     """Somebody exchanges an image between the fingerprint and the decoding."""
     dataset = one_bad_image(own_folders / "photos", "dog/1.png", b"")

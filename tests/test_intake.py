@@ -344,6 +344,7 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
     assert ("Left out, not images of a class: 24 files" in told) == bool(rest)
 
 
+@pytest.mark.fault("folders that are no classes")
 @pytest.mark.parametrize(
     ("folders", "told"),
     [
@@ -373,6 +374,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, own_studies, capsys, 
     assert not list(own_studies.glob("*"))
 
 
+@pytest.mark.fault("folders that are no classes")
 def test_masks_beside_images_are_refused(tmp_path, own_studies, capsys):
     for kind in ("benign", "malignant"):
         for seed in range(24):
@@ -382,6 +384,7 @@ def test_masks_beside_images_are_refused(tmp_path, own_studies, capsys):
         begin(tmp_path, capsys)
 
 
+@pytest.mark.fault("folders that are no classes")
 def test_masks_in_a_folder_beside_their_images_are_refused(tmp_path, own_studies, capsys):
     for seed in range(24):
         photo(tmp_path / "CXR_png" / f"CXR_{seed}.png", seed)
@@ -410,6 +413,7 @@ def test_classes_with_such_names_are_classes(tmp_path, own_studies, capsys, kind
     assert imagefolder(load_study("mine").protocol.data_dir).classes == sorted(kinds)
 
 
+@pytest.mark.fault("files of the user in the way")
 def test_a_table_of_the_user_is_used_where_it_lies_and_never_removed(photos, own_studies, capsys):
     names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
     own_studies.mkdir()
@@ -427,6 +431,7 @@ def test_a_table_of_the_user_is_used_where_it_lies_and_never_removed(photos, own
     assert load_study("mine").protocol.labels == str(labels)
 
 
+@pytest.mark.fault("files of the user in the way")
 def test_a_file_of_that_name_is_not_overwritten(parts, own_studies, capsys):
     own_studies.mkdir()
     (own_studies / "mine.csv").write_text("my,only,copy\n")
@@ -445,6 +450,7 @@ def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, m
     assert not list(own_studies.glob("mine.*"))
 
 
+@pytest.mark.fault("studies made again under their name")
 @pytest.mark.parametrize("left", ["results", "weights"])
 def test_what_an_earlier_study_of_that_name_left_is_noticed(photos, own_studies, capsys, left):
     kept = {
@@ -509,12 +515,14 @@ def test_a_class_without_a_font_is_numbered_and_told(photos, own_studies, capsys
     assert "on the sheet is \u0441" not in told  # Matplotlib brings a font with Cyrillic letters
 
 
+@pytest.mark.fault("data sets that write elsewhere")
 @pytest.mark.parametrize("name", ["x/../../y", "..", "", "a\\b", "a\0b", "/etc/x", 7])
 def test_names_that_data_give_cannot_lead_out_of_a_folder(name):
     with pytest.raises(InputError, match="not that of a single file"):
         layouts.component(name)
 
 
+@pytest.mark.fault("data sets that write elsewhere")
 @pytest.mark.parametrize("file", ["dataset_dict.json", "state.json"])
 def test_a_data_set_on_disk_writes_and_reads_in_its_folders_only(tmp_path, own_folders, file):
     (tmp_path / "dataset_info.json").write_text("{}")

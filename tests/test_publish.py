@@ -126,6 +126,7 @@ def test_nothing_is_published_beside_a_record_that_is_not_believed(root, source,
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.fault("full disks")
 def test_a_full_disk_leaves_what_was_published(root, source, monkeypatch):
     design = load_study(str(source))
     publish(design, source)
@@ -193,6 +194,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_published(root, source, ren
     assert after > 20
 
 
+@pytest.mark.fault("kills while publishing")
 def test_an_error_of_a_rename_leaves_what_was_published(root, source, monkeypatch):
     design = load_study(str(source))
     publish(design, source)
@@ -218,6 +220,7 @@ def test_two_do_not_publish_at_once(root, source):
         publish(load_study(str(source)), source)
 
 
+@pytest.mark.fault("links")
 def test_a_link_in_a_published_study_is_not_followed(root, source):
     design = load_study(str(source))
     publish(design, source)

@@ -248,6 +248,7 @@ def grouped(groups, official=None):
     return dataclasses.replace(dataset, labels=labels, groups=groups, official_test=official)
 
 
+@pytest.mark.fault("groups on both sides")
 def test_groups_on_both_sides_of_an_official_test_set_are_refused():
     dataset = grouped(np.arange(96) // 6, np.arange(96) % 6 < 2)
     assert len(across_official_test(dataset)) == 16
@@ -259,6 +260,7 @@ def test_groups_on_both_sides_of_an_official_test_set_are_refused():
     assert not set(apart.groups[found.train]) & set(apart.groups[found.validation])
 
 
+@pytest.mark.fault("groups on both sides")
 def test_a_group_that_shares_a_picture_with_the_official_test_set_is_not_trained_on():
     dataset = grouped(np.arange(96) // 4, np.arange(96) < 24)
     first = np.arange(96)

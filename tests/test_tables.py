@@ -261,6 +261,7 @@ def test_protocol_counts_what_differs_from_the_source():
     assert differs.iloc[: differs.sum()].all()
 
 
+@pytest.mark.fault("studies that are named alike")
 def test_a_variant_of_a_study_is_read_by_its_own_name():
     assert analysis.load("published/quick").evidence.design.name == "quick"
     assert analysis.load("quick~3fa9c1d02b7e").evidence.design.name == "quick"

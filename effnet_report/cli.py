@@ -128,8 +128,8 @@ def status(study: StudyName) -> None:
     """Show the state of each run: done, running, failed, damaged or missing."""
     design = load_study(study)
     everything = {task.run_id: task for task in tasks_of(design, study)}
-    found = loader.load(design.name, design)
-    states = {run_id: state(task, found) for run_id, task in everything.items()}
+    loaded = loader.load(design.name, design)
+    states = {run_id: state(task, loaded) for run_id, task in everything.items()}
     table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
     table.title = escape(f"{design.name}: {design.title}")
     for task in everything.values():
@@ -139,17 +139,17 @@ def status(study: StudyName) -> None:
         cells = []
         for seed in design.seeds:
             twin = settings.model_copy(update={"seed": seed})
-            cells.append(_cell(twin.run_id, states, found))
+            cells.append(_cell(twin.run_id, states, loaded))
         table.add_row(str(settings.number), *_levels(settings), *cells)
     classical = [records.classical_id(seed) for seed in design.seeds]
-    cells = [_cell(name, states, found) for name in classical]
+    cells = [_cell(name, states, loaded) for name in classical]
     table.add_row("", "classical", *[""] * (len(design.factors) - 1), *cells)
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     for run_id, error in notes.load(design.name).items():
         console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
-    for name, why in found.set_aside.items():
+    for name, why in loaded.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
 
 
@@ -160,10 +160,10 @@ def _levels(settings: Settings) -> list[str]:
     ]
 
 
-def _cell(run_id: str, states: dict[str, State], found: loader.Loaded) -> str:
+def _cell(run_id: str, states: dict[str, State], loaded: loader.Loaded) -> str:
     if states[run_id] is not State.DONE:
         return MARKS[states[run_id]]
-    return f"{MARKS[State.DONE]} {found.believed[run_id].outcome.test.accuracy:.1f} %"
+    return f"{MARKS[State.DONE]} {loaded.believed[run_id].outcome.test.accuracy:.1f} %"
 
 
 @app.command()
@@ -217,9 +217,9 @@ def publish(study: StudyName) -> None:
     from effnet_report.publishing import publish as publishing  # noqa: PLC0415
 
     design = load_study(study)
-    found, notebooks = publishing.publish(design, study_path(study))
+    count, notebooks = publishing.publish(design, study_path(study))
     analysis.save_claims(f"{PUBLISHED}/{design.name}")
-    console.print(f"Copied {found} records and {notebooks} notebooks of {design.name}.")
+    console.print(f"Copied {count} records and {notebooks} notebooks of {design.name}.")
 
 
 @app.command()
@@ -314,12 +314,12 @@ def verify(
     where = os.path.relpath(output, paths.ROOT)
     console.print(f"{verification.summary(compared)} Details: {escape(where)}")
     doubtful = verification.implausible(compared)
-    for one in doubtful:
+    for comparison in doubtful:
         console.print(
-            f"{one.run_id}: its recorded training time does not fit the others: it differs by more "
-            f"than a factor of {verification.PLAUSIBLE:g}."
+            f"{comparison.run_id}: its recorded training time does not fit the others: it "
+            f"differs by more than a factor of {verification.PLAUSIBLE:g}."
         )
-    agreements = {one.agreement for one in compared}
+    agreements = {comparison.agreement for comparison in compared}
     if "different" in agreements or (strict and (agreements != {"equal"} or doubtful)):
         raise typer.Exit(1)
 

@@ -57,10 +57,10 @@ class Verification(BaseModel):
     def about(self, run_ids: Container[str]) -> "Verification | None":
         """The verification of these runs only; None if it covers none of them."""
         names = ("verified", "within_tolerance", "different", "implausible")
-        said = {name: [r for r in getattr(self, name) if r in run_ids] for name in names}
-        other = len(said["within_tolerance"]) + len(said["different"])
-        update = said | {"equal": len(said["verified"]) - other}
-        return self.model_copy(update=update) if said["verified"] else None
+        selected = {name: [r for r in getattr(self, name) if r in run_ids] for name in names}
+        other = len(selected["within_tolerance"]) + len(selected["different"])
+        update = selected | {"equal": len(selected["verified"]) - other}
+        return self.model_copy(update=update) if selected["verified"] else None
 
 
 class Calibrated(BaseModel):
@@ -223,18 +223,19 @@ class Evidence:
         Raises:
             InputError: a file is damaged.
         """
-        said = []
+        valid = []
         for path in locations.verifications(self.reference):
             try:
-                found = Verification.model_validate_json(path.read_bytes())
+                verification = Verification.model_validate_json(path.read_bytes())
             except (OSError, ValueError):
                 raise InputError(
                     f"{path} is damaged. Delete it and run `effnet verify {self.reference}` again."
                 ) from None
-            same = {name for name in found.records if found.records[name] == self._checksum(name)}
-            if about := found.about(same):
-                said.append(about)
-        return said
+            checksums = verification.records.items()
+            same = {name for name, checksum in checksums if checksum == self._checksum(name)}
+            if about := verification.about(same):
+                valid.append(about)
+        return valid
 
     def _checksum(self, run_id: str) -> str | None:
         """The checksum of a valid record."""
@@ -247,12 +248,12 @@ class Evidence:
         """The calibration of the best run; None if it belongs to another run or is missing."""
         try:
             text = locations.calibration(self.reference).read_bytes()
-            found = Calibrated.model_validate_json(text)
+            calibrated = Calibrated.model_validate_json(text)
         except (OSError, ValueError):
             return None
         best = best_run(self.finished)
-        same = best is not None and best.outcome.final_weights == found.final_weights
-        return found if same else None
+        same = best is not None and best.outcome.final_weights == calibrated.final_weights
+        return calibrated if same else None
 
     def correct(self, runs: Sequence[AnyRecord], part: str = "test") -> pd.Series:
         """Share of runs that classified each test image correctly, 0..1, by image."""
@@ -282,15 +283,15 @@ def load(reference: str | None = None) -> Evidence:
         InputError: there is no such study.
     """
     reference = reference or shown()[0]
-    found = loader.load(reference)
-    believed = found.believed.values()
+    loaded = loader.load(reference)
+    believed = loaded.believed.values()
     return Evidence(
         reference=reference,
-        design=found.design,
+        design=loaded.design,
         finished=[r for r in believed if isinstance(r, Record)],
         without_training=[r for r in believed if isinstance(r, ClassicalRecord)],
         failures=notes.load(reference),
-        set_aside=found.set_aside,
+        set_aside=loaded.set_aside,
     )
 
 

@@ -22,6 +22,6 @@ def load(study: str) -> dict[str, str]:
             error = json.loads(text)["error"]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             error = None
-        told = error if isinstance(error, str) else f"{path} is damaged. Delete it."
-        failures[path.name.removesuffix(".failed.json")] = told
+        message = error if isinstance(error, str) else f"{path} is damaged. Delete it."
+        failures[path.name.removesuffix(".failed.json")] = message
     return failures

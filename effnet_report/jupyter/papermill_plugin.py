@@ -44,7 +44,7 @@ ITS_OWN = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}
 
 def _takes_text(setting: str) -> bool:
     kind = Settings.model_fields[setting].annotation
-    return any(one is str or isinstance(one, str) for one in get_args(kind) or (kind,))
+    return any(part is str or isinstance(part, str) for part in get_args(kind) or (kind,))
 
 
 # Settings with text as values.
@@ -128,9 +128,9 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         working = output_path
         if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
             # The notebook of an existing record stays until the repetition gave the same result.
-            kept = paths.CACHE / "running" / settings.study / place.name
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            working = str(kept)
+            running = paths.CACHE / "running" / settings.study / place.name
+            running.parent.mkdir(parents=True, exist_ok=True)
+            working = str(running)
         # Printed lines per epoch replace the progress bar of cells.
         options |= {
             "stdout_file": options["stdout_file"] or Plain(sys.stderr),

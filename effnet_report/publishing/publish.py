@@ -37,8 +37,8 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         InputError: there are no records, a record is damaged or disagrees with the others, or the
             disk is full; the published folder is unchanged.
     """
-    found = _checked(design.name, design)
-    if not found.believed:
+    loaded = _checked(design.name, design)
+    if not loaded.believed:
         raise InputError(f"Study {design.name} has no records: `effnet sweep {source}` makes them.")
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
@@ -50,13 +50,13 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
                     shutil.copytree(
                         there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
                     )
-            notebooks = _stage(found, stage, source)
+            notebooks = _stage(loaded, stage, source)
             _checked(stage, None)  # checks against the published design
             for staged, there in folders:
                 exchange(staged, there)
     except OSError as error:
         raise cannot(f"publish {design.name}", error) from None
-    return len(found.believed), notebooks
+    return len(loaded.believed), notebooks
 
 
 @contextmanager
@@ -85,20 +85,20 @@ def _copy(source: str, target: str) -> None:
 
 
 def _checked(reference: str, design: Study | None) -> loader.Loaded:
-    found = loader.load(reference, design)
-    found.check_agreement()
-    if found.damaged:
-        raise InputError(next(iter(found.damaged.values())))
-    return found
+    loaded = loader.load(reference, design)
+    loaded.check_agreement()
+    if loaded.damaged:
+        raise InputError(next(iter(loaded.damaged.values())))
+    return loaded
 
 
-def _stage(found: loader.Loaded, stage: str, source: Path) -> int:
+def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
     """Write all files without paths of this machine; return the number of notebooks."""
-    design = found.design
+    design = loaded.design
     local = _local_folders(design, source)
     files.write(paths.design(stage), _design(design, source, local).encode())
     notebooks = 0
-    for run_id, record in found.believed.items():
+    for run_id, record in loaded.believed.items():
         path = records.record_path(design.name, run_id)
         copy = paths.records(stage) / path.name
         shutil.copy2(records.predictions_path(path), records.predictions_path(copy))

@@ -83,8 +83,8 @@ def checkpoints(task: Task) -> list[str]:
     if task.run_id != task.settings.run_id:
         return []
     run = task.settings
-    found = (paths.checkpoint(run.study, task.run_id), records.first_epoch(run))
-    return [place.relative_to(paths.CACHE).as_posix() for place in found]
+    checkpoint_files = (paths.checkpoint(run.study, task.run_id), records.first_epoch(run))
+    return [place.relative_to(paths.CACHE).as_posix() for place in checkpoint_files]
 
 
 def environment(settings: Settings) -> dict[str, str]:

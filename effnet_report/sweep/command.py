@@ -50,20 +50,20 @@ def sweep_shown(
     design = load_study(study)
     everything = tasks_of(design, study)
     sweep.clear_leftovers(everything)
-    found = loader.load(design.name, design)
-    found.check_agreement()
-    if any(state(task, found) is not State.DONE for task in everything):
+    loaded = loader.load(design.name, design)
+    loaded.check_agreement()
+    if any(state(task, loaded) is not State.DONE for task in everything):
         open_files.check()
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
         if ray is None:
             import_ahead(warm.NOTEBOOKS)  # imports while the images are read
     with console.status("Reading all images ..."):
-        twins = sweep.check_images(design, found)
+        twins = sweep.check_images(design, loaded)
     if twins:
         console.print(escape(twins))
     sweep.leave_design(design, study_path(study))
-    pending = _to_do(design, everything, found, retry_failed, console)
+    pending = _to_do(design, everything, loaded, retry_failed, console)
     failures = 0
     if pending:
         hub.check_weights(design.protocol)
@@ -75,9 +75,9 @@ def sweep_shown(
             console.print("Stopped. Finished runs are kept; the same command continues.")
             raise typer.Exit(130)
     # Looks at the records instead of counting, so success means that all records exist.
-    found = loader.load(design.name, design)
-    found.check_agreement()
-    missing = [task for task in everything if state(task, found) is not State.DONE]
+    loaded = loader.load(design.name, design)
+    loaded.check_agreement()
+    missing = [task for task in everything if state(task, loaded) is not State.DONE]
     if missing or failures:
         console.print(
             f"[red]{len(missing)} runs are not done.[/] See `effnet status {escape(study)}`."
@@ -89,14 +89,14 @@ def sweep_shown(
 
 
 def _to_do(
-    design: Study, everything: list[Task], found: loader.Loaded, again: bool, console: Console
+    design: Study, everything: list[Task], loaded: loader.Loaded, again: bool, console: Console
 ) -> list[Task]:
     """The tasks to execute; sets damaged records aside, and prints what is left out."""
     pending = []
     for task in everything:
-        so_far = state(task, found)
+        so_far = state(task, loaded)
         if so_far is State.DAMAGED:
-            for name in found.damaged.keys() & set(task.leaves):
+            for name in loaded.damaged.keys() & set(task.leaves):
                 aside = records.set_aside(records.record_path(design.name, name))
                 console.print(f"Damaged, set aside as {aside.name}")
         elif so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:

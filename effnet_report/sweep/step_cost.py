@@ -37,10 +37,10 @@ def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCos
     shadow = copy.deepcopy(model).to("meta")
     shadow.train()
     images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
-    kept: list[torch.Tensor] = []
+    saved: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -55,7 +55,7 @@ def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCos
     trainable = count(shadow.trainable_parameters())
     parameters = list(shadow.parameters())
     # Operations can share a storage; the weights are counted already.
-    storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in kept}
+    storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in saved}
     for parameter in parameters:
         storages.pop(parameter.untyped_storage()._cdata, None)
     return StepCost(

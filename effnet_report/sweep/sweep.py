@@ -89,7 +89,7 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-def check_images(design: Study, found: Loaded) -> str:
+def check_images(design: Study, loaded: Loaded) -> str:
     """Make sure that all images can be read and are those of the existing records.
 
     Decodes every image, once for all runs, so no run starts that would fail at a bad file.
@@ -108,10 +108,10 @@ def check_images(design: Study, found: Loaded) -> str:
     except InputError:  # the message names the first one
         _check_readable(dataset)
         raise
-    made_from = {record.fingerprints.data for record in found.believed.values()}
+    made_from = {record.fingerprints.data for record in loaded.believed.values()}
     if made_from - {dataset.fingerprint}:
         raise InputError(
-            f"The images of {design.name} are not those that its {len(found.believed)} records "
+            f"The images of {design.name} are not those that its {len(loaded.believed)} records "
             "were made from. Put the images back, or give the study another name."
         )
     first = first_of_equals(images)

@@ -57,13 +57,13 @@ def tasks_of(study: Study, name: str) -> list[Task]:
         name: the study as it was requested: its name, or the path of its YAML file.
     """
     reference = _reference(name)
-    found: list[Task] = []
+    tasks: list[Task] = []
     for seed, runs in groupby(study.runs(), key=lambda settings: settings.seed):
-        found += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
+        tasks += [Task(s.run_id, paths.TRAIN_NOTEBOOK, reference, s) for s in runs]
         first = study.configurations()[0].model_copy(update={"seed": seed})
         notebook = paths.CLASSICAL_NOTEBOOK
-        found.append(Task(records.classical_id(seed), notebook, reference, first))
-    return found
+        tasks.append(Task(records.classical_id(seed), notebook, reference, first))
+    return tasks
 
 
 def _reference(study: str) -> str:

@@ -95,7 +95,7 @@ def test_a_study_is_written_that_can_be_trained(photos, own_studies, capsys):
         assert word in told
     sheet = Image.open(paths.records("mine") / "contact-sheet.jpg")
     assert sheet.size[0] > 8 * 100
-    with pytest.raises(InputError, match="a study 'mine' already"):
+    with pytest.raises(InputError, match="already a study 'mine'"):
         begin(photos, capsys)
 
 
@@ -129,7 +129,7 @@ def test_a_class_too_small_for_any_study_is_told_before_anything_trains(
     photos, own_studies, capsys
 ):
     photo(photos / "bird" / "1.png", 7)
-    with pytest.raises(InputError, match=r"'bird' has 1 images.*add images, or leave the class"):
+    with pytest.raises(InputError, match=r"'bird' has 1 images.*Add images, or leave the class"):
         begin(photos, capsys)
 
 
@@ -459,7 +459,7 @@ def test_what_an_earlier_study_of_that_name_left_is_noticed(photos, own_studies,
     }[left]
     kept.parent.mkdir(parents=True)
     kept.write_text("x")
-    with pytest.raises(InputError, match=r"earlier study 'mine' left .*choose another name, or"):
+    with pytest.raises(InputError, match=r"earlier study 'mine' left .*Choose another name, or"):
         begin(photos, capsys)
     assert kept.is_file()
 

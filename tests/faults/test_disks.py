@@ -38,7 +38,7 @@ def test_no_room_for_the_record(trainer, truth, tally, small_disk):
 
 ONLY_SAVES_TIME = {
     "checkpoints": "No checkpoint of this epoch",
-    "prefix": "Activations are not cached",
+    "prefix": "Activations are computed again, not cached",
 }
 
 

@@ -19,7 +19,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
-from effnet_report.inference import analysis
+from effnet_report.inference import analysis, recipes
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import answer, conclusions, recipe, results
 
@@ -230,7 +230,7 @@ def test_recipes_are_compared_where_a_study_has_them(tmp_path, monkeypatch):
     write_recipes(monkeypatch)
     studies = recipe.studies()
     assert re.search(r'data-finding="recipe:(holds|turns)"', recipe.answer(studies).data)
-    table = recipe.by_recipe(studies[0])
+    table = recipes.by_recipe(studies[0])
     assert len(table) == 2 * 2 * 2  # rates, statistics, depths beside none
     assert (table["low"] < table["effect"]).all()
     drawn = recipe.effects(studies).data

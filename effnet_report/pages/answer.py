@@ -11,6 +11,7 @@ from effnet_core.data.images import decode
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
 from effnet_report.evidence.pictures import pictures
+from effnet_report.inference import recipes
 from effnet_report.inference.advice import (
     EITHER,
     Advice,
@@ -326,21 +327,39 @@ def limits(studies: list[Analysis]) -> HTML:
     if not main.evidence.finished:
         return paragraph([])
     protocol, advised = main.evidence.design.protocol, advise(main)
-    chosen = ""
-    if advised:
-        chosen = (
-            f"The depth is chosen on the test intervals that are shown, which flatters it a "
-            f"little; validation images alone would choose freeze {advised.on_validation}."
-        )
+    if not advised:
+        return listing({"covers": "The study is too small for advice."})
     return listing(
         {
             "covers": f"It holds for {protocol.backbone} at {protocol.image_size} px, this "
             "protocol and images of these kinds; another network or other images need a study "
             "of their own.",
-            "selected": chosen,
+            "recipe": _other_recipes(),
+            "selected": f"The depth is chosen on the test intervals that are shown, which flatters "
+            f"it a little; validation images alone would choose freeze {advised.on_validation}.",
         }
-        if chosen
-        else {"covers": "The study is too small for advice."}
+    )
+
+
+def _other_recipes() -> str:
+    """Whether the advice survives another recipe, if a study of the book compares any."""
+    compared = [study for study in shown.recipes() if study.correctness.seeds]
+    page = Markup('<a href="recipe.html">Does the recipe matter?</a>')
+    if not compared:
+        return Markup(
+            "It was tested with the recipe above only; another recipe may turn it around. {}"
+        ).format(page)
+    table = recipes.by_recipe(compared[0])
+    deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
+    least, most = deepest.iloc[0], deepest.iloc[-1]
+    return Markup(
+        "It depends on the recipe: freezing {} stages changed accuracy by {} points (95 % CI {} to "
+        "{}) with {}, and by {} points ({} to {}) with {}. {}"
+    ).format(
+        most.freeze,
+        *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),
+        *(number(least.effect, sign=True), number(least.low), number(least.high), least.recipe),
+        page,
     )
 
 

@@ -1,24 +1,20 @@
 """The page Does the recipe matter?: the effect of freezing at each way to fine-tune."""
 
 from collections.abc import Iterator
-from itertools import product
 
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
 from effnet_report import words
-from effnet_report.inference import contrasts
+from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages import shown
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph
-
-Recipe = tuple[tuple[str, object], ...]  # a level of each setting of the recipe
 
 
 def studies() -> list[Analysis]:
@@ -34,18 +30,13 @@ def answer(studies: list[Analysis]) -> HTML:
             "The advice on the first page holds for one recipe, the one that its card names.",
             key="recipe:unmeasured",
         )
-    return finding(*_answer(studies[0]), key=f"recipe:{_turns(by_recipe(studies[0]))}")
-
-
-def _turns(table: pd.DataFrame) -> str:
-    """Whether the deepest freeze is clearly better at one recipe and clearly worse at another."""
-    deepest = table[table["freeze"] == table["freeze"].max()]
-    better, worse = (deepest["low"] > 0).any(), (deepest["high"] < 0).any()
-    return "turns" if better and worse else "holds"
+    return finding(
+        *_answer(studies[0]), key=f"recipe:{recipes.turns(recipes.by_recipe(studies[0]))}"
+    )
 
 
 def _answer(study: Analysis) -> Iterator[str]:
-    table = by_recipe(study)
+    table = recipes.by_recipe(study)
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
@@ -59,45 +50,9 @@ def _answer(study: Analysis) -> Iterator[str]:
     )
     yield (
         "The main conclusion turns around."
-        if _turns(table) == "turns"
+        if recipes.turns(table) == "turns"
         else "No recipe turns the main conclusion around beyond doubt."
     )
-
-
-def recipes_of(study: Analysis) -> list[Recipe]:
-    """Every combination of the recipe's levels that a study trains."""
-    design, factors = study.correctness.design, shown.recipe_factors(study)
-    levels = [contrasts.levels(design, factor) for factor in factors]
-    return [tuple(zip(factors, chosen, strict=True)) for chosen in product(*levels)]
-
-
-def by_recipe(study: Analysis) -> pd.DataFrame:
-    """The change of accuracy by every depth at every recipe; all intervals hold at once."""
-    design = study.correctness.design
-    recipes = recipes_of(study)
-    depths = sorted(int(n) for n in design["freeze"].unique() if n)
-    family = study.estimator.family("freeze", *shown.recipe_factors(study))
-    rows = []
-    for recipe in recipes:
-        at = np.all([design[name] == level for name, level in recipe], axis=0)
-        for depth in depths:
-            weights = contrasts.level_weights(design, "freeze", depth, 0, pd.Series(at))
-            effect = study.estimator.estimate(weights, family, looks=len(recipes) * len(depths))
-            rows.append(
-                {
-                    "recipe": in_words(recipe),
-                    "freeze": depth,
-                    "effect": effect.effect,
-                    "low": effect.low,
-                    "high": effect.high,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def in_words(recipe: Recipe) -> str:
-    """A recipe in words, as in `statistics of each batch, learning rate 1e-4`."""
-    return words.configuration(dict(recipe))
 
 
 def effects(studies: list[Analysis]) -> HTML:
@@ -105,7 +60,7 @@ def effects(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = studies[0]
-    table = by_recipe(study)
+    table = recipes.by_recipe(study)
     figure = canvas(7.2, 4.2)
     axes = figure.subplots()
     axes.axhspan(-study.margin, study.margin, color=BAND, zorder=0)
@@ -125,7 +80,7 @@ def effects(studies: list[Analysis]) -> HTML:
     return html.figure(
         figure,
         "effect-by-recipe",
-        key=f"recipe:{_turns(table)}",
+        key=f"recipe:{recipes.turns(table)}",
         finding=(
             f"With {deepest['freeze'].iloc[0]} frozen stages the change ranges from "
             f"{number(deepest['effect'].min(), sign=True)} to "
@@ -179,20 +134,21 @@ def source_alone(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study, source = studies[0], load_study("paper").protocol
-    recipes = recipes_of(study)
+    tried = recipes.of(study)
 
-    def alike(recipe: Recipe) -> int:
+    def alike(recipe: recipes.Recipe) -> int:
         return sum(getattr(source, name, None) == level for name, level in recipe)
 
-    closest = max(recipes, key=alike)
-    table = by_recipe(study)
-    here = table[table["recipe"] == in_words(closest)]
+    closest = max(tried, key=alike)
+    table = recipes.by_recipe(study)
+    here = table[table["recipe"] == recipes.in_words(closest)]
     last = here.iloc[-1]
     return paragraph(
         [
-            f"The recipe of this study that is closest to the source's is {in_words(closest)}.",
+            f"The recipe of this study that is closest to the source's is {last.recipe}.",
             f"There, freezing {last.freeze} stages changes accuracy by "
-            f"{number(last.effect, sign=True)} points ({number(last.low)} to {number(last.high)}).",
+            f"{number(last.effect, sign=True)} points "
+            f"({number(last.low)} to {number(last.high)}).",
             _conclusion(last.low, last.high),
         ]
     )

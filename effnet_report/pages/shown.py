@@ -1,9 +1,9 @@
 """The studies that this book shows."""
 
-from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report.evidence import evidence
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recipes import factors as of_recipe
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
 
@@ -29,12 +29,7 @@ def main_and_others() -> list[Analysis]:
 
 def recipes() -> list[Analysis]:
     """The studies that compare freezing at several recipes."""
-    return [study for study in _all() if recipe_factors(study) and "freeze" in factors_of(study)]
-
-
-def recipe_factors(study: Analysis) -> list[str]:
-    """What a study compares beside the source's three choices."""
-    return [name for name in factors_of(study) if name not in SOURCE_FACTORS]
+    return [study for study in _all() if of_recipe(study) and "freeze" in factors_of(study)]
 
 
 def factors_of(study: Analysis) -> list[str]:

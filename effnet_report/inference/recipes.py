@@ -1,0 +1,64 @@
+"""The effect of freezing at each recipe: whether one conclusion holds for all of them."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from effnet_core.study.design import SOURCE_FACTORS
+from effnet_report import words
+from effnet_report.inference import contrasts
+from effnet_report.inference.analysis import Analysis
+
+Recipe = tuple[tuple[str, object], ...]  # a level of each setting of the recipe
+
+
+def factors(study: Analysis) -> list[str]:
+    """What a study compares beside the source's three choices."""
+    design = study.evidence.design.factors
+    return [
+        name for name, levels in design.items() if len(levels) > 1 and name not in SOURCE_FACTORS
+    ]
+
+
+def of(study: Analysis) -> list[Recipe]:
+    """Every combination of the recipe's levels that a study trains."""
+    design, names = study.correctness.design, factors(study)
+    levels = [contrasts.levels(design, name) for name in names]
+    return [tuple(zip(names, chosen, strict=True)) for chosen in product(*levels)]
+
+
+def by_recipe(study: Analysis) -> pd.DataFrame:
+    """The change of accuracy by every depth at every recipe; all intervals hold at once."""
+    design = study.correctness.design
+    recipes = of(study)
+    depths = sorted(int(n) for n in design["freeze"].unique() if n)
+    family = study.estimator.family("freeze", *factors(study))
+    rows = []
+    for recipe in recipes:
+        at = np.all([design[name] == level for name, level in recipe], axis=0)
+        for depth in depths:
+            weights = contrasts.level_weights(design, "freeze", depth, 0, pd.Series(at))
+            effect = study.estimator.estimate(weights, family, looks=len(recipes) * len(depths))
+            rows.append(
+                {
+                    "recipe": in_words(recipe),
+                    "freeze": depth,
+                    "effect": effect.effect,
+                    "low": effect.low,
+                    "high": effect.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def turns(table: pd.DataFrame) -> str:
+    """Whether the deepest freeze is clearly better at one recipe and clearly worse at another."""
+    deepest = table[table["freeze"] == table["freeze"].max()]
+    better, worse = (deepest["low"] > 0).any(), (deepest["high"] < 0).any()
+    return "turns" if better and worse else "holds"
+
+
+def in_words(recipe: Recipe) -> str:
+    """A recipe in words, as in `statistics of each batch, learning rate 1e-4`."""
+    return words.configuration(dict(recipe))

@@ -127,11 +127,11 @@ def test_the_page_images_shows_the_calibration_before_and_after(study):
     known = kept.load("mine").calibration
     text = images.temperature(analysis.load("mine")).data
     assert f"error from {known.error[0]:.1f} to {known.error[1]:.1f} points" in text
-    assert f"logits by {known.temperature:.2f}" in text
+    assert f"temperature of {known.temperature:.2f}" in text
     beside = locations.calibration("mine")
     kept_before = beside.read_text()
     beside.write_text(kept_before.replace(study[1].outcome.final_weights, "0" * 64))
-    assert "not been calibrated yet" in images.temperature(analysis.load("mine")).data
+    assert "calibrated when the model is first used" in images.temperature(analysis.load("mine")).data
     beside.write_text(kept_before)
 
 
@@ -473,12 +473,11 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
         analysis = Analysis(found)
         analysis.noninferiority = decisive.Noninferiority(deepest, [], deepest or 1, changes)
         return [
-            sentence.split(" loses")[0].split(" stages")[0]
+            sentence.split(" we cannot")[0].split(" stages")[0]
             for sentence in analysis.recommendation.sentences
         ]
 
-    small = "This study is too small to show that"
-    assert said() == [f"{small} a freeze", "Freezing 1 of 7"]
-    assert said(2, 6) == ["Freezing 6 of 7", f"{small} freeze 1, 3, 4 or 5"]
-    assert said(1, 2, 4, 5, 6) == ["Freezing 6 of 7", f"{small} freeze 3"]
-    assert said(*FREEZE[1:]) == ["Freezing 6 of 7"]
+    assert said() == ["For any depth", "Freeze 1 of 7"]
+    assert said(2, 6) == ["Freeze 6 of 7", "For freeze 1, 3, 4 or 5"]
+    assert said(1, 2, 4, 5, 6) == ["Freeze 6 of 7", "For freeze 3"]
+    assert said(*FREEZE[1:]) == ["Freeze 6 of 7"]

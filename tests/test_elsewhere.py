@@ -76,11 +76,11 @@ def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     found = shown(cats="a", dogs="b")
     text = elsewhere.answer(found).data
     assert "2 data sets: Pictures of cats; Pictures of dogs" in text
-    assert "for images in general, 2 are too few" in text
+    assert "too few to speak about images in general" in text
     monkeypatch.setattr(elsewhere, "FEWEST", 2)
     assert "too few" not in elsewhere.answer(found).data
     table = elsewhere.verdicts(found).data
-    assert "of 2, contradicted on" in table
+    assert 'data-finding="agreed:' in table
     assert "Pictures of dogs, cosine instead of plateau" in elsewhere.forest(found).data
     assert "mean over these sets, cosine instead of plateau" in elsewhere.forest(found).data
     assert re.search(r"<td[^>]*>[\d.]+ on 1</td>", elsewhere.means(found).data)
@@ -94,7 +94,7 @@ def test_what_is_missing_of_a_study_is_said(shown):
         path.unlink()
     found = elsewhere.studies()
     said = elsewhere.answer(found).data
-    assert "Of Pictures of dogs only 56 of 84 runs are here yet" in said
+    assert "Pictures of dogs has 56 of 84 runs so far" in said
     assert "Pictures of cats only" not in said
 
 
@@ -109,7 +109,7 @@ def test_the_same_images_are_no_other_data_set(shown):
     assert list(found) == ["Pictures of cats"]
     said = elsewhere.answer(found).data
     assert "one data set: Pictures of cats" in said
-    assert "Not here: Pictures of again, which is on the same images as another." in said
+    assert "Left out: Pictures of again, which has the same images as another study." in said
 
 
 @pytest.mark.slow
@@ -117,5 +117,5 @@ def test_a_study_without_records_is_left_out(shown):
     found = shown(cats="a", none="")
     said = elsewhere.answer(found).data
     assert "one data set" in said
-    assert "Not here: Pictures of none, which has no seed with a run of every" in said
+    assert "Left out: Pictures of none, which has no seed with a run of every" in said
     assert "What each choice changes on Pictures of cats" in elsewhere.forest(found).data

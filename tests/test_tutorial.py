@@ -70,5 +70,5 @@ def test_the_tutorial_leads_from_photos_to_a_report_and_a_model(clone):
     assert sum(Path(one["image"]).parent.name == one["label"] for one in found) > 20
     assert "agree" in told["effnet export"]
     page = (clone.root / "_build" / "html" / "index.html").read_text()
-    assert "brick, grass, gravel" in page
+    assert all(name in page for name in ("brick", "grass", "gravel"))
     assert "solar" not in page

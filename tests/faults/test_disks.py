@@ -12,7 +12,7 @@ import pytest
 from factories import read_all, write_study
 from typer.testing import CliRunner
 
-from effnet_core import cache, paths
+from effnet_core import cache, files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
@@ -23,9 +23,11 @@ from effnet_report.sweep.tasks import tasks_of
 pytestmark = pytest.mark.slow
 
 
-def test_no_room_for_the_record(trainer, truth, tally, small_disk):
-    results = small_disk(paths.RESULTS, "size=4k,nr_inodes=20")
+def test_no_room_for_the_record(trainer, truth, tally, small_disk, monkeypatch):
+    monkeypatch.setattr(files, "ROOM", 1)  # the disk fills up while the run is trained
+    results = small_disk(paths.RESULTS, "size=8k,nr_inodes=20")
     assert trainer.finish() == 1
+    assert "epoch 3/3" in trainer.output
     assert "InputError: Cannot write" in trainer.output
     assert "free some space" in trainer.output
     trainer.check(truth, complete=False)

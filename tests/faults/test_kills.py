@@ -61,10 +61,12 @@ def killed_before(trainer, survived: Counter[str], among: str = "*") -> str:
         replace, left = Path.replace, survived.copy()
 
         def replace_or_die(path, target):
-            if left[target.name] == 0 and target.match(among):
-                print(target.name, flush=True)
+            # A run's own checkpoint and the shared first epoch differ in their folders only.
+            name = target.relative_to(paths.ROOT.anchor).as_posix()
+            if left[name] == 0 and target.match(among):
+                print(name, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
-            left[target.name] -= 1
+            left[name] -= 1
             return replace(path, target)
 
         Path.replace = replace_or_die

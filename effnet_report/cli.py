@@ -239,14 +239,19 @@ def predict(
     images: Annotated[
         list[str], typer.Argument(help="files, folders, or patterns such as 'x/*.jpg'")
     ],
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="as CSV")] = False,
+    html: Annotated[Path | None, typer.Option(help="also write a page for a browser")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="folder for pictures of where each image speaks for it")
+    ] = None,
 ) -> None:
     """Predict images with the best model of a study, selected on validation."""
     from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch
 
     form = "json" if as_json else "csv" if as_csv else "table"
-    tell_predictions(study, images, form, console)
+    tell_predictions(study, images, form, console, page=html, maps=explain)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 from effnet_core import paths, run
-from effnet_core.data.datasets import digits
+from effnet_core.data.datasets import digits, elpv
 from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE
 from effnet_core.weights import ENTRY, describe
-from effnet_report.deploy import export, kept
+from effnet_report.deploy import calibration, export, kept
+from effnet_report.deploy.explain import evidence_maps, overlay
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
@@ -78,6 +80,11 @@ def study(trained, monkeypatch):
     return trained
 
 
+def told(model, places):
+    found = images_at([str(place) for place in places])
+    return [look.prediction for look in predict(model, found)]
+
+
 def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     model = kept.load("mine")
     assert model.record.run_id == study[1].run_id
@@ -101,9 +108,9 @@ def test_files_are_predicted_as_recorded(study):
     stated = records.load_predictions(records.record_path("mine", best.run_id))
     test = stated[stated["part"] == "test"]
     model = kept.load("mine")
-    found = predict(model, images_at([str(root / "photos" / name) for name in test["image"]]))
+    found = told(model, [root / "photos" / name for name in test["image"]])
     assert [one.label for one in found] == [best.facts.classes[c] for c in test["predicted"]]
-    known = model.calibration
+    known = model.calibration.stated
     assert known.test_images == len(test)
     assert np.mean([one.unlike for one in found]) == pytest.approx(known.false_alarms)
     assert np.mean([one.probability for one in found]) != pytest.approx(test["confidence"].mean())
@@ -112,19 +119,42 @@ def test_files_are_predicted_as_recorded(study):
 def test_a_calibration_is_computed_once_and_belongs_to_its_weights(study, monkeypatch):
     first = kept.load("mine").calibration
     with monkeypatch.context() as patch:
-        patch.setattr(kept.Kept, "_calibrate", None)
+        patch.setattr(calibration, "_make", None)
         again = kept.load("mine").calibration
-        assert again.temperature == first.temperature
+        assert again.stated == first.stated
         assert np.array_equal(again.features, first.features)
     beside = paths.records("mine") / "calibration.json"
     content = json.loads(beside.read_text())
     beside.write_text(json.dumps(content | {"final_weights": "of another run"}))
-    assert kept.load("mine").calibration.temperature == first.temperature
+    assert kept.load("mine").calibration.stated == first.stated
     assert json.loads(beside.read_text()) == content
+    older = {name: value for name, value in content.items() if name != "detected"}
+    beside.write_text(json.dumps(older))
+    assert kept.load("mine").calibration.stated == first.stated
+
+
+def test_the_share_of_other_images_called_unlike_is_what_predict_says_of_them(study, capsys):
+    model, other = kept.load("mine"), elpv()
+    known = model.calibration.stated
+    drawn = np.random.default_rng(0).permutation(len(other))[: calibration.OTHERS]
+    predictions = told(model, [other.images[index] for index in drawn])
+    assert (known.other, known.other_images) == ("elpv", len(predictions))
+    assert known.detected == np.mean([one.unlike for one in predictions])
+    tell_predictions("mine", [str(study[0] / "photos" / "digit 1")], "table", Console(width=500))
+    assert f"{100 * known.detected:.1f} % of 200 images" in capsys.readouterr().out
+
+
+def test_the_hardest_and_the_most_typical_images_are_kept_with_their_maps(study):
+    known = kept.load("mine").calibration
+    hardest, typical = known.stated.hardest, known.stated.typical
+    assert len(hardest) == len(typical) == calibration.EXAMPLES
+    assert len(known.maps) == len(hardest) + len(typical)
+    assert max(one.probability for one in hardest) < min(one.probability for one in typical)
+    assert all(one.predicted == one.label for one in typical)
 
 
 def test_the_page_images_shows_the_calibration_before_and_after(study):
-    known = kept.load("mine").calibration
+    known = kept.load("mine").calibration.stated
     text = images.temperature(analysis.load("mine")).data
     assert f"error from {known.error[0]:.1f} to {known.error[1]:.1f} points" in text
     assert f"temperature of {known.temperature:.2f}" in text
@@ -225,7 +255,7 @@ def test_weights_of_another_description_are_refused(study, forged):
 @pytest.mark.fault("forged weights")
 @pytest.mark.parametrize("temperature", ["-1.0", "0.0", "NaN", "Infinity", '"warm"'])
 def test_a_calibration_that_cannot_be_right_is_refused(study, temperature):
-    right = kept.load("mine").calibration.temperature
+    right = kept.load("mine").calibration.stated.temperature
     beside = locations.calibration("mine")
     before = beside.read_text()
     beside.write_text(before.replace(f'"temperature": {right}', f'"temperature": {temperature}'))
@@ -254,23 +284,30 @@ def test_a_sweep_leaves_the_weights_of_the_best_run_alone(study, capsys):
     assert capsys.readouterr().out == ""
 
 
+@contextmanager
+def one_run(head):
+    """The study as if only its run with this head had finished."""
+    found = [records.load(path) for path in records.record_files("mine")]
+    (other,) = [record for record in found if record.settings.head != head]
+    path = records.record_path("mine", other.run_id)
+    moved = path.rename(path.with_suffix(".away"))
+    try:
+        keep_best("mine", Console(width=500))
+        yield
+    finally:
+        moved.rename(path)
+        keep_best("mine", Console(width=500))
+
+
 @pytest.fixture(params=["none", "mlp"])
 def exported(request, study):
     """The model with each kind of head, in the formats of others: its folder, and the model."""
     for name in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(name, reason="the extra `export` is not installed")
-    found = [records.load(path) for path in records.record_files("mine")]
-    (other,) = [record for record in found if record.settings.head != request.param]
-    path = records.record_path("mine", other.run_id)
-    moved = path.rename(path.with_suffix(".away"))
-    try:
-        keep_best("mine", Console(width=500))
+    with one_run(request.param):
         tell_export("mine", Console(width=500))
         yield paths.records("mine") / "model", kept.load("mine")
-    finally:
         shutil.rmtree(paths.records("mine") / "model")
-        moved.rename(path)
-        keep_best("mine", Console(width=500))
 
 
 def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, capsys):
@@ -278,7 +315,7 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
 
     folder, model = exported
     images = sorted((study[0] / "photos").rglob("*.png"))[::25]
-    ours = predict(model, images_at([str(path) for path in images]))
+    ours = told(model, images)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     pixels = np.stack([decode(path, 32) for path in images]).transpose(0, 3, 1, 2)
     (theirs,) = session.run(None, {"image": pixels.astype(np.float32)})
@@ -296,7 +333,7 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
     hidden.paste((255, 0, 0, 0), (0, 0, hidden.width // 2, hidden.height))
     hidden.save(folder / "transparent.png")
     images.append(folder / "transparent.png")
-    ours += predict(model, images_at([str(images[-1])]))
+    ours += told(model, images[-1:])
     capsys.readouterr()
     for path, one in zip(images, ours, strict=True):
         exec(snippet.replace("photo.jpg", str(path)), {})
@@ -348,6 +385,73 @@ def test_unreadable_images_are_told_and_the_rest_is_predicted(study, tmp_path, c
     assert second["error"]
 
 
+@pytest.fixture(params=["none", "mlp"])
+def of_head(request, study):
+    """The model of the run with each kind of head, and four images."""
+    with one_run(request.param):
+        model = kept.load("mine")
+    paths_ = sorted((study[0] / "photos").rglob("*.png"))[::40]
+    return model, np.stack([decode(path, 32) for path in paths_])
+
+
+def test_a_map_adds_up_to_what_speaks_for_a_class(of_head):
+    model, views = of_head
+    indices, classes = np.arange(len(views)), np.arange(len(views)) % 3
+    maps = evidence_maps(model, views, indices, classes)
+    logits = model.ask(views, indices).logits
+    assert maps.shape[0] == len(views)
+    if model.settings.head == "none":  # exact: a mean over places, and the bias
+        bias = model.head.bias.detach().numpy()
+        wanted = logits - logits.mean(axis=1, keepdims=True) - (bias - bias.mean())
+        assert maps.mean(axis=(1, 2)) == pytest.approx(wanted[indices, classes], abs=1e-4)
+    else:  # along the slope: more of the features that the map names, more of the logit
+        with torch.no_grad():
+            ((found, count),) = model.last_maps(views[:4], np.arange(4))
+            pooled = model.pool(found)[:count]
+            slopes = []
+            for step in (0.999, 1.001):
+                moved = model.head(pooled * step)
+                slopes.append((moved - moved.mean(dim=1, keepdim=True))[np.arange(4), classes[:4]])
+            rise = ((slopes[1] - slopes[0]) / 0.002).numpy()
+        assert maps[:4].mean(axis=(1, 2)) == pytest.approx(rise, rel=0.02, abs=0.02)
+
+
+def test_a_picture_is_coloured_where_it_speaks_for_the_class():
+    view = np.full((32, 32, 3), 100, np.uint8)
+    heat = np.array([[1.0, 0.0], [0.0, -5.0]])
+    shown = overlay(view, heat).astype(int)
+    assert shown[2, 2, 0] - shown[2, 2, 2] > 50
+    assert np.ptp(shown[-3, -3]) == 0
+    assert np.array_equal(overlay(view, -np.ones((2, 2))), view)
+
+
+def test_a_page_and_pictures_show_all_images_with_their_classes(study, tmp_path, capsys):
+    root, _ = study
+    shutil.copytree(root / "photos" / "digit 1", tmp_path / "new")
+    (tmp_path / "new" / "bad.jpg").write_bytes(b"x")
+    page, maps = tmp_path / "page.html", tmp_path / "maps"
+    with pytest.raises(InputError, match="1 images cannot be read"):
+        tell_predictions("mine", [str(tmp_path / "new")], "csv", Console(), page=page, maps=maps)
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    text = page.read_text()
+    assert text.count("<li>") == len(rows)
+    assert text.count("<img") == 2 * (len(rows) - 1)
+    assert "http" not in text.replace("http-equiv", "")
+    for row in rows:
+        assert row["image"] in text
+    assert len(list(maps.iterdir())) == len(rows) - 1
+
+
+def test_images_are_read_a_few_at_a_time_and_told_at_once(study, monkeypatch):
+    module = sys.modules["effnet_report.deploy.predict"]
+    read = []
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    monkeypatch.setattr(module, "decode", lambda *given: read.append(given[0]) or decode(*given))
+    looks = predict(kept.load("mine"), images_at([str(study[0] / "photos")]))
+    next(looks)
+    assert len(read) == 2
+
+
 def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
     for name in ("a/1.png", "a/b/2.jpg", "a/notes.txt", "3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -362,7 +466,7 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
 
 
 def test_images_that_are_not_there_are_told_before_a_run_is_trained_for_its_weights(monkeypatch):
-    monkeypatch.setattr(kept, "load", lambda _: pytest.fail("a run may be trained"))
+    monkeypatch.setattr(kept, "load", lambda *_: pytest.fail("a run may be trained"))
     for study, told in (("published/elpv", "names no image"), ("mien", "no study")):
         with pytest.raises(InputError, match=told):
             tell_predictions(study, ["nowhere.png"], "csv", Terminal())
@@ -386,9 +490,9 @@ def test_a_pattern_means_what_it_means_in_a_shell(tmp_path, monkeypatch, pattern
 def test_only_the_answer_is_on_standard_output(study, capsys, monkeypatch):
     load = kept.load
 
-    def talkative(name):
+    def talkative(*given):
         print("Fetching something, once")
-        return load(name)
+        return load(*given)
 
     monkeypatch.setattr(kept, "load", talkative)
     place = str(next((study[0] / "photos").rglob("*.png")))
@@ -438,8 +542,8 @@ def test_a_temperature_undoes_what_made_a_model_too_sure():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 5)) * 2
     labels = np.array([rng.choice(5, p=row) for row in softmax(logits, axis=1)])
-    assert kept.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
-    calm, sure = (kept.calibration_error(f * logits, labels) for f in (1, 3))
+    assert calibration.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
+    calm, sure = (calibration.calibration_error(f * logits, labels) for f in (1, 3))
     assert calm < 3 < sure
 
 
@@ -448,7 +552,7 @@ def test_a_model_that_is_right_on_all_images_is_not_called_certain():
     labels = rng.integers(0, 9, 60)
     logits = rng.normal(size=(60, 9))
     logits[np.arange(60), labels] = logits.max(axis=1) + rng.uniform(0.5, 3, 60)
-    sure = softmax(logits / kept.fit_temperature(logits, labels), axis=1).max(axis=1)
+    sure = softmax(logits / calibration.fit_temperature(logits, labels), axis=1).max(axis=1)
     assert 0.9 < sure.mean() < 61 / 62 + 0.01
     assert sure.min() < 0.95
 

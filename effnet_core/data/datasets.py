@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from effnet_core import paths
-from effnet_core.data import folders
 from effnet_core.data.remote import doubt, local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
@@ -97,6 +95,8 @@ def elpv() -> Dataset:
     counts as defective when its defect probability is at least 0.5.
     """
     folder = package_folder("elpv_dataset", "elpv-dataset") / "data"
+    import pandas as pd  # noqa: PLC0415  slow to import, and predictions need none
+
     table = pd.read_csv(
         folder / "labels.csv", sep=r"\s+", names=["path", "probability", "cell"], comment="#"
     )
@@ -162,6 +162,8 @@ def imagefolder(
     Raises:
         InputError: see `folders`.
     """
+    from effnet_core.data import folders  # noqa: PLC0415  imports pandas
+
     if not (labels or data_dir):
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder per class.")
     places = [local(place) for place in (data_dir, labels) if place]

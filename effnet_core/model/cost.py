@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 from timm.models import EfficientNet
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from effnet_core.model.freezing import count
 from effnet_core.study.schema import Stage
@@ -25,6 +24,8 @@ def stage_costs(network: EfficientNet, image_size: int) -> list[Stage]:
         network: not changed.
         image_size: side of the square input, pixels.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415  slow, for a training
+
     data = torch.empty(1, 3, image_size, image_size, device="meta")
     flop: dict[str, int] = {}
     boundary: dict[str, int] = {}

@@ -9,6 +9,7 @@ runs.
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ from torch import nn
 from effnet_core import cache, processor
 from effnet_core.cache import checksum, checksums_path, new_array
 from effnet_core.data import augment
-from effnet_core.data.datasets import Dataset
 from effnet_core.model.backbones import Backbone
 from effnet_core.model.cost import worth_caching
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import Stage
+
+if TYPE_CHECKING:  # pandas, which is not needed to ask a trained model
+    from effnet_core.data.datasets import Dataset
 
 Boundary = Callable[[np.ndarray], torch.Tensor]
 
@@ -223,7 +226,7 @@ def frozen_boundary(
 
 
 def cached_depths(
-    settings: Settings, dataset: Dataset, rows: int, backbone: Backbone, stages: list[Stage]
+    settings: Settings, dataset: "Dataset", rows: int, backbone: Backbone, stages: list[Stage]
 ) -> tuple[dict[int, Path], str]:
     """Cache files of activations per depth, and a sentence about caching in this run.
 

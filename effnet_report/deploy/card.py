@@ -6,7 +6,7 @@ import yaml
 
 from effnet_core.data.datasets import PACKAGED
 from effnet_core.study.schema import Record
-from effnet_report.deploy.kept import RULE, Kept
+from effnet_report.deploy.kept import Kept
 from effnet_report.escaping import markdown
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference.comparison import accuracy_interval
@@ -99,13 +99,14 @@ def _about(kept: Kept, title: str, record: Record) -> str:
 
 def _data(kept: Kept, record: Record) -> str:
     facts, s = record.facts, record.settings
+    temperature = kept.calibration.stated.temperature
     data = f"Data set {s.dataset}" if s.dataset in PACKAGED else "Images of its maker's own"
     return dedent(f"""\
         ## Data
 
         {data}, sha256 {record.fingerprints.data[:16]}: {facts.train_images} images
         trained it, {facts.validation_images} chose the epoch and the configuration and fitted the
-        temperature ({kept.calibration.temperature:.3f}), {facts.test_images} tested it and decided
+        temperature ({temperature:.3f}), {facts.test_images} tested it and decided
         nothing. An image becomes a square of {s.image_size} pixels: {s.resize}, bicubic;
         transparency over {s.background}.
         """)
@@ -131,7 +132,7 @@ def _results(record: Record) -> str:
 
 
 def _limits(kept: Kept) -> str:
-    known = kept.calibration
+    known = kept.calibration.stated
     return dedent(f"""\
         ## Limits
 
@@ -141,8 +142,7 @@ def _limits(kept: Kept) -> str:
         images their expected calibration error is {known.error[1]:.1f} points
         ({known.error[0]:.1f} before).
 
-        {RULE} {100 * known.false_alarms:.1f} % of the test images are, falsely. `effnet predict`
-        applies this rule, the files here do not.
+        {kept.calibration.reliability()} `effnet predict` applies this rule, the files here do not.
         """)
 
 
@@ -155,7 +155,7 @@ def _use(kept: Kept, difference: float, compared: int) -> str:
     code = _CODE.format(
         classes=repr(kept.classes),
         head=head if s.head == "mlp" else "",
-        temperature=kept.calibration.temperature,
+        temperature=kept.calibration.stated.temperature,
         background=s.background,
     )
     side = s.image_size

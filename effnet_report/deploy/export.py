@@ -46,7 +46,7 @@ class Whole(nn.Module):
     def __init__(self, network: nn.Module, kept: Kept) -> None:
         super().__init__()
         self.network = network
-        self.temperature = kept.calibration.temperature
+        self.temperature = kept.calibration.stated.temperature
         self.register_buffer("mean", 255 * torch.tensor(kept.backbone.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(kept.backbone.std).view(1, 3, 1, 1))
 

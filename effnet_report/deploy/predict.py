@@ -1,8 +1,10 @@
 """What the kept model says of new images."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from glob import glob
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import numpy as np
 from effnet_core.data.images import decode
 from effnet_core.data.walk import Walk, sort, walk
 from effnet_core.errors import InputError
+from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.kept import Kept
 
-TOGETHER = 32  # images between two looks at the progress
+TOGETHER = 32  # images that are in memory at a time
+MOST_SHOWN = 3  # classes
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Prediction:
     Attributes:
         label: the class, by name; empty if the image cannot be read.
         probability: calibrated, of that class, 0..1.
-        unlike: whether it is unlike the training images, see `kept.RULE`.
+        unlike: whether it is unlike the training images, see `calibration.RULE`.
         error: why it cannot be read, or empty.
     """
 
@@ -34,44 +38,69 @@ class Prediction:
     error: str = ""
 
 
-def predict(
-    kept: Kept, found: Walk, report: Callable[[int, int], None] = lambda *_: None
-) -> list[Prediction]:
-    """The class of each image, and why some cannot be read.
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A prediction, and what there is to show of it.
+
+    Attributes:
+        view: the image as the network sees it, shape (side, side, 3), uint8; None if it cannot be
+            read.
+        shares: probability by class, the most probable ones first.
+        heat: where the image speaks for its class, if asked for, see `explain.evidence_maps`.
+    """
+
+    prediction: Prediction
+    view: np.ndarray | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+    heat: np.ndarray | None = None
+
+
+def predict(kept: Kept, found: Walk, explain: bool = False) -> Iterator[Look]:
+    """The class of each image, and why some cannot be read; few are in memory at a time.
 
     Args:
         found: as of `images_at`.
-        report: called with the number of images done and of all.
+        explain: whether to compute where each image speaks for its class.
 
     Raises:
         InputError: the model has to be calibrated first, and the images it was trained on are
             not here.
     """
-    images = found.images
-    predictions: list[Prediction] = []
-    for start in range(0, len(images), TOGETHER):
-        predictions += _some(kept, images[start : start + TOGETHER])
-        report(min(start + TOGETHER, len(images)), len(images))
-    refused = found.refused.items()
-    return predictions + [Prediction(str(path), error=f"{path} {why}") for path, why in refused]
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(found.images), TOGETHER):
+            part = found.images[start : start + TOGETHER]
+            read = pool.map(partial(_read, kept), part)
+            yield from _some(kept, dict(zip(part, read, strict=True)), explain)
+    for path, why in found.refused.items():
+        yield Look(Prediction(str(path), error=f"{path} {why}"))
 
 
-def _some(kept: Kept, found: list[Path]) -> list[Prediction]:
-    settings, views, errors = kept.settings, {}, {}
-    for path in found:
-        try:
-            views[path] = decode(path, settings.image_size, settings.resize, settings.background)
-        except InputError as error:
-            errors[path] = Prediction(str(path), error=str(error))
-    said: dict[Path, Prediction] = {}
+def _read(kept: Kept, path: Path) -> np.ndarray | InputError:
+    settings = kept.settings
+    try:
+        return decode(path, settings.image_size, settings.resize, settings.background)
+    except InputError as error:
+        return error
+
+
+def _some(kept: Kept, read: dict[Path, np.ndarray | InputError], explain: bool) -> Iterator[Look]:
+    views = {path: view for path, view in read.items() if not isinstance(view, InputError)}
+    seen: dict[Path, Look] = {}
     if views:
-        answers = kept.ask(np.stack(list(views.values())), np.arange(len(views)))
+        images, indices = np.stack(list(views.values())), np.arange(len(views))
+        answers = kept.ask(images, indices)
         probabilities = kept.calibration.probabilities(answers)
         unlike = kept.calibration.unlike(answers)
-        for path, row, far in zip(views, probabilities, unlike, strict=True):
-            label = kept.classes[int(row.argmax())]
-            said[path] = Prediction(str(path), label, float(row.max()), bool(far))
-    return [(said | errors)[path] for path in found]
+        chosen = probabilities.argmax(axis=1)
+        maps = evidence_maps(kept, images, indices, chosen) if explain else [None] * len(views)
+        for path, row, far, heat in zip(views, probabilities, unlike, maps, strict=True):
+            first = np.argsort(-row, kind="stable")[:MOST_SHOWN]
+            shares = {kept.classes[place]: float(row[place]) for place in first}
+            label = kept.classes[int(first[0])]
+            told = Prediction(str(path), label, float(row.max()), bool(far))
+            seen[path] = Look(told, views[path], shares, heat)
+    for path, view in read.items():
+        yield seen.get(path) or Look(Prediction(str(path), error=str(view)))
 
 
 def images_at(places: list[str]) -> Walk:

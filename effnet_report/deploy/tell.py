@@ -1,60 +1,169 @@
 """The commands `effnet predict` and `effnet export`: what is printed."""
 
 import csv
+import io
 import json
 import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import asdict, fields
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_report.deploy import kept
-from effnet_report.deploy.export import CARD, MODEL, export
-from effnet_report.deploy.predict import Prediction, images_at, predict
+from effnet_report.deploy.explain import overlay
+from effnet_report.deploy.predict import TOGETHER, Look, Prediction, images_at, predict
 from effnet_report.escaping import Terminal, cell, listed
 from effnet_report.evidence.loader import load_design
+from effnet_report.render import cards
 
 
-def tell_predictions(study: str, places: list[str], form: str, console: Console) -> None:
-    """Print the class of each image; `form` is table, json or csv.
+def tell_predictions(
+    study: str,
+    places: list[str],
+    form: str,
+    console: Console,
+    *,
+    page: Path | None = None,
+    maps: Path | None = None,
+) -> None:
+    """Say the class of each image as soon as it is known; `form` is table, json or csv.
+
+    Args:
+        page: HTML file of all images with their classes, for a browser.
+        maps: folder for pictures of where each image speaks for its class.
 
     Raises:
         InputError: see `kept.load` and `predict`; or images cannot be read, which is said after
             the others.
     """
     errors = Terminal(stderr=True)
+    load_design(study)  # a run may have to be trained for the weights: first what is typed
+    found = images_at(places)
     # What is said while the model is calibrated is no part of the answer.
-    with redirect_stdout(sys.stderr), Progress(console=errors, transient=True) as progress:
-        load_design(study)  # a run may have to be trained for the weights: first what is typed
-        there = images_at(places)
-        model = kept.load(study)
-        bar = progress.add_task("Looking at the images", total=None)
-        found = predict(
-            model, there, lambda done, of: progress.update(bar, completed=done, total=of)
-        )
-    if there.left_out:
-        names = [str(path) for path in there.left_out]
+    with redirect_stdout(sys.stderr):
+        model = kept.load(study, errors.print)
+        _ = model.calibration
+    if found.left_out:
+        names = [str(path) for path in found.left_out]
         errors.print(escape(f"Left out, no images: {listed(names)}."))
-    if form == "json":
-        print(json.dumps([asdict(one) for one in found], indent=1))
-    elif form == "csv":
-        table = csv.writer(sys.stdout, lineterminator="\n")
-        table.writerow(field.name for field in fields(Prediction))
-        table.writerows(map(cell, vars(one).values()) for one in found)
-    else:
-        _print(model, found, console)
-    bad = [one for one in found if one.error]
+    bad: list[str] = []
+    images = len(found.images) + len(found.refused)
+    with _bar(errors, images, form) as bar:
+        looks = bar.track(predict(model, found, explain=bool(page or maps)), total=images)
+        looks = _unreadable(looks, bad)
+        if maps:
+            looks = _save_maps(looks, maps)
+        told = _as_table(looks, console) if form == "table" else WRITERS[form](looks)
+        if page:
+            pieces = cards.page(f"{images} images by {study}", [_about(model)], map(_card, told))
+            with files.replaced(page) as partial, partial.open("w", encoding="utf-8") as file:
+                file.writelines(pieces)
+        deque(told, maxlen=0)
+    if form == "table":
+        console.print(escape(_about(model)))
     if bad:
-        reasons = "\n".join(one.error for one in bad)
-        raise InputError(f"{reasons}\n{len(bad)} of {len(found)} images cannot be read.")
+        reasons = "\n".join(bad)
+        raise InputError(f"{reasons}\n{len(bad)} of {images} images cannot be read.")
+
+
+def _bar(errors: Console, images: int, form: str) -> Progress:
+    """How far it is, unless the terminal fills with lines anyway; never in what is written."""
+    quiet = images <= TOGETHER or (form != "table" and sys.stdout.isatty())
+    return Progress(
+        console=errors,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=quiet,
+    )
+
+
+def _unreadable(looks: Iterable[Look], bad: list[str]) -> Iterator[Look]:
+    for look in looks:
+        if look.prediction.error:
+            bad.append(look.prediction.error)
+        yield look
+
+
+def _save_maps(looks: Iterable[Look], folder: Path) -> Iterator[Look]:
+    """One picture per image, named after it; numbers tell images of the same name apart."""
+    for place, look in enumerate(looks, start=1):
+        if look.view is not None and look.heat is not None:
+            both = np.hstack([look.view, overlay(look.view, look.heat)])
+            buffer = io.BytesIO()
+            Image.fromarray(both).save(buffer, "PNG")
+            name = f"{place:04d}-{Path(look.prediction.image).stem}.png"
+            files.write(folder / name, buffer.getvalue())
+        yield look
+
+
+def _card(look: Look) -> cards.Card:
+    one = look.prediction
+    if look.view is None:
+        return cards.Card(one.image, "unreadable", notes=[one.error])
+    views = [look.view]
+    if look.heat is not None:
+        views.append(overlay(look.view, look.heat))
+    notes = ["unlike the training images"] if one.unlike else []
+    return cards.Card(one.image, one.label, views, look.shares, notes)
+
+
+def _as_json(looks: Iterable[Look]) -> Iterator[Look]:
+    separator = "["
+    for look in looks:
+        text = json.dumps(asdict(look.prediction), indent=1)
+        print(f"{separator}\n{text}", end="", flush=True)
+        separator = ","
+        yield look
+    print("\n]")
+
+
+def _as_csv(looks: Iterable[Look]) -> Iterator[Look]:
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(field.name for field in fields(Prediction))
+    for look in looks:
+        table.writerow(map(cell, vars(look.prediction).values()))
+        yield look
+
+
+def _as_table(looks: Iterable[Look], console: Console) -> Iterator[Look]:
+    table = Table("image", "class", "probability", "")
+    for look in looks:
+        one = look.prediction
+        word = "unreadable" if one.error else "unlike the training images" if one.unlike else ""
+        shown = "" if one.error else f"{100 * one.probability:.1f} %"
+        table.add_row(escape(one.image), escape(one.label), shown, word)
+        yield look
+    console.print(table)
+
+
+WRITERS = {"json": _as_json, "csv": _as_csv}
+
+
+def _about(model: kept.Kept) -> str:
+    temperature = model.calibration.stated.temperature
+    return (
+        f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
+        f"calibrated on its validation images (temperature {temperature:.2f}). "
+        f"{model.calibration.reliability()}"
+    )
 
 
 def tell_export(study: str, console: Console) -> None:
     """Export the kept model, and print where it is and how it agrees."""
+    # It imports what else only a training needs.
+    from effnet_report.deploy.export import CARD, MODEL, export  # noqa: PLC0415
+
     model = kept.load(study, console.print)
     with console.status("Calibrating, writing, comparing ..."):
         done = export(model)
@@ -63,21 +172,4 @@ def tell_export(study: str, console: Console) -> None:
         f"{MODEL}; config.json and model.safetensors, which timm loads; and the model card {CARD}. "
         f"ONNX Runtime and PyTorch agree: on {done.images} test images their probabilities differ "
         f"by at most {done.difference:.1g}."
-    )
-
-
-def _print(model: kept.Kept, found: list[Prediction], console: Console) -> None:
-    table = Table("image", "class", "probability", "")
-    for one in found:
-        word = "unlike the training images" if one.unlike else ""
-        shown = "" if one.error else f"{100 * one.probability:.1f} %"
-        table.add_row(
-            escape(one.image), escape(one.label), shown, "unreadable" if one.error else word
-        )
-    console.print(table)
-    known = model.calibration
-    console.print(
-        f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
-        f"calibrated on its validation images (temperature {known.temperature:.2f}). {kept.RULE} "
-        f"{100 * known.false_alarms:.1f} % of its {known.test_images} test images are, falsely."
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -15,6 +15,7 @@ from effnet_core.study.design import Settings, Study
 from effnet_core.study.schema import AnyRecord, ClassicalRecord, Facts, Record
 from effnet_report.evidence import failures as notes
 from effnet_report.evidence import loader, locations
+from effnet_report.evidence.calibrated import Calibrated
 from effnet_report.evidence.choice import best_configuration, best_run
 from effnet_report.words import cell
 
@@ -61,28 +62,6 @@ class Verification(BaseModel):
         other = len(selected["within_tolerance"]) + len(selected["different"])
         update = selected | {"equal": len(selected["verified"]) - other}
         return self.model_copy(update=update) if selected["verified"] else None
-
-
-class Calibrated(BaseModel):
-    """The calibration of the best run, written by `effnet predict` and `export`.
-
-    Attributes:
-        false_alarms: share of the test images reported as unlike the training images, 0..1.
-        loss: mean log loss on the test images, before and after calibration.
-        error: expected calibration error on them, before and after, points.
-        features: sha256 of the file with features beside it.
-    """
-
-    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
-
-    final_weights: str
-    temperature: float = Field(gt=0)
-    threshold: float
-    false_alarms: float = Field(ge=0, le=1)
-    test_images: int
-    loss: tuple[float, float]
-    error: tuple[float, float]
-    features: str
 
 
 @dataclass(frozen=True, eq=False)  # hashable by identity, for cached properties

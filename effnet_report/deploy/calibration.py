@@ -1,0 +1,251 @@
+"""What is learned once from a study's own images, so that its model's answers can be relied on."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save
+
+from effnet_core import files
+from effnet_core.errors import InputError
+from effnet_report.evidence import locations
+from effnet_report.evidence.calibrated import Calibrated, Example
+
+if TYPE_CHECKING:  # slow to import, and needed once
+    from effnet_core.data.datasets import Dataset
+    from effnet_core.run import Data
+    from effnet_report.deploy.kept import Kept
+
+# Unlike the training images: the fifth nearest of them, by the angle between pooled features, is
+# farther away than for 95 % of the validation images (Sun et al., ICML 2022).
+NEIGHBOUR, QUANTILE = 5, 0.95
+RULE = (
+    f"An image counts as unlike the training images when the {NEIGHBOUR}th nearest of them, by the "
+    f"angle between pooled features, is farther away than for {100 * QUANTILE:.0f} % of the "
+    "validation images."
+)
+OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of some images.
+
+    Attributes:
+        logits: shape (N, classes), float32.
+        features: pooled, of length one, shape (N, width), float32.
+    """
+
+    logits: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a model's answers become probabilities, and which images it does not know.
+
+    Attributes:
+        stated: the numbers, and examples.
+        features: of the training images, shape (N, width).
+        maps: where the examples speak for the class that was predicted, the hardest first; shape
+            (hardest + typical, height, width).
+    """
+
+    stated: Calibrated
+    features: np.ndarray
+    maps: np.ndarray
+
+    def probabilities(self, answers: Answers) -> np.ndarray:
+        """Calibrated, shape (N, classes)."""
+        return np.exp(_log_softmax(answers.logits / np.float64(self.stated.temperature)))
+
+    def unlike(self, answers: Answers) -> np.ndarray:
+        """Whether each image is unlike the training images, shape (N,), bool."""
+        return distances(answers.features, self.features) > self.stated.threshold
+
+    def reliability(self) -> str:
+        """How often the rule is right, measured."""
+        known = self.stated
+        return (
+            f"{RULE} This holds for {100 * known.false_alarms:.1f} % of the {known.test_images} "
+            f"test images, falsely, and for {100 * known.detected:.1f} % of {known.other_images} "
+            f"images of the data set {known.other}."
+        )
+
+
+def calibration_of(kept: "Kept") -> Calibration:
+    """As it was once computed for these weights, or computed now from the study's images.
+
+    Raises:
+        InputError: it has to be computed, and the images are not here; or its files are damaged.
+    """
+    beside = locations.calibration(kept.study)
+    path = beside.with_suffix(".safetensors")
+    return _read(beside, path, kept.record.outcome.final_weights) or _make(kept, beside, path)
+
+
+def _read(beside: Path, path: Path, trained: str) -> Calibration | None:
+    """The calibration that was written for these trained weights, if there is one.
+
+    Raises:
+        InputError: there is one, and it cannot be right.
+    """
+    try:
+        content = json.loads(beside.read_bytes())
+        if content.keys() != Calibrated.model_fields.keys():  # another version's
+            return None
+        stated = Calibrated.model_validate(content)
+        arrays = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, ValidationError):
+        raise InputError(
+            f"{beside} is no calibration: its temperature has to be above 0, and all its numbers "
+            "finite. Delete it: it is made again."
+        ) from None
+    if stated.final_weights != trained:
+        return None
+    if hashlib.sha256(arrays).hexdigest() != stated.arrays:
+        raise InputError(f"{path} does not belong to {beside}. Delete both: they are made again.")
+    return Calibration(stated, **load_arrays(arrays))
+
+
+def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
+    from effnet_core import run  # noqa: PLC0415  imports what a training needs
+
+    data = run.load_data(run.begin_again(kept.settings))
+    labels, split = data.dataset.labels, data.split
+    if data.dataset.fingerprint != kept.record.fingerprints.data:
+        raise InputError(
+            f"The images of {kept.study} are not those that its model was trained on. "
+            "Put them back, or train again."
+        )
+    train, validation, test = (
+        kept.ask(data.images, part) for part in (split.train, split.validation, split.test)
+    )
+    temperature = fit_temperature(validation.logits, labels[split.validation])
+    threshold = float(np.quantile(distances(validation.features, train.features), QUANTILE))
+    truth, raw = labels[split.test], test.logits.astype(np.float64)
+    probabilities = np.exp(_log_softmax(raw / temperature))
+    hardest, typical, maps = _examples(kept, data, probabilities)
+    other = _other(data.dataset)
+    far = kept.ask(*_drawn(kept, other))
+    arrays = {"features": train.features, "maps": maps}
+    content = save(arrays)
+    stated = Calibrated(
+        final_weights=kept.record.outcome.final_weights,
+        temperature=temperature,
+        threshold=threshold,
+        false_alarms=float((distances(test.features, train.features) > threshold).mean()),
+        test_images=len(truth),
+        other=other.name,
+        other_images=len(far.logits),
+        detected=float((distances(far.features, train.features) > threshold).mean()),
+        loss=(log_loss(raw, truth), log_loss(raw / temperature, truth)),
+        error=(calibration_error(raw, truth), calibration_error(raw / temperature, truth)),
+        hardest=hardest,
+        typical=typical,
+        arrays=hashlib.sha256(content).hexdigest(),
+    )
+    try:
+        files.write(path, content)
+        files.write(beside, (stated.model_dump_json(indent=1) + "\n").encode())
+    except InputError as error:  # another user's results can be used too
+        print(f"The calibration is not kept, and computed anew next time. {error}")
+    return Calibration(stated, **arrays)
+
+
+def _examples(
+    kept: "Kept", data: "Data", probabilities: np.ndarray
+) -> tuple[list[Example], list[Example], np.ndarray]:
+    """The hardest and the most typical test images, and where they speak for what is predicted."""
+    from effnet_report.deploy.explain import evidence_maps  # noqa: PLC0415  imports this
+
+    dataset, test = data.dataset, data.split.test
+    truth, predicted = dataset.labels[test], probabilities.argmax(axis=1)
+    sure = probabilities[np.arange(len(test)), truth]
+    order = np.argsort(sure, kind="stable")
+    count = min(EXAMPLES, len(order) // 2)
+    shown = np.concatenate([order[:count], order[::-1][:count]])
+    maps = evidence_maps(kept, data.images, test[shown], predicted[shown])
+    examples = [
+        Example(
+            image=dataset.names[test[row]],
+            label=dataset.classes[truth[row]],
+            predicted=dataset.classes[predicted[row]],
+            probability=float(sure[row]),
+        )
+        for row in shown
+    ]
+    return examples[:count], examples[count:], maps
+
+
+def _other(dataset: "Dataset") -> "Dataset":
+    """A packaged data set whose images are of another kind."""
+    from effnet_core.data.datasets import digits, elpv  # noqa: PLC0415
+
+    return digits() if dataset.name == "elpv" else elpv()
+
+
+def _drawn(kept: "Kept", other: "Dataset") -> tuple[np.ndarray, np.ndarray]:
+    """Images of another data set, drawn by chance, as the network gets them."""
+    from effnet_core.data.images import decode  # noqa: PLC0415
+
+    drawn = np.random.default_rng(0).permutation(len(other))[:OTHERS]
+    size, look = kept.settings.image_size, (kept.settings.resize, kept.settings.background)
+    views = np.stack([decode(other.images[index], size, *look) for index in drawn])
+    return views, np.arange(len(views))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What to divide logits by so that their log loss is least (Guo et al., ICML 2017).
+
+    Labels are smoothed as if one image more had come out right and one wrong (after Platt, 1999):
+    else a model that is right on all images would be called certain of everything.
+    """
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  slow to import, needed once
+
+    raw, (images, classes) = logits.astype(np.float64), logits.shape
+    target = np.full(raw.shape, 1 / (images + 2) / (classes - 1))
+    target[np.arange(images), labels] = (images + 1) / (images + 2)
+    found = minimize_scalar(
+        lambda power: -(target * _log_softmax(raw / np.exp(power))).sum(),
+        bounds=(-3, 3),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-_log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """By PyTorch, which is imported anyway."""
+    return torch.from_numpy(np.asarray(logits, np.float64)).log_softmax(dim=1).numpy()
+
+
+def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error, points: |confidence - accuracy| by bin, weighted by images."""
+    probabilities = np.exp(_log_softmax(logits))
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [(place == b).mean() * abs(sure[place == b].mean() - right[place == b].mean())
+            for b in np.unique(place)]  # fmt: skip
+    return 100 * float(np.sum(gaps))
+
+
+def distances(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """One minus the cosine to the fifth nearest training image, shape (N,)."""
+    nearest = min(NEIGHBOUR, len(train)) - 1
+    found = [
+        np.partition(1 - features[start : start + 500] @ train.T, nearest, axis=1)[:, nearest]
+        for start in range(0, len(features), 500)
+    ]
+    return np.concatenate(found) if found else np.zeros(0)

@@ -244,7 +244,7 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="as CSV")] = False,
     html: Annotated[Path | None, typer.Option(help="also write a page for a browser")] = None,
     explain: Annotated[
-        Path | None, typer.Option(help="folder for pictures of where each image speaks for it")
+        Path | None, typer.Option(help="folder for heat maps of what supports the predicted class")
     ] = None,
 ) -> None:
     """Predict images with the best model of a study, selected on validation."""

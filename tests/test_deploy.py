@@ -430,7 +430,7 @@ def test_a_page_and_pictures_show_all_images_with_their_classes(study, tmp_path,
     shutil.copytree(root / "photos" / "digit 1", tmp_path / "new")
     (tmp_path / "new" / "bad.jpg").write_bytes(b"x")
     page, maps = tmp_path / "page.html", tmp_path / "maps"
-    with pytest.raises(InputError, match="1 images cannot be read"):
+    with pytest.raises(InputError, match="1 of 52 images cannot be read"):
         tell_predictions("mine", [str(tmp_path / "new")], "csv", Console(), page=page, maps=maps)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     text = page.read_text()

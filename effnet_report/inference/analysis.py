@@ -156,7 +156,7 @@ class Analysis:
 
     @cached_property
     def claims(self) -> list[Judgement]:
-        """The conclusions' verdicts: accuracies on test images, which no choice ever saw."""
+        """The verdict on each conclusion, from accuracies on the test set."""
         deepest = self.noninferiority.deepest_noninferior
         estimates = {
             "classical": self.over_classical,

@@ -122,7 +122,7 @@ def train(settings: Settings) -> Trained:
         if accuracy > best:
             best, best_epoch, weights = accuracy, epoch, copy.deepcopy(model.state_dict())
         schedule.step(validation_loss)
-        if epoch - best_epoch >= settings.early_stop_patience:
+        if epoch - best_epoch >= settings.patience:
             break
     model.load_state_dict(weights)
     accuracy, _ = evaluate(parts.test)

@@ -90,7 +90,7 @@ def plain(settings: Settings, *, channels_last: bool = False, torchcache: bool =
         if accuracy > best:
             best, best_epoch, weights = accuracy, epoch, copy.deepcopy(model.state_dict())
         schedule.step(loss)
-        if epoch - best_epoch >= settings.early_stop_patience:
+        if epoch - best_epoch >= settings.patience:
             break
     model.load_state_dict(weights)
     evaluate(model, loaders["validation"])
@@ -160,7 +160,7 @@ def lightning(settings: Settings) -> float:
             }
 
     keep = ModelCheckpoint(monitor="accuracy", mode="max", dirpath=f"lightning/{settings.run_id}")
-    stop = EarlyStopping("accuracy", mode="max", patience=settings.early_stop_patience)
+    stop = EarlyStopping("accuracy", mode="max", patience=settings.patience)
     trainer = lit.Trainer(
         accelerator="cpu",
         max_epochs=settings.epochs,

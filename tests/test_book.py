@@ -19,6 +19,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
+from effnet_report import words
 from effnet_report.inference import analysis, recipes
 from effnet_report.jupyter import sphinx_extension
 from effnet_report.pages import answer, conclusions, recipe, results
@@ -235,9 +236,39 @@ def test_recipes_are_compared_where_a_study_has_them(tmp_path, monkeypatch):
     assert (table["low"] < table["effect"]).all()
     drawn = recipe.effects(studies).data
     assert "pretrained" in drawn
+    rates = recipe.every_rate(studies).data
+    assert rates.count("<tr") == 1 + 2 * 3  # a head, and a row per statistics and depth
     ranges = recipe.ranges(studies).data
     assert "learning rate" in ranges
     assert ">head<" not in ranges
+
+
+def test_tuned_rates_are_those_that_are_best_on_validation(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_recipes(monkeypatch)
+    study = recipe.studies()[0]
+    tuned = recipes.tuned(study)
+    assert [*tuned.evidence.factors] == ["norm_statistics", "freeze"]
+    assert tuned.correctness.seeds == study.correctness.seeds == [0, 1]
+    assert tuned.evidence.unfinished == []
+    groups = study.evidence.runs.groupby(["seed", "norm_statistics", "freeze"])
+    chosen = tuned.evidence.runs.set_index(["seed", "norm_statistics", "freeze"])["run_id"]
+    for cell, runs in groups:
+        assert chosen[cell] == runs.loc[runs["validation"].idxmax(), "run_id"]
+    assert len(recipes.by_recipe(tuned)) == 2 * 2  # statistics, depths beside none
+
+
+def test_a_study_of_recipes_advises_by_its_best_one(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_recipes(monkeypatch)
+    (study,) = answer.studies()
+    best = recipes.tuned(recipe.studies()[0]).evidence.best_settings
+    assert study.evidence.design.protocol.norm_statistics == best.norm_statistics
+    assert [depth.freeze for depth in study.depths] == [3, 6]
+    assert {run.settings.norm_statistics for run in study.evidence.finished} == {
+        best.norm_statistics
+    }
+    assert words.level("norm_statistics", best.norm_statistics) in answer.advice([study]).data
 
 
 def test_a_book_without_recipes_says_that_they_were_not_measured(tmp_path, monkeypatch):

@@ -102,8 +102,8 @@ class Evidence:
     @property
     def unfinished(self) -> list[Settings]:
         """Planned runs without a valid record: missing, failed or set aside."""
-        done = {record.run_id for record in self.finished}
-        return [settings for settings in self.planned if settings.run_id not in done]
+        done = {(record.number, record.settings.seed) for record in self.finished}
+        return [s for s in self.planned if (s.number, s.seed) not in done]
 
     @property
     def everything(self) -> list[AnyRecord]:

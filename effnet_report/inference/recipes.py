@@ -7,6 +7,7 @@ import pandas as pd
 
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
+from effnet_report.evidence import smaller
 from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
 
@@ -21,6 +22,28 @@ def factors(study: Analysis) -> list[str]:
     ]
 
 
+def tuned(study: Analysis) -> Analysis:
+    """The study with the learning rate of each run tuned on validation, where it compares rates.
+
+    One rate for all depths would favour the depths that it happens to suit. A study that compares
+    nothing else beside the depths is left as it is.
+    """
+    names = factors(study)
+    if smaller.RATE not in names or names == [smaller.RATE]:
+        return study
+    return Analysis(smaller.with_tuned_rates(study.evidence))
+
+
+def best(study: Analysis) -> Analysis:
+    """The recipe with the best configuration on validation, as a study of the other choices."""
+    compared = tuned(study)
+    names = factors(compared)
+    if not names:
+        return compared
+    chosen = compared.evidence.best_settings
+    return Analysis(smaller.at(compared.evidence, {name: getattr(chosen, name) for name in names}))
+
+
 def of(study: Analysis) -> list[Recipe]:
     """Every combination of the recipe's levels that a study trains."""
     design, names = study.correctness.design, factors(study)
@@ -29,7 +52,11 @@ def of(study: Analysis) -> list[Recipe]:
 
 
 def by_recipe(study: Analysis) -> pd.DataFrame:
-    """The change of accuracy by every depth at every recipe; all intervals hold at once."""
+    """The change of accuracy by every depth at every recipe; all intervals hold at once.
+
+    Returns:
+        One row per recipe and depth: recipe (in words), freeze, effect, low, high (points).
+    """
     design = study.correctness.design
     recipes = of(study)
     depths = sorted(int(n) for n in design["freeze"].unique() if n)

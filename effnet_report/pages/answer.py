@@ -35,8 +35,8 @@ CLASSES = 4  # of which pictures and missed shares are shown
 
 
 def studies() -> list[Analysis]:
-    """The studies of this page, the main one first."""
-    return shown.main_and_others()
+    """The studies that advise, one per data set, that of the main study first."""
+    return shown.advising()
 
 
 def answer(studies: list[Analysis]) -> HTML:
@@ -349,7 +349,7 @@ def _other_recipes() -> str:
         return Markup(
             "It was tested with the recipe above only; another recipe may turn it around. {}"
         ).format(page)
-    table = recipes.by_recipe(compared[0])
+    table = recipes.by_recipe(recipes.tuned(compared[0]))
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     least, most = deepest.iloc[0], deepest.iloc[-1]
     return Markup(

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import SOURCE_FACTORS
+from effnet_core.study.design import SOURCE_FACTORS, short_number
 from effnet_core.study.studies import load_study
 from effnet_report import words
+from effnet_report.evidence import smaller
 from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages import shown
+from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph
@@ -30,36 +32,39 @@ def answer(studies: list[Analysis]) -> HTML:
             "The advice on the first page holds for one recipe, the one that its card names.",
             key="recipe:unmeasured",
         )
-    return finding(
-        *_answer(studies[0]), key=f"recipe:{recipes.turns(recipes.by_recipe(studies[0]))}"
-    )
-
-
-def _answer(study: Analysis) -> Iterator[str]:
+    study = recipes.tuned(studies[0])
     table = recipes.by_recipe(study)
+    said = [*_answer(study, table), *coverage(studies[0].evidence)]
+    return finding(*said, key=f"recipe:{recipes.turns(table)}")
+
+
+def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
         f"Freezing {best.freeze} stages changes {study.evidence.metric} by "
-        f"{number(worst.effect, sign=True)} to {number(best.effect, sign=True)} points, depending "
-        "on the recipe."
+        f"{_span(worst)} points with {worst.recipe}, and by {_span(best)} points with "
+        f"{best.recipe}."
     )
     yield (
-        f"It helps most with {best.recipe} ({number(best.low)} to {number(best.high)}) and least "
-        f"with {worst.recipe} ({number(worst.low)} to {number(worst.high)})."
-    )
-    yield (
-        "The main conclusion turns around."
+        "So the recipe decides whether freezing helps: the main conclusion turns around."
         if recipes.turns(table) == "turns"
         else "No recipe turns the main conclusion around beyond doubt."
     )
+    if isinstance(study.evidence.design.protocol.learning_rate, tuple):
+        yield "Each depth is trained at the learning rate that is best on its validation images."
+
+
+def _span(row: pd.Series) -> str:
+    """A change of accuracy with its interval."""
+    return f"{number(row.effect, sign=True)} ({number(row.low)} to {number(row.high)})"
 
 
 def effects(studies: list[Analysis]) -> HTML:
     """Change of accuracy against depth, one line per recipe."""
     if not studies:
         return _unmeasured()
-    study = studies[0]
+    study = recipes.tuned(studies[0])
     table = recipes.by_recipe(study)
     figure = canvas(7.2, 4.2)
     axes = figure.subplots()
@@ -97,36 +102,75 @@ def effects(studies: list[Analysis]) -> HTML:
     )
 
 
+def every_rate(studies: list[Analysis]) -> HTML:
+    """Test accuracy at each depth and rate: which rates a depth tolerates."""
+    if not studies:
+        return _unmeasured()
+    study = studies[0]
+    if smaller.RATE not in recipes.factors(study):
+        return paragraph(["This study trains every depth at one learning rate."])
+    rows = ["freeze", *[name for name in recipes.factors(study) if name != smaller.RATE]]
+    runs, metric = study.evidence.runs, study.evidence.metric
+    means = runs.groupby([*rows, smaller.RATE])[["accuracy", "validation"]].mean().reset_index()
+    wide = means.pivot(index=rows, columns=smaller.RATE, values="accuracy")
+    validation = means.pivot(index=rows, columns=smaller.RATE, values="validation")
+    lost = float((wide.max(axis=1) - wide.min(axis=1)).max())
+    frame = wide.rename(columns=lambda rate: f"{words.full_level(smaller.RATE, rate)}, %")
+    frame["best on validation"] = [short_number(rate) for rate in validation.idxmax(axis=1)]
+    frame = frame.reset_index()
+    for name in rows[1:]:
+        frame[name] = [words.level(name, level) for level in frame[name]]
+    return html.table(
+        frame.rename(columns={name: words.factor(name) for name in rows}),
+        "accuracy-by-rate",
+        key=f"rates:{wide.shape[1]}",
+        finding=(
+            f"The learning rate moves {metric} by up to {number(lost)} points at one depth and "
+            "recipe."
+        ),
+        caption=f"Mean test {metric} over the seeds. One rate for all depths would favour those "
+        "that it happens to suit.",
+        data=means,
+    )
+
+
 def ranges(studies: list[Analysis]) -> HTML:
     """By how much each choice moves mean accuracy, the recipe's beside the source's."""
     if not studies:
         return _unmeasured()
-    study, rows = studies[0], []
-    for factor in shown.factors_of(study):
-        means = study.evidence.configurations.groupby(factor)["accuracy"].mean()
-        ranked = sorted(contrasts.levels(study.correctness.design, factor), key=means.get)
-        rows.append(
-            {
-                "choice": words.factor(factor),
-                "part of": "the source's choices" if factor in SOURCE_FACTORS else "the recipe",
-                "moves accuracy by, points": float(means.max() - means.min()),
-                "best level": words.level(factor, ranked[-1]),
-                "worst level": words.level(factor, ranked[0]),
-            }
-        )
-    frame = pd.DataFrame(rows).sort_values("moves accuracy by, points", ascending=False)
+    study = studies[0]
+    moved = {name: _moved(study, name) for name in shown.factors_of(study)}
+    for other in shown.on_the_same_images(study):
+        moved = {name: _moved(other, name) for name in shown.factors_of(other)} | moved
+    frame = pd.DataFrame(moved.values()).sort_values(MOVES, ascending=False)
     first = frame.iloc[0]
     return html.table(
         frame,
         "recipe-ranges",
         key=f"largest:{first['choice']}",
         finding=(
-            f"The choice of {first['choice']} moves mean accuracy most, by "
-            f"{number(first['moves accuracy by, points'])} points."
+            f"The choice of {first['choice']} moves mean {study.evidence.metric} most, by "
+            f"{number(first[MOVES])} points."
         ),
         caption="Difference between the best and the worst level of each choice, averaged over "
-        "all others.",
+        "all others in its study.",
     )
+
+
+MOVES = "moves it by, points"
+
+
+def _moved(study: Analysis, factor: str) -> dict[str, object]:
+    means = study.evidence.configurations.groupby(factor)["accuracy"].mean()
+    ranked = sorted(contrasts.levels(study.correctness.design, factor), key=means.get)
+    return {
+        "choice": words.factor(factor),
+        "part of": "the source's choices" if factor in SOURCE_FACTORS else "the recipe",
+        MOVES: float(means.max() - means.min()),
+        "best level": words.level(factor, ranked[-1]),
+        "worst level": words.level(factor, ranked[0]),
+        "study": study.evidence.design.title,
+    }
 
 
 def source_alone(studies: list[Analysis]) -> HTML:

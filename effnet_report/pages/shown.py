@@ -1,8 +1,11 @@
 """The studies that this book shows."""
 
+from statistics import fmean
+
 from effnet_report.evidence import evidence
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recipes import best as best_recipe
 from effnet_report.inference.recipes import factors as of_recipe
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
@@ -15,21 +18,54 @@ def data_sets() -> list[Analysis]:
     """
     studies: dict[str, Analysis] = {}
     for study in _all():
-        if study.correctness.seeds:
-            studies.setdefault(study.evidence.finished[0].fingerprints.data, study)
+        if _judged(study):
+            studies.setdefault(_data(study), study)
     return list(studies.values())
 
 
-def main_and_others() -> list[Analysis]:
-    """The main study, finished or not, and the others that can be judged."""
+def advising() -> list[Analysis]:
+    """Per data set, the study with the best model on validation images, the main data set first.
+
+    A study that compares recipes speaks for its best one. A main study that cannot be judged yet
+    comes first as it is.
+    """
     main = analysis.load()
-    judged = [study for study in data_sets() if study.evidence.reference != main.evidence.reference]
-    return [main, *judged]
+    alike: dict[str, list[Analysis]] = {}
+    for study in filter(_judged, _all()):
+        view = best_recipe(study) if _compares_recipes(study) else study
+        alike.setdefault(_data(study), []).append(view)
+    advising = [max(studies, key=_merit) for studies in alike.values()]
+    return advising if _judged(main) else [main, *advising]
+
+
+def _judged(study: Analysis) -> bool:
+    return bool(study.correctness.seeds)
+
+
+def _data(study: Analysis) -> str:
+    return study.evidence.finished[0].fingerprints.data
+
+
+def _merit(study: Analysis) -> tuple[bool, float]:
+    """Whether a study compares depths, and the mean validation score of its best configuration."""
+    best = study.evidence.best
+    return bool(study.depths), fmean(record.validation_score for record in best)
 
 
 def recipes() -> list[Analysis]:
     """The studies that compare freezing at several recipes."""
-    return [study for study in _all() if of_recipe(study) and "freeze" in factors_of(study)]
+    return [study for study in _all() if _compares_recipes(study)]
+
+
+def _compares_recipes(study: Analysis) -> bool:
+    return bool(of_recipe(study)) and "freeze" in factors_of(study)
+
+
+def on_the_same_images(study: Analysis) -> list[Analysis]:
+    """The other studies of the data set of a study."""
+    data = _data(study)
+    others = (other for other in _all() if other.evidence.reference != study.evidence.reference)
+    return [other for other in others if _judged(other) and _data(other) == data]
 
 
 def factors_of(study: Analysis) -> list[str]:

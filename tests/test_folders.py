@@ -242,6 +242,8 @@ ALIKE = [
     ("polar bear", "polarbear"),
     ("1", "1.0"),
     ("01", "1"),
+    ("1e3", "1000"),
+    ("-0", "0"),
     ("cat", "cat\u200b"),
     ("\ufb01sh", "fish"),
     ("cat", "c\u0430t"),
@@ -264,7 +266,7 @@ def test_classes_that_look_alike_are_refused_in_folders_and_in_tables(tmp_path, 
 
 
 def test_classes_that_differ_are_no_classes_that_look_alike(tmp_path):
-    kinds = ("-1", "1", "10", "1.5", "a-b", "ab", "c++", "c")
+    kinds = ("-1", "1", "10", "1.5", "1e3", "a-b", "ab", "c++", "c", "inf", "infinity")
     root = folders(tmp_path / "p", *(f"{kind}/1.png" for kind in kinds))
     assert imagefolder(root).classes == sorted(kinds)
 

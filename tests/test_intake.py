@@ -351,6 +351,10 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
         (("images", "annotations/trimaps"), "masks or annotations .* 24 in all"),
         (("cat/images", "cat/masks", "dog/images"), "masks or annotations"),
         (("images/train", "images/val", "mask/train", "mask/val"), "masks or annotations"),
+        (("CXR_png", "ManualMask/leftMask", "ManualMask/rightMask"), "masks .* 48 in all"),
+        (("scans", "scan_segmentations"), "masks or annotations"),
+        (("cat", "dog", "thumbnails"), "thumbnails .* 24 in all, such as thumbnails/img00"),
+        (("train/cat/thumbs", "train/dog", "test/cat", "test/dog"), "thumbnails .* 24 in all"),
         (("images_001", "images_002", "images_003"), "numbered pieces"),
         (("part1/cat", "part2/cat"), "numbered pieces"),
         (("00000", "01000", "02000"), "numbered pieces"),
@@ -403,6 +407,7 @@ def test_masks_in_a_folder_beside_their_images_are_refused(tmp_path, own_studies
         ("100", "200"),
         ("part_a", "part_b"),
         ("with_mask", "without_mask"),
+        ("thumbs_up", "thumbs_down"),
     ],
 )
 def test_classes_with_such_names_are_classes(tmp_path, own_studies, capsys, kinds):

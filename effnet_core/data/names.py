@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 
 from effnet_core.errors import InputError
 
@@ -37,7 +39,7 @@ def likeness(name: str) -> str:
 
 
 def check_distinct(place: object, names: Iterable[str]) -> None:
-    """Make sure that no two class names look alike.
+    """Make sure that no two class names look alike or are the same number, such as 1e3 and 1000.
 
     Args:
         place: the folder or table with the names, for the message.
@@ -45,11 +47,19 @@ def check_distinct(place: object, names: Iterable[str]) -> None:
     Raises:
         InputError: two names look alike.
     """
-    seen: dict[str, str] = {}
+    seen: dict[str | Decimal, str] = {}
     for name in sorted(set(names)):
-        other = seen.setdefault(likeness(name), name)
+        other = seen.setdefault(_number(likeness(name)), name)
         if other != name:
             raise InputError(
                 f"{place}: the classes {other!r} and {name!r} look alike. If they are one class, "
                 "use one name for both; otherwise use names that differ more."
             )
+
+
+def _number(name: str) -> str | Decimal:
+    """The number that a name is in any spelling, or else the name."""
+    with suppress(InvalidOperation):
+        if (number := Decimal(name)).is_finite():
+            return number
+    return name

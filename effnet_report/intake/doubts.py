@@ -1,4 +1,4 @@
-"""Detect folders that look like classes but are masks or numbered pieces."""
+"""Detect folders that look like classes but are masks, thumbnails or numbered pieces."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,11 @@ MASKS = {
 }
 # These can be classes too, so they mean masks only beside a folder called `images`.
 MASKS_BESIDE_IMAGES = MASKS | {"mask", "gt", "annotation", "label", "labels", "target", "targets"}
-MASK_ENDING = re.compile(r"[ _-](mask|masks|seg|segmentation|gt|groundtruth|label|trimap)$", re.I)
+MASK_ENDING = re.compile(
+    r"([ _-]|(?<=[a-z])(?=[A-Z]))(?i:masks?|seg|segmentations?|gt|groundtruth|labels?|trimaps?"
+    r"|annotations?)$"
+)
+THUMBNAILS = re.compile(r"thumbs|.*thumbnails?.*", re.IGNORECASE)
 PIECE = re.compile(
     r"(.*[\W_])?(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard"
     r"|vol|volume|disc|dvd|fold|subset|photos|pictures|files)[ _.(-]*\d+\)?",
@@ -41,15 +45,25 @@ def check_not_pieces(root: Path, classes: Sequence[str], images: Sequence[str]) 
         )
 
 
-def check_no_masks(root: Path, images: Sequence[str]) -> None:
-    """Make sure that no images are masks of others; arguments as in `check_not_pieces`."""
-    masks = masks_among(images)
-    if masks:
-        raise InputError(
-            f"{root} holds masks or annotations beside the images they belong to, {len(masks)} in "
-            f"all, such as {masks[0]}: they would be trained on as if they were photos. Move them "
-            f"out of the folder. {REMEDY}"
-        )
+def check_only_photos(root: Path, images: Sequence[str]) -> None:
+    """Make sure that no images are masks or thumbnails of others.
+
+    Args:
+        images: paths of all images, relative to `root`.
+
+    Raises:
+        InputError: some are.
+    """
+    for kind, found in {
+        "masks or annotations": masks_among(images),
+        "thumbnails": [name for name in images if _in_thumbnails(name)],
+    }.items():
+        if found:
+            raise InputError(
+                f"{root} holds {kind} beside the images they belong to, {len(found)} in all, such "
+                f"as {found[0]}: they would be trained on as if they were photos. Move them out of "
+                f"the folder, or rename the folders that are classes. {REMEDY}"
+            )
 
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
@@ -81,14 +95,16 @@ def masks_among(images: Sequence[str]) -> list[str]:
     """The images that are masks of others, if most images with a mask word in the path are.
 
     The path of a mask differs from its image's in the word: `masks/a.png` belongs to
-    `images/a.jpg`, `cat/a_mask.png` to `cat/a.png`. If the name ends in the word, the image may be
-    in any folder.
+    `images/a.jpg`, `cat/a_mask.png` to `cat/a.png`, `ManualMask/a.png` to `scans/a.png`. If the
+    name ends in the word, the image may be in any folder.
     """
     folders = {folder for name in images for folder in PurePath(name.lower()).parts[:-1]}
     words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
     keys = {name: _key(name, words) for name in images}
     photos = {key for key, is_marked in keys.values() if not is_marked}
-    photos |= {key[-1:] for key in photos if re.search("[a-z]", key[-1])}
+    # A class `mask` does not hold the photos of masks in a class `no_mask`.
+    plain = [keys[name][0] for name in images if not _key(name, MASKS_BESIDE_IMAGES)[1]]
+    photos |= {key[-1:] for key in plain if re.search("[a-z]", key[-1])}
     marked = [name for name, (_, is_marked) in keys.items() if is_marked]
     masks = [name for name in marked if keys[name][0] in photos or _in_name(name, photos)]
     return masks if len(masks) * 2 > len(marked) else []
@@ -96,14 +112,19 @@ def masks_among(images: Sequence[str]) -> list[str]:
 
 def _in_name(name: str, photos: set[tuple[str, ...]]) -> bool:
     """Whether the name of an image is that of a photo in any folder, with a word for masks."""
-    last = PurePath(name.lower()).stem
+    last = PurePath(name).stem
     stem = MASK_ENDING.sub("", last)
-    return stem != last and (stem,) in photos
+    return stem != last and (stem.lower(),) in photos
 
 
 def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
     """The path of an image without words for images and masks, and whether it had a mask word."""
-    *folders, last = PurePath(name.lower()).with_suffix("").parts
+    *folders, last = PurePath(name).with_suffix("").parts
     stem = MASK_ENDING.sub("", last)
-    is_marked = stem != last or not words.isdisjoint(folders)
-    return (*(folder for folder in folders if folder not in IMAGES | words), stem), is_marked
+    masks = [folder for folder in folders if folder.lower() in words or MASK_ENDING.search(folder)]
+    others = (f.lower() for f in folders if f not in masks and f.lower() not in IMAGES)
+    return (*others, stem.lower()), stem != last or bool(masks)
+
+
+def _in_thumbnails(name: str) -> bool:
+    return any(map(THUMBNAILS.fullmatch, PurePath(name).parts[:-1]))

@@ -15,7 +15,7 @@ from effnet_core.data.names import normalised
 from effnet_core.data.parts import part_of, parts_among
 from effnet_core.data.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
-from effnet_report.intake.doubts import REMEDY, check_no_masks, check_not_pieces
+from effnet_report.intake.doubts import REMEDY, check_not_pieces, check_only_photos
 
 Row = tuple[str, str, str]  # path, label, part
 
@@ -58,7 +58,7 @@ def _evened(table: pd.DataFrame) -> str:
 def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
     """A table for a folder of parts, or of classes with parts; None for class folders."""
     names = [path.relative_to(root).as_posix() for path in only_readable(walk(root)).images]
-    check_no_masks(root, names)
+    check_only_photos(root, names)
     holding = sorted({name.split("/")[0] for name in names if "/" in name})
     if names and not holding:
         raise InputError(

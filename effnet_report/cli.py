@@ -17,7 +17,7 @@ from rich.table import Table
 from effnet_core import cache, files, paths
 from effnet_core.errors import InputError, cannot
 from effnet_core.study import records
-from effnet_core.study.design import Settings
+from effnet_core.study.design import Settings, is_url
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
 from effnet_report import clearing, open_files, words
 from effnet_report.escaping import Terminal
@@ -129,6 +129,7 @@ def status(study: StudyName) -> None:
     design = load_study(study)
     everything = {task.run_id: task for task in tasks_of(design, study)}
     loaded = loader.load(design.name, design)
+    _check_images(loaded)
     states = {run_id: state(task, loaded) for run_id, task in everything.items()}
     table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
     table.title = escape(f"{design.name}: {design.title}")
@@ -151,6 +152,23 @@ def status(study: StudyName) -> None:
         console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
     for name, why in loaded.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
+
+
+def _check_images(loaded: loader.Loaded) -> None:
+    """Make sure that a study's records were made from its images, if these are on this machine."""
+    protocol = loaded.design.protocol
+    places = [place for place in (protocol.data_dir, protocol.labels) if place]
+    if not (loaded.believed and places) or any(map(is_url, places)):
+        return
+    from effnet_core.data.datasets import imagefolder  # noqa: PLC0415  slow to import
+
+    with console.status("Reading all images ..."):
+        try:
+            fingerprint = imagefolder(protocol.data_dir, protocol.labels).fingerprint
+        except InputError as error:
+            console.print(f"The images cannot be compared with the records: {escape(str(error))}")
+            return
+    loaded.check_images(fingerprint)
 
 
 def _levels(settings: Settings) -> list[str]:

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from factories import save_run
+from factories import fingerprints, made_up, save_run
 from PIL import Image
 
 from effnet_core import paths
+from effnet_core.data.datasets import imagefolder
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report import cli
@@ -110,6 +111,30 @@ def test_a_study_goes_on_only_with_the_images_it_began_with(own_folders, monkeyp
     with pytest.raises(InputError, match=r"not those that its 1 records were made from. Put"):
         check_images(design, loader.load("quick", design))
     check_images(design, loader.load("quick", design.model_copy(update={"name": "another"})))
+
+
+@pytest.mark.fault("studies made again under their name")
+def test_status_counts_no_records_of_other_images(here, monkeypatch):
+    own_images(here)
+    study = here.root / "studies/own.yml"
+    study.write_text(study.read_text().replace("epochs: 2", "epochs: 4"))
+    design = load_study(str(study))
+    save_run(next(design.runs()))  # from images that nobody has
+    result = here.run("effnet", "status", "own")
+    assert result.returncode == 1
+    assert "not those that its 1 records were made from" in result.stderr
+    assert "1 done" not in result.stdout
+    photos = here.root / "photos"
+    fingerprint = imagefolder(str(photos)).fingerprint
+    made = fingerprints(0).model_copy(update={"data": fingerprint})
+    monkeypatch.setattr("factories.fingerprints", lambda _: made)
+    made_up.cache_clear()
+    save_run(next(design.runs()))
+    assert "1 done" in here.run("effnet", "status", "own").stdout
+    photos.rename(photos.with_name("moved"))
+    told = here.run("effnet", "status", "own").stdout
+    assert "1 done" in told
+    assert "The images cannot be compared with the records" in told
 
 
 @pytest.mark.fault("images in two parts")

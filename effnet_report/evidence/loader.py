@@ -61,6 +61,20 @@ class Loaded:
                 f"out of the folder, or give the study another name.{others}"
             )
 
+    def check_images(self, fingerprint: str) -> None:
+        """Make sure that the records were made from the images that have this fingerprint.
+
+        Raises:
+            InputError: they were made from others, as when a study is made again under its name.
+        """
+        if {record.fingerprints.data for record in self.believed.values()} - {fingerprint}:
+            folder = paths.records(self.reference)
+            raise InputError(
+                f"The images of {self.design.name} are not those that its {len(self.believed)} "
+                f"records were made from. Put the images back, give the study another name, or "
+                f"move its records out of {folder}."
+            )
+
 
 class _Sound(NamedTuple):
     """A valid record, and a fingerprint of the names and labels of its images."""

@@ -108,12 +108,7 @@ def check_images(design: Study, loaded: Loaded) -> str:
     except InputError:  # the message names the first one
         _check_readable(dataset)
         raise
-    made_from = {record.fingerprints.data for record in loaded.believed.values()}
-    if made_from - {dataset.fingerprint}:
-        raise InputError(
-            f"The images of {design.name} are not those that its {len(loaded.believed)} records "
-            "were made from. Put the images back, or give the study another name."
-        )
+    loaded.check_images(dataset.fingerprint)
     first = first_of_equals(images)
     for seed in design.seeds:
         split_dataset(dataset, next(run for run in design.runs() if run.seed == seed), first)

@@ -17,20 +17,46 @@ def code(path) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def defaults(path) -> dict[str, object]:
-    notebook = nbformat.read(path, as_version=4)
-    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    statements = ast.parse(cell.source).body
-    return {line.targets[0].id: ast.literal_eval(line.value) for line in statements}
-
-
 def test_every_setting_is_a_parameter_with_the_same_default():
-    given = defaults(paths.TRAIN_NOTEBOOK)
-    assert list(given) == [n for n in given if n in PARAMETERS]
-    assert set(given) == set(PARAMETERS)
-    for name, value in given.items():
-        as_the_study_says = name in Protocol.model_fields
-        assert value == (None if as_the_study_says else Settings.model_fields[name].default)
+    notebook = nbformat.read(paths.TRAIN_NOTEBOOK, as_version=4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    right = with_every_setting(cell.source)
+    assert cell.source == right, f"Put this into the cell tagged `parameters`:\n\n{right}"
+
+
+def with_every_setting(source: str) -> str:
+    """The cell of parameters with each setting once, at its default; comments stay."""
+    lines, missing = [], dict.fromkeys(PARAMETERS)
+    for line in source.splitlines():
+        name, equals, rest = line.partition(" = ")
+        if not equals or line.startswith("#"):
+            lines.append(line)
+        elif name in missing:
+            del missing[name]
+            _, mark, comment = rest.partition("  #")
+            lines.append(f"{name} = {default(name)}{mark}{comment}")
+    for name in missing:
+        comment = Settings.model_fields[name].description
+        lines.append(f"{name} = {default(name)}" + (f"  # {comment}" if comment else ""))
+    return "\n".join(lines)
+
+
+def default(name: str) -> str:
+    """The default as code: None takes the study's value."""
+    value = None if name in Protocol.model_fields else Settings.model_fields[name].default
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def test_a_wrong_cell_of_parameters_is_mended():
+    wrong = '# A comment = kept\nstudy = "elpv"  # a study\nfrieze = 2\nfreeze = 2\nfreeze = 3'
+    first, *rest = with_every_setting(wrong).splitlines()
+    assert [first, *rest[:2]] == [
+        "# A comment = kept",
+        'study = "quick"  # a study',
+        "freeze = None",
+    ]
+    assert {line.split(" = ")[0] for line in rest} == set(PARAMETERS)
+    assert "head_first = None  # epochs of the head alone, at a rate of 1e-3" in "\n".join(rest)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,5 @@
 import re
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_core.study import studies
+from effnet_core.study import design, studies
 from effnet_core.study.design import Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_report.sweep.tasks import tasks_of
@@ -104,6 +105,22 @@ def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
     assert read_settings(CONFIGURATION | same).study == "quick"
     one, also_one = (read_settings(CONFIGURATION | {"learning_rate": r}) for r in (1, 1.0))
     assert one == also_one
+
+
+def test_ctrl_c_while_settings_are_written_is_an_interruption():
+    def press(frame, event, _):  # Python sees the signal at the next call of a Python function
+        if event == "call" and frame.f_code.co_filename == design.__file__:
+            raise KeyboardInterrupt
+
+    raced = read_settings({"learning_rate": [1e-4, 3e-4]})
+    sys.setprofile(press)
+    try:
+        content = raced.model_dump(mode="json")
+    except KeyboardInterrupt:
+        return
+    finally:
+        sys.setprofile(None)
+    assert content["learning_rate"] == [1e-4, 3e-4]
 
 
 def test_a_race_can_be_typed():

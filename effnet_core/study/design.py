@@ -19,8 +19,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainSerializer,
     PlainValidator,
+    SerializeAsAny,
     create_model,
     model_validator,
 )
@@ -96,12 +96,9 @@ def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     return tuple(map(float, rates)) if several else float(value)
 
 
-# The serializer changes nothing: pydantic's own one for this union warns of a tuple in JSON.
-Rates = Annotated[
-    float | tuple[float, ...],
-    PlainValidator(_rate_or_race),
-    PlainSerializer(lambda rates: rates),
-]
+# Written as it is: pydantic's serializer for this union warns of a tuple in JSON, and one in Python
+# would turn Ctrl-C into an error of pydantic.
+Rates = SerializeAsAny[Annotated[float | tuple[float, ...], PlainValidator(_rate_or_race)]]
 
 
 class Strict(BaseModel):
@@ -164,7 +161,9 @@ class Protocol(Strict):
         1e-4, description="a number; or a list, which the run races to continue with the best"
     )
     race_epochs: int = Field(
-        1, ge=1, description="epochs per rate of a list; then the lowest validation loss wins"
+        1,
+        ge=1,
+        description="epochs per rate of a list; the lowest validation loss wins, by any criterion",
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="rate of each layer, as a share of the rate of the layer above it"

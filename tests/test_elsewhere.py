@@ -9,10 +9,12 @@ from factories import fingerprints, save_run, use_folders
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
+from effnet_report.inference import analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.inference.several import cochran, mean_over
 from effnet_report.numbers import DASH, p_value
 from effnet_report.pages import elsewhere
+from effnet_report.pages import shown as pages_shown
 
 YAML = """
 title: {title}
@@ -110,6 +112,21 @@ def test_the_same_images_are_no_other_data_set(shown):
     said = elsewhere.answer(found).data
     assert "one data set: Pictures of cats" in said
     assert "Left out: Pictures of again, which has the same images as another study." in said
+
+
+def test_studies_of_one_title_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setenv("EFFNET_STUDY", "cats,dogs,birds")
+    for name, title in (("cats", "Pictures"), ("dogs", "Pictures"), ("birds", "Birds")):
+        text = YAML.format(title=title).replace("digits,", "imagefolder, data_dir: .,")
+        (tmp_path / f"{name}.yml").write_text(text)
+    studies = [analysis.load(name) for name in ("cats", "dogs", "birds")]
+    titles = [pages_shown.title(study) for study in studies]
+    assert titles == ["Pictures (cats)", "Pictures (dogs)", "Birds"]
+    assert [pages_shown.about(study).name for study in studies] == titles
+    monkeypatch.setattr(pages_shown, "data_sets", lambda: studies)
+    assert list(elsewhere.studies().values()) == studies
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ SAME_EVERYWHERE = ("classical", "freeze", "head", "scheduler", "optimism")
 
 def studies() -> dict[str, Analysis]:
     """The book's studies that can be judged, by title, the main one first."""
-    return {study.evidence.design.title: study for study in shown.data_sets()}
+    return {shown.title(study): study for study in shown.data_sets()}
 
 
 def answer(found: dict[str, Analysis]) -> HTML:
@@ -82,7 +82,7 @@ def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
                 if study.correctness.seeds
                 else "has no seed with a run of every configuration yet"
             )
-            yield f"Left out: {study.evidence.design.title}, which {why}."
+            yield f"Left out: {shown.title(study)}, which {why}."
 
 
 def verdicts(found: dict[str, Analysis]) -> HTML:

@@ -3,6 +3,7 @@
 from statistics import fmean
 
 from effnet_report.evidence import evidence
+from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.recipes import best as best_recipe
@@ -75,8 +76,14 @@ def factors_of(study: Analysis) -> list[str]:
 
 def about(study: Analysis) -> About:
     """A study's data set in plain words."""
-    design = study.evidence.design
-    return about_images(design.protocol, design.title)
+    return about_images(study.evidence.design.protocol, title(study))
+
+
+def title(study: Analysis) -> str:
+    """A study's title, with its name where another study of the book has the same title."""
+    own = study.evidence.design.title
+    titles = [load_design(reference).title for reference in evidence.shown()]
+    return own if titles.count(own) < 2 else f"{own} ({study.evidence.reference})"
 
 
 def _all() -> list[Analysis]:

@@ -127,12 +127,25 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     files.write(beside.with_name(f"{beside.name}{ending}"), predictions)
     files.write(new, text(record))
     if existing:
+        if isinstance(record, Record):  # its checkpoint leads to the same difference again
+            drop_checkpoints(record.settings)
         raise InputError(
             f"This run differs from its record {path}, which was not changed. The new record is "
-            f"{new}. `effnet verify` says what has changed in between."
+            f"{new}. {why_different(record.settings.study, record.run_id)}"
         )
     failure_path(record.settings.study, record.run_id).unlink(missing_ok=True)
     return path
+
+
+def why_different(study: str, run_id: str) -> str:
+    """How to find out why a repeated run differs from its record.
+
+    A verification repeats the run with an empty cache.
+    """
+    return (
+        f"`effnet verify {study} --run {run_id}` says what has changed since. If it finds the run "
+        "equal to the bit, files of the cache are wrong: delete them with `effnet cache --clear`."
+    )
 
 
 def text(record: AnyRecord) -> bytes:

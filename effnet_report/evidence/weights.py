@@ -52,8 +52,8 @@ def _train_again(study: str, record: Record) -> None:
     repeated, _ = run.result(this, data, model, fitted, evaluations, reference=study)
     if records.reproducible_part(repeated) != records.reproducible_part(record):
         raise InputError(
-            f"A repetition of {record.run_id} of {study} gave another result, so its weights "
-            f"are lost. `effnet verify {study} --run {record.run_id}` says what has changed since."
+            f"The weights of {record.run_id} of {study} are missing, and training it again gave "
+            f"another result. {records.why_different(study, record.run_id)}"
         )
     files_of_weights.save(record, model.backbone)
 

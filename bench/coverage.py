@@ -24,7 +24,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.evidence import locations
 from effnet_report.evidence.correctness import Correctness, balanced, of_complete_seeds, table_of
 from effnet_report.evidence.evidence import load
-from effnet_report.inference import contrasts
+from effnet_report.inference import contrasts, enough
 from effnet_report.inference.seeds_and_images import Estimate, Estimator
 from effnet_report.words import full_level
 
@@ -321,10 +321,20 @@ def covered_at_once(
     def covered(found: Iterable[Estimate], values: Iterable[float]) -> bool:
         return all(e.low <= value <= e.high for e, value in zip(found, values, strict=True))
 
+    depths = {
+        depth: true[full_level("freeze", depth)]
+        for depth in contrasts.levels_at_once(one, "freeze")
+    }
+    looks = [
+        contrasts.levels_at_once(
+            Estimator(enough.first(one.found, seeds)), "freeze", looks=one.seeds - 1
+        )
+        for seeds in range(2, one.seeds + 1)
+    ]
     return {
-        "all depths": covered(
-            (depths := contrasts.levels_at_once(one, "freeze")).values(),
-            [true[full_level("freeze", depth)] for depth in depths],
+        "all depths": covered(contrasts.levels_at_once(one, "freeze").values(), depths.values()),
+        "all depths, looked at after every seed": all(
+            covered(look.values(), depths.values()) for look in looks
         ),
         "configuration 1": covered(contrasts.rivals(one).values(), accuracy[0] - accuracy[1:]),
         "all choices": covered(

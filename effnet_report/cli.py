@@ -86,6 +86,12 @@ def sweep_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="execute failed runs again")
     ] = False,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided", help="stop when more seeds would not change the recommended depth"
+        ),
+    ] = False,
     engine: Annotated[
         EngineName, typer.Option(help="executes the runs: here, or on a Ray cluster")
     ] = EngineName.LOCAL,
@@ -109,7 +115,14 @@ def sweep_command(
     from effnet_report.sweep.command import Ray, sweep_shown  # noqa: PLC0415  imports Jupyter
 
     ray = Ray(address, gpus_per_run) if engine is EngineName.RAY else None
-    sweep_shown(study, console, jobs=jobs, retry_failed=retry_failed, ray=ray)
+    sweep_shown(
+        study,
+        console,
+        jobs=jobs,
+        retry_failed=retry_failed,
+        until_decided=until_decided,
+        ray=ray,
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from effnet_core.errors import InputError
 from effnet_report.evidence.loader import load_design
-from effnet_report.inference import analysis
+from effnet_report.inference import analysis, recipes
 
 
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
@@ -17,7 +17,7 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     found = analysis.load(study)
     if not found.evidence.finished:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    recommendation = found.recommendation
+    recommendation = recipes.best(found).recommendation
     table, said = recommendation.table, recommendation.sentences
     if as_json:
         content = {

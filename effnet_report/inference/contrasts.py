@@ -116,13 +116,15 @@ def each_level(compared: Compared, factor: str, looks: int = 1) -> dict[Any, Est
     }
 
 
-def levels_at_once(compared: Compared, factor: str, against: float = 0.0) -> dict[Any, Estimate]:
+def levels_at_once(
+    compared: Compared, factor: str, against: float = 0.0, looks: int = 1
+) -> dict[Any, Estimate]:
     """Every other level minus the first; intervals and p hold for all of them at once.
 
     Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one. Of one
     comparison it is Student's.
     """
-    return dunnett.at_once(each_level(compared, factor), against)
+    return dunnett.at_once(each_level(compared, factor), against, looks)
 
 
 def trend(compared: Compared) -> Estimate:

@@ -33,9 +33,15 @@ class Noninferiority:
         return unknown(next(of_one, "no freeze can be compared with none"))
 
 
-def noninferiority(compared: Compared, margin: float) -> Noninferiority:
-    """Compare every freeze with none, against a margin in points of accuracy."""
-    changes = contrasts.levels_at_once(compared, "freeze", against=-margin)
+def noninferiority(compared: Compared, margin: float, looks: int = 1) -> Noninferiority:
+    """Compare every freeze with none, against a margin in points of accuracy.
+
+    Args:
+        compared: the configurations.
+        margin: above zero.
+        looks: how often the study is looked at while it grows, see `dunnett.at_once`.
+    """
+    changes = contrasts.levels_at_once(compared, "freeze", against=-margin, looks=looks)
     known = {n: change for n, change in changes.items() if change.known}
     deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]

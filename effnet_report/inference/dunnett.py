@@ -19,24 +19,29 @@ PLACES, SHARES = np.polynomial.hermite_e.hermegauss(32)
 QUANTILES = (np.arange(100) + 0.5) / 100
 
 
-def at_once(single: Mapping[int, Estimate], against: float = 0.0) -> dict[int, Estimate]:
+def at_once(
+    single: Mapping[int, Estimate], against: float = 0.0, looks: int = 1
+) -> dict[int, Estimate]:
     """Effects with intervals and p that hold for all of them.
 
     Args:
         single: the effects, each with its own interval.
         against: the effect that p is about; 0 is no effect.
+        looks: how often they are looked at while the study grows; intervals and p hold at all
+            looks at once (Bonferroni).
     """
-    return {name: _joint(estimate, len(single), against) for name, estimate in single.items()}
+    many = len(single)
+    return {name: _joint(estimate, many, against, looks) for name, estimate in single.items()}
 
 
-def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
+def _joint(estimate: Estimate, many: int, against: float, looks: int) -> Estimate:
     """One of several effects."""
     if not estimate.known:
         return estimate
-    if many == 1 and not against:
+    if many == looks == 1 and not against:
         return estimate
-    wide = reach(many, _rounded(estimate.freedom)) * estimate.error
-    p = p_value(_errors_away(estimate, against), many, estimate.freedom)
+    wide = reach(many, _rounded(estimate.freedom), looks) * estimate.error
+    p = min(1.0, looks * p_value(_errors_away(estimate, against), many, estimate.freedom))
     return replace(
         estimate,
         low=estimate.effect - wide,
@@ -47,8 +52,8 @@ def _joint(estimate: Estimate, many: int, against: float) -> Estimate:
 
 
 def _rounded(freedom: float) -> int:
-    """Degrees of freedom cut to two digits, so that a reach serves many intervals."""
-    whole = int(min(freedom, 10_000))
+    """Degrees of freedom cut to two digits, at least 1, so that a reach serves many intervals."""
+    whole = max(1, int(min(freedom, 10_000)))
     cut = 10 ** max(0, len(str(whole)) - 2)
     return whole // cut * cut
 
@@ -75,8 +80,7 @@ def p_value(t: float, comparisons: int, freedom: float) -> float:
 
 
 @cache
-def reach(comparisons: int, freedom: float) -> float:
+def reach(comparisons: int, freedom: float, looks: int = 1) -> float:
     """How many standard errors the intervals of several comparisons with one reach."""
-    return float(
-        optimize.brentq(lambda t: p_value(t, comparisons, freedom) - (1 - LEVEL), 0.5, 500)
-    )
+    missed = (1 - LEVEL) / looks
+    return float(optimize.brentq(lambda t: p_value(t, comparisons, freedom) - missed, 0.5, 5000))

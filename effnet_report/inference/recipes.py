@@ -22,6 +22,11 @@ def factors(study: Analysis) -> list[str]:
     ]
 
 
+def compares_depths(study: Analysis) -> bool:
+    """Whether a study has several depths."""
+    return len(study.evidence.design.factors.get("freeze", [])) > 1
+
+
 def tuned(study: Analysis) -> Analysis:
     """The study with the learning rate of each run tuned on validation, where it compares rates.
 
@@ -35,10 +40,13 @@ def tuned(study: Analysis) -> Analysis:
 
 
 def best(study: Analysis) -> Analysis:
-    """The recipe with the best configuration on validation, as a study of the other choices."""
-    compared = tuned(study)
+    """The recipe with the best configuration on validation, as a study of the other choices.
+
+    A study that compares no depths or no recipes is left as it is.
+    """
+    compared = tuned(study) if compares_depths(study) else study
     names = factors(compared)
-    if not names:
+    if not names or not compares_depths(study):
         return compared
     chosen = compared.evidence.best_settings
     return Analysis(smaller.at(compared.evidence, {name: getattr(chosen, name) for name in names}))

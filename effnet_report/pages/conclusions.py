@@ -12,7 +12,7 @@ from markupsafe import Markup
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import measurements, source
-from effnet_report.inference import claims, contrasts
+from effnet_report.inference import claims, contrasts, enough
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.contrasts import Compared, OneTable
@@ -282,6 +282,23 @@ def resolving(analysis: Analysis) -> HTML:
             "{comparison}, {seeds} seeds, {images} images ({design}): {smallest:.2f} points",
         ),
         data=data,
+    )
+
+
+def stopping(analysis: Analysis) -> HTML:
+    """Whether fewer seeds would have decided the depth."""
+    seen = enough.looks(analysis)
+    if not seen:
+        return paragraph([])
+    early = next((one for one in seen if one.freeze is not None), seen[-1])
+    return paragraph(
+        [
+            early.sentence,
+            "It was looked at after every seed; the intervals hold for all depths and all looks.",
+            Markup("<code>effnet sweep {} --until-decided</code> stops there.").format(
+                analysis.evidence.design.name
+            ),
+        ]
     )
 
 

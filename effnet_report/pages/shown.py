@@ -5,9 +5,8 @@ from statistics import fmean
 from effnet_report.evidence import evidence
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
+from effnet_report.inference import recipes as of_recipes
 from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.recipes import best as best_recipe
-from effnet_report.inference.recipes import factors as of_recipe
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
 
@@ -33,8 +32,7 @@ def advising() -> list[Analysis]:
     main = analysis.load()
     alike: dict[str, list[Analysis]] = {}
     for study in filter(_judged, _all()):
-        view = best_recipe(study) if _compares_recipes(study) else study
-        alike.setdefault(_data(study), []).append(view)
+        alike.setdefault(_data(study), []).append(of_recipes.best(study))
     advising = [max(studies, key=_merit) for studies in alike.values()]
     return advising if _judged(main) else [main, *advising]
 
@@ -55,11 +53,8 @@ def _merit(study: Analysis) -> tuple[bool, float]:
 
 def recipes() -> list[Analysis]:
     """The studies that compare freezing at several recipes."""
-    return [study for study in _all() if _compares_recipes(study)]
-
-
-def _compares_recipes(study: Analysis) -> bool:
-    return bool(of_recipe(study)) and "freeze" in factors_of(study)
+    compared = filter(of_recipes.compares_depths, _all())
+    return [study for study in compared if of_recipes.factors(study)]
 
 
 def on_the_same_images(study: Analysis) -> list[Analysis]:

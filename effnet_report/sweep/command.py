@@ -1,5 +1,6 @@
 """The command `effnet sweep`: find missing runs, execute them, and check that none is missing."""
 
+from functools import partial
 from typing import NamedTuple
 
 import typer
@@ -33,7 +34,13 @@ class Ray(NamedTuple):
 
 
 def sweep_shown(
-    study: str, console: Console, *, jobs: int | None, retry_failed: bool, ray: Ray | None
+    study: str,
+    console: Console,
+    *,
+    jobs: int | None,
+    retry_failed: bool,
+    until_decided: bool,
+    ray: Ray | None,
 ) -> None:
     """Train the missing runs of a study.
 
@@ -41,6 +48,7 @@ def sweep_shown(
         study: a name in `studies/`, or the path of a YAML file.
         jobs: number of parallel runs; None for as many as fit.
         retry_failed: execute failed runs again.
+        until_decided: start no more runs when more seeds would not change the depth.
         ray: cluster that executes the runs; None for this machine.
 
     Raises:
@@ -64,28 +72,45 @@ def sweep_shown(
         console.print(escape(twins))
     sweep.leave_design(design, study_path(study))
     pending = _to_do(design, everything, loaded, retry_failed, console)
-    failures = 0
-    if pending:
+    failures, stop = 0, sweep.Stop()
+    if until_decided:
+        _look(design, stop, console)
+    if pending and not stop.decided:
         hub.check_weights(design.protocol)
         engine = _engine(design, len(pending), jobs, ray, console)
         console.print(f"{len(pending)} of {len(everything)} runs to do, {engine}.")
-        with sweep.ctrl_c(console.print) as stop:
-            failures = execute_shown(pending, engine, stop, console)
-        if stop.soon:
+        with sweep.ctrl_c(stop, console.print):
+            after_seed = partial(_look, design, stop if until_decided else sweep.Stop(), console)
+            failures = execute_shown(pending, engine, stop, console, after_seed)
+        if stop.times:
             console.print("Stopped. Finished runs are kept; the same command continues.")
             raise typer.Exit(130)
     # Looks at the records instead of counting, so success means that all records exist.
     loaded = loader.load(design.name, design)
     loaded.check_agreement()
     missing = [task for task in everything if state(task, loaded) is not State.DONE]
-    if missing or failures:
+    if failures or (missing and not stop.decided):
         console.print(
             f"[red]{len(missing)} runs are not done.[/] See `effnet status {escape(study)}`."
         )
         raise typer.Exit(1)
-    if not pending:
+    if missing:
+        console.print(f"{len(missing)} runs are left out: more seeds would not change the depth.")
+    elif not pending:
         console.print(f"All {len(everything)} runs of {design.name} are done; nothing to train.")
     keep_best(design.name, console)
+
+
+def _look(design: Study, stop: sweep.Stop, console: Console) -> None:
+    """Say whether the depth is decided, which two complete seeds can do at the earliest."""
+    # SciPy takes a second to import, which the start of a sweep does not wait for.
+    from effnet_report.inference import analysis, enough, recipes  # noqa: PLC0415
+
+    found = analysis.load(design.name)
+    if len(found.correctness.seeds) > 1 and recipes.compares_depths(found):
+        seen = enough.look(found)
+        console.print(seen.sentence)
+        stop.decided = seen.freeze is not None
 
 
 def _to_do(

@@ -1,6 +1,8 @@
 """Progress of a sweep on the terminal: finished runs, their results, and the time left."""
 
 import time
+from collections import Counter
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,14 +14,28 @@ from effnet_report.sweep.sweep import Finished, Stop, execute_all, relative_time
 from effnet_report.sweep.tasks import Task
 
 
-def execute_shown(pending: list[Task], engine: Engine, stop: Stop, console: Console) -> int:
+def execute_shown(
+    pending: list[Task],
+    engine: Engine,
+    stop: Stop,
+    console: Console,
+    after_seed: Callable[[], None],
+) -> int:
     """Execute tasks, and show a progress bar and one line per finished task.
+
+    Args:
+        pending: the tasks.
+        engine: executes them.
+        stop: starts no more when it is set.
+        console: to print to.
+        after_seed: called when the last task of a seed has ended.
 
     Returns:
         Number of failed tasks.
     """
     start = time.perf_counter()
     failures = done = 0
+    of_seed = Counter(task.settings.seed for task in pending)
     work_left = total = sum(map(relative_time, pending))
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     with Progress(*columns, console=console, transient=True) as progress:
@@ -37,6 +53,9 @@ def execute_shown(pending: list[Task], engine: Engine, stop: Stop, console: Cons
                 left=f"about {left} left",
             )
             console.print(f"[{done}/{len(pending)}, {left} left] {_line(finished)}")
+            of_seed[finished.task.settings.seed] -= 1
+            if not of_seed[finished.task.settings.seed]:
+                after_seed()
     console.print(f"{done} runs in {duration(time.perf_counter() - start)}.")
     return failures
 

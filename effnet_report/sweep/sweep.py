@@ -56,13 +56,19 @@ class Finished:
 
 @dataclass
 class Stop:
-    """The number of times Ctrl-C was pressed: once starts no more runs, twice ends all runs."""
+    """Why no more runs start.
+
+    Attributes:
+        times: how often Ctrl-C was pressed: once starts no more runs, twice ends all runs.
+        decided: more seeds would not change the recommended depth.
+    """
 
     times: int = 0
+    decided: bool = False
 
     @property
     def soon(self) -> bool:
-        return self.times > 0
+        return self.decided or self.times > 0
 
     @property
     def now(self) -> bool:
@@ -70,9 +76,8 @@ class Stop:
 
 
 @contextmanager
-def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
+def ctrl_c(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C set a `Stop` and print a message, instead of raising an exception."""
-    stop = Stop()
 
     def pressed(*_: object) -> None:
         stop.times += 1
@@ -84,7 +89,7 @@ def ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
 
     before = signal.signal(signal.SIGINT, pressed)
     try:
-        yield stop
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

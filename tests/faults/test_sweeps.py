@@ -32,7 +32,8 @@ SWEEP = """
     sweep.clear_leftovers(tasks)
     found = loader.load("tiny")
     pending = [task for task in tasks if state(task, found) is not State.DONE]
-    with sweep.ctrl_c(lambda told: print(told, flush=True)) as stop:
+    stop = sweep.Stop()
+    with sweep.ctrl_c(stop, lambda told: print(told, flush=True)):
         for ended in sweep.execute_all(pending, Here(1, warm.NOTEBOOKS), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
     raise SystemExit(130 if stop.soon else 0)

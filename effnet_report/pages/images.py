@@ -6,6 +6,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
+from effnet_report.audit.judgements import judgements
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.analysis import Analysis
@@ -30,6 +31,7 @@ from effnet_report.words import configuration
 
 BINS = 6
 SHOWN, SIDE = 12, 104  # pictures, and pixels of a side
+DOUBTED = 10  # per cent, of a label
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -176,6 +178,53 @@ def hardest(analysis: Analysis) -> HTML:
         caption=Markup(
             "The test images that most runs got wrong, each with its class and what it is most "
             "often taken for.{}"
+        ).format(about.credits),
+        data=data,
+    )
+
+
+@needs_runs
+def labels(analysis: Analysis) -> HTML:
+    """The labels that runs doubt most, of images that they did not train on."""
+    evidence = analysis.evidence
+    dataset = pictures(evidence)
+    if dataset is None:
+        return no_images(evidence)
+    said = judgements(evidence)
+    classes, rows = np.array(said.classes), np.arange(len(said.labels))
+    data = pd.DataFrame(
+        {
+            "image": said.names,
+            "label": classes[said.labels],
+            "probability": 100 * said.of_label(said.probabilities),
+            "other": classes[said.suggested],
+            "probability_of_other": 100 * said.probabilities[rows, said.suggested],
+            "runs": said.runs,
+        }
+    ).sort_values("probability", kind="stable")
+    files = dict(zip(dataset.names, dataset.images, strict=True))
+    look, about = evidence.design.protocol, shown.about(analysis)
+    worst = data[data["image"].isin(files)].head(SHOWN)
+    tiles = [
+        (
+            decode(files[row.image], SIDE, look.resize, look.background),
+            f"{about.plain(row.label)}? {about.plain(row.other)} with "
+            f"{row.probability_of_other:.0f} %",
+        )
+        for row in worst.itertuples()
+    ]
+    doubted = int((data["probability"] < DOUBTED).sum())
+    return html.pictures(
+        tiles,
+        "labels-to-check",
+        key=f"doubted:{doubted}",
+        finding=(
+            f"The runs give {doubted:,} of {len(data):,} labels a mean probability below "
+            f"{DOUBTED} %."
+        ),
+        caption=Markup(
+            "The labels with the lowest probability, over all runs that did not train on the "
+            "image. Each is wrong, or its image is hard: only a person can tell.{}"
         ).format(about.credits),
         data=data,
     )

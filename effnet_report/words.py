@@ -37,6 +37,8 @@ LEVELS: dict[str, dict[Any, str]] = {
     "compiled": {False: "not compiled", True: "compiled"},
     "weights": {"none": "random weights", "packaged": "packaged weights"},
 }
+# Where a line has to do for a configuration.
+SHORT = {"one linear layer": "one layer", "two linear layers with dropout": "two layers"}
 
 
 def factor(name: str) -> str:
@@ -80,3 +82,10 @@ def typed(settings: Settings) -> dict[str, str]:
 def configuration(levels: Mapping[str, Any]) -> str:
     """The levels of all factors in words, such as `freeze 2, one linear layer, plateau`."""
     return ", ".join(full_level(name, value) for name, value in levels.items())
+
+
+def short(text: str) -> str:
+    """A configuration or a level in fewer words, such as `freeze 2, one layer, plateau`."""
+    for long, brief in SHORT.items():
+        text = text.replace(long, brief)
+    return text

@@ -28,7 +28,6 @@ DRAWN = [
     comparison.models,
     images.confusion,
     images.calibration,
-    results.cost,
 ]
 OF_IMAGES = [experiment.seen, images.hardest, images.by_group]
 
@@ -172,11 +171,6 @@ def test_the_hardest_images_are_those_most_runs_get_wrong(known_images):
     wrong = 100 * (1 - found.evidence.correct(found.evidence.finished))
     assert data["wrong_percent"].is_monotonic_decreasing
     assert data["wrong_percent"].to_dict() == pytest.approx(wrong.to_dict())
-
-
-def test_the_front_holds_what_nothing_beats():
-    table = pd.DataFrame({"cost": [1, 2, 2, 3, 4], "quality": [5, 4, 7, 7, 9]})
-    assert results.front(table, "cost", "quality").index.tolist() == [0, 2, 4]
 
 
 @pytest.mark.parametrize("draw", DRAWN)

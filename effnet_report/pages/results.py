@@ -1,4 +1,4 @@
-"""The page Results: every configuration and run, interactions, learning curves, and cost."""
+"""The page Results: every configuration and run, interactions, and learning curves."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,7 +23,6 @@ from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
     INK,
     MARKERS,
-    OURS,
     SERIES,
     canvas,
     depth_colour,
@@ -31,13 +30,15 @@ from effnet_report.render.drawing import (
     plain,
     sentences,
 )
-from effnet_report.render.html import finding, link, paragraph, table
+from effnet_report.render.html import finding, link, listing, paragraph, table
 
 SCORES = {
     "test_accuracy": "test, %",
     "validation_accuracy": "validation, %",
     "test_f1": "F1, %",
 }
+COSTS = ("epoch_seconds", "memory_mb")
+TRAINED = ("epochs", "best_epoch", "rate_dropped", "stopped_early")
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -64,10 +65,11 @@ def table_1(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     design = pd.DataFrame(
         {"number": settings.number}
-        | {name: words.level(name, level) for name, level in settings.levels.items()}
+        | {name: words.short(words.level(name, level)) for name, level in settings.levels.items()}
         for settings in evidence.design.configurations()
     )
-    means = evidence.configurations.reindex(columns=["number", *SCORES]).astype({"number": int})
+    means = evidence.configurations.reindex(columns=["number", *SCORES, *COSTS])
+    means = means.astype({"number": int})
     frame = design.merge(means, how="left", on="number")
     frame["seeds"] = [_seeds(evidence, n) for n in frame["number"]]
     title = f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished."
@@ -79,7 +81,7 @@ def table_1(analysis: Analysis) -> HTML:
         )
     headings = {name: words.factor(name) for name in evidence.factors}
     return table(
-        frame[["number", *SCORES, *evidence.factors, "seeds"]].rename(
+        frame[["number", *evidence.factors, *SCORES, "seeds"]].rename(
             columns={"number": "model"} | headings | SCORES
         ),
         "table-1-results",
@@ -115,7 +117,7 @@ def configurations(analysis: Analysis) -> HTML:
     runs = evidence.runs
     ranked = evidence.configurations.sort_values("accuracy").reset_index(drop=True)
     places = pd.Series(ranked.index, index=ranked["number"])
-    figure = canvas(7.2, 1.2 + 0.22 * len(ranked))
+    figure = canvas(7.2, 1 + 0.17 * len(ranked))
     axes = figure.subplots()
     for freeze, group in _by_depth(runs):
         axes.plot(
@@ -123,8 +125,10 @@ def configurations(analysis: Analysis) -> HTML:
             label=f"freeze {freeze}",
         )  # fmt: skip
     axes.plot(ranked["accuracy"], ranked.index, "|", color=INK, markersize=10, label="mean")
-    named = {s.number: words.configuration(s.levels) for s in evidence.design.configurations()}
-    named = {n: name.replace(words.level("head", "mlp"), "two layers") for n, name in named.items()}
+    named = {
+        settings.number: words.short(words.configuration(settings.levels))
+        for settings in evidence.design.configurations()
+    }
     axes.set_yticks(ranked.index, [plain(f"{n}: {named[n]}", 52) for n in ranked["number"]])
     axes.set_xlabel(f"test {evidence.metric}, %")
     legend(figure, axes)
@@ -139,7 +143,7 @@ def configurations(analysis: Analysis) -> HTML:
         finding=f"{title}.",
         caption="Each point is one run, and the stroke is the mean of its configuration's seeds.",
         alt=sentences(runs, "{run_id}: {accuracy:.1f} %"),
-        data=runs[["run_id", "number", *evidence.factors, "seed", "accuracy"]],
+        data=runs[["run_id", "number", *evidence.factors, "seed", "accuracy", *TRAINED]],
     )
 
 
@@ -158,7 +162,7 @@ def interaction(analysis: Analysis) -> HTML:
     if not others:
         return paragraph(["This study varies one choice, so there is no interaction to show."])
     levels = contrasts.levels(analysis.correctness.design, main)
-    figure = canvas(7.2, 3.1 * -(-len(others) // 2) + 0.6)
+    figure = canvas(7.2, 2.6 * -(-len(others) // 2) + 0.6)
     panels = figure.subplots(-(-len(others) // 2), min(2, len(others)), sharey=True, squeeze=False)
     tables, gaps = [], []
     for factor, axes in zip(others, panels.flat, strict=False):
@@ -211,23 +215,30 @@ def simple_effects(analysis: Analysis) -> HTML:
     data = pd.concat(tables, ignore_index=True)
     clear = ((data["low"] > 0) | (data["high"] < 0)).sum()
     where = "depth" if main == "freeze" else words.factor(main)
-    frame = pd.DataFrame(
-        {
-            words.factor(main): words.level(main, row["at"]),
-            "change": row["change"],
-            f"{analysis.evidence.metric}, points": _span(row),
-        }
-        for row in data.to_dict("records")
+    shown_at = data.assign(
+        at=[words.level(main, at) for at in data["at"]],
+        change=data["change"] + ", points",
+        shown=[_span(row) for row in data.to_dict("records")],
     )
+    frame = shown_at.pivot_table("shown", "at", "change", aggfunc="first", sort=False)
+    frame = frame.rename_axis(words.factor(main)).reset_index()
     return table(
         frame,
         "effects-by-depth",
-        finding=f"{clear} of {len(data)} changes at one {where} are clear.",
+        finding=_clear(int(clear), len(data), where),
         caption=(
-            f"The 95 % intervals of one choice hold at every {where} at once, for other trainings "
-            "and other images of this kind."
+            f"Change of {analysis.evidence.metric} with 95 % intervals for other trainings and "
+            f"other images of this kind, for every {where} at once."
         ),
         data=data,
+    )
+
+
+def _clear(clear: int, changes: int, where: str) -> str:
+    if not clear:
+        return f"We cannot tell whether another choice helps at any single {where}."
+    return (
+        f"{clear} of {changes} changes at a single {where} {'is' if clear == 1 else 'are'} clear."
     )
 
 
@@ -256,7 +267,7 @@ def learning_curves(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     history, runs = evidence.history, evidence.runs
     rows = []
-    figure = canvas(7.2, 4)
+    figure = canvas(7.2, 3.4)
     axes = figure.subplots()
     for freeze, group in _by_depth(history):
         by_epoch = group.groupby("epoch")["validation_accuracy"]
@@ -288,94 +299,19 @@ def learning_curves(analysis: Analysis) -> HTML:
 
 @needs_runs
 def learning_rates(analysis: Analysis) -> HTML:
-    """What each schedule did: how long runs trained, and how far the rate fell."""
+    """What each schedule did to the learning rate until its runs ended."""
     evidence = analysis.evidence
     rates = evidence.history.groupby("run_id")["learning_rate"]
     last = (100 * rates.last() / rates.first()).rename("last")
     runs = evidence.runs.merge(last, left_on="run_id", right_index=True)
     if "scheduler" not in runs:
         runs = runs.assign(scheduler=str(evidence.design.protocol.scheduler))
-    frame = runs.groupby("scheduler", sort=False).agg(
-        runs=("run_id", "size"),
-        epochs=("epochs", "median"),
-        lowered=("rate_dropped", "sum"),
-        last=("last", "median"),
-    )
-    frame = frame.reset_index()
-    plateau = frame[frame["scheduler"] == "plateau"]
-    title = "How far each schedule lowered its learning rate."
-    if len(plateau):
-        row = plateau.iloc[0]
-        title = f"The plateau schedule lowered its rate in {row.lowered} of {row.runs} runs."
-    headings = {
-        "scheduler": "schedule",
-        "epochs": "median epochs",
-        "lowered": "runs that lowered the rate",
-        "last": "median last rate, % of the first",
-    }
-    return table(
-        frame.rename(columns=headings),
-        "learning-rates",
-        finding=title,
-        caption="Plateau halves the rate when the validation loss stops improving; where it never "
-        "acts, it is a constant rate.",
-        data=runs[["run_id", "scheduler", "epochs", "rate_dropped", "last"]],
-    )
-
-
-def front(table: pd.DataFrame, cost: str, quality: str) -> pd.DataFrame:
-    """The rows that no other row beats in quality at the same or less cost (Pareto front).
-
-    Returns:
-        Those rows, from the cheapest to the best.
-    """
-    ordered = table.sort_values([cost, quality], ascending=[True, False])
-    before = ordered[quality].cummax().shift()
-    return ordered[before.isna() | (ordered[quality] > before)]
-
-
-@needs_runs
-def cost(analysis: Analysis) -> HTML:
-    """Test accuracy against training time, with the configurations that no other beats."""
-    evidence = analysis.evidence
-    means = evidence.configurations
-    figure = canvas(7.2, 4)
-    axes = figure.subplots()
-    for freeze, group in _by_depth(means):
-        axes.plot(
-            group["epoch_seconds"], group["accuracy"], "o", color=depth_colour(freeze),
-            markeredgecolor=INK, markeredgewidth=0.5, label=f"freeze {freeze}",
-        )  # fmt: skip
-    unbeaten = front(means, "epoch_seconds", "accuracy")
-    axes.plot(
-        unbeaten["epoch_seconds"], unbeaten["accuracy"], color=OURS, zorder=1, label="best so far"
-    )
-    for row in unbeaten.itertuples():
-        axes.annotate(
-            str(row.number), (row.epoch_seconds, row.accuracy), xytext=(5, 4),
-            textcoords="offset points",
-        )  # fmt: skip
-    axes.set_xlabel("CPU time per epoch, s")
-    axes.set_ylabel(f"test {evidence.metric}, %")
-    axes.set_xlim(0, None)
-    legend(figure, axes)
-    cheap, good = unbeaten.iloc[0], unbeaten.iloc[-1]
-    title = f"Configuration {good.number:.0f} is both the most accurate and the cheapest."
-    if len(unbeaten) > 1:
-        title = (
-            f"{len(unbeaten)} of {len(means)} configurations are unbeaten at their cost, from "
-            f"{cheap.number:.0f} ({number(cheap.accuracy)} %, {number(cheap.epoch_seconds, 0)} s) "
-            f"to {good.number:.0f} ({number(good.accuracy)} %, {number(good.epoch_seconds, 0)} s)."
-        )
-    data = means[["number", *evidence.factors, "epoch_seconds", "memory_mb", "accuracy"]]
-    return html.figure(
-        figure,
-        "cost",
-        finding=title,
-        caption="Each point is a configuration; up and left is better. The line joins those that "
-        "no other beats at the same or less cost.",
-        alt=sentences(
-            unbeaten, "configuration {number}: {accuracy:.1f} % in {epoch_seconds:.0f} s"
-        ),
-        data=data.assign(unbeaten=data["number"].isin(unbeaten["number"])),
+    return listing(
+        {
+            f"schedule:{schedule}": f"The {words.level('scheduler', schedule)} schedule lowered "
+            f"the learning rate in {group['rate_dropped'].sum()} of {len(group)} runs. The median "
+            f"run ended after epoch {number(group['epochs'].median(), 0)}, at "
+            f"{number(group['last'].median(), 0)} % of its first rate."
+            for schedule, group in runs.groupby("scheduler", sort=False)
+        }
     )

@@ -16,7 +16,7 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "os^vPX"
 MARKER = {"none": "o", "mlp": "s"}
 LINE = {"none": "-", "mlp": "--"}
-LONGEST_NAME = 24
+LONGEST_NAME, SHORT_ENTRY = 24, 10  # letters
 INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
 GRID, BAND = "#e5e5e5", "#eeeeee"
 ON_LIGHT = "#1a1a1a"  # text on a pale colour, in any theme
@@ -70,13 +70,14 @@ def by_head_and_scheduler(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.Da
 
 
 def legend(figure: Figure, *panels: Axes) -> None:
-    """One legend below the drawing, each entry once."""
+    """One legend below the drawing, each entry once; short entries side by side."""
     entries = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2)
+    columns = 2 if max(map(len, entries), default=0) > SHORT_ENTRY else 4
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 
 def sentences(table: pd.DataFrame, template: str) -> str:

@@ -295,6 +295,16 @@ def audit(
     tell_audit(study, console)
 
 
+@app.command("more")
+def more_command(
+    study: Annotated[str, typer.Argument(help="a study that was swept here, such as quick")],
+) -> None:
+    """Forecast what more training images would give, from runs on a part of them."""
+    from effnet_report.audit.more_images import more_images  # noqa: PLC0415  imports torch
+
+    more_images(study, console)
+
+
 @app.command()
 def export(
     study: Annotated[str, typer.Argument(help="a folder of results/: quick, published/quick")],

@@ -258,6 +258,19 @@ def test_tuned_rates_are_those_that_are_best_on_validation(tmp_path, monkeypatch
     assert len(recipes.by_recipe(tuned)) == 2 * 2  # statistics, depths beside none
 
 
+def test_choices_that_only_another_study_of_these_images_compares_are_beside_them(
+    tmp_path, monkeypatch
+):
+    use_folders(tmp_path, monkeypatch)
+    write_recipes(monkeypatch)
+    write_study("quick")
+    monkeypatch.setenv("EFFNET_STUDY", "recipes,quick")
+    rows = BeautifulSoup(recipe.ranges(recipe.studies()).data, "html.parser").find_all("tr")
+    parts = {row.td.text: row.find_all("td")[-1].text for row in rows if row.td}
+    assert parts["head"] == load_study("quick").title
+    assert parts["learning rate"] == parts["frozen stages"] == load_study("recipes").title
+
+
 def test_a_study_of_recipes_advises_by_its_best_one(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     write_recipes(monkeypatch)

@@ -62,8 +62,13 @@ def by_image(evidence: Evidence, record: AnyRecord, part: str = "test") -> np.nd
     For accuracy it says whether the model was right (bool); for balanced accuracy it is a float32.
     """
     table = evidence.predictions(record, part).sort_index()
+    return contributions(table, evidence.design.protocol.criterion)
+
+
+def contributions(table: pd.DataFrame, criterion: str) -> np.ndarray:
+    """The same from predictions of one part, in their order."""
     right = (table["label"] == table["predicted"]).to_numpy(dtype=bool)
-    if evidence.design.protocol.criterion == "accuracy":
+    if criterion == "accuracy":
         return right
     return balanced(right, table["label"].to_numpy())
 

@@ -10,6 +10,11 @@ def calibration(study: str) -> Path:
     return paths.records(study) / "calibration.json"
 
 
+def growth(study: str) -> Path:
+    """What more training images would give."""
+    return paths.records(study) / "growth.json"
+
+
 def verification(study: str, processor: str) -> Path:
     """The result of the last repetition of a study's runs on one kind of processor."""
     return paths.records(study) / f"verification-{processor}.json"

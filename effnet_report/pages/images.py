@@ -6,6 +6,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
+from effnet_report.audit import more_images
 from effnet_report.audit.judgements import judgements
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.pictures import pictures
@@ -227,6 +228,27 @@ def labels(analysis: Analysis) -> HTML:
             "image. Each is wrong, or its image is hard: only a person can tell.{}"
         ).format(about.credits),
         data=data,
+    )
+
+
+@needs_runs
+def more(analysis: Analysis) -> HTML:
+    """What more training images would give."""
+    evidence = analysis.evidence
+    growth = more_images.load(evidence)
+    if growth is None:
+        command = Markup("<code>effnet more {}</code>").format(evidence.design.name)
+        return html.paragraph(["Not measured for this study:", command, "does it."])
+    measured = ", ".join(
+        f"{number(accuracy)} % with {size:,}"
+        for size, accuracy in zip(growth.sizes, growth.accuracy, strict=True)
+    )
+    return html.paragraph(
+        [
+            growth.sentence,
+            f"Measured on the best run's test images: {measured} training images.",
+            "The interval is for other test images and other trainings.",
+        ]
     )
 
 

@@ -1,0 +1,181 @@
+"""Would more images help? Accuracy at a quarter, half and all of the training images, and a fit.
+
+The error of a network falls about as a power of the number of its training images (Hestness et
+al., 2017). Three sizes cannot show where that ends, so the forecast goes no further than twice
+the images that there are.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from effnet_core import files, run
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.schema import Record
+from effnet_core.study.studies import read_settings
+from effnet_report.evidence import evidence, locations
+from effnet_report.evidence.choice import best_run
+from effnet_report.evidence.correctness import contributions
+from effnet_report.evidence.evidence import Evidence
+from effnet_report.inference.analysis import Analysis
+from effnet_report.numbers import duration, number
+
+SHARES = (4, 2)  # a quarter and half of the training images
+FURTHEST = 1000  # additional training images, at most
+RESAMPLES = 2000
+
+
+class Growth(BaseModel):
+    """What the best run of a study would gain from more training images.
+
+    Attributes:
+        run_id: of the best run.
+        final_weights: of the best run, which says whether the forecast belongs to it.
+        sizes: numbers of training images, rising.
+        accuracy: by size, of the study's criterion on the same test images, per cent.
+        more: additional training images of the forecast.
+        gain: points that they would add; low and high end its 95 % interval.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    run_id: str
+    final_weights: str
+    metric: str
+    sizes: list[int]
+    accuracy: list[float]
+    more: int
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def sentence(self) -> str:
+        """The forecast in words."""
+        return (
+            f"{self.more:,} more training images would change {self.metric} by about "
+            f"{number(self.gain, sign=True)} points ({number(self.low)} to {number(self.high)})."
+        )
+
+
+def more_images(study: str, console: Console) -> None:
+    """Train the best configuration on fewer images, and forecast what more would give.
+
+    Args:
+        study: a folder of records that this machine can repeat.
+        console: to print to.
+
+    Raises:
+        InputError: no run has finished, or too few images are left.
+    """
+    found = evidence.load(study)
+    best = best_run(found.finished)
+    if best is None:
+        raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
+    whole = best.facts.train_images
+    sizes = [whole // share for share in SHARES]
+    seconds = best.made.seconds["total"] * sum(sizes) / whole
+    console.print(
+        f"Training the best configuration on {' and on '.join(map(str, sizes))} of its "
+        f"{whole} images, which takes about {duration(seconds)}."
+    )
+    runs = [*(_trained(best, found.design.name, size) for size in sizes), best]
+    growth = forecast(found, runs, _scatter(Analysis(found)))
+    place = locations.growth(found.design.name)
+    files.write(place, (growth.model_dump_json(indent=1) + "\n").encode())
+    for size, accuracy in zip(growth.sizes, growth.accuracy, strict=True):
+        console.print(f"{size:7,} training images: {number(accuracy)} %")
+    console.print(growth.sentence)
+    console.print(f"Written: {place}")
+
+
+def _trained(best: Record, study: str, size: int) -> Record:
+    """The same run on fewer images; an existing record is used."""
+    settings = best.settings
+    parameters = settings.levels | {"study": study, "seed": settings.seed, "train_images": size}
+    fewer = read_settings(parameters)
+    existing = records.recorded_run(fewer, fewer.run_id)
+    return existing if isinstance(existing, Record) else run.execute(parameters)
+
+
+def _scatter(study: Analysis) -> float:
+    """Standard deviation of a run's accuracy beyond its test images, points; 0 if unknown."""
+    beyond = study.estimator.pairs.beyond_images if len(study.correctness.seeds) > 1 else 0.0
+    return math.sqrt(beyond)
+
+
+def forecast(found: Evidence, runs: list[Record], scatter: float) -> Growth:
+    """Fit a power law to the error by number of training images.
+
+    The interval is that of other test images, drawn with replacement, and of other trainings.
+
+    Args:
+        found: the study of the last run.
+        runs: the same configuration on more and more images, judged on the same test images.
+        scatter: standard deviation of a run's accuracy between trainings, points.
+    """
+    criterion = found.design.protocol.criterion
+    right = np.stack([100 * _by_image(record, criterion) for record in runs])
+    sizes = [record.facts.train_images for record in runs]
+    more = min(FURTHEST, sizes[-1])
+    rng = np.random.default_rng(0)
+    images = right.shape[1]
+    drawn = np.stack(
+        [
+            right[:, rng.integers(images, size=images)].mean(axis=1)
+            + scatter * rng.standard_normal(len(runs))
+            for _ in range(RESAMPLES)
+        ]
+    )
+    gain = _gain(sizes, more, images)
+    low, high = np.quantile(gain(drawn), [0.025, 0.975])
+    means = right.mean(axis=1)
+    return Growth(
+        run_id=runs[-1].run_id,
+        final_weights=runs[-1].outcome.final_weights,
+        metric=found.metric,
+        sizes=sizes,
+        accuracy=[float(mean) for mean in means],
+        more=more,
+        gain=float(gain(means[None])[0]),
+        low=float(low),
+        high=float(high),
+    )
+
+
+def _by_image(record: Record, criterion: str) -> np.ndarray:
+    table = records.load_predictions(records.record_path(record.settings.study, record.run_id))
+    test = table[table["part"] == "test"].set_index("image").sort_index()
+    return contributions(test, criterion).astype(float)
+
+
+def _gain(sizes: list[int], more: int, images: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Points that a fitted power law adds, for rows of accuracies by size, per cent."""
+    logs = np.log(sizes)
+    away = logs - logs.mean()
+    least = 50 / images  # half an image, as the logarithm of no error is infinite
+    further = math.log(sizes[-1] + more)
+
+    def gain(accuracies: np.ndarray) -> np.ndarray:
+        errors = np.log(np.clip(100 - accuracies, least, 100))
+        slope = errors @ away / (away**2).sum()
+        middle = errors.mean(axis=1)
+        now, then = (np.exp(middle + slope * (x - logs.mean())) for x in (logs[-1], further))
+        return now - then
+
+    return gain
+
+
+def load(found: Evidence) -> Growth | None:
+    """The forecast of a study; None if there is none, or one of another best run."""
+    try:
+        growth = Growth.model_validate_json(locations.growth(found.reference).read_bytes())
+    except (OSError, ValueError):
+        return None
+    best = best_run(found.finished)
+    same = best is not None and best.outcome.final_weights == growth.final_weights
+    return growth if same else None

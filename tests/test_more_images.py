@@ -1,0 +1,49 @@
+"""The forecast of what more training images would give."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from effnet_core import paths, run
+from effnet_core.study.studies import load_study
+from effnet_report.audit import more_images
+from effnet_report.evidence import evidence
+from effnet_report.inference import analysis
+from effnet_report.pages import images
+
+STUDY = """
+title: Digits
+seeds: [0]
+factors: {freeze: [6], head: [none], scheduler: [cosine]}
+protocol: {dataset: digits, max_images: 600, image_size: 32, weights: none, epochs: 1,
+  backbone: tinynet_e, batch_size: 16, early_stop_patience: null}
+"""
+
+
+def test_a_power_law_is_found_again():
+    sizes = [250, 500, 1000]
+    errors = 40 * (np.array(sizes) / 250) ** -0.5
+    gain = more_images._gain(sizes, 1000, images=10_000)
+    assert gain(100 - errors[None])[0] == pytest.approx(20 - 40 * 8**-0.5)
+
+
+def test_without_any_error_nothing_can_be_gained():
+    assert more_images._gain([10, 20, 40], 40, images=50)(np.full((1, 3), 100.0))[0] == 0
+
+
+@pytest.mark.slow
+def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "STUDIES", own_folders)
+    (own_folders / "digits.yml").write_text(STUDY)
+    settings = next(load_study("digits").runs())
+    run.execute(settings.levels | {"study": "digits", "seed": 0})
+    more_images.more_images("digits", Console(width=200))
+    found = evidence.load("digits")
+    growth = more_images.load(found)
+    whole = found.finished[0].facts.train_images
+    assert growth.sizes == [whole // 4, whole // 2, whole]
+    assert growth.accuracy[-1] == pytest.approx(found.finished[0].outcome.test.accuracy)
+    assert growth.low <= growth.gain <= growth.high
+    assert growth.sentence in capsys.readouterr().out
+    assert growth.sentence in images.more(analysis.load("digits")).data
+    assert [record.run_id for record in found.finished] == [settings.run_id]

@@ -17,10 +17,11 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import evidence, locations
+from effnet_report.evidence import locations
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.correctness import contributions
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.evidence.evidence import load as load_evidence
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import duration, number
 
@@ -72,8 +73,8 @@ def more_images(study: str, console: Console) -> None:
     Raises:
         InputError: no run has finished, or too few images are left.
     """
-    found = evidence.load(study)
-    best = best_run(found.finished)
+    evidence = load_evidence(study)
+    best = best_run(evidence.finished)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
     whole = best.facts.train_images
@@ -83,14 +84,14 @@ def more_images(study: str, console: Console) -> None:
         f"Training the best configuration on {' and on '.join(map(str, sizes))} of its "
         f"{whole} images, which takes about {duration(seconds)}."
     )
-    runs = [*(_trained(best, found.design.name, size) for size in sizes), best]
-    growth = forecast(found, runs, _scatter(Analysis(found)))
-    place = locations.growth(found.design.name)
-    files.write(place, (growth.model_dump_json(indent=1) + "\n").encode())
+    runs = [*(_trained(best, evidence.design.name, size) for size in sizes), best]
+    growth = forecast(evidence, runs, _scatter(Analysis(evidence)))
+    path = locations.growth(evidence.design.name)
+    files.write(path, (growth.model_dump_json(indent=1) + "\n").encode())
     for size, accuracy in zip(growth.sizes, growth.accuracy, strict=True):
         console.print(f"{size:7,} training images: {number(accuracy)} %")
     console.print(growth.sentence)
-    console.print(f"Written: {place}")
+    console.print(f"Written: {path}")
 
 
 def _trained(best: Record, study: str, size: int) -> Record:
@@ -108,17 +109,17 @@ def _scatter(study: Analysis) -> float:
     return math.sqrt(beyond)
 
 
-def forecast(found: Evidence, runs: list[Record], scatter: float) -> Growth:
+def forecast(evidence: Evidence, runs: list[Record], scatter: float) -> Growth:
     """Fit a power law to the error by number of training images.
 
     The interval is that of other test images, drawn with replacement, and of other trainings.
 
     Args:
-        found: the study of the last run.
+        evidence: the study of the last run.
         runs: the same configuration on more and more images, judged on the same test images.
         scatter: standard deviation of a run's accuracy between trainings, points.
     """
-    criterion = found.design.protocol.criterion
+    criterion = evidence.design.protocol.criterion
     right = np.stack([100 * _by_image(record, criterion) for record in runs])
     sizes = [record.facts.train_images for record in runs]
     more = min(FURTHEST, sizes[-1])
@@ -137,7 +138,7 @@ def forecast(found: Evidence, runs: list[Record], scatter: float) -> Growth:
     return Growth(
         run_id=runs[-1].run_id,
         final_weights=runs[-1].outcome.final_weights,
-        metric=found.metric,
+        metric=evidence.metric,
         sizes=sizes,
         accuracy=[float(mean) for mean in means],
         more=more,
@@ -170,12 +171,12 @@ def _gain(sizes: list[int], more: int, images: int) -> Callable[[np.ndarray], np
     return gain
 
 
-def load(found: Evidence) -> Growth | None:
+def load(evidence: Evidence) -> Growth | None:
     """The forecast of a study; None if there is none, or one of another best run."""
     try:
-        growth = Growth.model_validate_json(locations.growth(found.reference).read_bytes())
+        growth = Growth.model_validate_json(locations.growth(evidence.reference).read_bytes())
     except (OSError, ValueError):
         return None
-    best = best_run(found.finished)
+    best = best_run(evidence.finished)
     same = best is not None and best.outcome.final_weights == growth.final_weights
     return growth if same else None

@@ -192,7 +192,7 @@ def _with_seeds(flat: Generator, measured: Estimator, rng: np.random.Generator) 
     """Add the differences between seeds that images do not explain."""
 
     def squares(one: Estimator) -> np.ndarray:
-        between = one.found.accuracies.mean(axis=1).var(ddof=1)
+        between = one.correctness.accuracies.mean(axis=1).var(ddof=1)
         return np.array([one.family("freeze").mean_square, one.pairs.mean_square, between])
 
     alone = np.mean([squares(study(flat, measured.seeds, False, rng).estimator)
@@ -327,7 +327,7 @@ def covered_at_once(
     }
     looks = [
         contrasts.levels_at_once(
-            Estimator(enough.first(one.found, seeds)), "freeze", looks=one.seeds - 1
+            Estimator(enough.first(one.correctness, seeds)), "freeze", looks=one.seeds - 1
         )
         for seeds in range(2, one.seeds + 1)
     ]

@@ -30,13 +30,13 @@ def test_the_generator_resembles_the_runs_it_was_fitted_to(fitted):
     real = first_elpv()
     runs = [coverage.study(fitted, 3, False, rng).estimator for _ in range(40)]
     assert fitted.accuracies.mean() == pytest.approx(real.accuracies.mean(), abs=0.1)
-    made = np.mean([one.found.accuracies.mean() for one in runs])
+    made = np.mean([one.correctness.accuracies.mean() for one in runs])
     assert made == pytest.approx(real.accuracies.mean(), abs=0.8)
     wanted = coverage.Estimator(real)
     for family in (lambda one: one.family("freeze"), lambda one: one.pairs):
         made = np.mean([family(one).mean_square for one in runs])
         assert made == pytest.approx(family(wanted).mean_square, rel=0.25)
-    apart = np.std([one.found.accuracies.mean() for one in runs])
+    apart = np.std([one.correctness.accuracies.mean() for one in runs])
     assert apart == pytest.approx(1.35, abs=0.5)  # 656 images, nearly the same for all runs
 
 
@@ -72,7 +72,7 @@ def test_configurations_as_units_would_not_cover(fitted):
     rng, null = np.random.default_rng(3), fitted.without_effects()
     inside = []
     for _ in range(REPLICATES):
-        found = coverage.study(null, 3, False, rng).estimator.found
+        found = coverage.study(null, 3, False, rng).estimator.correctness
         table = found.design.assign(accuracy=found.accuracies.mean(axis=0))
         estimate = contrasts.each_level(contrasts.OneTable(table), "freeze")[5]
         inside.append(estimate.low <= 0 <= estimate.high)

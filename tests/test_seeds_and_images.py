@@ -38,7 +38,7 @@ def test_freeze_5_of_the_first_elpv(elpv):
     assert elpv.family("freeze").mean_square == pytest.approx(1.5775, abs=5e-5)
     assert elpv.family("freeze").freedom == 12
     weights = contrasts.level_weights(elpv.design, "freeze", 5, 0)
-    parts = power.spread(elpv.differences(weights), elpv.found.test_sets)
+    parts = power.spread(elpv.differences(weights), elpv.correctness.test_sets)
     assert parts.images == pytest.approx(0.392, abs=5e-4)
     assert elpv.family("freeze").mean_square * 0.5 / 3 == pytest.approx(0.263, abs=5e-4)
     assert estimate.error**2 == pytest.approx(0.655, abs=6e-4)
@@ -73,7 +73,7 @@ CHOICES = ("head", "scheduler")
 
 def test_head_and_schedule_are_judged_by_what_differs_within_depths(elpv):
     """Their own mean square counts where it is larger."""
-    accuracies, depth = elpv.found.accuracies, elpv.design["freeze"].to_numpy()
+    accuracies, depth = elpv.correctness.accuracies, elpv.design["freeze"].to_numpy()
     within = accuracies - np.stack([accuracies[:, depth == n].mean(axis=1) for n in depth], axis=1)
     within -= within.mean(axis=0)
     assert elpv.pooled.freedom == 21 * 2
@@ -87,7 +87,7 @@ def test_head_and_schedule_are_judged_by_what_differs_within_depths(elpv):
 
 def test_a_head_that_differs_more_between_seeds_is_not_pooled(elpv):
     """Of every seed, 40 images are wrong with one head alone, another head in another seed."""
-    found = elpv.found
+    found = elpv.correctness
     right = [part.copy() for part in found.right]
     for seed, head in enumerate(["mlp", "none", "mlp"]):
         right[seed][(found.design["head"] == head).to_numpy(), : 40 * (seed + 1)] = False
@@ -110,7 +110,7 @@ def test_a_family_is_shrunk_less_the_more_seeds_it_rests_on():
 def test_the_effect_of_a_factor_at_each_level_of_another(elpv):
     effects = contrasts.simple_effects(elpv, "head", "freeze")
     assert list(effects) == [(n, "mlp") for n in range(7)]
-    means = elpv.found.accuracies.mean(axis=0)
+    means = elpv.correctness.accuracies.mean(axis=0)
     assert effects[2, "mlp"].effect == pytest.approx(means[10:12].mean() - means[8:10].mean())
     overall = contrasts.choice(elpv, "head").effect
     assert np.mean([e.effect for e in effects.values()]) == pytest.approx(overall)
@@ -124,7 +124,8 @@ def test_the_effect_of_a_factor_at_each_level_of_another(elpv):
         own = (elpv.design["head"] == head).to_numpy()
         depth = elpv.design["freeze"].to_numpy()[own]
         cells = np.stack(
-            [elpv.found.accuracies[:, own][:, depth == n].mean(axis=1) for n in range(7)], axis=1
+            [elpv.correctness.accuracies[:, own][:, depth == n].mean(axis=1) for n in range(7)],
+            axis=1,
         )
         cells -= cells.mean(axis=0)
         apart += 2 * ((cells - cells.mean(axis=1, keepdims=True)) ** 2).sum()
@@ -219,7 +220,7 @@ def test_folds_of_one_seed_that_all_images_explain_add_no_seed_variance(elpv):
 
 def test_seeds_of_one_fold_share_its_images(elpv):
     """Twice the seeds on the same folds: no new images, so the images' share does not halve."""
-    once = in_folds(elpv.found, 3)
+    once = in_folds(elpv.correctness, 3)
     twice = Correctness(once.design, list(range(6)), once.right * 2, [0, 1, 2, 0, 1, 2])
     weights = contrasts.level_weights(elpv.design, "freeze", 5, 0)
     images = [
@@ -231,11 +232,11 @@ def test_seeds_of_one_fold_share_its_images(elpv):
 
 
 def test_one_seed_has_effects_without_intervals(elpv):
-    found = elpv.found
+    found = elpv.correctness
     one = Estimator(Correctness(found.design, [0], found.right[:1], [0]))
     estimate = freezing(one)[5]
     assert estimate.effect == pytest.approx(
-        one.found.accuracies[0][20:24].mean() - one.found.accuracies[0][:4].mean()
+        one.correctness.accuracies[0][20:24].mean() - one.correctness.accuracies[0][:4].mean()
     )
     assert not estimate.known
     assert "one seed" in estimate.method
@@ -273,7 +274,7 @@ def test_dunnetts_reach_covers_as_a_multivariate_t_says(comparisons, freedom):
 
 
 def test_fewer_factors_are_compared_as_far_as_they_vary(elpv):
-    found = elpv.found
+    found = elpv.correctness
     kept = found.design.query("head == 'none' and scheduler == 'cosine' and freeze < 2").index
     small = Estimator(
         Correctness(
@@ -308,10 +309,10 @@ def test_optimism_is_a_mean_over_runs(elpv):
     rng = np.random.default_rng(0)
     validation = [100.0 * (rng.random(492) < 0.86) for _ in range(3)]
     estimate = contrasts.validation_minus_test(elpv, validation)
-    means = np.array([v.mean() for v in validation]) - elpv.found.accuracies.mean(axis=1)
+    means = np.array([v.mean() for v in validation]) - elpv.correctness.accuracies.mean(axis=1)
     assert estimate.effect == pytest.approx(means.mean())
     # Trainings are no part of it: 3 x 492 validation images, and test images that are shared.
-    test = elpv.found.accuracies.mean() / 100
+    test = elpv.correctness.accuracies.mean() / 100
     least = sum(v.var() for v in validation) / (492 * 9)
     most = least + 10_000 * test * (1 - test) / 656
     assert least < estimate.error**2 < most
@@ -321,14 +322,14 @@ def test_optimism_is_a_mean_over_runs(elpv):
 def test_a_chosen_model_minus_a_classical_one_varies_as_all_do_and_one_of_them(elpv):
     average = elpv.differences(np.full(28, 1 / 28))
     family = contrasts.choice_family(elpv, average)
-    between = elpv.found.accuracies.mean(axis=1).var(ddof=1)
+    between = elpv.correctness.accuracies.mean(axis=1).var(ddof=1)
     assert family.mean_square == pytest.approx(between + 27 / 28 * elpv.pairs.mean_square)
     assert 2 < family.freedom < 2 + 54
 
 
 def test_every_rival_of_a_configuration_has_an_interval_and_all_hold_at_once(elpv):
     rivals = contrasts.rivals(elpv)
-    means = elpv.found.accuracies.mean(axis=0)
+    means = elpv.correctness.accuracies.mean(axis=0)
     assert list(rivals) == list(range(2, 29))
     assert [r.effect for r in rivals.values()] == pytest.approx(list(means[0] - means[1:]))
     one = elpv.estimate(np.eye(28)[0] - np.eye(28)[9], elpv.pairs)

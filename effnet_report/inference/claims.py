@@ -211,7 +211,7 @@ def judge(
     measured, estimates = _measured(compared, by_depth)
     estimates |= others
     adjusted = holm([estimates[key].p for key in judged])
-    found = []
+    judgements = []
     for (key, claim), p in zip(judged.items(), adjusted, strict=True):
         estimate, of_these_data = estimates[key], measured.get(key, claim.measured)
         # Of a saving, anything above zero matters.
@@ -223,8 +223,9 @@ def judge(
         )  # fmt: skip
         sentence = told.fill(WORDS.get(key, OF_A_FACTOR)[shown])
         verdict = claim.verdicts[shown]
-        found.append(Judgement(key, claim, of_these_data, estimate, verdict, sentence, p, margin))
-    return found
+        judgement = Judgement(key, claim, of_these_data, estimate, verdict, sentence, p, margin)
+        judgements.append(judgement)
+    return judgements
 
 
 def _measured(
@@ -234,16 +235,16 @@ def _measured(
     ahead = rivals(compared)
     changes = {name: change(compared, name) for name in contrasts.varied(compared)}
     measured = {
-        name: found.words
-        for name, found in changes.items()
-        if found.words and name not in SOURCE_FACTORS
+        name: decisive.words
+        for name, decisive in changes.items()
+        if decisive.words and name not in SOURCE_FACTORS
     }
     if by_depth.nearest:
         measured["depth"] = f"freeze {by_depth.nearest} minus none"
     if ahead.closest:
         measured["first"] = f"configuration 1 minus {ahead.names[ahead.closest]}"
         measured["reference"] = measured["first"]
-    estimates = {name: found.effect for name, found in changes.items()}
+    estimates = {name: decisive.effect for name, decisive in changes.items()}
     estimates |= {"depth": by_depth.loss, "first": ahead.lead, "reference": ahead.lead}
     estimates |= {
         "freeze": contrasts.trend(compared),

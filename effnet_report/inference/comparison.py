@@ -51,9 +51,9 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         }
     for kind, title in (("baseline", "baseline"), ("classical", "best classical")):
         if kind in evidence.classical:
-            found = evidence.classical[kind]
-            names = {f"{r.outcome.features}, {r.outcome.classifier}" for r in found}
-            yield _row(evidence, f"{title} ({' or '.join(sorted(names))})", found)
+            records = evidence.classical[kind]
+            names = {f"{r.outcome.features}, {r.outcome.classifier}" for r in records}
+            yield _row(evidence, f"{title} ({' or '.join(sorted(names))})", records)
     if len(complete.seeds) > 1:
         numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
         chosen = set(zip(complete.seeds, numbers, strict=True))

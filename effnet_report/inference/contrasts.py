@@ -207,7 +207,7 @@ def chosen_minus_other(compared: Estimator, chosen: Differences, average: Differ
     """The chosen configurations minus another kind of model, by seed and image."""
     seeds, family = len(chosen), choice_family(compared, average)
     # Of two seeds alone the variance between them is too uncertain: images then set its least.
-    if len(set(compared.found.test_sets)) < seeds or seeds <= 2:
+    if len(set(compared.correctness.test_sets)) < seeds or seeds <= 2:
         return compared.of_differences(chosen, family.times(1 / seeds))
     return t_interval(
         float(np.mean([d.mean() for d in chosen])),
@@ -216,7 +216,7 @@ def chosen_minus_other(compared: Estimator, chosen: Differences, average: Differ
         "variance between seeds: they share no test images, so that it holds that of the images; "
         "t with Satterthwaite's degrees of freedom",
         seeds=seeds,
-        images=compared.found.images,
+        images=compared.correctness.images,
     )
 
 
@@ -247,13 +247,13 @@ def validation_minus_test(compared: Estimator, validation: list[np.ndarray]) -> 
         compared: the study's configurations.
         validation: by seed, mean accuracy of the configurations on each image, per cent.
     """
-    found, seeds = compared.found, len(validation)
-    every = np.full(len(found.design), 1 / len(found.design))
+    correctness, seeds = compared.correctness, len(validation)
+    every = np.full(len(correctness.design), 1 / len(correctness.design))
     test = compared.differences(every)
     means = [v.mean() - t.mean() for v, t in zip(validation, test, strict=True)]
-    images = spread(test, found.test_sets)
+    images = spread(test, correctness.test_sets)
     parts = [(float(v.var(ddof=1)) / (len(v) * seeds**2), len(v) - 1) for v in validation]
-    parts.append((images.images + images.noise, found.images - 1))
+    parts.append((images.images + images.noise, correctness.images - 1))
     variance, freedom = satterthwaite(parts)
     return t_interval(
         float(np.mean(means)),
@@ -261,7 +261,7 @@ def validation_minus_test(compared: Estimator, validation: list[np.ndarray]) -> 
         freedom if seeds > 1 else math.nan,
         "runs of a seed averaged; variance of its validation images and of the test images",
         seeds=seeds,
-        images=found.images,
+        images=correctness.images,
     )
 
 

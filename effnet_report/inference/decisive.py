@@ -95,12 +95,12 @@ class Rivals:
         It is the rival whose interval ends lowest; without intervals, the best. Where
         configuration 1 leads that one, it is the rival whose interval begins lowest.
         """
-        found = self.differences
-        known = all(difference.known for difference in found.values())
+        differences = self.differences
+        known = all(difference.known for difference in differences.values())
         end = "high" if known else "effect"
-        strongest = min(found, key=lambda n: getattr(found[n], end), default=0)
-        if strongest and found[strongest].low > 0:
-            return min(found, key=lambda n: found[n].low)
+        strongest = min(differences, key=lambda n: getattr(differences[n], end), default=0)
+        if strongest and differences[strongest].low > 0:
+            return min(differences, key=lambda n: differences[n].low)
         return strongest
 
     @property

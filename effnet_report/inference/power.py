@@ -67,14 +67,16 @@ def components(compared: Estimator, differences: Differences, seed_variance: Fam
         differences: by seed, one value an image, points.
         seed_variance: of one seed's mean difference.
     """
-    found, seeds = compared.found, len(differences)
-    parts = spread(differences, found.test_sets)
+    correctness, seeds = compared.correctness, len(differences)
+    parts = spread(differences, correctness.test_sets)
     freedom = seed_variance.freedom / (seeds - 1)
-    if found.folds:
-        return Components(seed_variance.beyond_images, parts.images * found.images, 0.0, freedom)
-    both = parts.noise * seeds * found.images
-    seed = max(0.0, seed_variance.mean_square - both / found.images)
-    return Components(seed, parts.images * found.images, both, freedom)
+    if correctness.folds:
+        return Components(
+            seed_variance.beyond_images, parts.images * correctness.images, 0.0, freedom
+        )
+    both = parts.noise * seeds * correctness.images
+    seed = max(0.0, seed_variance.mean_square - both / correctness.images)
+    return Components(seed, parts.images * correctness.images, both, freedom)
 
 
 def measured(

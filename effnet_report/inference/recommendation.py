@@ -122,13 +122,13 @@ class Recommendation:
         depths = f"freeze {_any_of(unsure)}" if len(unsure) < len(changes) else "any depth"
         return (
             f"For {depths} we cannot rule out a loss above {number(self.margin)} points: with "
-            f"{self.estimator.seeds} seeds and {self.estimator.found.images:,} test images, the "
-            f"intervals reach {number(reach)} points to either side."
+            f"{self.estimator.seeds} seeds and {self.estimator.correctness.images:,} test images, "
+            f"the intervals reach {number(reach)} points to either side."
         )
 
     def _one_seed(self, deepest: int) -> str:
         """What one seed's images alone could not show."""
-        complete = self.estimator.found
+        complete = self.estimator.correctness
         weights = contrasts.level_weights(complete.design, "freeze", deepest, 0)
         images = spread(self.estimator.differences(weights), complete.test_sets).images
         alone = number(float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt(images))

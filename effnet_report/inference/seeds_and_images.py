@@ -209,15 +209,15 @@ def spread(differences: Sequence[np.ndarray], test_sets: Sequence[int]) -> Sprea
 class Estimator:
     """The estimator on the seeds of a study that have a run of every configuration."""
 
-    def __init__(self, found: Correctness) -> None:
-        self.found = found
-        self.seeds = len(found.seeds)
-        self.design = found.design
-        self.factors = found.factors
+    def __init__(self, correctness: Correctness) -> None:
+        self.correctness = correctness
+        self.seeds = len(correctness.seeds)
+        self.design = correctness.design
+        self.factors = correctness.factors
 
     def differences(self, weights: np.ndarray) -> list[np.ndarray]:
         """A contrast of the configurations, by seed and image, points."""
-        return [100 * weights @ part for part in self.found.right]
+        return [100 * weights @ part for part in self.correctness.right]
 
     def estimate(self, weights: np.ndarray, family: Family, *, looks: int = 1) -> Estimate:
         """A contrast of the configurations for other seeds and other images.
@@ -246,8 +246,8 @@ class Estimator:
         """
         if not differences:
             return unknown("no seed has a run of every configuration yet")
-        parts = spread(differences, self.found.test_sets)
-        if self.found.folds:
+        parts = spread(differences, self.correctness.test_sets)
+        if self.correctness.folds:
             shown, variance = seed_variance.mean_square, seed_variance.beyond_images + parts.images
         else:
             shown = max(seed_variance.mean_square, parts.noise)
@@ -260,7 +260,7 @@ class Estimator:
             "seeds and images both random (multi-reader multi-case), t with Hillis' degrees of "
             "freedom",
             seeds=len(differences),
-            images=self.found.images,
+            images=self.correctness.images,
             looks=looks,
         )
 
@@ -277,7 +277,7 @@ class Estimator:
         variance allows it.
         """
         rest = self._interaction("number")
-        for factor in self.found.factors:
+        for factor in self.correctness.factors:
             if self.design[factor].nunique() > 2:
                 rest = rest - self._interaction(factor)
         return rest.family
@@ -302,7 +302,7 @@ class Estimator:
             return Family(math.nan, math.nan, 0)
         total = float(np.var([d.mean() for d in differences], ddof=1))
         explained = float(np.mean([d.var(ddof=1) / len(d) for d in differences]))
-        return Family(total, explained if self.found.folds else 0.0, len(differences) - 1)
+        return Family(total, explained if self.correctness.folds else 0.0, len(differences) - 1)
 
     def _interaction(self, *factors: str) -> "Squares":
         """The interaction of seeds with the cells of some factors."""
@@ -313,10 +313,10 @@ class Estimator:
         repeats = configurations / levels
         # Rows average the configurations of a cell, less the average of all.
         averages = (cells == np.arange(levels)[:, None]) / repeats - 1 / configurations
-        means = averages @ self.found.accuracies.T
+        means = averages @ self.correctness.accuracies.T
         apart = means - means.mean(axis=1, keepdims=True)
         explained = 0.0
-        if self.found.folds:
+        if self.correctness.folds:
             explained = float(np.mean(list(self._within(averages)))) * (self.seeds - 1)
         return Squares(
             repeats * float((apart**2).sum()),
@@ -326,6 +326,6 @@ class Estimator:
 
     def _within(self, averages: np.ndarray) -> Iterator[float]:
         """By seed, the variance that images alone give to all cells' means together."""
-        for part in self.found.right:
+        for part in self.correctness.right:
             by_image = 100 * averages @ part
             yield float(by_image.var(axis=1, ddof=1).sum()) / part.shape[1]

@@ -241,6 +241,11 @@ def test_recipes_are_compared_where_a_study_has_them(tmp_path, monkeypatch):
     ranges = recipe.ranges(studies).data
     assert "learning rate" in ranges
     assert ">head<" not in ranges
+    races = recipes.races(studies[0])
+    assert len(races) == 2 * 2 * 3  # seeds, statistics, depths
+    assert (races["behind"] >= 0).all()
+    assert (races.loc[races["picked"] == races["best"], "behind"] == 0).all()
+    assert f"of {len(races)} cases" in recipe.race(studies).data
 
 
 def test_tuned_rates_are_those_that_are_best_on_validation(tmp_path, monkeypatch):

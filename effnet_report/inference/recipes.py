@@ -52,6 +52,31 @@ def best(study: Analysis) -> Analysis:
     return Analysis(smaller.at(compared.evidence, {name: getattr(chosen, name) for name in names}))
 
 
+def races(study: Analysis) -> pd.DataFrame:
+    """What a race of one epoch would have picked, where a study trained every rate to the end.
+
+    Returns:
+        One row per seed and configuration of the other factors: picked, the rate with the lowest
+        validation loss after the first epoch; best, the rate with the highest validation score
+        after all; behind, the difference of their validation scores, points.
+    """
+    evidence = study.evidence
+    others = [name for name in evidence.factors if name != smaller.RATE]
+    first = evidence.history[evidence.history["epoch"] == 1].set_index("run_id")
+    runs = evidence.runs.assign(loss=evidence.runs["run_id"].map(first["validation_loss"]))
+    rows = []
+    for _, rates in runs.groupby(["seed", *others]):
+        picked, best = rates.loc[rates["loss"].idxmin()], rates.loc[rates["validation"].idxmax()]
+        rows.append(
+            {
+                "picked": picked[smaller.RATE],
+                "best": best[smaller.RATE],
+                "behind": best["validation"] - picked["validation"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def of(study: Analysis) -> list[Recipe]:
     """Every combination of the recipe's levels that a study trains."""
     design, names = study.correctness.design, factors(study)

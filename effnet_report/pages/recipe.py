@@ -134,6 +134,25 @@ def every_rate(studies: list[Analysis]) -> HTML:
     )
 
 
+def race(studies: list[Analysis]) -> HTML:
+    """How good the rate is that a race of one epoch picks."""
+    if not studies or smaller.RATE not in recipes.factors(studies[0]):
+        return _unmeasured()
+    study = studies[0]
+    table = recipes.races(study)
+    near = int((table["behind"] <= study.margin).sum())
+    return paragraph(
+        [
+            "A run whose learning rate is a list trains one epoch with each rate and continues "
+            "with the one of lowest validation loss.",
+            f"Here, that rate came within {number(study.margin)} points of the best rate's "
+            f"validation {study.evidence.metric} in {near} of {len(table)} cases, and was "
+            f"{number(table['behind'].mean())} points behind on average, at most "
+            f"{number(table['behind'].max())}.",
+        ]
+    )
+
+
 def ranges(studies: list[Analysis]) -> HTML:
     """By how much each choice moves mean accuracy, the recipe's beside the source's."""
     if not studies:

@@ -334,16 +334,20 @@ def limits(studies: list[Analysis]) -> HTML:
             "covers": f"It holds for {protocol.backbone} at {protocol.image_size} px, this "
             "protocol and images of these kinds; another network or other images need a study "
             "of their own.",
-            "recipe": _other_recipes(),
+            "recipe": _other_recipes(studies),
             "selected": f"The depth is chosen on the test intervals that are shown, which flatters "
             f"it a little; validation images alone would choose freeze {advised.on_validation}.",
         }
     )
 
 
-def _other_recipes() -> str:
+def _other_recipes(studies: list[Analysis]) -> str:
     """Whether the advice survives another recipe, if a study of the book compares any."""
     compared = [study for study in shown.recipes() if study.correctness.seeds]
+    with_recipes = [study.evidence.reference for study in compared]
+    untried = [
+        shown.about(study).name for study in studies if study.evidence.reference not in with_recipes
+    ]
     page = Markup('<a href="recipe.html">Does the recipe matter?</a>')
     if not compared:
         return Markup(
@@ -353,12 +357,14 @@ def _other_recipes() -> str:
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     least, most = deepest.iloc[0], deepest.iloc[-1]
     return Markup(
-        "It depends on the recipe: freezing {} stages changed accuracy by {} points (95 % CI {} to "
-        "{}) with {}, and by {} points ({} to {}) with {}. {}"
+        "{}: freezing {} stages changed accuracy by {} points (95 % CI {} to {}) with {}, and by "
+        "{} points ({} to {}) with {}.{} {}"
     ).format(
+        "It depends on the recipe" if recipes.turns(table) == "turns" else "Recipes compared",
         most.freeze,
         *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),
         *(number(least.effect, sign=True), number(least.low), number(least.high), least.recipe),
+        f" On {' and '.join(untried)} no other recipe was tried." if untried else "",
         page,
     )
 

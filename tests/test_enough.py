@@ -12,8 +12,9 @@ from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import analysis, decisive, enough
+from effnet_report.inference.advice import advise
 from effnet_report.inference.seeds_and_images import Estimator
-from effnet_report.pages import conclusions
+from effnet_report.pages import answer, conclusions
 from effnet_report.sweep import command, progress, sweep
 from effnet_report.sweep.tasks import tasks_of
 
@@ -79,6 +80,21 @@ def write_two_seeds_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for settings in load_study(name).runs():
         if settings.seed < 2:
             save_run(settings, accuracy=60 if settings.freeze else 92)
+
+
+def test_where_every_freeze_loses_the_advice_is_to_freeze_nothing(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    paths.RESULTS.mkdir()
+    monkeypatch.setenv("EFFNET_STUDY", "clear")
+    write_two_seeds_of("clear", monkeypatch)
+    studied = analysis.load("clear")
+    advice = advise(studied)
+    assert (advice.freeze, advice.best) == (0, 0)
+    assert advice.depth.freeze in (3, 6)
+    assert advice.accuracy.effect == pytest.approx(92, abs=1)
+    assert studied.recommendation.depth is None
+    assert studied.recommendation.sentence.startswith("Freeze nothing")
+    assert 'data-finding="advice:clear:freeze0"' in answer.advice([studied]).data
 
 
 def test_a_sweep_starts_no_run_of_a_study_that_is_decided(tmp_path, monkeypatch, capsys):

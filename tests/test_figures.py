@@ -82,6 +82,7 @@ def two_folds(tmp_path, monkeypatch):
     (tmp_path / "halves.yml").write_text(
         "{title: Halves, seeds: [0, 1], protocol: {dataset: digits, image_size: 32, folds: 2}}"
     )
+    monkeypatch.setenv("EFFNET_STUDY", "halves")
     write_study("halves", classical=False)
     return analysis.load("halves")
 

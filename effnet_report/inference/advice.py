@@ -17,8 +17,8 @@ class Advice:
     """The recommended number of frozen stages, over all configurations that have it.
 
     Attributes:
-        depth: what the rule picks, compared with freezing nothing.
-        shown: whether the study shows that it loses less than the margin.
+        freeze: what the rule picks; 0 where no depth is shown to lose less than the margin.
+        depth: the same compared with freezing nothing; of 0, the depth that may lose least.
         accuracy: on test images, per cent.
         best: the depth with the highest mean accuracy.
         behind_best: the recommended depth minus that one, points.
@@ -29,8 +29,8 @@ class Advice:
             `EITHER` where the data do not tell.
     """
 
+    freeze: int
     depth: Depth
-    shown: bool
     accuracy: Estimate
     best: int
     behind_best: Estimate
@@ -39,28 +39,26 @@ class Advice:
     missed: dict[str, float]
     choices: dict[str, object]
 
-    @property
-    def freeze(self) -> int:
-        return self.depth.freeze
-
 
 def advise(study: Analysis) -> Advice | None:
     """The advice of a study; None where no interval can choose a depth."""
-    depth = study.recommendation.depth
+    picked = study.recommendation.depth
+    depth = picked or study.recommendation.nearest
     if depth is None:
         return None
+    freeze = picked.freeze if picked else 0
     means = study.evidence.runs.groupby("freeze")[["accuracy", "validation"]].mean()
     best = int(means["accuracy"].idxmax())
     return Advice(
+        freeze=freeze,
         depth=depth,
-        shown=study.noninferiority.deepest_noninferior > 0,
-        accuracy=accuracy(study, depth.freeze),
+        accuracy=accuracy(study, freeze),
         best=best,
-        behind_best=between(study, depth.freeze, best),
+        behind_best=between(study, freeze, best),
         on_validation=int(means["validation"].idxmax()),
         p=study.judgement["depth"].adjusted_p,
-        missed=missed(study, depth.freeze),
-        choices=dict(_choices(study, depth.freeze)),
+        missed=missed(study, freeze),
+        choices=dict(_choices(study, freeze)),
     )
 
 

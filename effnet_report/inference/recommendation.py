@@ -68,21 +68,26 @@ class Recommendation:
 
     @property
     def depth(self) -> Depth | None:
-        """The depth that `rule` picks, if there is an interval to pick by."""
-        nearest = self.noninferiority.nearest
-        return next((depth for depth in self.depths if depth.freeze == nearest), None)
+        """The depth that `rule` picks; None where it freezes nothing, or has no intervals."""
+        return self._at(self.noninferiority.deepest_noninferior)
+
+    @property
+    def nearest(self) -> Depth | None:
+        """The depth whose largest possible loss is smallest, if there is an interval to say so."""
+        return self._at(self.noninferiority.nearest)
+
+    def _at(self, freeze: int) -> Depth | None:
+        return next((depth for depth in self.depths if depth.freeze == freeze), None)
 
     @property
     def rule(self) -> str:
         """How the depth is picked, in words, and which part of the rule picked it."""
         used = "The first part decided."
-        if not self.noninferiority.deepest_noninferior:
-            nearest = self.noninferiority.nearest
-            used = "The second part decided." if nearest else "There are no intervals to decide by."
+        if not self.depth:
+            used = "The second part decided." if self.nearest else "There are no intervals yet."
         return (
             f"The rule takes the deepest freeze whose interval excludes a loss of "
-            f"{number(self.margin)} points, or else the freeze with the smallest possible loss. "
-            f"{used}"
+            f"{number(self.margin)} points, or else freezes nothing. {used}"
         )
 
     @property
@@ -96,14 +101,19 @@ class Recommendation:
     @property
     def sentence(self) -> str:
         """What to do, what it saves and what it risks."""
-        depth = self.depth
+        depth = self.depth or self.nearest
         if depth is None:
             return "No depth can be recommended: there is no interval to choose by."
         change = depth.change
-        return (
-            f"Freeze {depth.freeze} of {self.stages} stages: this {_saves(depth.time)} and "
-            f"{_changes(change.effect, self.metric)} "
+        does = (
+            f"{_saves(depth.time)} and {_changes(change.effect, self.metric)} "
             f"(95 % CI {number(change.low)} to {number(change.high)})."
+        )
+        if self.depth:
+            return f"Freeze {depth.freeze} of {self.stages} stages: this {does}"
+        return (
+            f"Freeze nothing: no depth is shown to lose less than {number(self.margin)} points. "
+            f"Freezing {depth.freeze} of {self.stages} stages {does}"
         )
 
     @property

@@ -62,10 +62,11 @@ def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
         return
     depths = {name: advice.freeze for name, advice in advised.items()}
     if len(depths) > 1 and len(set(depths.values())) > 1:
-        listed = " and ".join(f"{depth} on {name}" for name, depth in depths.items())
+        listed = " and ".join(f"{depth or 'nothing'} on {name}" for name, depth in depths.items())
         yield f"The best depth depends on the images: freeze {listed}."
     elif len(depths) > 1:
-        yield f"Freeze {next(iter(depths.values()))} stages: all data sets agree."
+        (depth,) = set(depths.values())
+        yield f"Freeze {_stages(depth) if depth else 'nothing'}: all data sets agree."
     for name, advice in advised.items():
         yield _sentence(name, advice, main.margin, main.evidence.metric)
 
@@ -83,7 +84,8 @@ def _sentence(name: str, advice: Advice, margin: float, metric: str) -> str:
         sure = f"a loss above {number(margin)} points is ruled out"
     if change.low > -margin and advice.p > 1 - LEVEL:
         sure += f", though not after correction for all conclusions ({_p(advice.p)})"
-    return f"On {name}, freezing {_stages(advice.freeze)} {effect} ({interval}); {sure}."
+    said = f"freezing {_stages(advice.depth.freeze)} {effect} ({interval}); {sure}."
+    return f"On {name}, {'' if advice.freeze else 'freeze nothing: '}{said}"
 
 
 def _stages(count: int) -> str:
@@ -120,17 +122,22 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     yield "Recipe", "; ".join(_recipe(study, advised))
     yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %"
     yield "Best depth", _behind(advised)
-    without = number(saved_without_keeping(study, advised.freeze), 0)
-    yield (
-        "Saves",
-        (
-            f"{number(advised.depth.time.effect, 0)} % of an epoch's time with kept activations, "
-            f"about {without} % without"
-        ),
-    )
+    yield "Saves", _saves(study, advised)
     yield "Misses", ", ".join(_missed(study, advised.missed))
     yield "Without training", _against_classical(study.over_classical)
     yield "Evidence", f"{_p(advised.p)} after Holm's correction"
+
+
+def _saves(study: Analysis, advised: Advice) -> str:
+    """What the advised depth saves, or what freezing would save where nothing is to be frozen."""
+    depth = advised.depth
+    without = number(saved_without_keeping(study, depth.freeze), 0)
+    time = f"{number(depth.time.effect, 0)} % of an epoch's time with kept activations"
+    time += f", about {without} % without"
+    if advised.freeze:
+        return time
+    points = f"{_span(depth.change, sign=True)} points"
+    return f"nothing; freeze {depth.freeze} would save {time}, and change accuracy by {points}"
 
 
 def _p(p: float) -> str:
@@ -142,7 +149,8 @@ def _p(p: float) -> str:
 def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     """What to set, the depth first."""
     protocol = study.evidence.design.protocol
-    yield f"freeze {advised.freeze} of {study.recommendation.stages} stages"
+    stages = study.recommendation.stages
+    yield f"freeze {f'{advised.freeze} of {stages} stages' if advised.freeze else 'nothing'}"
     # A study that does not compare the source's heads and schedules does not speak of them.
     told = [name for name in RECIPE if name not in SOURCE_FACTORS or name in study.evidence.factors]
     fixed = {name: getattr(protocol, name) for name in told}

@@ -158,7 +158,12 @@ def ranges(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = studies[0]
-    moved = {name: _moved(study, name) for name in shown.factors_of(study)}
+    # A rate that ruins one depth would hide what the other choices do.
+    tuned = recipes.tuned(study)
+    moved = {
+        name: _moved(study if name == smaller.RATE else tuned, name)
+        for name in shown.factors_of(study)
+    }
     for other in shown.on_the_same_images(study):
         moved = {name: _moved(other, name) for name in shown.factors_of(other)} | moved
     frame = pd.DataFrame(moved.values()).sort_values(MOVES, ascending=False)
@@ -172,7 +177,8 @@ def ranges(studies: list[Analysis]) -> HTML:
             f"{number(first[MOVES])} points."
         ),
         caption="Difference between the best and the worst level of each choice, averaged over "
-        "all others in its study.",
+        "all others in its study; each run at the learning rate that is best on validation, where "
+        "rates were compared.",
     )
 
 

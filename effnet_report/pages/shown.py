@@ -46,9 +46,9 @@ def _data(study: Analysis) -> str:
 
 
 def _merit(study: Analysis) -> tuple[bool, float]:
-    """Whether a study compares depths, and the mean validation score of its best configuration."""
-    best = study.evidence.best
-    return bool(study.depths), fmean(record.validation_score for record in best)
+    """Whether a study can advise, and the mean validation score of its best configuration."""
+    can_advise = study.recommendation.nearest is not None
+    return can_advise, fmean(record.validation_score for record in study.evidence.best)
 
 
 def recipes() -> list[Analysis]:

@@ -28,6 +28,7 @@ from effnet_core.study.schema import (
     Epoch,
     Facts,
     Fingerprints,
+    Heat,
     Made,
     Metrics,
     Outcome,
@@ -142,26 +143,36 @@ def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
     history = [
         Epoch(
             epoch=epoch,
-            learning_rate=1e-4 / epoch,
+            learning_rate=(settings.rates[0] if len(settings.rates) > 1 else 1e-4) / epoch,
             train_loss=0.7 / epoch,
             validation=metrics(look, "validation"),
         )
         for epoch, look in enumerate(looks, start=1)
     ]
-    seen = looks[_best(history).epoch - 1]
+    seen = looks[_best(history, settings).epoch - 1]
     shown = pd.concat([seen[seen["part"] == "validation"], table[table["part"] == "test"]])
     return run_record(settings, history, metrics(table, "test"), shown)
 
 
-def _best(history: list[Epoch]) -> Epoch:
-    return max(history, key=lambda epoch: epoch.validation.accuracy)
+def _best(history: list[Epoch], settings: Settings) -> Epoch:
+    return max(history, key=lambda epoch: epoch.validation.score(settings.criterion))
+
+
+def _race(settings: Settings, history: list[Epoch]) -> list[Heat]:
+    """A race that the first rate has won."""
+    lowest = history[min(settings.race_epochs, len(history)) - 1].validation.loss
+    heats = [
+        Heat(learning_rate=rate, validation_loss=lowest + place)
+        for place, rate in enumerate(settings.rates)
+    ]
+    return heats if len(heats) > 1 else []
 
 
 def run_record(
     settings: Settings, history: list[Epoch], test: Metrics, table: pd.DataFrame
 ) -> tuple[Record, bytes]:
     """A run's record and its predictions file's bytes."""
-    best, scores = _best(history), [epoch.validation for epoch in history]
+    best, scores = _best(history, settings), [epoch.validation for epoch in history]
     data = records.predictions_csv(table)
     record = Record(
         run_id=settings.run_id,
@@ -170,6 +181,7 @@ def run_record(
         facts=facts(trainable=4_000_000 - 500_000 * settings.freeze),
         outcome=Outcome(
             history=history,
+            race=_race(settings, history),
             best_epoch=best.epoch,
             validation=best.validation,
             test=test,

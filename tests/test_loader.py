@@ -105,7 +105,7 @@ FORGERIES = {
     "predictions": ({"table": all_right}, r"accuracy is .* and 100.00 % by its predictions"),
     "number of images": ({"facts__test_images": 201}, "names 201 test images, and predicts 200"),
     "classes": ({"facts__classes": ["one"]}, "predicts classes that its 1"),
-    "best epoch": ({"outcome__best_epoch": 1}, "not those of its best epoch"),
+    "best epoch": ({"outcome__best_epoch": 1}, "not the one that its settings choose"),
     "an epoch too many": ({"outcome__best_epoch": 9}, "best epoch was not trained"),
     "best of cycle": ({"outcome__best_of_cycle__accuracy": 99.0}, "best accuracy is not"),
     "a column less": (
@@ -125,6 +125,41 @@ def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
     assert FIRST not in found.believed
     with pytest.raises(InputError, match=why):
         raise InputError(found.damaged[FIRST])
+
+
+@pytest.mark.fault("forged records")
+def test_a_worse_epoch_is_never_the_best(study):
+    outcome = records.load(records.record_path("quick", FIRST)).outcome.model_dump()
+    perfect = dict.fromkeys(("accuracy", "precision", "recall", "f1"), 100.0)
+    other = 0 if outcome["best_epoch"] > 1 else 1
+    outcome["history"][other]["validation"] |= perfect
+    outcome["best_of_cycle"] = dict.fromkeys(outcome["best_of_cycle"], 100.0)
+    forge(FIRST, outcome=outcome)
+    assert "not the one that its settings choose" in loader.load("quick").damaged[FIRST]
+
+
+RACES = {  # the history starts with 1e-4 and has a validation loss of 0.4
+    "won by the lowest loss": ([1e-4, 3e-4], [0.4, 0.5], ""),
+    "one rate diverged": ([1e-4, 3e-4], [0.4, None], ""),
+    "won by a higher loss": ([1e-4, 3e-4], [0.4, 0.3], "did not win its race"),
+    "of another loss": ([1e-4, 3e-4], [0.2, 0.5], "did not win its race"),
+    "all diverged": ([1e-4, 3e-4], [None, None], "did not win its race"),
+    "a heat is missing": ([1e-4, 3e-4], [0.4], "not one of the learning rates"),
+    "no race": (1e-4, [0.4], "not one of the learning rates"),
+}
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(("rates", "losses", "why"), RACES.values(), ids=RACES.keys())
+def test_only_the_lowest_validation_loss_wins_a_race(study, rates, losses, why):
+    race = [
+        {"learning_rate": rate, "validation_loss": loss}
+        for rate, loss in zip((1e-4, 3e-4), losses, strict=False)
+    ]
+    forge(FIRST, settings__learning_rate=rates, outcome__race=race)
+    damaged = loader.load("quick").damaged
+    assert list(damaged) == ([FIRST] if why else [])
+    assert why in damaged.get(FIRST, "")
 
 
 @pytest.mark.parametrize("accuracy", [100.1, -0.1])

@@ -160,6 +160,7 @@ def _sound(path: Path) -> _Sound:
         predictions.check(record, parsed)
         if isinstance(record, Record):
             _check_history(record)
+            _check_race(record)
     except (InputError, ValueError) as error:
         raise InputError(
             f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
@@ -175,11 +176,35 @@ def _check_history(record: Record) -> None:
         raise InputError("its epochs are not numbered 1, 2, 3")
     if not 0 < outcome.best_epoch <= len(history) <= record.settings.epochs:
         raise InputError("its best epoch was not trained, or more epochs than its settings allow")
+    if outcome.best_epoch != _chosen_epoch(record):
+        raise InputError("its best epoch is not the one that its settings choose")
     if history[outcome.best_epoch - 1].validation != outcome.validation:
         raise InputError("its validation metrics are not those of its best epoch")
     for name, stated in outcome.best_of_cycle:
         if stated != max(getattr(epoch.validation, name) for epoch in history):
             raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _chosen_epoch(record: Record) -> int:
+    history, settings = record.outcome.history, record.settings
+    if settings.select == "last":
+        return len(history)
+    return max(history, key=lambda epoch: epoch.validation.score(settings.criterion)).epoch
+
+
+def _check_race(record: Record) -> None:
+    """Check that the rate with the lowest validation loss won the race, and trained on."""
+    settings, heats, history = record.settings, record.outcome.race, record.outcome.history
+    rates = settings.rates if len(settings.rates) > 1 else ()
+    if tuple(heat.learning_rate for heat in heats) != rates:
+        raise InputError("its race is not one of the learning rates in its settings")
+    if not heats:
+        return
+    losses = {heat.learning_rate: heat.validation_loss for heat in heats}
+    lowest = min((loss for loss in losses.values() if loss is not None), default=None)
+    raced = history[min(settings.race_epochs, len(history)) - 1].validation.loss
+    if lowest is None or losses.get(history[0].learning_rate) != lowest or raced != lowest:
+        raise InputError("the learning rate with the lowest validation loss did not win its race")
 
 
 def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:

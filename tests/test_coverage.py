@@ -11,7 +11,7 @@ from bench.coverage import first_elpv
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
-from effnet_report.inference import contrasts
+from effnet_report.inference import analysis, contrasts
 from effnet_report.pages import conclusions
 
 REPLICATES = 80
@@ -91,14 +91,15 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     first = first_elpv()
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
-    assert "python -m bench.coverage" in conclusions.simulation().data
+    study = analysis.load("quick")
+    assert "python -m bench.coverage" in conclusions.simulation(study).data
     monkeypatch.setattr(coverage, "SIZES", [(3, False), (4, True)])
     kinds = ("as measured", "no effects", "four factors")
     monkeypatch.setattr(coverage, "KINDS", {kind: coverage.KINDS[kind] for kind in kinds})
     monkeypatch.setattr(coverage, "REPLICATES", 4)
     monkeypatch.setattr(coverage, "first_elpv", lambda: first)
     coverage.main()
-    shown = conclusions.simulation().data
+    shown = conclusions.simulation(study).data
     assert "share of 4 simulated studies, in per cent, over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv")
     written = json.loads((tmp_path / "simulation.json").read_text())

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from html import unescape
 
 import pandas as pd
@@ -259,6 +261,24 @@ def test_protocol_counts_what_differs_from_the_source():
     differs = frame["this study"] != frame["the source"]
     assert differs.any()
     assert differs.iloc[: differs.sum()].all()
+
+
+@pytest.mark.parametrize("name", ["recipe", "quick"])
+def test_pages_speak_of_heads_where_a_study_compares_them(tmp_path, name):
+    measured = paths.ROOT / "results" / "simulation.json"
+    (tmp_path / "results").mkdir()
+    shutil.copy(measured, tmp_path / "results")
+    study = analysis.load(name)
+    about = re.compile(r"\b(heads?|hidden_width|two linear layers|deeper)\b", re.IGNORECASE)
+    for page in (experiment.protocol, experiment.definitions, conclusions.simulation):
+        text = BeautifulSoup(page(study).data, "html.parser").get_text(" ")
+        assert bool(about.search(text)) == (name == "quick"), page
+    plateau = "plateau" in BeautifulSoup(experiment.definitions(study).data).get_text()
+    assert plateau == (name == "quick")
+    rows = shown(conclusions.simulation(study))["claim"].tolist()
+    assert ("cosine" in rows) == (name == "quick")
+    assert ("pretrained statistics" in rows) == (name == "recipe")
+    assert {"freeze 6", "all choices", "trend"} <= set(rows)
 
 
 @pytest.mark.fault("studies that are named alike")

@@ -9,8 +9,9 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import SOURCE_FACTORS
+from effnet_core.study.design import SOURCE_FACTORS, Protocol
 from effnet_core.study.studies import load_study
+from effnet_report import words
 from effnet_report.evidence import measurements, source
 from effnet_report.inference import claims, contrasts, enough
 from effnet_report.inference.analysis import Analysis
@@ -41,6 +42,8 @@ from effnet_report.render.html import (
 
 SIMULATE = "<code>python -m bench.coverage</code>"
 WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
+# Simulated claims about the number of frozen stages that do not name it.
+OF_DEPTHS = {"trend", "time or memory", "all depths", "depths at each level of another factor"}
 MOST_SEEDS = 10
 IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
 
@@ -179,7 +182,7 @@ def forest(analysis: Analysis) -> HTML:
         for name, choices in effects.items()
         for choice, estimate in choices.items()
     )
-    title, key = _forest_title(effects.get("this study"))
+    title, key = _forest_title(effects.get("this study"), analysis.evidence.metric)
     return html.figure(
         figure,
         "effects",
@@ -195,7 +198,7 @@ def forest(analysis: Analysis) -> HTML:
     )
 
 
-def _forest_title(effects: dict[str, Estimate] | None) -> tuple[str, str]:
+def _forest_title(effects: dict[str, Estimate] | None, metric: str) -> tuple[str, str]:
     """What this study's choices change, and its stable name."""
     if effects is None:
         return "No seed has a run of every configuration yet.", "effects:none"
@@ -205,10 +208,10 @@ def _forest_title(effects: dict[str, Estimate] | None) -> tuple[str, str]:
         return "One seed cannot say what each choice changes.", "effects:no-intervals"
     clear = [name for name, e in effects.items() if e.low > 0 or e.high < 0]
     if not clear:
-        return f"None of {len(effects)} choices changes accuracy clearly.", "effects:0"
+        return f"None of {len(effects)} choices changes {metric} clearly.", "effects:0"
     verb = "changes" if len(clear) == 1 else "change"
     return (
-        f"{len(clear)} of {len(effects)} choices {verb} accuracy clearly: {'; '.join(clear)}.",
+        f"{len(clear)} of {len(effects)} choices {verb} {metric} clearly: {'; '.join(clear)}.",
         f"effects:{len(clear)}",
     )
 
@@ -306,8 +309,8 @@ def _colours(names: list[str]) -> dict[str, str]:
     return dict(zip(names, [OURS, COLOUR["cosine"], "#009E73", "#CC79A7"], strict=False))
 
 
-def simulation() -> HTML:
-    """How often the intervals cover the truth in simulated studies."""
+def simulation(analysis: Analysis) -> HTML:
+    """How often the intervals cover the truth in simulated studies, for what this one compares."""
     found = measurements.coverage()
     if found is None:
         return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
@@ -328,8 +331,10 @@ def simulation() -> HTML:
     null = data[(data["studies"] == "no effects") & (data["claim"] == "all choices")]["covered"]
     low, high = WANTED
     inside = data["covered"].between(low, high).mean()
+    kinds = [kind for kind in data["studies"].unique() if _is_compared(kind, analysis)]
+    compared = [claim for claim in cells.index if _is_compared(claim, analysis)]
     return table(
-        cells[list(data["studies"].unique())].fillna(DASH).reset_index(),
+        cells.loc[compared, kinds].fillna(DASH).reset_index(),
         "simulation",
         finding=(
             f"95 % intervals cover the truth in {number(data['covered'].min())} to "
@@ -349,6 +354,18 @@ def simulation() -> HTML:
             Markup(SIMULATE),
         ),
         data=data,
+    )
+
+
+def _is_compared(simulated: str, analysis: Analysis) -> bool:
+    """Whether a simulated claim or kind of study is about no factor that this study lacks."""
+    lacking = Protocol.model_fields.keys() - analysis.evidence.factors
+    if simulated in OF_DEPTHS:
+        return "freeze" not in lacking
+    return not any(
+        simulated.startswith((f"{words.factor(name)} ", f"{name} ", f"{name}s "))
+        or simulated in words.LEVELS.get(name, {}).values()
+        for name in lacking
     )
 
 

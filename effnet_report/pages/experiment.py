@@ -32,6 +32,8 @@ MEANING = {
     "scheduler": "Plateau halves the learning rate when the validation loss stops improving; "
     "cosine lowers it along half a cosine wave.",
 }
+# Settings of the new last layers, the head; told where a study does something with it.
+OF_HEADS = ("head", "hidden_width", "dropout", "head_first")
 MOST_SEEN = 10  # classes of which images are shown
 
 
@@ -174,7 +176,7 @@ def stages(analysis: Analysis) -> HTML:
         ),
         caption=(
             "The image enters at the top. A freeze keeps everything above its dotted line, and "
-            "trains everything below it and the head."
+            "trains everything below it."
         ),
         alt=sentences(
             data, "{name}: {parameters:,} parameters, {compute_share:.1f} % of the computation"
@@ -195,6 +197,7 @@ def protocol(analysis: Analysis) -> HTML:
             "meaning": (field.description or "").replace("`", ""),
         }
         for name, field in Protocol.model_fields.items()
+        if name not in OF_HEADS or _has_heads(evidence.design)
     )
     same = frame["this study"] == frame["the source"]
     return table(
@@ -206,10 +209,71 @@ def protocol(analysis: Analysis) -> HTML:
     )
 
 
+def _levels(name: str, study: Study) -> list[Any]:
+    """The value of a setting in a study, or the levels that it compares."""
+    return study.factors.get(name, [getattr(study.protocol, name)])
+
+
+def _has_heads(study: Study) -> bool:
+    """Whether a study has another head than one linear layer, or trains it first."""
+    return _levels("head", study) != ["none"] or _levels("head_first", study) != [0]
+
+
+def definitions(analysis: Analysis) -> HTML:
+    """What the source leaves open and this study decides."""
+    design = analysis.evidence.design
+    head = "the head" if _has_heads(design) else "the new last layer"
+    deeper = "Dropout, a linear layer, an activation, dropout, a linear layer."
+    return definition_list(
+        (
+            (
+                "Stage",
+                Markup(
+                    "One entry of <code>blocks</code> in timm's model, which the source calls a "
+                    "block of layers. The last stage, the final convolution and {} always train."
+                ).format(head),
+            ),
+            (
+                "Frozen",
+                "No gradient, not in the optimizer, batch-norm statistics unchanged, stochastic "
+                "depth off.",
+            ),
+            *([("Deeper head", deeper)] if "mlp" in _levels("head", design) else []),
+            ("Monitored quantity", _monitored(design, analysis.evidence.metric)),
+            (
+                "Test set",
+                "The source reports the best of each training cycle on the validation set. Here "
+                "the validation set decides what is selected, and a separate test set measures "
+                "the result.",
+            ),
+            (
+                "Seed",
+                "Fixes the split into training and validation images (with folds, the test images "
+                f"as well), the initial weights of {head}, and the order of the images.",
+            ),
+        )
+    )
+
+
+def _monitored(design: Study, metric: str) -> str:
+    """Which measures on validation images decide while a run trains."""
+    watching = []
+    if _levels("early_stop_patience", design) != [None]:
+        watching.append("early stopping")
+    if "best" in _levels("select", design):
+        watching.append("the choice of the best epoch")
+    said = [f"validation {metric} decides {' and '.join(watching)}"] if watching else []
+    if "plateau" in _levels("scheduler", design):
+        said.append(
+            "validation loss lowers the rate of the plateau schedule. If both were the same loss, "
+            "early stopping would end a run before the schedule could act"
+        )
+    text = "; ".join(said) or "nothing: every run trains all epochs and keeps the last one"
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def _values(name: str, study: Study) -> str:
-    """A setting of a study, or the levels that it compares."""
-    levels = study.factors.get(name, [getattr(study.protocol, name)])
-    return ", ".join(_plain(name, level) for level in levels)
+    return ", ".join(_plain(name, level) for level in _levels(name, study))
 
 
 def _plain(name: str, level: Any) -> str:

@@ -82,6 +82,7 @@ def _header(kept: Kept, title: str, record: Record) -> dict[str, object]:
 def _about(kept: Kept, title: str, record: Record) -> str:
     s, names = record.settings, markdown(", ".join(kept.classes))
     start = WEIGHTS.get(s.weights, "weights from a file")
+    metric = s.criterion.replace("_", " ")
     return dedent(f"""\
         # {markdown(title)}
 
@@ -89,7 +90,7 @@ def _about(kept: Kept, title: str, record: Record) -> str:
         {names}.
 
         Run {record.run_id} of study {kept.study} ({configuration(s.levels)}): of
-        all configurations the one with the best mean accuracy on validation images, and of its
+        all configurations the one with the best mean {metric} on validation images, and of its
         runs the best.
 
         **Licence.** The weights began as {start}.

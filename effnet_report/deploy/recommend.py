@@ -30,7 +30,9 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
         return
     for sentence in said:
         console.print(escape(sentence))
-    shown = Table("freeze", "accuracy, points", "CPU time saved, %", "memory saved, %")
+    shown = Table(
+        "freeze", f"{recommendation.metric}, points", "CPU time saved, %", "memory saved, %"
+    )
     for row in table.to_dict("records"):
         cells = [
             f"{row[name]:+.1f} ({row[f'{name}_low']:+.1f} to {row[f'{name}_high']:+.1f})"

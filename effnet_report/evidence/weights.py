@@ -73,7 +73,7 @@ def keep_within_budget(study: str) -> None:
         return
     believed = loader.load(study).believed.values()
     runs = [record for record in believed if isinstance(record, Record)]
-    merit = {run.run_id: run.outcome.validation.accuracy for run in runs}
+    merit = {run.run_id: run.validation_score for run in runs}
     if leading := choice.best_run(runs):
         merit[leading.run_id] = math.inf
     room = BUDGET

@@ -27,6 +27,8 @@ class Advice:
         missed: share of the test images of each class that gets another class, per cent.
         choices: by setting that the study compares beside the depth, the level to take, or
             `EITHER` where the data do not tell.
+        metric: what the study's quality is called.
+        margin: the study's smallest effect of interest, points.
     """
 
     freeze: int
@@ -38,6 +40,8 @@ class Advice:
     p: float
     missed: dict[str, float]
     choices: dict[str, object]
+    metric: str
+    margin: float
 
 
 def advise(study: Analysis) -> Advice | None:
@@ -59,6 +63,8 @@ def advise(study: Analysis) -> Advice | None:
         p=study.judgement["depth"].adjusted_p,
         missed=missed(study, freeze),
         choices=dict(_choices(study, freeze)),
+        metric=study.evidence.metric,
+        margin=study.margin,
     )
 
 

@@ -166,7 +166,7 @@ class Analysis:
             estimates[key] = (
                 self.saving(cost, deepest)
                 if deepest
-                else unknown("no freeze is shown to keep the accuracy")
+                else unknown(f"no freeze is shown to keep the {self.evidence.metric}")
             )
         return claims.judge(self.estimator, estimates, self.margin, self.evidence.metric)
 

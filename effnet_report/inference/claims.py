@@ -68,6 +68,13 @@ class Claim:
             return "other trainings and other images of this kind"
         return "other trainings on such a machine"
 
+    def named(self, accuracy: str) -> "Claim":
+        """The claim in the words of a study whose quality is called `accuracy`."""
+        statement, measured = (
+            text.replace("accuracy", accuracy) for text in (self.statement, self.measured)
+        )
+        return replace(self, statement=statement, measured=measured)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -170,10 +177,13 @@ def outcome(estimate: Estimate, margin: float) -> Outcome:
     return "better" if estimate.low > 0 else "open"
 
 
-def claims_of(compared: Compared) -> dict[str, Claim]:
+def claims_of(compared: Compared, accuracy: str = "accuracy") -> dict[str, Claim]:
     """The claims that a study's factors allow: the source's, one per other factor, and ours.
 
     Where other factors vary, configuration 1 is not the source's.
+
+    Args:
+        accuracy: what the study's quality is called.
     """
     others = {
         factor: Claim(
@@ -190,7 +200,11 @@ def claims_of(compared: Compared) -> dict[str, Claim]:
         first = every.pop("first")
         statement = f"Configuration 1 ({compared.design['words'].iloc[0]}) is the best."
         every = {"reference": replace(first, statement=statement)} | every
-    return {key: claim for key, claim in every.items() if claim.factor in ("", *compared.factors)}
+    return {
+        key: claim.named(accuracy)
+        for key, claim in every.items()
+        if claim.factor in ("", *compared.factors)
+    }
 
 
 def judge(
@@ -207,7 +221,7 @@ def judge(
         margin: smallest effect of interest, points of accuracy.
         accuracy: what the study's quality is called.
     """
-    judged, by_depth = claims_of(compared), noninferiority(compared, margin)
+    judged, by_depth = claims_of(compared, accuracy), noninferiority(compared, margin)
     measured, estimates = _measured(compared, by_depth)
     estimates |= others
     adjusted = holm([estimates[key].p for key in judged])

@@ -61,7 +61,7 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         yield _row(evidence, "best fine-tuned model per seed, selected on validation", runs)
     if evidence.finished:
         best = configuration(evidence.best_settings.levels)
-        name = f"fine-tuned configuration with the best mean validation accuracy ({best})"
+        name = f"fine-tuned configuration with the best mean validation {evidence.metric} ({best})"
         yield _row(evidence, name, evidence.best)
 
 

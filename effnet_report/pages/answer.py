@@ -68,12 +68,12 @@ def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
         (depth,) = set(depths.values())
         yield f"Freeze {_stages(depth) if depth else 'nothing'}: all data sets agree."
     for name, advice in advised.items():
-        yield _sentence(name, advice, main.margin, main.evidence.metric)
+        yield _sentence(name, advice)
 
 
-def _sentence(name: str, advice: Advice, margin: float, metric: str) -> str:
+def _sentence(name: str, advice: Advice) -> str:
     """One data set's advice with its number and how sure it is."""
-    change = advice.depth.change
+    change, metric, margin = advice.depth.change, advice.metric, advice.margin
     interval = f"95 % CI {number(change.low)} to {number(change.high)}"
     effect = f"changed {metric} by {number(change.effect, sign=True)} points"
     if change.low > 0 or change.high < 0:
@@ -268,7 +268,7 @@ def trade_off(studies: list[Analysis]) -> HTML:
         figure,
         "trade-off",
         key=f"trade-off:{len(names)}",
-        finding=_trade_off_title(data),
+        finding=_trade_off_title(data, studies[0].evidence.metric),
         caption=(
             "Numbers are frozen stages, the star is the recommended depth, and bars are 95 % "
             "intervals of the change against freezing nothing, for all depths at once. The band is "
@@ -281,11 +281,13 @@ def trade_off(studies: list[Analysis]) -> HTML:
     )
 
 
-def _trade_off_title(data: pd.DataFrame) -> str:
+def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
     parts = []
     for name, points in data.groupby("images", sort=False):
         best = points.loc[points["accuracy"].idxmax()]
-        parts.append(f"freeze {best.freeze} is most accurate on {name} ({number(best.accuracy)} %)")
+        parts.append(
+            f"freeze {best.freeze} has the highest {metric} on {name} ({number(best.accuracy)} %)"
+        )
     title = "; ".join(parts)
     return title[:1].upper() + title[1:] + "."
 
@@ -361,15 +363,16 @@ def _other_recipes(studies: list[Analysis]) -> str:
         return Markup(
             "It was tested with the recipe above only; another recipe may turn it around. {}"
         ).format(page)
-    table = recipes.by_recipe(recipes.tuned(compared[0]))
+    study = recipes.tuned(compared[0])
+    table = recipes.by_recipe(study)
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     least, most = deepest.iloc[0], deepest.iloc[-1]
     return Markup(
-        "{}: freezing {} stages changed accuracy by {} points (95 % CI {} to {}) with {}, and by "
-        "{} points ({} to {}) with {}.{} {}"
+        "{}: freezing {} stages changed {} by {} points (95 % CI {} to {}) with {}, and by {} "
+        "points ({} to {}) with {}.{} {}"
     ).format(
         "It depends on the recipe" if recipes.turns(table) == "turns" else "Recipes compared",
-        most.freeze,
+        *(most.freeze, study.evidence.metric),
         *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),
         *(number(least.effect, sign=True), number(least.low), number(least.high), least.recipe),
         f" On {' and '.join(untried)} no other recipe was tried." if untried else "",

@@ -93,7 +93,7 @@ def verdicts(found: dict[str, Analysis]) -> HTML:
         each = {
             title: f"{judged_words(one, found[title])}: {one.span()}" for title, one in here.items()
         }
-        statement = claims.CLAIMS[key].statement
+        statement = next(iter(here.values())).claim.statement
         rows.append({"conclusion": statement, **each, "in all": _count([*here.values()])})
         data += [{"data": t, "claim": j.key, "verdict": j.verdict} for t, j in here.items()]
     return html.table(
@@ -137,7 +137,8 @@ def forest(found: dict[str, Analysis]) -> HTML:
             axes.plot(estimate.effect, height, marker, color=colour, label=plain(title, 80))
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks([-place for place in range(len(labels))], labels)
-    axes.set_xlabel("change of accuracy, percentage points")
+    metrics = dict.fromkeys(study.evidence.metric for study in found.values())
+    axes.set_xlabel(f"change of {' or '.join(metrics)}, percentage points")
     legend(figure, axes)
     data = pd.DataFrame(
         {"data": title, "choice": label, **asdict(estimate)}
@@ -187,7 +188,7 @@ def means(found: dict[str, Analysis]) -> HTML:
         each = " and ".join(f"{number(e.effect, sign=True)}" for e in estimates)
         rows.append(
             {
-                "effect": claims.CLAIMS[key].measured,
+                "effect": next(iter(found.values())).judgement[key].claim.measured,
                 "mean over these data sets": f"they differ: {each} points"
                 if p < 1 - LEVEL
                 else effect_with_interval(mean),

@@ -215,20 +215,20 @@ def source_alone(studies: list[Analysis]) -> HTML:
     return paragraph(
         [
             f"The recipe of this study that is closest to the source's is {last.recipe}.",
-            f"There, freezing {last.freeze} stages changes accuracy by "
+            f"There, freezing {last.freeze} stages changes {study.evidence.metric} by "
             f"{number(last.effect, sign=True)} points "
             f"({number(last.low)} to {number(last.high)}).",
-            _conclusion(last.low, last.high),
+            _conclusion(last.low, last.high, study.evidence.metric),
         ]
     )
 
 
-def _conclusion(low: float, high: float) -> str:
+def _conclusion(low: float, high: float, metric: str) -> str:
     if low > 0:
-        return "Alone, it would have said that freezing improves accuracy."
+        return f"Alone, it would have said that freezing improves {metric}."
     if high < 0:
-        return "Alone, it would have said that freezing costs accuracy."
-    return "Alone, it would not have told whether freezing changes accuracy."
+        return f"Alone, it would have said that freezing costs {metric}."
+    return f"Alone, it would not have told whether freezing changes {metric}."
 
 
 def _unmeasured() -> HTML:

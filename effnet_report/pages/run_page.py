@@ -99,7 +99,7 @@ def stage_table(stages: Sequence[Stage], freeze: int, trainable: int, total: int
         }
         for position, stage in enumerate(stages)
     )
-    note = f"{trainable:,} of {total:,} parameters are trained, the new head included."
+    note = f"{trainable:,} of {total:,} parameters are trained, the new last layers included."
     return HTML(html.rows(table) + Markup("<p>{}</p>").format(note))
 
 
@@ -129,7 +129,8 @@ def learning_curves(history: Sequence[Epoch], best_epoch: int, race: Sequence[He
         axes.set_xticks(epochs)
     best = history[best_epoch - 1].validation.accuracy
     text = (
-        f"Best epoch {best_epoch} of {len(history)}, validation accuracy {best:.1f} % (dotted line)"
+        f"The weights of epoch {best_epoch} of {len(history)} are used, with a validation accuracy "
+        f"of {best:.1f} % (dotted line)"
     )
     curves = _figure(_svg(figure), f"Learning curves. {text}.", text)
     return HTML(curves + _race(race) if race else curves)
@@ -190,7 +191,7 @@ def record_summary(record: Record) -> HTML:
     parts = (("validation", record.outcome.validation), ("test", record.outcome.test))
     table = pd.DataFrame(
         {
-            "at the best epoch": part,
+            f"at the {words.level('select', record.settings.select)}": part,
             "images": scores.images,
             "accuracy, %": scores.accuracy,
             "macro precision, %": scores.precision,

@@ -80,7 +80,7 @@ def side_by_side(analysis: Analysis) -> HTML:
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column, colour, marker, title in (
         (left, "accuracy_source", THEIRS, "s", "source: validation accuracy, %"),
-        (right, "accuracy_here", OURS, "o", "this study: test accuracy, %"),
+        (right, "accuracy_here", OURS, "o", f"this study: test {evidence.metric}, %"),
     ):
         axes.hlines(table["number"], table[column].min(), table[column], color=GRID)
         axes.plot(table[column], table["number"], marker, color=colour)

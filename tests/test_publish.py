@@ -221,6 +221,25 @@ def test_two_do_not_publish_at_once(root, source):
 
 
 @pytest.mark.fault("links")
+def test_a_link_in_place_of_a_published_file_is_replaced_not_written_through(root, source):
+    design = load_study(str(source))
+    publish(design, source)
+    record = next(records.record_files("published/mine"))
+    notebook = next(paths.executed("published/mine").glob("*.ipynb"))
+    precious = root / "precious"
+    precious.write_text("precious")
+    places = (record, records.predictions_path(record), notebook)
+    before = [place.read_bytes() for place in places]
+    for place in places[1:]:
+        place.unlink()
+        place.symlink_to(precious)
+    publish(design, source)
+    assert precious.read_text() == "precious"
+    assert [place.read_bytes() for place in places] == before
+    assert not any(place.is_symlink() for place in places)
+
+
+@pytest.mark.fault("links")
 def test_a_link_in_a_published_study_is_not_followed(root, source):
     design = load_study(str(source))
     publish(design, source)

@@ -76,9 +76,13 @@ def _leaving_nothing(folders: list[tuple[Path, Path]]) -> Iterator[None]:
         recover_all()
 
 
-def _copy(source: str, target: str) -> None:
-    """Copy a file or raise an error; `shutil.copytree` would continue after errors."""
+def _copy(source: str | Path, target: str | Path) -> None:
+    """Copy a file or raise an error; `shutil.copytree` would continue after errors.
+
+    A link in place of the target is replaced, because writing to it would change another file.
+    """
     try:
+        Path(target).unlink(missing_ok=True)
         shutil.copy2(source, target)
     except OSError as error:
         raise cannot(f"copy {source} to {target}", error) from None
@@ -101,10 +105,10 @@ def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
     for run_id, record in loaded.believed.items():
         path = records.record_path(design.name, run_id)
         copy = paths.records(stage) / path.name
-        shutil.copy2(records.predictions_path(path), records.predictions_path(copy))
+        _copy(records.predictions_path(path), records.predictions_path(copy))
         settings = {n: local.get(v, v) for n, v in record.settings if isinstance(v, str)}
         if settings.items() <= dict(record.settings).items():
-            shutil.copy2(path, copy)
+            _copy(path, copy)
         else:  # contains a path of this machine
             moved = record.settings.model_copy(update=settings)
             files.write(copy, records.text(record.model_copy(update={"settings": moved})))
@@ -153,4 +157,4 @@ def _copy_notebook(source: Path, target: Path, local: dict[str, str]) -> None:
         papermill["input_path"] = f"{paths.NOTEBOOKS.name}/{Path(papermill['input_path']).name}"
     place = paths.executed(f"{PUBLISHED}/{target.parent.name}") / target.name
     papermill["output_path"] = place.relative_to(paths.ROOT).as_posix()
-    nbformat.write(notebook, target)
+    files.write(target, f"{nbformat.writes(notebook).rstrip()}\n".encode())

@@ -20,8 +20,9 @@ from sphinx.errors import ConfigError
 from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report import words
+from effnet_report.evidence import locations
 from effnet_report.inference import analysis, recipes
-from effnet_report.jupyter import sphinx_extension
+from effnet_report.jupyter import finish, sphinx_extension
 from effnet_report.pages import answer, conclusions, recipe, results
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
@@ -173,6 +174,15 @@ def test_every_figure_of_the_built_book_has_a_number_of_its_own(book):
             assert numbers == [str(n + 1) for n in range(len(numbers))], page.stem
         assert '<span class="report-number">Figure<' not in text
         assert "Version " in text
+
+
+def test_a_link_to_a_page_shows_its_sentences_and_the_picture_of_the_site():
+    body = '<p class="report-finding" data-finding="">It <b>holds</b>.</p>'
+    tags = BeautifulSoup(finish.described("A page", body, locations.PREVIEW), "html.parser")
+    named = {tag["property"]: tag["content"] for tag in tags.find_all("meta", property=True)}
+    assert named["og:description"] == "It holds."
+    assert named["og:image"] == locations.PREVIEW
+    assert "og:image" not in finish.described("A page", body)
 
 
 def test_every_page_is_reached_from_the_first(book):

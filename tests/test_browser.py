@@ -34,6 +34,10 @@ CUT_OFF = """
 return [...document.querySelectorAll('.report-scroll:has(img)')]
   .filter(box => box.scrollWidth > box.clientWidth).map(box => box.outerHTML)
 """
+TOO_WIDE = """
+return [...document.querySelectorAll('.report-table :is(.report-scroll, .dt-layout-cell)')]
+  .filter(box => box.scrollWidth > box.clientWidth).map(box => box.closest('figure').id)
+"""
 SCROLLED = """
 return [...document.querySelectorAll('.report-scroll')]
   .filter(box => getComputedStyle(box).overflowX !== 'visible').map(box => box.outerHTML)
@@ -157,6 +161,17 @@ def test_every_picture_is_drawn_and_described(browser, site):
     )
     assert pictures
     assert all(width > 0 and words > 0 for width, words in pictures)
+
+
+@pytest.mark.usefixtures("screen")
+@pytest.mark.parametrize("page", ["index", "results"])
+def test_every_column_fits_a_desktop(browser, site, page):
+    desktop = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", desktop)
+    browser.get((site / f"{page}.html").as_uri())
+    if page == "results":
+        until(browser, lambda: browser.find_elements(By.CLASS_NAME, "dt-search"))
+    assert browser.execute_script(TOO_WIDE) == []
 
 
 def test_table_1_sorts(browser, table):

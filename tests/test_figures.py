@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, write_study
+from PIL import Image
 
 from effnet_core import paths
 from effnet_core.data import datasets
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import pictures
+from effnet_report.evidence import locations, pictures
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
 from effnet_report.pages import answer, comparison, conclusions, experiment, images, results, source
@@ -259,6 +260,12 @@ def test_what_is_missing_is_named_by_seed(seeds, skipped, words):
 def test_the_results_count_the_test_images_of_all_folds():
     said = results.answer(write_seeds(0, 1)).data
     assert f"{2 * TEST_IMAGES} test images" in said
+
+
+def test_the_first_figure_becomes_the_picture_of_the_site():
+    write_study("quick")
+    answer.trade_off([analysis.load("quick")])
+    assert Image.open(html.site() / locations.PREVIEW).size == (1200, 630)
 
 
 def test_the_title_follows_the_data():

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from effnet_core import paths
 
+PREVIEW = "figures/preview.png"  # on the site: what other sites show beside a link to it
+
 
 def calibration(study: str) -> Path:
     """The calibration of the best run's probabilities; the features it needs lie beside it."""

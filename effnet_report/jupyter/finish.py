@@ -35,19 +35,28 @@ def unbroken(body: str) -> str:
     return "".join(pieces)
 
 
-def described(title: str, body: str) -> str:
-    """Tags that describe a page where it is linked to: its title, and the sentences it opens with.
+def described(title: str, body: str, picture: str = "") -> str:
+    """Tags that describe a page where it is linked to: title, opening sentences and picture.
 
-    Empty for a page that opens with none.
+    Empty for a page that opens with no sentences of its own.
+
+    Args:
+        picture: its address, or nothing.
     """
     first = FINDING.search(body)
     if not first:
         return ""
     words, name = (" ".join(Markup(text).striptags().split()) for text in (first[1], title))
-    return Markup(
+    tags = Markup(
         '<meta name="description" content="{0}"><meta property="og:title" content="{1}">'
         '<meta property="og:description" content="{0}">'
     ).format(words, name)
+    if picture:
+        tags += Markup(
+            '<meta property="og:image" content="{}">'
+            '<meta name="twitter:card" content="summary_large_image">'
+        ).format(picture)
+    return tags
 
 
 @cache

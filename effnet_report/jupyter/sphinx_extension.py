@@ -31,7 +31,7 @@ from effnet_report.words import configuration
 CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
 RECORDS = "records"
 OF_NO_STUDY = {"speed", "speed_details"}  # pages about the benchmark
-ABOUT_ALL = {"elsewhere", "runs"}  # pages about all studies of the book
+ABOUT_ALL = {"elsewhere", "index", "recipe", "runs"}  # pages about all studies of the book
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
 MARKER = "papermill-error-cell-tag"  # on what papermill writes into a notebook that failed
@@ -257,11 +257,19 @@ def finish_page(app: Sphinx, _page: str, _template: str, context: dict, _: objec
     if body:
         context["body"] = finish.unbroken(finish.numbered(body))
     context["metatags"] = context.get("metatags", "") + str(
-        finish.described(context.get("title", ""), body)
+        finish.described(context.get("title", ""), body, preview(app))
     )
     day = finish.newest(tuple(app.config.effnet_studies))
     sources = context["pathto"]("references")
     context["theme_extra_footer"] = finish.footer(day, sources)
+
+
+def preview(app: Sphinx) -> str:
+    """Address of the picture that stands for the site; absolute where `html_baseurl` is known."""
+    if not (Path(app.outdir) / locations.PREVIEW).is_file():
+        return ""
+    base = app.config.html_baseurl
+    return f"{base.rstrip('/')}/{locations.PREVIEW}" if base else locations.PREVIEW
 
 
 def copy_records(app: Sphinx, failure: Exception | None) -> None:

@@ -27,10 +27,11 @@ from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
-from effnet_report.render.html import finding, listing, paragraph
+from effnet_report.render.html import finding, link, listing, paragraph
 
 PICTURES, SIDE = 2, 72  # of each class, and pixels
 RECIPE = ("norm_statistics", "learning_rate", "augment", "head", "scheduler")
+THRESHOLD = "tutorial.html#choose-a-threshold"
 CLASSES = 4  # of which pictures and missed shares are shown
 
 
@@ -44,52 +45,65 @@ def answer(studies: list[Analysis]) -> HTML:
     main = studies[0]
     if not main.evidence.finished:
         return nothing_yet(main.evidence)
-    advised = {shown.about(study).name: advise(study) for study in studies}
-    known = {name: advice for name, advice in advised.items() if advice}
-    return finding(*_headline(main, known), *coverage(main.evidence), key=_key(known))
+    advised = _advised(studies)
+    return finding(*_headline(main, advised), *coverage(main.evidence), key=_key(advised))
 
 
-def _key(advised: dict[str, Advice]) -> str:
-    depths = {advice.freeze for advice in advised.values()}
+def _advised(studies: list[Analysis]) -> list[tuple[Analysis, Advice]]:
+    """The studies that have an advice, with it."""
+    return [(study, advice) for study in studies if (advice := advise(study))]
+
+
+def _key(advised: list[tuple[Analysis, Advice]]) -> str:
+    depths = {advice.freeze for _, advice in advised}
     if len(advised) < 2:
         return f"advice:{'none' if not advised else 'one'}"
     return f"advice:{'agree' if len(depths) == 1 else 'disagree'}"
 
 
-def _headline(main: Analysis, advised: dict[str, Advice]) -> Iterator[str]:
+def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
     if not advised:
         yield from main.recommendation.sentences
         return
-    depths = {name: advice.freeze for name, advice in advised.items()}
-    if len(depths) > 1 and len(set(depths.values())) > 1:
-        listed = " and ".join(f"{depth or 'nothing'} on {name}" for name, depth in depths.items())
-        yield f"The best depth depends on the images: freeze {listed}."
-    elif len(depths) > 1:
-        (depth,) = set(depths.values())
-        yield f"Freeze {_stages(depth) if depth else 'nothing'}: all data sets agree."
-    for name, advice in advised.items():
-        yield _sentence(name, advice)
+    if len({advice.freeze for _, advice in advised}) > 1:
+        listed = [f"{_stages(one.freeze)} on {shown.about(study).name}" for study, one in advised]
+        yield f"The recommended depth depends on the images: freeze {' and '.join(listed)}."
+    elif len(advised) > 1:
+        yield f"Freeze {_stages(advised[0][1].freeze)}: all data sets agree."
+    for study, advice in advised:
+        yield from _sentences(study, advice)
 
 
-def _sentence(name: str, advice: Advice) -> str:
-    """One data set's advice with its number and how sure it is."""
-    change, metric, margin = advice.depth.change, advice.metric, advice.margin
-    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
+def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
+    """One data set's advice with its number, how sure it is, and whether anything beats it."""
+    name, metric, change = shown.about(study).name, advice.metric, advice.depth.change
     effect = f"changed {metric} by {number(change.effect, sign=True)} points"
     if change.low > 0 or change.high < 0:
         verb = "raised" if change.effect > 0 else "lowered"
         effect = f"{verb} {metric} by {number(abs(change.effect))} points"
-    sure = f"a loss above {number(margin)} points cannot be ruled out"
-    if change.low > -margin:
-        sure = f"a loss above {number(margin)} points is ruled out"
-    if change.low > -margin and advice.p > 1 - LEVEL:
-        sure += f", though not after correction for all conclusions ({_p(advice.p)})"
-    said = f"freezing {_stages(advice.depth.freeze)} {effect} ({interval}); {sure}."
-    return f"On {name}, {'' if advice.freeze else 'freeze nothing: '}{said}"
+    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
+    yield f"On {name}, freezing {_stages(advice.depth.freeze)} {effect} ({interval})."
+    if change.low <= 0:
+        yield f"{_sure(advice)}."
+    lead = study.over_classical
+    if lead.known and lead.high < 0:
+        yield (
+            f"Without fine-tuning, the best classical model is {number(-lead.effect)} points ahead "
+            f"of the best fine-tuned network on {name}."
+        )
+
+
+def _sure(advice: Advice) -> str:
+    """Whether the advised depth may lose as much as matters."""
+    loss = f"A loss above {number(advice.margin)} points"
+    if advice.depth.change.low <= -advice.margin:
+        return f"{loss} cannot be ruled out at any depth, so freeze nothing"
+    but = ", but the evidence is weaker" if advice.p > 1 - LEVEL else ""
+    return f"{loss} is ruled out{but} after correction for all conclusions ({_p(advice.p)})"
 
 
 def _stages(count: int) -> str:
-    return f"{count} stage{'' if count == 1 else 's'}"
+    return f"{count} stage{'' if count == 1 else 's'}" if count else "nothing"
 
 
 def advice(studies: list[Analysis]) -> HTML:
@@ -119,21 +133,28 @@ def _card(study: Analysis) -> Markup:
 
 def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     """What stands on a card, line by line."""
-    yield "Recipe", "; ".join(_recipe(study, advised))
+    yield "What to do", Markup("<br>").join(_recipe(study, advised))
     yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %"
-    yield "Best depth", _behind(advised)
+    yield "How sure", f"{_sure(advised)}."
+    yield f"Highest {advised.metric}", _best(advised)
     yield "Saves", _saves(study, advised)
-    yield "Misses", ", ".join(_missed(study, advised.missed))
-    yield "Without training", _against_classical(study.over_classical)
-    yield "Evidence", f"{_p(advised.p)} after Holm's correction"
+    yield "Misses", _missed(study, advised.missed)
+    yield "Against classical models", _against_classical(study.over_classical)
+    yield (
+        "Evidence",
+        f"{len(study.evidence.finished):,} runs with {len(study.correctness.seeds)} seeds, tested "
+        f"on {study.correctness.images:,} images",
+    )
 
 
 def _saves(study: Analysis, advised: Advice) -> str:
     """What the advised depth saves, or what freezing would save where nothing is to be frozen."""
     depth = advised.depth
     without = number(saved_without_keeping(study, depth.freeze), 0)
-    time = f"{number(depth.time.effect, 0)} % of an epoch's time with kept activations"
-    time += f", about {without} % without"
+    time = (
+        f"{number(depth.time.effect, 0)} % of the time per epoch if the output of the frozen "
+        f"stages is kept on disk, about {without} % if not"
+    )
     if advised.freeze:
         return time
     points = f"{_span(depth.change, sign=True)} points"
@@ -155,16 +176,19 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     told = [name for name in RECIPE if name not in SOURCE_FACTORS or name in study.evidence.factors]
     fixed = {name: getattr(protocol, name) for name in told}
     for name, level in (fixed | advised.choices).items():
-        yield f"either {words.factor(name)}" if level == EITHER else words.full_level(name, level)
+        either = level == EITHER
+        chosen = "either, no clear difference" if either else words.level(name, level)
+        yield f"{words.factor(name)}: {chosen}"
 
 
-def _behind(advised: Advice) -> str:
+def _best(advised: Advice) -> str:
+    """The most accurate depth, and how far it is ahead of the recommended one."""
     if advised.best == advised.freeze:
-        return f"freeze {advised.best} itself"
-    difference = advised.behind_best
+        return "the recommended depth"
+    behind = advised.behind_best
     return (
-        f"freeze {advised.best}; this one is {number(difference.effect, sign=True)} points "
-        f"({number(difference.low)} to {number(difference.high)}) from it"
+        f"freeze {advised.best}, by {number(-behind.effect)} points "
+        f"({number(-behind.high)} to {number(-behind.low)})"
     )
 
 
@@ -179,14 +203,18 @@ def _against_classical(lead: Estimate) -> str:
     return f"{who} is ahead by {number(abs(lead.effect))} points ({number(low)} to {number(high)})"
 
 
-def _missed(study: Analysis, shares: dict[str, float]) -> Iterator[str]:
+def _missed(study: Analysis, shares: dict[str, float]) -> str:
+    """The classes that are missed most, and where a reader with two can trade them."""
     about = shown.about(study)
     ranked = sorted(shares.items(), key=lambda pair: -pair[1])
-    for label, share in ranked[:CLASSES]:
-        yield f"{about.plain(label)} {number(share, 0)} %"
+    listed = [f"{about.plain(label)} {number(share, 0)} %" for label, share in ranked[:CLASSES]]
     if len(ranked) > CLASSES:
         rest = [share for _, share in ranked[CLASSES:]]
-        yield f"other classes {number(min(rest), 0)} to {number(max(rest), 0)} %"
+        listed.append(f"other classes {number(min(rest), 0)} to {number(max(rest), 0)} %")
+    words = Markup(", ").join(listed)
+    if len(ranked) > 2:
+        return words
+    return words + Markup(". ") + link(THRESHOLD, "Choose another threshold")
 
 
 def _pictures(study: Analysis) -> Markup:
@@ -264,7 +292,7 @@ def trade_off(studies: list[Analysis]) -> HTML:
         axes.set_xlim(0, 1.12 * points["epoch_seconds"].max())
         axes.margins(y=0.12)
     panels[0].set_ylabel(f"test {studies[0].evidence.metric}, %")
-    return html.figure(
+    framed = html.figure(
         figure,
         "trade-off",
         key=f"trade-off:{len(names)}",
@@ -279,15 +307,25 @@ def trade_off(studies: list[Analysis]) -> HTML:
         ),
         data=data,
     )
+    figure.suptitle("How many stages to freeze?", weight="bold")
+    html.preview(figure)
+    return framed
 
 
 def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
+    """What the recommended depth reaches, and in how much of the time."""
     parts = []
     for name, points in data.groupby("images", sort=False):
-        best = points.loc[points["accuracy"].idxmax()]
-        parts.append(
-            f"freeze {best.freeze} has the highest {metric} on {name} ({number(best.accuracy)} %)"
-        )
+        none, best = points.iloc[0], points.loc[points["accuracy"].idxmax()]
+        part = f"on {name}, freeze {best.freeze} has the highest {metric}"
+        for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():
+            share = 100 * advised.epoch_seconds / none.epoch_seconds
+            part = (
+                f"on {name}, freeze {advised.freeze} reaches {number(advised.accuracy)} % in "
+                f"{number(share, 0)} % of the time of freeze 0, which reaches "
+                f"{number(none.accuracy)} %"
+            )
+        parts.append(part)
     title = "; ".join(parts)
     return title[:1].upper() + title[1:] + "."
 
@@ -303,14 +341,15 @@ def depths(studies: list[Analysis]) -> HTML:
             lost = missed(study, depth.freeze)
             without = saved_without_keeping(study, depth.freeze)
             worst = max(lost, key=lambda label: lost[label])
+            reached = accuracy(study, depth.freeze).effect
             rows.append(
                 {
                     "images": about.name,
                     "frozen stages": depth.freeze,
-                    f"{study.evidence.metric}, %": _span(accuracy(study, depth.freeze)),
+                    f"{study.evidence.metric}, %": number(reached),
                     "change, points": _span(depth.change, sign=True),
                     "time saved, %": number(depth.time.effect, 0),
-                    "without keeping, %": number(without, 0),
+                    "saved if not kept, %": number(without, 0),
                     "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
@@ -322,31 +361,38 @@ def depths(studies: list[Analysis]) -> HTML:
         frame,
         "saves-and-risks",
         key=f"noninferior:{safe}",
-        finding=f"{safe} of {len(frame)} depths lose less than {number(studies[0].margin)} points.",
+        finding=f"A loss above {number(studies[0].margin)} points is ruled out at {safe} of "
+        f"{len(frame)} depths.",
         caption=(
-            "In brackets are 95 % intervals for other trainings and other images. Time is CPU time "
-            "per epoch, measured with kept activations and computed from the arithmetic without."
+            "Changes against freezing nothing, with 95 % intervals for other trainings and other "
+            "images. Time is CPU time per epoch: measured with the output of the frozen stages "
+            "kept on disk, computed from the arithmetic if it is not kept."
         ),
         data=data,
     )
 
 
 def limits(studies: list[Analysis]) -> HTML:
-    """What the advice does not cover, in two lines."""
+    """What the advice does not cover, in a few lines."""
     main = studies[0]
     if not main.evidence.finished:
         return paragraph([])
-    protocol, advised = main.evidence.design.protocol, advise(main)
+    protocol, advised = main.evidence.design.protocol, _advised(studies)
     if not advised:
         return listing({"covers": "The study is too small for advice."})
+    on_validation = [
+        f"freeze {advice.on_validation} on {shown.about(study).name}" for study, advice in advised
+    ]
     return listing(
         {
-            "covers": f"It holds for {protocol.backbone} at {protocol.image_size} px, this "
-            "protocol and images of these kinds; another network or other images need a study "
-            "of their own.",
+            "covers": Markup(
+                "It holds for the network <code>{}</code> at {} px and for images of these kinds. "
+                "Another network or other images need a study of their own."
+            ).format(protocol.backbone, protocol.image_size),
             "recipe": _other_recipes(studies),
-            "selected": f"The depth is chosen on the test intervals that are shown, which flatters "
-            f"it a little; validation images alone would choose freeze {advised.on_validation}.",
+            "selected": "The depths were chosen by the test intervals shown here, which flatters "
+            "them a little. Validation images alone would choose "
+            f"{' and '.join(on_validation)}.",
         }
     )
 
@@ -361,7 +407,8 @@ def _other_recipes(studies: list[Analysis]) -> str:
     page = Markup('<a href="recipe.html">Does the recipe matter?</a>')
     if not compared:
         return Markup(
-            "It was tested with the recipe above only; another recipe may turn it around. {}"
+            "It was tested with one recipe per data set; with another one, freezing may help more, "
+            "or do harm. {}"
         ).format(page)
     study = recipes.tuned(compared[0])
     table = recipes.by_recipe(study)
@@ -388,7 +435,7 @@ def commands(studies: list[Analysis]) -> HTML:
         {
             command: Markup("<code>{}</code> {}").format(command, what)
             for command, what in (
-                ("effnet sweep " + name, "trains the runs that you have no records of."),
+                ("effnet sweep " + name, "trains the runs that have no record yet."),
                 (f"EFFNET_STUDY={name} jupyter-book build book", "builds this report from them."),
                 (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),
             )

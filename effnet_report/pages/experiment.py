@@ -74,8 +74,8 @@ def _tested(protocol: Protocol) -> str:
     """Which images are for testing."""
     if protocol.folds:
         return (
-            f"Each seed tests another of {protocol.folds} folds; together the seeds test every "
-            "image once."
+            f"Each seed tests a different one of {protocol.folds} folds; together the folds hold "
+            "every image once."
         )
     if protocol.official_test:
         return "All seeds share the test set that the authors of the images set aside."

@@ -55,7 +55,8 @@ def confusion(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     table, classes = _best_predictions(evidence), evidence.best[0].facts.classes
     counts = matrix.tally(table["label"].to_numpy(), table["predicted"].to_numpy(), classes)
-    recall = pd.Series(np.diag(matrix.shares(counts)), index=classes)
+    plain_names = [shown.about(analysis).plain(name) for name in classes]
+    recall = pd.Series(np.diag(matrix.shares(counts)), index=plain_names)
     return html.figure(
         matrix.draw(counts),
         "confusion",
@@ -63,12 +64,8 @@ def confusion(analysis: Analysis) -> HTML:
             f"The best configuration recognises {number(recall.max(), 0)} % of the class "
             f"{recall.idxmax()}, and {number(recall.min(), 0)} % of the class {recall.idxmin()}."
         ),
-        caption=f"Test images: {_best_words(evidence)}; "
-        + (
-            "shares are of the true class."
-            if matrix.readable(counts)
-            else "the most frequent confusions."
-        ),
+        caption=("Shares of each true class" if matrix.readable(counts) else "Frequent confusions")
+        + f" on test images, for {_best_words(evidence)}.",
         alt=matrix.in_words(counts),
         data=counts.rename_axis("true class").reset_index(),
     )
@@ -105,8 +102,8 @@ def calibration(analysis: Analysis) -> HTML:
             f"{'above' if gap > 0 else 'below'} its accuracy."
         ),
         caption=(
-            f"Test images in groups of equal size by confidence, with 95 % intervals: "
-            f"{_best_words(evidence)}."
+            "Each point is a group of equally many test images of similar confidence, with a 95 % "
+            f"interval, for {_best_words(evidence)}."
         ),
         alt=sentences(
             data, "{confidence:.0f} % sure, {accuracy:.0f} % right ({low:.0f} to {high:.0f})"
@@ -308,12 +305,12 @@ def _best_predictions(evidence: Evidence) -> pd.DataFrame:
 
 def _best_words(evidence: Evidence) -> str:
     s, seeds = evidence.best_settings, len(evidence.best)
-    words = f"the configuration that is best on validation, {configuration(s.levels)}"
+    words = f"the configuration that is best on validation ({configuration(s.levels)}"
     if seeds == 1:
-        return f"{words}, one seed"
+        return f"{words}; one seed)"
     images = _best_predictions(evidence).index
     which = "one seed per image" if images.is_unique else "all images by each seed"
-    return f"{words}, {seeds} seeds, {which}, {images.nunique():,} images"
+    return f"{words}; {seeds} seeds, {which}, {images.nunique():,} images)"
 
 
 def _taken_for(evidence: Evidence) -> pd.Series:

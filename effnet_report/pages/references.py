@@ -1,10 +1,12 @@
 """The page Sources and how to cite: everything that this report rests on."""
 
+from importlib.metadata import metadata
+
 from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.render.citations import references
-from effnet_report.render.html import finding, link
+from effnet_report.render.html import finding, link, paragraph
 
 
 def answer() -> HTML:
@@ -12,6 +14,14 @@ def answer() -> HTML:
     return finding(
         f"This report rests on {len(references())} sources: the document that it repeats, data, "
         "weights, software and statistical methods."
+    )
+
+
+def citation() -> HTML:
+    """How to cite this report, in its installed version."""
+    about = metadata("effnet-report")
+    return paragraph(
+        [f"effnet-report contributors. How many stages to freeze? Version {about['Version']}."]
     )
 
 

@@ -15,7 +15,7 @@ from effnet_report import words
 from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.inference.analysis import Analysis
-from effnet_report.numbers import number
+from effnet_report.numbers import duration, number
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render.html import finding, paragraph, table
 
@@ -84,23 +84,22 @@ def run_times(analysis: Analysis) -> HTML:
         "total_seconds": "in all, s",
         "memory_mb": "memory, MB",
     }
-    total = frame["total_seconds"].sum() / 60
-    shown = frame[["run", *names, "command"]].rename(columns=names)
-    shown = shown.sort_values("in all, s", ascending=False, kind="stable")
+    frame = frame.sort_values("total_seconds", ascending=False, kind="stable")
+    shown = frame[["run", *names]].rename(columns=names)
     return table(
         shown.head(SHOWN),
         "run-times",
-        finding=f"All finished runs together took {number(total)} minutes.",
-        caption=f"The {min(SHOWN, len(shown))} longest runs, each with the command that repeats it "
-        "in the repository's folder; the CSV has all.",
-        data=shown.map(lambda value: value.striptags() if isinstance(value, Markup) else value),
+        finding=f"All finished runs together took {duration(frame['total_seconds'].sum())}.",
+        caption=f"The {min(SHOWN, len(shown))} longest runs. The CSV has all, each with the "
+        "command that repeats it in the repository's folder.",
+        data=frame,
     )
 
 
-def _command(settings: Settings) -> Markup:
+def _command(settings: Settings) -> str:
     chosen = {"study": settings.study} | words.typed(settings) | {"seed": settings.seed}
     parts = " ".join(f"-p {name} {level}" for name, level in chosen.items())
-    return Markup("<code>papermill notebooks/train.ipynb {}</code>").format(parts)
+    return f"papermill notebooks/train.ipynb {parts}"
 
 
 def verification(analysis: Analysis) -> HTML:
@@ -131,7 +130,7 @@ def verification(analysis: Analysis) -> HTML:
 
 
 def _repeated(found: Verification) -> Iterator[dict[str, str]]:
-    """A row a run that was repeated on one kind of processor."""
+    """One row per run that was repeated on one kind of processor."""
     agreement = (
         dict.fromkeys(found.verified, "equal to the bit")
         | dict.fromkeys(found.within_tolerance, "within tolerance")
@@ -201,13 +200,14 @@ def machine(analysis: Analysis) -> HTML:
         for name, value in values.items()
     ]
     frame = _tally(rows, ["what", "name", "value"])
-    mixed = frame.groupby(["what", "name"]).size().gt(1).sum()
+    values = frame.groupby(["what", "name"]).size()
+    mixed = [f"{name} ({what})" for what, name in values[values > 1].index]
     return table(
         frame,
         "machine",
         finding="All records come from one machine and one set of versions."
         if not mixed
-        else f"The records differ in {mixed} properties of machine or versions.",
+        else f"The records differ in {', '.join(mixed)}.",
         caption="One line per value, with the number of records that have it.",
     )
 

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from PIL import Image
 
 from effnet_core import paths
 from effnet_report.escaping import cell
+from effnet_report.evidence import locations
 from effnet_report.numbers import number
 from effnet_report.render.drawing import THEMED
 
@@ -74,14 +75,25 @@ def link(address: str | None, text: object) -> str:
 
 
 def svg(drawing: Figure) -> bytes:
-    """A drawing for a file: its text as text, its background white.
+    """A drawing for a file: its text as text, its background white."""
+    return _saved(drawing, format="svg", metadata={"Date": None})
+
+
+def preview(drawing: Figure) -> None:
+    """Write the picture that other sites show beside a link to this one."""
+    drawing.set_size_inches(8, 4.2)  # 1200 x 630 pixels, as social sites ask for
+    write_to_site(*locations.PREVIEW.split("/"), _saved(drawing, format="png", dpi=150))
+
+
+def _saved(drawing: Figure, **options: Any) -> bytes:
+    """A drawing as a file.
 
     Matplotlib measures a letter that its font lacks as a box, and warns; a browser has the letter.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*missing from font")
-        drawing.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
+        drawing.savefig(buffer, facecolor="white", **options)
     return buffer.getvalue()
 
 

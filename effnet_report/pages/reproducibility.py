@@ -201,7 +201,7 @@ def machine(analysis: Analysis) -> HTML:
     ]
     frame = _tally(rows, ["what", "name", "value"])
     values = frame.groupby(["what", "name"]).size()
-    mixed = [f"{name} ({what})" for what, name in values[values > 1].index]
+    mixed = [f"{what} ({name})" for what, name in values[values > 1].index]
     return table(
         frame,
         "machine",

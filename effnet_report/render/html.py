@@ -82,7 +82,8 @@ def svg(drawing: Figure) -> bytes:
 def preview(drawing: Figure) -> None:
     """Write the picture that other sites show beside a link to this one."""
     drawing.set_size_inches(8, 4.2)  # 1200 x 630 pixels, as social sites ask for
-    write_to_site(*locations.PREVIEW.split("/"), _saved(drawing, format="png", dpi=150))
+    folder, name = locations.PREVIEW.split("/")
+    write_to_site(folder, name, _saved(drawing, format="png", dpi=150))
 
 
 def _saved(drawing: Figure, **options: Any) -> bytes:

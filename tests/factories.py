@@ -53,7 +53,10 @@ SMALL = {
     "image_size": 32,
     "weights": "none",
     "epochs": 2,
+    "early_stop_patience": 2,
     "batch_size": 16,
+    "norm_statistics": "batch",
+    "learning_rate": 3e-4,
 }
 # The same with a fold of every class for the classical comparison, and a part of its grid.
 SMALL_CLASSICAL = {name: SMALL[name] for name in SMALL if name not in ("freeze", "epochs")}
@@ -139,7 +142,8 @@ def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
     rng = np.random.default_rng(100 * settings.number + settings.seed)
     fold = settings.seed % settings.folds if settings.folds else 0
     table = predictions(accuracy, rng, fold)
-    looks = [predictions(accuracy - 4 / epoch, rng, fold) for epoch in range(1, 5)]
+    epochs = range(1, min(4, settings.epochs) + 1)
+    looks = [predictions(accuracy - 4 / epoch, rng, fold) for epoch in epochs]
     history = [
         Epoch(
             epoch=epoch,

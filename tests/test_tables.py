@@ -273,7 +273,8 @@ def test_pages_speak_of_heads_where_a_study_compares_them(tmp_path, name):
     for page in (experiment.protocol, experiment.definitions, conclusions.simulation):
         text = BeautifulSoup(page(study).data, "html.parser").get_text(" ")
         assert bool(about.search(text)) == (name == "quick"), page
-    plateau = "plateau" in BeautifulSoup(experiment.definitions(study).data).get_text()
+    said = BeautifulSoup(experiment.definitions(study).data, "html.parser").get_text()
+    plateau = "plateau" in said
     assert plateau == (name == "quick")
     rows = shown(conclusions.simulation(study))["claim"].tolist()
     assert ("cosine" in rows) == (name == "quick")

@@ -55,6 +55,7 @@ def new(
         Path,
         typer.Option(help="folder with one folder per class, or with parts such as train and test"),
     ],
+    *,
     labels: Annotated[
         Path | None, typer.Option(help="CSV or Parquet file of paths and labels")
     ] = None,
@@ -64,11 +65,15 @@ def new(
     hours: Annotated[
         float, typer.Option(min=0.01, help="largest time of the study on this machine")
     ] = 1.0,
+    ask: Annotated[
+        str,
+        typer.Option(help="what to compare beside the depth: recipe, head, schedule, with commas"),
+    ] = "depth",
 ) -> None:
     """Inspect a folder of images, and write a study for it that fits this machine."""
     from effnet_report.intake.new import new as begin  # noqa: PLC0415  imports torch
 
-    begin(name, images, labels=labels, groups=groups, hours=hours, console=console)
+    begin(name, images, labels=labels, groups=groups, hours=hours, ask=ask, console=console)
 
 
 class EngineName(StrEnum):
@@ -228,7 +233,8 @@ def plan(study: StudyName) -> None:
         )
     runs = len(result.rows) * len(design.seeds)
     hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
-    hours += planning.fixed_hours(design, result.train_images)
+    images = result.train_images + result.validation_images + result.test_images
+    hours += planning.fixed_hours(design, result.train_images, images, len(result.classes) or 2)
     console.print(
         f"{runs} runs on {result.device}: each {result.train_images} training, "
         f"{result.validation_images} validation and {result.test_images} test images, at most "
@@ -282,7 +288,7 @@ def predict(
     from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch
 
     form = "json" if as_json else "csv" if as_csv else "table"
-    tell_predictions(study, images, form, console, page=html, maps=explain)
+    tell_predictions(study, images, form, console, page=html, maps=explain, never_miss=never_miss)
 
 
 @app.command()

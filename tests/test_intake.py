@@ -1,6 +1,7 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -14,11 +15,13 @@ from effnet_core.data.datasets import imagefolder, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
-from effnet_report.intake import layouts, study
+from effnet_report.inference import analysis, contrasts, forecast
+from effnet_report.intake import layouts, weigh
 from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new
-from effnet_report.sweep.plan import Plan, Row, too_few
+from effnet_report.sweep.plan import Timed, _Speed, too_few
+from effnet_report.sweep.step_cost import StepCost
 
 
 def photo(path, seed, size=(40, 30), mode="RGB"):
@@ -41,24 +44,25 @@ def photos(tmp_path):
     return root
 
 
+def timed(design, *_):
+    """A machine on which a step without frozen stages takes 30 ms at 96 pixels."""
+    runs = design.configurations()
+    area = design.protocol.image_size**2
+    costs = [StepCost(0, area * (7 - run.freeze), memory=1, trainable=1) for run in runs]
+    return Timed(runs, costs, [True] * len(runs), _Speed(1.5e-7, 1.5e-7))
+
+
 @pytest.fixture
 def own_studies(own_folders, monkeypatch):
-    """Studies go to a temporary folder; timing is a given number of hours a configuration."""
+    """Studies go to a temporary folder; steps are not timed."""
     monkeypatch.setattr(paths, "STUDIES", own_folders / "studies")
-
-    def plan(design):
-        # It times a guess of 1,000 images where it does not find them, without an error.
-        imagefolder(design.protocol.data_dir, design.protocol.labels)
-        runs = [run for run in design.runs() if run.seed == 0]
-        return Plan([Row(run, None, 0.01) for run in runs], 1, 1, 1, {}, "", "cpu", 0)
-
-    monkeypatch.setattr(study, "plan", plan)
-    monkeypatch.setattr(study, "automatic_jobs", lambda _: 1)
+    monkeypatch.setattr(weigh, "time_steps", timed)
+    monkeypatch.setattr(weigh, "automatic_jobs", lambda _: 1)
     return own_folders / "studies"
 
 
 def begin(images, capsys, name="mine", **options) -> str:
-    chosen = {"labels": None, "groups": None, "hours": 1.0} | options
+    chosen = {"labels": None, "groups": None, "hours": 1.0, "ask": "depth"} | options
     new(name, images, **chosen, console=Console(width=300))
     return capsys.readouterr().out
 
@@ -91,7 +95,7 @@ def test_a_study_is_written_that_can_be_trained(photos, own_studies, capsys):
     assert design.protocol.resize == "pad"  # 40 x 30 is no square
     text = (own_studies / "mine.yml").read_text()
     assert all("#" in line for line in text.splitlines() if line.startswith(("  ", "seeds")))
-    for word in ("cat", "13", "24 PNG", "notes.txt", "identical", "dog/copy.bmp", "min here"):
+    for word in ("cat", "13", "24 PNG", "notes.txt", "identical", "dog/copy.bmp", "runs, about"):
         assert word in told
     sheet = Image.open(paths.records("mine") / "contact-sheet.jpg")
     assert sheet.size[0] > 8 * 100
@@ -100,18 +104,63 @@ def test_a_study_is_written_that_can_be_trained(photos, own_studies, capsys):
 
 
 @pytest.mark.slow
-def test_a_study_is_as_large_as_the_hours_allow(photos, own_studies, capsys):
+def test_a_study_answers_as_much_as_the_hours_allow(photos, own_studies, capsys):
     for seed in range(100, 400):
         photo(photos / "dog" / f"{seed}.png", seed, (300, 300))
         photo(photos / "cat" / f"{seed}.png", seed + 999, (300, 300))
-    small, large = (
-        (begin(photos, capsys, name=name, hours=hours), load_study(name))[1]
-        for name, hours in (("small", 0.1), ("large", 99.0))
-    )
+    told = begin(photos, capsys, name="small", hours=0.1)
+    assert re.search(r"0\.1, chosen .* ± \d", told)
+    begin(photos, capsys, name="large", hours=99.0)
+    small, large = map(load_study, ("small", "large"))
     assert large.protocol.image_size > small.protocol.image_size
-    assert (len(small.seeds), small.protocol.folds) == (1, 0)
-    assert len(large.seeds) == large.protocol.folds == 4
+    assert large.protocol.max_images == small.protocol.max_images == 0
+    assert len(large.seeds) == large.protocol.folds > len(small.seeds) == small.protocol.folds > 1
     assert "more than 0.001 h" in begin(photos, capsys, name="none", hours=0.001)
+
+
+def test_a_study_asks_about_depth_and_what_is_named(photos, own_studies, capsys):
+    begin(photos, capsys)
+    usual = load_study("mine")
+    assert 0 in usual.factors["freeze"]
+    assert (usual.factors["head"], usual.factors["scheduler"]) == (["none"], ["cosine"])
+    recipe = usual.protocol
+    assert (recipe.norm_statistics, recipe.early_stop_patience) == ("pretrained", None)
+    assert recipe.rates == (3e-5, 1e-4, 3e-4)
+    begin(photos, capsys, name="more", ask="depth, recipe,head")
+    more = load_study("more")
+    assert {name for name, levels in more.factors.items() if len(levels) > 1} == {
+        *("freeze", "norm_statistics", "augment", "head")
+    }
+    with pytest.raises(InputError, match="--ask speed: a study can ask about depth, recipe, head"):
+        begin(photos / "nowhere", capsys, name="another", ask="depth,speed")
+
+
+def test_uneven_classes_count_the_same(photos, own_studies, capsys):
+    assert "balanced accuracy" not in begin(photos, capsys)
+    assert load_study("mine").protocol.criterion == "accuracy"
+    for seed in range(100, 120):
+        photo(photos / "dog" / f"{seed}.png", seed)
+    assert "criterion is balanced accuracy" in begin(photos, capsys, name="uneven")
+    assert load_study("uneven").protocol.criterion == "balanced_accuracy"
+
+
+def test_the_longest_runs_start_first_and_the_last_one_ends_the_study():
+    assert weigh.in_parallel([1.0, 1.0, 2.0], 2) == 2.0
+    assert weigh.in_parallel([3.0, 1.0], 2) == 3.0
+
+
+def test_the_interval_that_is_expected_is_the_one_that_the_report_gives():
+    study = analysis.load("published/elpv")
+    compared = study.estimator
+    reported = contrasts.levels_at_once(compared, "freeze")[6]
+    expected = forecast.half_width(
+        forecast.depth_components(compared), 7, seeds=4, images=2624, folds=True
+    )
+    assert expected == pytest.approx((reported.high - reported.low) / 2, rel=0.15)
+    # One run per depth instead of four leaves more noise, and as many seeds remove it.
+    single = forecast.published((), weigh.RECIPE)[0]
+    several = forecast.published(("head", "scheduler"), weigh.RECIPE)[0]
+    assert single.seed + single.image > several.seed + several.image
 
 
 def test_all_unreadable_images_are_named_and_nothing_is_written(photos, own_studies, capsys):

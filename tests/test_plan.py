@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from effnet_core.errors import InputError
+from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep import plan as planning
@@ -61,15 +62,30 @@ def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, 
     # A step: 2 s through what is frozen, 3 x 3 x 2 s through what trains. A look: 2 + 3 s.
     steps = 15 * made.train_images / 4
     looks = (15 * made.validation_images + made.validation_images + made.test_images) / 4
-    assert [row.hours for row in made.rows] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 28)
+    hours = [row.hours for row in made.rows]
+    assert hours[:4] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 4)
+    # Of kept activations, every image passes what is frozen once.
+    once = 2 * 60 / 4
+    assert hours[-4:] == pytest.approx([(once + 18 * steps + 3 * looks) / 3600] * 4)
 
 
 def test_runs_that_train_nothing_take_time_too(folder_study):
     study = folder_study(few=20)
-    seconds = 3600 * planning.fixed_hours(study, 30)
-    assert seconds > 28 * planning.RUN + planning.CLASSICAL
+    seconds = 3600 * planning.fixed_hours(study, 30, 60, 2)
+    assert seconds > 28 * planning.RUN
     twice = study.model_copy(update={"seeds": [0, 1]})
-    assert 3600 * planning.fixed_hours(twice, 30) == pytest.approx(2 * seconds)
+    assert 3600 * planning.fixed_hours(twice, 30, 60, 2) == pytest.approx(2 * seconds)
+
+
+@pytest.mark.parametrize("study", ["quick", "elpv", "fashion"])
+def test_the_classical_comparison_takes_about_what_it_took(study):
+    record = records.load(records.record_path(f"published/{study}", "classical-seed0"))
+    facts = record.facts
+    images = facts.train_images + facts.validation_images + facts.test_images
+    hours = planning.classical_hours(
+        record.settings, facts.train_images, images, len(facts.classes)
+    )
+    assert 0.67 < 3600 * hours / record.made.cpu_seconds["total"] < 1.5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

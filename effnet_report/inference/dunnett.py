@@ -40,7 +40,7 @@ def _joint(estimate: Estimate, many: int, against: float, looks: int) -> Estimat
         return estimate
     if many == looks == 1 and not against:
         return estimate
-    wide = reach(many, _rounded(estimate.freedom), looks) * estimate.error
+    wide = reach(many, rounded(estimate.freedom), looks) * estimate.error
     p = min(1.0, looks * p_value(_errors_away(estimate, against), many, estimate.freedom))
     return replace(
         estimate,
@@ -51,7 +51,7 @@ def _joint(estimate: Estimate, many: int, against: float, looks: int) -> Estimat
     )
 
 
-def _rounded(freedom: float) -> int:
+def rounded(freedom: float) -> int:
     """Degrees of freedom cut to two digits, at least 1, so that a reach serves many intervals."""
     whole = max(1, int(min(freedom, 10_000)))
     cut = 10 ** max(0, len(str(whole)) - 2)

@@ -4,6 +4,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -21,6 +22,9 @@ from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
 from effnet_report.intake.look import COMPARED, Look, look
 from effnet_report.intake.naming import check_new_name
+from effnet_report.intake.options import RULE, Option
+from effnet_report.intake.weigh import factors
+from effnet_report.numbers import duration, number
 
 SHEET = "contact-sheet.jpg"
 
@@ -32,6 +36,7 @@ def new(
     labels: Path | None,
     groups: str | None,
     hours: float,
+    ask: str,
     console: Console,
 ) -> None:
     """Inspect images and write `studies/NAME.yml` and a contact sheet.
@@ -41,6 +46,7 @@ def new(
             output names all of them). No study is written.
     """
     _check(name, images)
+    compared = factors(ask)
     table, root, told = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"
@@ -52,7 +58,7 @@ def new(
     if groups:
         source["groups"] = groups
     try:
-        draft = _study(name, source, told, hours, console)
+        draft = _study(name, source, told, compared, hours=hours, console=console)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
         (paths.STUDIES / f"{name}.yml").unlink(missing_ok=True)
         if table is not None and not own:
@@ -60,10 +66,7 @@ def new(
         if isinstance(error, InputError):
             raise InputError(str(error).replace(str(copy), str(labels or images))) from None
         raise
-    time = f"{math.ceil(draft.hours * 60)} min" if draft.hours < 1.5 else f"{draft.hours:.1f} h"
-    console.print(f"Wrote {draft.path}: {len(list(draft.study.runs()))} runs, at most {time} here.")
-    if not draft.fits:
-        console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
+    tell_choice(draft, hours, console)
     console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
 
 
@@ -78,7 +81,13 @@ def _write_new(copy: Path, table: pd.DataFrame) -> None:
 
 
 def _study(
-    name: str, source: dict[str, str], told: str, hours: float, console: Console
+    name: str,
+    source: dict[str, str],
+    told: str,
+    compared: dict[str, list[Any]],
+    *,
+    hours: float,
+    console: Console,
 ) -> studies.Draft:
     dataset = studies.images_of(source)
     if "labels" in source:
@@ -94,13 +103,13 @@ def _study(
             "them out of the folder; no study was written."
         )
     with console.status("Timing a few training steps ..."):
-        draft = studies.write(name, dataset, seen, source, hours)
+        draft = studies.write(name, dataset, seen, source, compared=compared, hours=hours)
     place = paths.records(name) / SHEET
     numbered = sheet.save(dataset, draft.study.protocol, place)
     console.print(f"Contact sheet: {place}")
-    for number, kind in numbered.items():
+    for place_there, kind in numbered.items():
         console.print(
-            f"Class {number} on the sheet is {escape(kind)}: no font here has its letters."
+            f"Class {place_there} on the sheet is {escape(kind)}: no font here has its letters."
         )
     return draft
 
@@ -222,6 +231,54 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
                 )
     if images > COMPARED:
         console.print(f"Only the first {COMPARED} images were compared with each other.")
+
+
+def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
+    """Print which study was chosen and why, and what other hours would answer."""
+    runs, time = len(list(draft.study.runs())), duration(3600 * draft.chosen.hours)
+    console.print(f"Wrote {draft.path}: {runs} runs, about {time} here.")
+    if not draft.fits:
+        console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
+    columns = ("hours", "frozen stages", "seeds", "images", "pixels", "epochs", "95 % interval")
+    table = Table(*columns, title="What a study of these images answers in other hours")
+    for limit, option in draft.alternatives.items():
+        fits = option.hours <= limit
+        table.add_row(
+            f"{limit:g}{', chosen' * (limit == hours)}",
+            ", ".join(map(str, option.depths)),
+            str(option.seeds),
+            str(option.images or "all"),
+            str(option.image_size),
+            str(option.epochs),
+            _interval(option) if fits else "does not fit",
+            style="bold" if limit == hours else "",
+        )
+    console.print(table)
+    variance = (
+        f"from the variance in the published studies {listed(draft.like)}"
+        if draft.like
+        else "if two depths disagree on one image in ten"
+    )
+    console.print(
+        "The interval is that of the accuracy at any of these depths minus that without freezing, "
+        f"as expected {variance}; that of your images may differ. {RULE}"
+    )
+    if draft.chosen.seeds == 1:
+        console.print(
+            "[yellow]One seed cannot show how much trainings differ:[/] the study gives no "
+            "interval, and cannot tell whether freezing changes the accuracy."
+        )
+    if draft.study.protocol.criterion == "balanced_accuracy":
+        console.print(
+            f"A class has more than {studies.UNEVEN} times as many images as another. The "
+            "study's criterion is balanced accuracy, in which every class counts the same."
+        )
+
+
+def _interval(option: Option) -> str:
+    if math.isinf(option.half_width):
+        return "none"
+    return f"\u00b1 {number(option.half_width)} points"
 
 
 def _counted(values: pd.Series) -> str:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import compress
 
 import numpy as np
 import psutil
@@ -18,7 +20,8 @@ from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
-from effnet_core.study.design import Settings, Study
+from effnet_core.study.design import Protocol, Settings, Study
+from effnet_core.study.schema import Stage
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
 from effnet_report.sweep.step_cost import StepCost, step_cost
@@ -67,8 +70,49 @@ class Plan:
 def plan(study: Study) -> Plan:
     """Estimate all configurations from their arithmetic and the time of a few steps."""
     counts, by_class, note = _images(study)
-    train, validation, test = counts
-    classes = len(by_class) or 2
+    device = study.protocol.device
+    if device == "cuda" and not torch.cuda.is_available():
+        device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()
+    timed = time_steps(study, len(by_class) or 2, device)
+    disk = _activations(timed.runs, counts[0], sum(counts))
+    return Plan(timed.rows(*counts), *counts, by_class, note, device, disk)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The configurations of a study, and the speed of a device.
+
+    Attributes:
+        costs: of a step, by run.
+        fitting: whether each run fits in memory.
+        speed: None if no run fits.
+    """
+
+    runs: list[Settings]
+    costs: list[StepCost]
+    fitting: list[bool]
+    speed: "_Speed | None"
+
+    def rows(self, train: int, validation: int, test: int) -> list[Row]:
+        """The hours of each run, for these numbers of images."""
+        return [
+            Row(run, cost, self._hours(run, cost, train, validation, test) if fits else None)
+            for run, cost, fits in zip(self.runs, self.costs, self.fitting, strict=True)
+        ]
+
+    def _hours(
+        self, run: Settings, cost: StepCost, train: int, validation: int, test: int
+    ) -> float | None:
+        steps = run.trained_epochs * train / run.batch_size
+        looks = (run.trained_epochs * validation + validation + test) / run.batch_size
+        passes = steps + looks
+        if cached_boundary(run):
+            passes = (augment.views(run) * train + validation + test) / run.batch_size
+        return self.speed.hours(cost, passes, steps, looks) if self.speed else None
+
+
+def time_steps(study: Study, classes: int, device: str) -> Timed:
+    """Count the arithmetic of all configurations, and time a few steps of the costliest one."""
     runs = study.configurations()
     # The schedule takes no time, so runs that differ only in it are measured once.
     unlike = [settings.schedules[0] for settings in runs]
@@ -77,37 +121,51 @@ def plan(study: Study) -> Plan:
         for name, settings in {settings.run_id: settings for settings in unlike}.items()
     }
     costs = [counted[settings.run_id] for settings in unlike]
-    device = study.protocol.device
-    if device == "cuda" and not torch.cuda.is_available():
-        device, note = "cpu", f"{note} There is no GPU here: hours are for this CPU.".strip()
-    fitting = [i for i, cost in enumerate(costs) if cost.memory < _free_memory(device)]
+    fitting = [cost.memory < _free_memory(device) for cost in costs]
     speed = None
-    if fitting:
-        costliest = max(fitting, key=lambda index: costs[index].flop)
+    if any(fitting):
+        costliest = max(compress(range(len(runs)), fitting), key=lambda index: costs[index].flop)
         speed = _measure(runs[costliest], costs[costliest], classes, device)
-    rows = []
-    for index, (settings, cost) in enumerate(zip(runs, costs, strict=True)):
-        steps = settings.trained_epochs * train / settings.batch_size
-        looks = (settings.trained_epochs * validation + validation + test) / settings.batch_size
-        hours = speed.hours(cost, steps, looks) if speed and index in fitting else None
-        rows.append(Row(settings, cost, hours))
-    disk = _activations(runs, train, train + validation + test)
-    return Plan(rows, train, validation, test, by_class, note, device, disk)
+    return Timed(runs, costs, fitting, speed)
 
 
-# CPU seconds on a Xeon at 2.4 GHz, from records: a run without its training (its kernel, its model,
-# its record), and the classical comparison of a seed, of few images and for each one more.
-RUN, CLASSICAL, CLASSICAL_IMAGE = 3.0, 10.0, 0.15
+# CPU seconds on an AMD EPYC, from published records. RUN is a run without its training (its kernel,
+# its model, its record). The others are of the classical comparison: the descriptions per pixel of
+# every image, and the classifiers per training image, per training image and class (boosting), and
+# per pair of training images (support vectors).
+RUN = 3.0
+PIXEL, TRAINING_IMAGE, IMAGE_OF_CLASS, PAIR = 0.7e-6, 0.08, 0.012, 1.5e-5
 
 
-def fixed_hours(study: Study, train: int) -> float:
-    """Hours of a study beside training, one run after another: small runs are not free.
+def classical_hours(protocol: Protocol, train: int, images: int, classes: int) -> float:
+    """Hours of the classical comparison of one seed.
 
     Args:
-        train: training images of a run.
+        train: training images.
+        images: all images of a run.
     """
-    runs, seeds = len(list(study.runs())), len(study.seeds)
-    return (RUN * runs + (CLASSICAL + CLASSICAL_IMAGE * train) * seeds) / 3600
+    fitting = train * (TRAINING_IMAGE + IMAGE_OF_CLASS * classes + PAIR * train)
+    return (PIXEL * protocol.image_size**2 * images + fitting) / 3600
+
+
+def fixed_hours(study: Study, train: int, images: int, classes: int) -> float:
+    """Hours of a study beside training, one run after another; see `classical_hours`."""
+    classical = classical_hours(study.protocol, train, images, classes)
+    return RUN / 3600 * len(list(study.runs())) + classical * len(study.seeds)
+
+
+@cache
+def _stages(backbone: str, image_size: int) -> list[Stage]:
+    with torch.device("meta"):
+        return stage_costs(build_network(backbone), image_size)
+
+
+def cached_boundary(run: Settings) -> int:
+    """Values per image that a run caches behind its frozen stages; 0 if it caches nothing."""
+    stages = _stages(run.backbone, run.image_size)
+    if not 0 < run.freeze < len(stages) - 1 or run.cache_gb == 0:
+        return 0
+    return stages[run.freeze].boundary_values if worth_caching(stages, run.freeze) else 0
 
 
 def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
@@ -117,13 +175,11 @@ def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
         train: number of training images, whose other views are cached too.
         images: number of images of a run.
     """
-    with torch.device("meta"):
-        network = build_network(runs[0].backbone)
-    stages, total = stage_costs(network, runs[0].image_size), 0
-    for depth in {settings.freeze for settings in runs} - {0}:
-        if depth < len(network.blocks) and worth_caching(stages, depth):
-            views = max(augment.views(settings) for settings in runs if settings.freeze == depth)
-            total += 4 * stages[depth].boundary_values * (images + (views - 1) * train)
+    total = 0
+    for depth in {settings.freeze for settings in runs}:
+        alike = [settings for settings in runs if settings.freeze == depth]
+        views = max(map(augment.views, alike))
+        total += 4 * cached_boundary(alike[0]) * (images + (views - 1) * train)
     return total
 
 
@@ -216,11 +272,17 @@ class _Speed:
     forward: float
     training: float
 
-    def hours(self, cost: StepCost, steps: float, looks: float) -> float:
-        """Seconds for a number of training steps and of evaluated batches."""
-        step = cost.prefix_flop * self.forward + 3 * cost.suffix_flop * self.training
-        look = (cost.prefix_flop + cost.suffix_flop) * self.forward
-        return (step * steps + look * looks) / 3600
+    def hours(self, cost: StepCost, passes: float, steps: float, looks: float) -> float:
+        """Hours of a number of batches.
+
+        Args:
+            passes: batches through the frozen stages.
+            steps: batches that train.
+            looks: batches that are evaluated.
+        """
+        frozen = cost.prefix_flop * self.forward * passes
+        trained = cost.suffix_flop * (3 * self.training * steps + self.forward * looks)
+        return (frozen + trained) / 3600
 
 
 def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _Speed:
@@ -282,14 +344,21 @@ def fitting(free: int, run: int) -> int:
 
 
 def _seconds(work: Callable[[], None], device: str) -> float:
-    """Median of three timings after a warm-up; fewer if slow."""
+    """Median of three timings after a warm-up; fewer if slow.
+
+    On a CPU it is CPU time per thread, which other programs hardly change.
+    """
     times: list[float] = []
     while len(times) < 4 and sum(times) < 10:
-        start = time.perf_counter()
-        work()
         if device == "cuda":
+            start = time.perf_counter()
+            work()
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
+        else:
+            start = time.process_time()
+            work()
+            times.append((time.process_time() - start) / torch.get_num_threads())
     return float(np.median(times[1:] or times))
 
 

@@ -283,6 +283,10 @@ def predict(
     explain: Annotated[
         Path | None, typer.Option(help="folder for heat maps of what supports the predicted class")
     ] = None,
+    never_miss: Annotated[
+        str | None,
+        typer.Option(help="class to find 95 % of; the fewest false alarms that this allows"),
+    ] = None,
 ) -> None:
     """Predict images with the best model of a study, selected on validation."""
     from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch

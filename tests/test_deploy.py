@@ -557,6 +557,38 @@ def test_a_model_that_is_right_on_all_images_is_not_called_certain():
     assert sure.min() < 0.95
 
 
+def test_a_threshold_finds_enough_of_a_class_with_the_fewest_false_alarms():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [400, 40])
+    scores = rng.beta(*np.where(labels == 1, [[5.0], [2.0]], [[2.0], [5.0]]))
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    known = calibration.thresholds(probabilities, labels, probabilities, labels)[1]
+    assert (known.validation_images, known.images, known.others) == (40, 40, 400)
+    assert known.found == 38  # 95 %, and the next larger threshold would find fewer
+    assert known.false_alarms == (scores[labels == 0] >= known.probability).sum()
+    assert known.probability == np.sort(scores[labels == 1])[2]
+
+
+def test_a_class_that_should_not_be_missed_is_said_from_its_threshold_on(study, capsys):
+    root, best = study
+    model = kept.load("mine")
+    kind = model.classes.index("digit 1")
+    known = model.calibration.stated.thresholds[kind]
+    stated = records.load_predictions(records.record_path("mine", best.run_id))
+    test = stated[stated["part"] == "test"]
+    places = [str(root / "photos" / name) for name in test["image"]]
+    looks = list(predict(model, images_at(places), never_miss=kind))
+    said = np.array([look.prediction.label == "digit 1" for look in looks])
+    own = (test["label"] == kind).to_numpy()
+    assert (said[own].sum(), said[~own].sum()) == (known.found, known.false_alarms)
+    assert (own.sum(), (~own).sum()) == (known.images, known.others)
+    tell_predictions("mine", places[:1], "table", Console(width=900), never_miss="digit 1")
+    told = capsys.readouterr().out
+    assert f"finds {100 * known.found / known.images:.1f} % of {known.images} (95 % CI" in told
+    with pytest.raises(InputError, match=r"knows no class 'digit 9'.*digit 0, digit 1, digit 2"):
+        tell_predictions("mine", places[:1], "table", Console(), never_miss="digit 9")
+
+
 def test_the_first_pages_answer_is_in_the_terminal(capsys):
     tell_recommendation("published/elpv", True, Console())
     content = json.loads(capsys.readouterr().out)

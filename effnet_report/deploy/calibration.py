@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_report.evidence import locations
-from effnet_report.evidence.calibrated import Calibrated, Example
+from effnet_report.evidence.calibrated import Calibrated, Example, Threshold
 
 if TYPE_CHECKING:  # slow to import, and needed once
     from effnet_core.data.datasets import Dataset
@@ -30,6 +30,7 @@ RULE = (
     f"angle between pooled features, is farther away than for {100 * QUANTILE:.0f} % of the "
     "validation images."
 )
+RECALL = 0.95  # of a class that should rarely be missed
 OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
 
 
@@ -68,6 +69,20 @@ class Calibration:
     def unlike(self, answers: Answers) -> np.ndarray:
         """Whether each image is unlike the training images, shape (N,), bool."""
         return distances(answers.features, self.features) > self.stated.threshold
+
+    def chosen(self, probabilities: np.ndarray, never_miss: int | None = None) -> np.ndarray:
+        """The class of each image, shape (N,): the most probable one.
+
+        Args:
+            probabilities: shape (N, classes).
+            never_miss: class that an image gets from the threshold of this class on.
+        """
+        if never_miss is None:
+            return probabilities.argmax(axis=1)
+        rest = probabilities.copy()
+        rest[:, never_miss] = -1
+        enough = probabilities[:, never_miss] >= self.stated.thresholds[never_miss].probability
+        return np.where(enough, never_miss, rest.argmax(axis=1))
 
     def reliability(self) -> str:
         """How often the rule is right, measured."""
@@ -149,6 +164,12 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
         detected=float((distances(far.features, train.features) > threshold).mean()),
         loss=(log_loss(raw, truth), log_loss(raw / temperature, truth)),
         error=(calibration_error(raw, truth), calibration_error(raw / temperature, truth)),
+        thresholds=thresholds(
+            np.exp(_log_softmax(validation.logits / np.float64(temperature))),
+            labels[split.validation],
+            probabilities,
+            truth,
+        ),
         hardest=hardest,
         typical=typical,
         arrays=hashlib.sha256(content).hexdigest(),
@@ -159,6 +180,32 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
     except InputError as error:  # another user's results can be used too
         print(f"The calibration is not kept, and computed anew next time. {error}")
     return Calibration(stated, **arrays)
+
+
+def thresholds(
+    validation: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray
+) -> list[Threshold]:
+    """The threshold of each class: chosen on validation images, confirmed on test images.
+
+    Args:
+        validation, test: probabilities, shape (N, classes).
+        labels, truth: their classes.
+    """
+    chosen = []
+    for kind in range(validation.shape[1]):
+        own = np.sort(validation[labels == kind, kind])
+        least = float(own[int((1 - RECALL) * len(own))]) if len(own) else 0.0
+        called = test[:, kind] >= least
+        threshold = Threshold(
+            probability=least,
+            validation_images=len(own),
+            found=int(called[truth == kind].sum()),
+            images=int((truth == kind).sum()),
+            false_alarms=int(called[truth != kind].sum()),
+            others=int((truth != kind).sum()),
+        )
+        chosen.append(threshold)
+    return chosen
 
 
 def _examples(

@@ -55,12 +55,15 @@ class Look:
     heat: np.ndarray | None = None
 
 
-def predict(kept: Kept, found: Walk, explain: bool = False) -> Iterator[Look]:
+def predict(
+    kept: Kept, found: Walk, explain: bool = False, never_miss: int | None = None
+) -> Iterator[Look]:
     """The class of each image, and why some cannot be read; few are in memory at a time.
 
     Args:
         found: as of `images_at`.
         explain: whether to compute where each image speaks for its class.
+        never_miss: class that should rarely be missed, see `Calibration.chosen`.
 
     Raises:
         InputError: the model has to be calibrated first, and the images it was trained on are
@@ -70,7 +73,7 @@ def predict(kept: Kept, found: Walk, explain: bool = False) -> Iterator[Look]:
         for start in range(0, len(found.images), TOGETHER):
             part = found.images[start : start + TOGETHER]
             read = pool.map(partial(_read, kept), part)
-            yield from _some(kept, dict(zip(part, read, strict=True)), explain)
+            yield from _some(kept, dict(zip(part, read, strict=True)), explain, never_miss)
     for path, why in found.refused.items():
         yield Look(Prediction(str(path), error=f"{path} {why}"))
 
@@ -83,7 +86,9 @@ def _read(kept: Kept, path: Path) -> np.ndarray | InputError:
         return error
 
 
-def _some(kept: Kept, read: dict[Path, np.ndarray | InputError], explain: bool) -> Iterator[Look]:
+def _some(
+    kept: Kept, read: dict[Path, np.ndarray | InputError], explain: bool, never_miss: int | None
+) -> Iterator[Look]:
     views = {path: view for path, view in read.items() if not isinstance(view, InputError)}
     seen: dict[Path, Look] = {}
     if views:
@@ -91,13 +96,13 @@ def _some(kept: Kept, read: dict[Path, np.ndarray | InputError], explain: bool) 
         answers = kept.ask(images, indices)
         probabilities = kept.calibration.probabilities(answers)
         unlike = kept.calibration.unlike(answers)
-        chosen = probabilities.argmax(axis=1)
+        chosen = kept.calibration.chosen(probabilities, never_miss)
         maps = evidence_maps(kept, images, indices, chosen) if explain else [None] * len(views)
-        for path, row, far, heat in zip(views, probabilities, unlike, maps, strict=True):
+        answered = zip(views, probabilities, chosen, unlike, maps, strict=True)
+        for path, row, kind, far, heat in answered:
             first = np.argsort(-row, kind="stable")[:MOST_SHOWN]
             shares = {kept.classes[place]: float(row[place]) for place in first}
-            label = kept.classes[int(first[0])]
-            told = Prediction(str(path), label, float(row.max()), bool(far))
+            told = Prediction(str(path), kept.classes[kind], float(row[kind]), bool(far))
             seen[path] = Look(told, views[path], shares, heat)
     for path, view in read.items():
         yield seen.get(path) or Look(Prediction(str(path), error=str(view)))

@@ -20,6 +20,7 @@ from rich.table import Table
 from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_report.deploy import kept
+from effnet_report.deploy.calibration import RECALL
 from effnet_report.deploy.explain import overlay
 from effnet_report.deploy.predict import TOGETHER, Look, Prediction, images_at, predict
 from effnet_report.escaping import Terminal, cell, listed
@@ -35,16 +36,18 @@ def tell_predictions(
     *,
     page: Path | None = None,
     maps: Path | None = None,
+    never_miss: str | None = None,
 ) -> None:
     """Say the class of each image as soon as it is known; `form` is table, json or csv.
 
     Args:
         page: HTML file of all images with their classes, for a browser.
         maps: folder for pictures of where each image speaks for its class.
+        never_miss: name of a class that should rarely be missed.
 
     Raises:
-        InputError: see `kept.load` and `predict`; or images cannot be read, which is said after
-            the others.
+        InputError: see `kept.load` and `predict`; there is no such class; or images cannot be
+            read, which is said after the others.
     """
     errors = Terminal(stderr=True)
     load_design(study)  # a run may have to be trained for the weights: first what is typed
@@ -52,25 +55,29 @@ def tell_predictions(
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr):
         model = kept.load(study, errors.print)
+        watched = _class(model, never_miss)
         _ = model.calibration
+    about = _about(model, watched)
     if found.left_out:
         names = [str(path) for path in found.left_out]
         errors.print(escape(f"Left out, no images: {listed(names)}."))
     bad: list[str] = []
     images = len(found.images) + len(found.refused)
     with _bar(errors, images, form) as bar:
-        looks = bar.track(predict(model, found, explain=bool(page or maps)), total=images)
+        looks = bar.track(predict(model, found, bool(page or maps), watched), total=images)
         looks = _unreadable(looks, bad)
         if maps:
             looks = _save_maps(looks, maps)
         told = _as_table(looks, console) if form == "table" else WRITERS[form](looks)
         if page:
-            pieces = cards.page(f"{images} images by {study}", [_about(model)], map(_card, told))
+            pieces = cards.page(f"{images} images by {study}", [about], map(_card, told))
             with files.replaced(page) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(pieces)
         deque(told, maxlen=0)
     if form == "table":
-        console.print(escape(_about(model)))
+        console.print(escape(about))
+    elif watched is not None:
+        errors.print(escape(_watched(model, watched)))
     if bad:
         reasons = "\n".join(bad)
         raise InputError(f"{reasons}\n{len(bad)} of {images} images cannot be read.")
@@ -150,12 +157,46 @@ def _as_table(looks: Iterable[Look], console: Console) -> Iterator[Look]:
 WRITERS = {"json": _as_json, "csv": _as_csv}
 
 
-def _about(model: kept.Kept) -> str:
+def _about(model: kept.Kept, watched: int | None) -> str:
     temperature = model.calibration.stated.temperature
     return (
         f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
         f"calibrated on its validation images (temperature {temperature:.2f}). "
         f"{model.calibration.reliability()}"
+    ) + ("" if watched is None else f" {_watched(model, watched)}")
+
+
+def _class(model: kept.Kept, name: str | None) -> int | None:
+    """The index of a class that is named; None for no name."""
+    if name is None:
+        return None
+    if name not in model.classes:
+        raise InputError(
+            f"The model of {model.study} knows no class {name!r}. Its classes are "
+            f"{', '.join(model.classes)}."
+        )
+    return model.classes.index(name)
+
+
+def _watched(model: kept.Kept, kind: int) -> str:
+    """From which probability on an image is called a class, and how well that works."""
+    # It imports SciPy, which no other prediction needs.
+    from effnet_report.inference.comparison import accuracy_interval  # noqa: PLC0415
+
+    threshold = model.calibration.stated.thresholds[kind]
+
+    def share(images: int, total: int) -> str:
+        percent = 100 * images / total
+        low, high = accuracy_interval(percent, total)
+        return f"{percent:.1f} % of {total} (95 % CI {low:.1f} to {high:.1f})"
+
+    return (
+        f"An image is called {model.classes[kind]} from a probability of "
+        f"{100 * threshold.probability:.1f} %: among the thresholds that find {100 * RECALL:.0f} % "
+        f"of its {threshold.validation_images} validation images, this one raises the fewest "
+        f"false alarms. On test images it finds {share(threshold.found, threshold.images)} and "
+        f"raises a false alarm on {share(threshold.false_alarms, threshold.others)} of other "
+        "classes."
     )
 
 

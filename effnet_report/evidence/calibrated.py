@@ -16,6 +16,29 @@ class Example(BaseModel):
     probability: float
 
 
+class Threshold(BaseModel):
+    """From which probability on an image counts as a class that should rarely be missed.
+
+    Attributes:
+        probability: of the class, calibrated, 0..1; the largest that finds enough of the
+            validation images of the class, so that it raises the fewest false alarms.
+        validation_images: of the class.
+        found: test images of the class from this probability on.
+        images: test images of the class.
+        false_alarms: test images of other classes from this probability on.
+        others: test images of other classes.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    probability: float = Field(ge=0, le=1)
+    validation_images: int
+    found: int
+    images: int
+    false_alarms: int
+    others: int
+
+
 class Calibrated(BaseModel):
     """What `effnet predict` and `export` leave of the best run's calibration.
 
@@ -25,6 +48,7 @@ class Calibrated(BaseModel):
         detected: share of those images called unlike the training images, 0..1.
         loss: mean log loss on the test images, before and after.
         error: expected calibration error on them, likewise, points.
+        thresholds: one per class, in their order; files of older versions have none.
         hardest, typical: test images, the least and the most probable as labelled.
         arrays: sha256 of the file of arrays beside it.
     """
@@ -41,6 +65,7 @@ class Calibrated(BaseModel):
     detected: float = Field(ge=0, le=1)
     loss: tuple[float, float]
     error: tuple[float, float]
+    thresholds: list[Threshold] = []
     hardest: list[Example]
     typical: list[Example]
     arrays: str

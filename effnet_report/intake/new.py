@@ -45,8 +45,8 @@ def new(
         InputError: the name is taken, the layout is not understood, or images cannot be read (the
             output names all of them). No study is written.
     """
-    _check(name, images)
     compared = factors(ask)
+    _check(name, images)
     table, root, told = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"

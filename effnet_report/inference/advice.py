@@ -1,7 +1,8 @@
 """What a study advises: the recipe, how accurate it is, what it saves and what it misses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from effnet_report.inference import contrasts
@@ -73,7 +74,9 @@ def accuracy(study: Analysis, freeze: int) -> Estimate:
     compared = study.estimator
     at = compared.design["freeze"].to_numpy() == freeze
     correct = [100 * part[at].mean(axis=0) for part in study.correctness.right]
-    return compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
+    found = compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
+    low, high = np.clip([found.low, found.high], 0, 100)  # of two seeds it may reach further
+    return replace(found, low=float(low), high=float(high))
 
 
 def between(study: Analysis, freeze: int, other: int) -> Estimate:

@@ -78,12 +78,16 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     """One data set's advice with its number, how sure it is, and whether anything beats it."""
     name, metric, change = shown.about(study).name, advice.metric, advice.depth.change
     effect = f"changed {metric} by {number(change.effect, sign=True)} points"
-    if change.low > 0 or change.high < 0:
-        verb = "raised" if change.effect > 0 else "lowered"
-        effect = f"{verb} {metric} by {number(abs(change.effect))} points"
-    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
-    yield f"On {name}, freezing {_stages(advice.depth.freeze)} {effect} ({interval})."
-    if change.low <= 0:
+    low, high = change.low, change.high
+    if change.low > 0:
+        effect = f"raised {metric} by {number(change.effect)} points"
+    if change.high < 0:
+        effect = f"lowered {metric} by {number(-change.effect)} points"
+        low, high = -change.high, -change.low
+    first = "" if advice.freeze else "freeze nothing: "
+    interval = f"95 % CI {number(low)} to {number(high)}"
+    yield f"On {name}, {first}freezing {_stages(advice.depth.freeze)} {effect} ({interval})."
+    if change.low <= 0 <= change.high:
         yield f"{_sure(advice)}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
@@ -96,7 +100,11 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
 def _sure(advice: Advice) -> str:
     """Whether the advised depth may lose as much as matters."""
     loss = f"A loss above {number(advice.margin)} points"
-    if advice.depth.change.low <= -advice.margin:
+    change = advice.depth.change
+    if change.high < -advice.margin:
+        which = _stages(advice.depth.freeze)
+        return f"Freezing {which} loses more than {number(advice.margin)} points"
+    if change.low <= -advice.margin:
         return f"{loss} cannot be ruled out at any depth, so freeze nothing"
     but = ", but the evidence is weaker" if advice.p > 1 - LEVEL else ""
     return f"{loss} is ruled out{but} after correction for all conclusions ({_p(advice.p)})"

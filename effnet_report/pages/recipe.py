@@ -11,6 +11,7 @@ from effnet_report import words
 from effnet_report.evidence import smaller
 from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.numbers import number
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage
@@ -51,6 +52,10 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
         if recipes.turns(table) == "turns"
         else "No recipe turns the main conclusion around beyond doubt."
     )
+    for choice, change in study.effects.items():
+        if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
+            said = f"{choice} changes {study.evidence.metric} by {_estimated(change)} points."
+            yield said[0].upper() + said[1:]
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield "Each depth is trained at the learning rate that is best on its validation images."
 
@@ -199,10 +204,46 @@ def _moved(study: Analysis, factor: str) -> dict[str, object]:
 
 
 def source_alone(studies: list[Analysis]) -> HTML:
-    """The conclusion at the recipe that is closest to the source's protocol."""
+    """The conclusion from the source's protocol alone, and that at the best recipe."""
     if not studies:
         return _unmeasured()
-    study, source = studies[0], load_study("paper").protocol
+    study = studies[0]
+    of_one_recipe = [s for s in shown.on_the_same_images(study) if not recipes.factors(s)]
+    if not (of_one_recipe and of_one_recipe[0].depths):
+        return _closest(study)
+    source, best = of_one_recipe[0], recipes.best(study)
+    (deepest, last), (freeze, change) = (
+        max(one.noninferiority.changes.items()) for one in (source, best)
+    )
+    return paragraph(
+        [
+            f"The study {source.evidence.design.title} follows the source's protocol on the same "
+            f"images. There, freezing {deepest} stages changes {study.evidence.metric} by "
+            f"{_estimated(last)} points.",
+            _conclusion(last.low, last.high, study.evidence.metric),
+            f"At the recipe that is best on validation here, {_levels(best)}, freezing {freeze} "
+            f"stages changes it by {_estimated(change)} points.",
+        ]
+    )
+
+
+def _levels(study: Analysis) -> str:
+    """What the recipe of a study of depths is."""
+    protocol = study.evidence.design.protocol
+    return words.configuration({name: getattr(protocol, name) for name in RECIPE})
+
+
+RECIPE = ("norm_statistics", "augment", "learning_rate")
+
+
+def _estimated(change: Estimate) -> str:
+    effect, low, high = change.effect, change.low, change.high
+    return f"{number(effect, sign=True)} (95 % CI {number(low)} to {number(high)})"
+
+
+def _closest(study: Analysis) -> HTML:
+    """The conclusion at the recipe that is closest to the source's protocol."""
+    source = load_study("paper").protocol
     tried = recipes.of(study)
 
     def alike(recipe: recipes.Recipe) -> int:

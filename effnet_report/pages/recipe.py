@@ -19,6 +19,8 @@ from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph
 
+NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+
 
 def studies() -> list[Analysis]:
     """The studies that compare recipes and have results, at most one per data set."""
@@ -80,11 +82,13 @@ def effects(studies: list[Analysis]) -> HTML:
         line = table[table["recipe"] == name]
         shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
         colour, marker = SERIES[place % len(SERIES)], MARKERS[place // len(SERIES) % len(MARKERS)]
-        axes.plot(line["freeze"] + shift, line["effect"], marker=marker, color=colour, label=name)
+        places, effects = [0, *line["freeze"] + shift], [0, *line["effect"]]
+        axes.plot(places, effects, color=colour)
+        axes.plot(places[1:], effects[1:], marker=marker, color=colour, label=name)
         axes.vlines(line["freeze"] + shift, line["low"], line["high"], color=colour, alpha=0.5)
     axes.set_xlabel("frozen stages")
     axes.set_ylabel(f"change of {study.evidence.metric}, points")
-    axes.set_xticks(sorted(table["freeze"].unique()))
+    axes.set_xticks([0, *sorted(table["freeze"].unique())])
     legend(figure, axes)
     deepest = table[table["freeze"] == table["freeze"].max()]
     return html.figure(
@@ -120,7 +124,8 @@ def every_rate(studies: list[Analysis]) -> HTML:
     wide = means.pivot(index=rows, columns=smaller.RATE, values="accuracy")
     validation = means.pivot(index=rows, columns=smaller.RATE, values="validation")
     lost = float((wide.max(axis=1) - wide.min(axis=1)).max())
-    frame = wide.rename(columns=lambda rate: f"{words.full_level(smaller.RATE, rate)}, %")
+    unbroken = {rate: f"{short_number(rate).replace('-', NO_BREAK_HYPHEN)}, %" for rate in wide}
+    frame = wide.rename(columns=unbroken)
     frame["best on validation"] = [short_number(rate) for rate in validation.idxmax(axis=1)]
     frame = frame.reset_index()
     for name in rows[1:]:
@@ -133,8 +138,8 @@ def every_rate(studies: list[Analysis]) -> HTML:
             f"The learning rate moves {metric} by up to {number(lost)} points at one depth and "
             "recipe."
         ),
-        caption=f"Mean test {metric} over the seeds. One rate for all depths would favour those "
-        "that it happens to suit.",
+        caption=f"Mean test {metric} over the seeds, by learning rate. One rate for "
+        "all depths would favour those that it happens to suit.",
         data=means,
     )
 
@@ -199,7 +204,7 @@ def _moved(study: Analysis, factor: str) -> dict[str, object]:
         MOVES: float(means.max() - means.min()),
         "best level": words.level(factor, ranked[-1]),
         "worst level": words.level(factor, ranked[0]),
-        "study": study.evidence.design.title,
+        "study": study.evidence.design.name,
     }
 
 

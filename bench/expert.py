@@ -90,9 +90,7 @@ def train(settings: Settings) -> Trained:
     model.to(memory_format=torch.channels_last)
     mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std))
     labels = torch.from_numpy(dataset.labels)
-    optimizer = torch.optim.Adam(
-        model.trainable_parameters(), lr=settings.learning_rate, fused=True
-    )
+    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=settings.rates[0], fused=True)
     schedule = Schedule(optimizer, settings)
     best, best_epoch, weights = -1.0, 0, model.state_dict()
 

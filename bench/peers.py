@@ -74,7 +74,7 @@ def plain(settings: Settings, *, channels_last: bool = False, torchcache: bool =
         model.to(memory_format=torch.channels_last)
     if torchcache and settings.freeze:
         model.prefix = _remembering(model.prefix, settings.freeze)
-    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=settings.rates[0])
     schedule = Schedule(optimizer, settings)
     best, best_epoch, weights = -1.0, 0, model.state_dict()
     for epoch in range(settings.epochs):
@@ -152,7 +152,7 @@ def lightning(settings: Settings) -> float:
         test_step = validation_step
 
         def configure_optimizers(self) -> dict:
-            optimizer = torch.optim.Adam(network.trainable_parameters(), lr=settings.learning_rate)
+            optimizer = torch.optim.Adam(network.trainable_parameters(), lr=settings.rates[0])
             scheduler = Schedule(optimizer, settings).scheduler
             return {
                 "optimizer": optimizer,

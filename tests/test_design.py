@@ -97,7 +97,7 @@ def test_an_override_makes_a_study_of_another_name():
     assert len(names) == 2
     assert all(re.fullmatch(r"quick~[0-9a-f]{12}", name) for name in names)
     assert given_twice[0].epochs == 1
-    assert override_lines(given_twice[0], load_study("quick")) == ["epochs: 4 -> 1"]
+    assert override_lines(given_twice[0], load_study("quick")) == ["epochs: 3 -> 1"]
 
 
 def test_the_studys_own_value_none_and_an_equal_number_are_no_override():
@@ -161,7 +161,7 @@ def test_a_race_can_be_typed():
         ({"learning_rate": []}, ["learning_rate = []"]),
         (
             {"learning_rate": [0.1, 0.2], "race_epochs": 9},
-            ["race_epochs = 9", "which is 4"],
+            ["race_epochs = 9", "which is 3"],
         ),
         ({"norm_statistics": "still"}, ["norm_statistics = 'still'", "'batch' or 'pretrained'"]),
         ({"batch_size": 1}, ["batch_size = 1", "greater than or equal to 2"]),

@@ -7,7 +7,7 @@ from rich.console import Console
 from effnet_core import paths, run
 from effnet_core.study.studies import load_study
 from effnet_report.audit import more_images
-from effnet_report.evidence import evidence
+from effnet_report.evidence import evidence, growth
 from effnet_report.inference import analysis
 from effnet_report.pages import images
 
@@ -39,11 +39,11 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
     run.execute(settings.levels | {"study": "digits", "seed": 0})
     more_images.more_images("digits", Console(width=200))
     found = evidence.load("digits")
-    growth = more_images.load(found)
+    forecast = growth.load(found)
     whole = found.finished[0].facts.train_images
-    assert growth.sizes == [whole // 4, whole // 2, whole]
-    assert growth.accuracy[-1] == pytest.approx(found.finished[0].outcome.test.accuracy)
-    assert growth.low <= growth.gain <= growth.high
-    assert growth.sentence in capsys.readouterr().out
-    assert growth.sentence in images.more(analysis.load("digits")).data
+    assert forecast.sizes == [whole // 4, whole // 2, whole]
+    assert forecast.accuracy[-1] == pytest.approx(found.finished[0].outcome.test.accuracy)
+    assert forecast.low <= forecast.gain <= forecast.high
+    assert forecast.sentence in capsys.readouterr().out
+    assert forecast.sentence in images.more(analysis.load("digits")).data
     assert [record.run_id for record in found.finished] == [settings.run_id]

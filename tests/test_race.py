@@ -58,8 +58,8 @@ def assert_same(found, expected) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("race_epochs", [1, 2])
 def test_the_winner_goes_on_as_if_it_had_run_alone(own_folders, race_epochs):
-    alone = {rate: train(**RICH, learning_rate=rate) for rate in RATES if rate < 1}
-    raced = train(**RICH, learning_rate=RATES, race_epochs=race_epochs)
+    alone = {rate: train(**RICH | {"learning_rate": rate}) for rate in RATES if rate < 1}
+    raced = train(**RICH | {"learning_rate": RATES, "race_epochs": race_epochs})
     losses = {
         rate: record.outcome.history[race_epochs - 1].validation.loss
         for rate, record in alone.items()
@@ -113,10 +113,10 @@ def test_the_schedules_share_what_no_schedule_changed(own_folders, capsys, race_
 
 def test_a_race_that_all_lose_says_so(own_folders):
     with pytest.raises(InputError, match=r"diverged with every learning rate.*Lower"):
-        train(**RICH, learning_rate=[1e30, 1e29])
+        train(**RICH | {"learning_rate": [1e30, 1e29]})
 
 
 @pytest.mark.slow
 def test_a_single_rate_in_a_list_is_that_rate(own_folders):
-    alone, listed = (train(**RICH, learning_rate=rate) for rate in (1e-3, [1e-3]))
+    alone, listed = (train(**RICH | {"learning_rate": rate}) for rate in (1e-3, [1e-3]))
     assert_same(listed, alone)

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from effnet_core import files, run
@@ -22,45 +21,13 @@ from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.correctness import contributions
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.evidence import load as load_evidence
+from effnet_report.evidence.growth import Growth
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import duration, number
 
 SHARES = (4, 2)  # a quarter and half of the training images
 FURTHEST = 1000  # additional training images, at most
 RESAMPLES = 2000
-
-
-class Growth(BaseModel):
-    """What the best run of a study would gain from more training images.
-
-    Attributes:
-        run_id: of the best run.
-        final_weights: of the best run, which says whether the forecast belongs to it.
-        sizes: numbers of training images, rising.
-        accuracy: by size, of the study's criterion on the same test images, per cent.
-        more: additional training images of the forecast.
-        gain: points that they would add; low and high end its 95 % interval.
-    """
-
-    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
-
-    run_id: str
-    final_weights: str
-    metric: str
-    sizes: list[int]
-    accuracy: list[float]
-    more: int
-    gain: float
-    low: float
-    high: float
-
-    @property
-    def sentence(self) -> str:
-        """The forecast in words."""
-        return (
-            f"{self.more:,} more training images would change {self.metric} by about "
-            f"{number(self.gain, sign=True)} points ({number(self.low)} to {number(self.high)})."
-        )
 
 
 def more_images(study: str, console: Console) -> None:
@@ -169,14 +136,3 @@ def _gain(sizes: list[int], more: int, images: int) -> Callable[[np.ndarray], np
         return now - then
 
     return gain
-
-
-def load(evidence: Evidence) -> Growth | None:
-    """The forecast of a study; None if there is none, or one of another best run."""
-    try:
-        growth = Growth.model_validate_json(locations.growth(evidence.reference).read_bytes())
-    except (OSError, ValueError):
-        return None
-    best = best_run(evidence.finished)
-    same = best is not None and best.outcome.final_weights == growth.final_weights
-    return growth if same else None

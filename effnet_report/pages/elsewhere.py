@@ -87,6 +87,8 @@ def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
 
 def verdicts(found: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
+    if not found:
+        return html.paragraph(["No data set can be judged yet."])
     rows, data = [], []
     for key in _shared(found):
         here = {title: study.judgement[key] for title, study in found.items()}

@@ -6,9 +6,9 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
-from effnet_report.audit import more_images
 from effnet_report.audit.judgements import judgements
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.evidence.growth import load as growth_of
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
@@ -232,7 +232,7 @@ def labels(analysis: Analysis) -> HTML:
 def more(analysis: Analysis) -> HTML:
     """What more training images would give."""
     evidence = analysis.evidence
-    growth = more_images.load(evidence)
+    growth = growth_of(evidence)
     if growth is None:
         command = Markup("<code>effnet more {}</code>").format(evidence.design.name)
         return html.paragraph(["Not measured for this study:", command, "does it."])

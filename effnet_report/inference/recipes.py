@@ -27,14 +27,19 @@ def compares_depths(study: Analysis) -> bool:
     return len(study.evidence.design.factors.get("freeze", [])) > 1
 
 
+def compares_rates(study: Analysis) -> bool:
+    """Whether a study trains several single learning rates, which are none that race."""
+    rates = study.evidence.design.factors.get(smaller.RATE, [])
+    return len(rates) > 1 and not any(isinstance(rate, tuple) for rate in rates)
+
+
 def tuned(study: Analysis) -> Analysis:
     """The study with the learning rate of each run tuned on validation, where it compares rates.
 
     One rate for all depths would favour the depths that it happens to suit. A study that compares
     nothing else beside the depths is left as it is.
     """
-    names = factors(study)
-    if smaller.RATE not in names or names == [smaller.RATE]:
+    if not compares_rates(study) or factors(study) == [smaller.RATE]:
         return study
     return Analysis(smaller.with_tuned_rates(study.evidence))
 

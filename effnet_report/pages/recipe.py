@@ -116,8 +116,8 @@ def every_rate(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = studies[0]
-    if smaller.RATE not in recipes.factors(study):
-        return paragraph(["This study trains every depth at one learning rate."])
+    if not recipes.compares_rates(study):
+        return paragraph(["This study does not train every depth at several learning rates."])
     rows = ["freeze", *[name for name in recipes.factors(study) if name != smaller.RATE]]
     runs, metric = study.evidence.runs, study.evidence.metric
     means = runs.groupby([*rows, smaller.RATE])[["accuracy", "validation"]].mean().reset_index()
@@ -146,8 +146,8 @@ def every_rate(studies: list[Analysis]) -> HTML:
 
 def race(studies: list[Analysis]) -> HTML:
     """How good the rate is that a race of one epoch picks."""
-    if not studies or smaller.RATE not in recipes.factors(studies[0]):
-        return _unmeasured()
+    if not studies or not recipes.compares_rates(studies[0]):
+        return paragraph([])
     study = studies[0]
     table = recipes.races(study)
     near = int((table["behind"] <= study.margin).sum())
@@ -171,7 +171,7 @@ def ranges(studies: list[Analysis]) -> HTML:
     # A rate that ruins one depth would hide what the other choices do.
     tuned = recipes.tuned(study)
     moved = {
-        name: _moved(study if name == smaller.RATE else tuned, name)
+        name: _moved(tuned if name in tuned.evidence.factors else study, name)
         for name in shown.factors_of(study)
     }
     for other in shown.on_the_same_images(study):

@@ -111,13 +111,13 @@ def _choices(study: Analysis, freeze: int) -> dict[str, object]:
     compared, runs = study.estimator, study.evidence.runs
     at_depth = runs[runs["freeze"] == freeze]
     chosen: dict[str, object] = {}
-    for factor in (name for name in compared.factors if name != "freeze"):
+    for factor in (name for name in contrasts.varied(compared) if name != "freeze"):
         first, *others = contrasts.levels(compared.design, factor)
         effects = contrasts.levels_at_once(compared, factor)
         better = [level for level, effect in effects.items() if effect.low > 0]
         if better:
             chosen[factor] = max(better, key=lambda level: effects[level].low)
-        elif all(effect.high < 0 for effect in effects.values()):  # or there are no others
+        elif all(effect.high < 0 for effect in effects.values()):
             chosen[factor] = first
         elif len(others) == 1:
             chosen[factor] = EITHER

@@ -74,9 +74,9 @@ def accuracy(study: Analysis, freeze: int) -> Estimate:
     compared = study.estimator
     at = compared.design["freeze"].to_numpy() == freeze
     correct = [100 * part[at].mean(axis=0) for part in study.correctness.right]
-    found = compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
-    low, high = np.clip([found.low, found.high], 0, 100)  # of two seeds it may reach further
-    return replace(found, low=float(low), high=float(high))
+    estimate = compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
+    low, high = np.clip([estimate.low, estimate.high], 0, 100)  # of two seeds it may reach further
+    return replace(estimate, low=float(low), high=float(high))
 
 
 def between(study: Analysis, freeze: int, other: int) -> Estimate:

@@ -5,6 +5,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
+from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import decode
 from effnet_report.audit.judgements import judgements
 from effnet_report.evidence.evidence import Evidence
@@ -157,19 +158,15 @@ def hardest(analysis: Analysis) -> HTML:
             "taken_for": _taken_for(evidence).reindex(wrong.index, fill_value="").to_numpy(),
         }
     )
-    files = dict(zip(dataset.names, dataset.images, strict=True))
-    look, about = evidence.design.protocol, shown.about(analysis)
-    tiles = [
-        (
-            decode(files[row["image"]], SIDE, look.resize, look.background),
-            f"{about.plain(row['class'])}, taken for {about.plain(row['taken_for'])} in "
-            f"{row['wrong_percent']:.0f} % of runs",
-        )
+    about = shown.about(analysis)
+    captions = {
+        row["image"]: f"{about.plain(row['class'])}, taken for {about.plain(row['taken_for'])} in "
+        f"{row['wrong_percent']:.0f} % of runs"
         for row in data.head(len(worst)).to_dict("records")
-    ]
+    }
     always = int((wrong == 1).sum())
     return html.pictures(
-        tiles,
+        _tiles(evidence, dataset, captions),
         "hardest-images",
         key=f"always-wrong:{always}",
         finding=f"All runs that tested them got {always:,} of {len(wrong):,} test images wrong.",
@@ -200,20 +197,15 @@ def labels(analysis: Analysis) -> HTML:
             "runs": said.runs,
         }
     ).sort_values("probability", kind="stable")
-    files = dict(zip(dataset.names, dataset.images, strict=True))
-    look, about = evidence.design.protocol, shown.about(analysis)
-    worst = data[data["image"].isin(files)].head(SHOWN)
-    tiles = [
-        (
-            decode(files[row.image], SIDE, look.resize, look.background),
-            f"{about.plain(row.label)}? {about.plain(row.other)} with "
-            f"{row.probability_of_other:.0f} %",
-        )
-        for row in worst.itertuples()
-    ]
+    about = shown.about(analysis)
+    captions = {
+        row.image: f"{about.plain(row.label)}? {about.plain(row.other)} with "
+        f"{row.probability_of_other:.0f} %"
+        for row in data[data["image"].isin(dataset.names)].head(SHOWN).itertuples()
+    }
     doubted = int((data["probability"] < DOUBTED).sum())
     return html.pictures(
-        tiles,
+        _tiles(evidence, dataset, captions),
         "labels-to-check",
         key=f"doubted:{doubted}",
         finding=(
@@ -297,6 +289,17 @@ def by_group(analysis: Analysis) -> HTML:
         alt=sentences(means, "{group}: mean {accuracy:.1f} % on {images} images"),
         data=data,
     )
+
+
+def _tiles(
+    evidence: Evidence, dataset: Dataset, captions: dict[str, str]
+) -> list[tuple[np.ndarray, str]]:
+    """Images as the network sees them, by name, with their captions."""
+    files, look = dict(zip(dataset.names, dataset.images, strict=True)), evidence.design.protocol
+    return [
+        (decode(files[name], SIDE, look.resize, look.background), caption)
+        for name, caption in captions.items()
+    ]
 
 
 def _best_predictions(evidence: Evidence) -> pd.DataFrame:

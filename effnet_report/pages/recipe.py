@@ -46,7 +46,7 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
         f"Freezing {best.freeze} stages changes {study.evidence.metric} by "
-        f"{_span(worst)} points with {worst.recipe}, and by {_span(best)} points with "
+        f"{_estimated(worst)} with {worst.recipe}, and by {_estimated(best)} with "
         f"{best.recipe}."
     )
     yield (
@@ -56,15 +56,9 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
     )
     for choice, change in study.effects.items():
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
-            said = f"{choice} changes {study.evidence.metric} by {_estimated(change)} points."
-            yield said[0].upper() + said[1:]
+            yield f"With {choice}, {study.evidence.metric} changes by {_estimated(change)}."
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield "Each depth is trained at the learning rate that is best on its validation images."
-
-
-def _span(row: pd.Series) -> str:
-    """A change of accuracy with its interval."""
-    return f"{number(row.effect, sign=True)} ({number(row.low)} to {number(row.high)})"
 
 
 def effects(studies: list[Analysis]) -> HTML:
@@ -217,6 +211,8 @@ def source_alone(studies: list[Analysis]) -> HTML:
     if not (of_one_recipe and of_one_recipe[0].depths):
         return _closest(study)
     source, best = of_one_recipe[0], recipes.best(study)
+    chosen = best.evidence.design.protocol
+    levels = {name: getattr(chosen, name) for name in recipes.factors(recipes.tuned(study))}
     (deepest, last), (freeze, change) = (
         max(one.noninferiority.changes.items()) for one in (source, best)
     )
@@ -224,26 +220,18 @@ def source_alone(studies: list[Analysis]) -> HTML:
         [
             f"The study {source.evidence.design.title} follows the source's protocol on the same "
             f"images. There, freezing {deepest} stages changes {study.evidence.metric} by "
-            f"{_estimated(last)} points.",
+            f"{_estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
-            f"At the recipe that is best on validation here, {_levels(best)}, freezing {freeze} "
-            f"stages changes it by {_estimated(change)} points.",
+            f"At the recipe that is best on validation here, {words.configuration(levels)}, "
+            f"freezing {freeze} stages changes it by {_estimated(change)}.",
         ]
     )
 
 
-def _levels(study: Analysis) -> str:
-    """What the recipe of a study of depths is."""
-    protocol = study.evidence.design.protocol
-    return words.configuration({name: getattr(protocol, name) for name in RECIPE})
-
-
-RECIPE = ("norm_statistics", "augment", "learning_rate")
-
-
-def _estimated(change: Estimate) -> str:
-    effect, low, high = change.effect, change.low, change.high
-    return f"{number(effect, sign=True)} (95 % CI {number(low)} to {number(high)})"
+def _estimated(change: Estimate | pd.Series) -> str:
+    """A change with its interval; a row of `recipes.by_recipe` has both too."""
+    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
+    return f"{number(change.effect, sign=True)} points ({interval})"
 
 
 def _closest(study: Analysis) -> HTML:
@@ -262,8 +250,7 @@ def _closest(study: Analysis) -> HTML:
         [
             f"The recipe of this study that is closest to the source's is {last.recipe}.",
             f"There, freezing {last.freeze} stages changes {study.evidence.metric} by "
-            f"{number(last.effect, sign=True)} points "
-            f"({number(last.low)} to {number(last.high)}).",
+            f"{_estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
         ]
     )

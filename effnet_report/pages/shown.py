@@ -29,12 +29,12 @@ def advising() -> list[Analysis]:
     A study that compares recipes speaks for its best one. A main study that cannot be judged yet
     comes first as it is.
     """
-    main = analysis.load()
+    main, *_ = studies = _all()
     alike: dict[str, list[Analysis]] = {}
-    for study in filter(_judged, _all()):
+    for study in filter(_judged, studies):
         alike.setdefault(_data(study), []).append(of_recipes.best(study))
-    advising = [max(studies, key=_merit) for studies in alike.values()]
-    return advising if _judged(main) else [main, *advising]
+    best = [max(rivals, key=_merit) for rivals in alike.values()]
+    return best if _judged(main) else [main, *best]
 
 
 def _judged(study: Analysis) -> bool:

@@ -106,11 +106,11 @@ def _look(design: Study, stop: sweep.Stop, console: Console) -> None:
     # SciPy takes a second to import, which the start of a sweep does not wait for.
     from effnet_report.inference import analysis, enough, recipes  # noqa: PLC0415
 
-    found = analysis.load(design.name)
-    if len(found.correctness.seeds) > 1 and recipes.compares_depths(found):
-        seen = enough.look(found)
-        console.print(seen.sentence)
-        stop.decided = seen.freeze is not None
+    study = analysis.load(design.name)
+    if len(study.correctness.seeds) > 1 and recipes.compares_depths(study):
+        look = enough.look(study)
+        console.print(look.sentence)
+        stop.decided = look.freeze is not None
 
 
 def _to_do(

@@ -93,8 +93,8 @@ def complete(seed: str) -> Found:
 
     study = _whole_epochs(STUDY, int(seed))
     seconds, _ = _timed(Path(sys.executable).with_name("effnet"), "sweep", str(study))
-    found = loader.load(study.stem).believed.values()
-    tuned = {r.run_id: r.outcome.test.accuracy for r in found if r.kind == "fine-tuned"}
+    records = loader.load(study.stem).believed.values()
+    tuned = {r.run_id: r.outcome.test.accuracy for r in records if r.kind == "fine-tuned"}
     return {"seconds": seconds, "accuracy": tuned}
 
 

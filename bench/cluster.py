@@ -1,6 +1,6 @@
 """How long a study of the source's network would take on many GPUs: simulated, not measured.
 
-`python -m bench.cluster published/elpv` writes results/cluster.json. The runs of
+`python -m bench.cluster published/elpv_source` writes results/cluster.json. The runs of
 `studies/paper.yml` are put on GPUs in the order of a sweep. How long one takes follows from its
 arithmetic, and from epochs drawn from those that committed runs took before they stopped early.
 """
@@ -136,7 +136,7 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[Cluster
     for gpus, seeds in cases:
         design = study.model_copy(update={"seeds": list(range(seeds))})
         tasks = [task for task in tasks_of(design, study.name) if "classical" not in task.run_id]
-        found: dict[str, list[float]] = {order.name: [] for order in ORDERS}
+        hours: dict[str, list[float]] = {order.name: [] for order in ORDERS}
         alone, bound = [], []
         for _ in range(REPLICATES):
             epochs = [int(rng.choice(work.epochs[task.settings.freeze])) for task in tasks]
@@ -146,8 +146,8 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[Cluster
                           for task, count in zip(tasks, epochs, strict=True))  # fmt: skip
             bound.append(one / gpus / max(one / gpus, longest))
             for order in ORDERS:
-                found[order.name].append(makespan(tasks, epochs, work, gpus, order))
-        for name, seconds in found.items():
+                hours[order.name].append(makespan(tasks, epochs, work, gpus, order))
+        for name, seconds in hours.items():
             share = np.array(alone) / gpus / seconds
             yield ClusterRow(
                 gpus=gpus, seeds=seeds, runs=len(tasks), order=name,
@@ -165,13 +165,13 @@ def measured() -> tuple[str, float]:
     Raises:
         InputError: none was measured.
     """
-    found = measurements.gpu()
-    if found is None:
+    gpu = measurements.gpu()
+    if gpu is None:
         raise InputError("results/gpu.json is missing: python -m bench.gpu makes it, on a GPU.")
     step = next(
-        s for s in found.steps if (s.freeze, s.precision, s.form) == (0, "float32", "computed")
+        s for s in gpu.steps if (s.freeze, s.precision, s.form) == (0, "float32", "computed")
     )
-    return found.machine["gpu"], step.flop / step.seconds
+    return gpu.machine["gpu"], step.flop / step.seconds
 
 
 def work_of(study: Study, reference: str, speed: float) -> Work:
@@ -188,10 +188,10 @@ def work_of(study: Study, reference: str, speed: float) -> Work:
     from effnet_core.model.cost import stage_costs, worth_caching  # noqa: PLC0415
     from effnet_report.sweep.plan import cost_of  # noqa: PLC0415
 
-    found = [r for r in loader.load(reference).believed.values() if isinstance(r, Record)]
-    if not found:
+    records = [r for r in loader.load(reference).believed.values() if isinstance(r, Record)]
+    if not records:
         raise InputError(f"There are no records of {reference}: nothing says how long runs train.")
-    facts = found[0].facts
+    facts = records[0].facts
     protocol = study.protocol
     stages = stage_costs(build_network(protocol.backbone), protocol.image_size)
     shares = [sum(s.flop_share for s in stages[: n + 1]) if n else 0.0 for n in FREEZE]
@@ -201,7 +201,9 @@ def work_of(study: Study, reference: str, speed: float) -> Work:
         cached=[n > 0 and worth_caching(stages, n) for n in FREEZE],
         forward=(step.prefix_flop + step.suffix_flop) / protocol.batch_size / speed,
         images=(facts.train_images, facts.validation_images, facts.test_images),
-        epochs=[[len(r.outcome.history) for r in found if r.settings.freeze == n] for n in FREEZE],
+        epochs=[
+            [len(r.outcome.history) for r in records if r.settings.freeze == n] for n in FREEZE
+        ],
     )
 
 
@@ -225,4 +227,4 @@ def main(reference: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "published/elpv")
+    main(sys.argv[1] if len(sys.argv) > 1 else "published/elpv_source")

@@ -144,16 +144,16 @@ class Generator:
         return right, theirs
 
 
-def fit(found: Correctness, rng: np.random.Generator) -> Generator:
+def fit(correctness: Correctness, rng: np.random.Generator) -> Generator:
     """Match the correlations and mean squares of runs that share their test images.
 
     Raises:
         InputError: the seeds share no test images, so image and image x seed cannot be told apart.
     """
-    if found.folds or len(found.seeds) < 2:
+    if correctness.folds or len(correctness.seeds) < 2:
         raise InputError("The generator is fitted to two seeds or more that share a test set.")
-    right = np.stack(found.right).astype(float)
-    accuracy, depths = right.mean(axis=2), found.design["freeze"].to_numpy()
+    right = np.stack(correctness.right).astype(float)
+    accuracy, depths = right.mean(axis=2), correctness.design["freeze"].to_numpy()
     mean = float(accuracy.mean())
     threshold = float(stats.norm.ppf(mean))
     runs = list(np.ndindex(accuracy.shape))
@@ -177,7 +177,7 @@ def fit(found: Correctness, rng: np.random.Generator) -> Generator:
     image, depth = correlation(False, "rest"), correlation(False, "depth")
     run, seed = correlation(False, "run"), correlation(True, "rest")
     flat = Generator(
-        design=found.design,
+        design=correctness.design,
         thresholds=stats.norm.ppf(accuracy.mean(axis=0))[:, None],
         image=image,
         image_depth=max(0.0, depth - image),
@@ -185,7 +185,7 @@ def fit(found: Correctness, rng: np.random.Generator) -> Generator:
         image_seed=max(0.0, seed - image),
         image_seed_depth=max(0.0, correlation(True, "depth") - depth - max(0.0, seed - image)),
     )
-    return _with_seeds(flat, Estimator(found), rng)
+    return _with_seeds(flat, Estimator(correctness), rng)
 
 
 def _with_seeds(flat: Generator, measured: Estimator, rng: np.random.Generator) -> Generator:
@@ -265,7 +265,7 @@ def study(generator: Generator, seeds: int, folds: bool, rng: np.random.Generato
     else:
         shared, others = generator.judge(thresholds, TEST_SET, rng)
         right, other = list(shared), list(others)
-    found = Correctness(
+    correctness = Correctness(
         generator.design, list(range(seeds)), right, list(range(seeds)) if folds else [0] * seeds
     )
     validation = [
@@ -274,7 +274,7 @@ def study(generator: Generator, seeds: int, folds: bool, rng: np.random.Generato
     best = [int(part.mean(axis=1).argmax()) for part in validation]
     pairs = [(100.0 * r, 100.0 * o, b) for r, o, b in zip(right, other, best, strict=True)]
     return Simulated(
-        Estimator(found),
+        Estimator(correctness),
         ([r[b] - o for r, o, b in pairs], [r.mean(axis=0) - o for r, o, _ in pairs]),
         [100 * part.mean(axis=0) for part in validation],
         COST * rng.normal(size=(seeds, len(generator.design))),
@@ -318,8 +318,8 @@ def covered_at_once(
     design, (_, second, *_) = one.design, contrasts.varied(one)
     simple = contrasts.simple_effects(one, "freeze", second)
 
-    def covered(found: Iterable[Estimate], values: Iterable[float]) -> bool:
-        return all(e.low <= value <= e.high for e, value in zip(found, values, strict=True))
+    def covered(intervals: Iterable[Estimate], values: Iterable[float]) -> bool:
+        return all(e.low <= value <= e.high for e, value in zip(intervals, values, strict=True))
 
     depths = {
         depth: true[full_level("freeze", depth)]
@@ -368,9 +368,9 @@ def coverage(
     true, accuracy, inside, leads = truths(generator), generator.accuracies, [], []
     for _ in range(replicates):
         simulated = study(generator, seeds, folds, rng)
-        found = estimates(simulated)
-        leads.append(found.pop("classical"))
-        alone = {name: e.low <= true[name] <= e.high for name, e in found.items()}
+        intervals = estimates(simulated)
+        leads.append(intervals.pop("classical"))
+        alone = {name: e.low <= true[name] <= e.high for name, e in intervals.items()}
         inside.append(alone | covered_at_once(accuracy, true, simulated.estimator))
     worth = float(np.mean([estimate.effect for estimate in leads]))
     shares = pd.DataFrame(inside).mean().to_dict()
@@ -401,27 +401,27 @@ def cases(fitted: Generator) -> Iterator[dict[str, object]]:
 
 
 def first_elpv() -> Correctness:
-    """Who was right on which image in the first 84 runs of `elpv`.
+    """Who was right on which image in the first 84 runs of `elpv_source`.
 
     They outlive their records, as the study was made anew: three seeds, one set of 656 images.
     """
     with np.load(paths.RESULTS / "elpv_84_runs.npz") as kept:
         right = np.unpackbits(kept["right"], axis=-1)[..., :TEST_SET].astype(bool)
-    return Correctness(table_of(load_study("elpv")), [0, 1, 2], list(right), [0, 0, 0])
+    return Correctness(table_of(load_study("elpv_source")), [0, 1, 2], list(right), [0, 0, 0])
 
 
 def main(reference: str | None = None) -> None:
     """Simulate, and write what came out."""
-    found = of_complete_seeds(load(reference)) if reference else first_elpv()
-    runs = len(found.seeds) * len(found.design)
-    fitted = fit(found, np.random.default_rng(0))
+    correctness = of_complete_seeds(load(reference)) if reference else first_elpv()
+    runs = len(correctness.seeds) * len(correctness.design)
+    fitted = fit(correctness, np.random.default_rng(0))
     shares = {n: round(float(v), 4) for n, v in asdict(fitted).items() if isinstance(v, float)}
     rows = []
     for row in cases(fitted):
         rows.append(row)
         print(json.dumps(row), flush=True)
     content = {
-        "study": f"{runs} runs of {reference or 'elpv'}",
+        "study": f"{runs} runs of {reference or 'elpv_source'}",
         "replicates": REPLICATES,
         "generator": shares,
         "cases": rows,

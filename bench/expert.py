@@ -102,9 +102,9 @@ def train(settings: Settings) -> Trained:
     def evaluate(indices: np.ndarray) -> tuple[float, float]:
         """Accuracy, per cent, and mean loss."""
         model.eval()
-        found = torch.cat([logits(batch) for batch in _batches(indices, settings.batch_size)])
-        accuracy = 100 * float((found.argmax(1) == labels[indices]).double().mean())
-        return accuracy, float(cross_entropy(found, labels[indices]))
+        outputs = torch.cat([logits(batch) for batch in _batches(indices, settings.batch_size)])
+        accuracy = 100 * float((outputs.argmax(1) == labels[indices]).double().mean())
+        return accuracy, float(cross_entropy(outputs, labels[indices]))
 
     start = time.perf_counter()
     order = np.random.default_rng(settings.seed)

@@ -66,25 +66,25 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         raise InputError("PyTorch finds no GPU here: there is nothing to measure.")
-    found = Gpu(
+    measured = Gpu(
         versions=versions() | {"cuda": str(torch.version.cuda)},
         machine=hardware() | _card(),
         commit=commit(),
         ceilings=ceilings(),
     )
     for step in steps():
-        found.steps.append(step)
+        measured.steps.append(step)
         console.print(
             f"freeze {step.freeze}  {step.precision:9} {step.form:9} "
             f"{1000 * step.seconds:7.1f} ms  {step.memory_gb:5.1f} GB"
         )
-    found.save(locations.gpu())
+    measured.save(locations.gpu())
     gc.collect()
     torch.cuda.empty_cache()
     for freeze in RUN_DEPTHS:
-        found.runs.append(repeated(freeze))
-        console.print(found.runs[-1].model_dump_json())
-        found.save(locations.gpu())
+        measured.runs.append(repeated(freeze))
+        console.print(measured.runs[-1].model_dump_json())
+        measured.save(locations.gpu())
     console.print(f"Written: {locations.gpu().relative_to(paths.ROOT)}")
 
 
@@ -99,15 +99,15 @@ def ceilings() -> dict[str, float]:
     """What the card can do at most: FLOP a second of a large product, bytes a second copied."""
     import torch  # noqa: PLC0415
 
-    found = {}
+    peaks = {}
     for precision in PRECISIONS:
         square = torch.randn(8192, 8192, device="cuda", dtype=getattr(torch, precision))
         product = timed(lambda square=square: torch.mm(square, square))  # type: ignore[misc]
-        found[precision] = 2 * 8192**3 / product
+        peaks[precision] = 2 * 8192**3 / product
     source = torch.randn(2**28, device="cuda")
     target = torch.empty_like(source)
-    found["bytes"] = 2 * source.nbytes / timed(lambda: target.copy_(source))
-    return found
+    peaks["bytes"] = 2 * source.nbytes / timed(lambda: target.copy_(source))
+    return peaks
 
 
 def steps() -> Iterator[GpuStep]:

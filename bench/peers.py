@@ -101,8 +101,8 @@ def plain(settings: Settings, *, channels_last: bool = False, torchcache: bool =
 def evaluate(model: nn.Module, loader: DataLoader) -> tuple[float, float]:
     """Accuracy, per cent, and mean loss."""
     model.eval()
-    found = [(model(images), labels) for images, labels in loader]
-    logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    outputs = [(model(images), labels) for images, labels in loader]
+    logits, labels = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     accuracy = 100 * float((logits.argmax(1) == labels).float().mean())
     return accuracy, float(cross_entropy(logits, labels))
 
@@ -171,8 +171,8 @@ def lightning(settings: Settings) -> float:
         enable_model_summary=False,
     )
     trainer.fit(Module(), loaders["train"], loaders["validation"])
-    found = trainer.test(dataloaders=loaders["test"], ckpt_path="best", verbose=False)
-    return 100 * found[0]["accuracy"]
+    metrics = trainer.test(dataloaders=loaders["test"], ckpt_path="best", verbose=False)
+    return 100 * metrics[0]["accuracy"]
 
 
 PEERS = {

@@ -107,7 +107,7 @@ def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[st
 
 def main() -> None:
     path = paths.RESULTS / "audit.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
+    results = json.loads(path.read_text()) if path.is_file() else {}
     for name in sys.argv[1:]:
         study, folder = f"planted-{name}", paths.CACHE / "planted" / name
         table = plant(name, folder)
@@ -117,9 +117,9 @@ def main() -> None:
         train(study)
         finished = evidence.load(study)
         one = finished.predictions(finished.best[0])
-        found[name] = compare(judgements(finished), one, table)
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(found[name], indent=1), flush=True)
+        results[name] = compare(judgements(finished), one, table)
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        print(json.dumps(results[name], indent=1), flush=True)
 
 
 if __name__ == "__main__":

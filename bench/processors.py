@@ -88,7 +88,7 @@ def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
     from effnet_core.model.prefix import Pixels, frozen_boundary  # noqa: PLC0415
     from effnet_core.study.studies import read_settings  # noqa: PLC0415
 
-    found = {}
+    digests = {}
     for study, freeze, head in cases:
         settings = read_settings({"study": study, "freeze": freeze, "head": head})
         run.begin_again(settings)
@@ -113,9 +113,9 @@ def train(cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
             cross_entropy(model.suffix(batch), truth).backward()
             adam.step()
         case = f"{settings.image_size} px, freeze {freeze}"
-        found[f"{case}, activations"] = hashlib.sha256(leaves.numpy().tobytes()).hexdigest()
-        found[f"{case}, {head}, weights"] = weights_hash(model.suffix.state_dict())
-    return found
+        digests[f"{case}, activations"] = hashlib.sha256(leaves.numpy().tobytes()).hexdigest()
+        digests[f"{case}, {head}, weights"] = weights_hash(model.suffix.state_dict())
+    return digests
 
 
 def on(where: Place, cases: Sequence[tuple[str, int, str]] = CASES) -> Hashes:
@@ -149,12 +149,12 @@ def measure(places: Sequence[Place], tell: Callable[[str], None]) -> Processors:
         tell: called after each.
     """
     here = on(HERE)
-    found = []
+    rows = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for where, hashes in zip(places, pool.map(on, places), strict=True):
             different = [name for name in here if hashes[name] != here[name]]
             tell(f"{where.what}: {len(here) - len(different)} of {len(here)} equal to the bit")
-            found.append(
+            rows.append(
                 OtherProcessor(
                     what=where.what,
                     emulated=where.model,
@@ -163,7 +163,7 @@ def measure(places: Sequence[Place], tell: Callable[[str], None]) -> Processors:
                 )
             )
     return Processors(
-        machine=hardware(), versions=versions(), steps=STEPS, hashes=here, places=found
+        machine=hardware(), versions=versions(), steps=STEPS, hashes=here, places=rows
     )
 
 

@@ -57,15 +57,15 @@ def step(network: str, freeze: str, form: str) -> Found:
     with context.Manager() as manager:
         together = manager.Barrier(processes)
         with context.Pool(processes) as pool:
-            found = pool.starmap(_steps, [(work, together)] * processes)
-    step_flops, product_flops = (sum(f[key] for f in found) for key in ("flops", "product"))
+            shares = pool.starmap(_steps, [(work, together)] * processes)
+    step_flops, product_flops = (sum(f[key] for f in shares) for key in ("flops", "product"))
     return {
         "efficiency": step_flops / product_flops,
         "gflops": step_flops / 1e9,
         "product_gflops": product_flops / 1e9,
-        "images_per_second": sum(f["images"] for f in found),
-        "step_seconds": fmean(f["step"] for f in found),
-        "peak_memory_mb": max(f["memory"] for f in found),
+        "images_per_second": sum(f["images"] for f in shares),
+        "step_seconds": fmean(f["step"] for f in shares),
+        "peak_memory_mb": max(f["memory"] for f in shares),
     }
 
 
@@ -178,8 +178,10 @@ def instructions() -> Found:
     with context.Manager() as manager:
         together = manager.Barrier(len(forms))
         with context.Pool(len(forms), maxtasksperchild=1) as pool:
-            found = pool.starmap(_steps_with, [(form, together) for form in forms], chunksize=1)
-    return {str(n): {form: one[n] for form, one in zip(forms, found, strict=True)} for n in FREEZE}
+            seconds = pool.starmap(_steps_with, [(form, together) for form in forms], chunksize=1)
+    return {
+        str(n): {form: each[n] for form, each in zip(forms, seconds, strict=True)} for n in FREEZE
+    }
 
 
 def _steps_with(form: processor.Instructions, together: Barrier) -> dict[int, float]:
@@ -188,13 +190,13 @@ def _steps_with(form: processor.Instructions, together: Barrier) -> dict[int, fl
     processor.use(form)
     torch.set_num_threads(1)
     protocol = load_study(LARGE).protocol
-    found = {}
+    seconds = {}
     for freeze in FREEZE:
         work = Step(protocol.backbone, protocol.image_size, freeze, True, 1, 0, 0.0)
         _, train = training_step(work, kept=freeze > 0)
         together.wait()
-        found[freeze] = _time(train, 20, 10.0)
-    return found
+        seconds[freeze] = _time(train, 20, 10.0)
+    return seconds
 
 
 def _product() -> float:

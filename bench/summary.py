@@ -167,8 +167,8 @@ def _instructions(turns: Turns, freeze: int) -> Instructions | None:
         return turns.measured(lambda t: t["instructions"][str(freeze)][form])
 
     def ratio(turn: dict[str, Found]) -> float:
-        found = turn["instructions"][str(freeze)]
-        return found["portable"] / found["native"]
+        steps = turn["instructions"][str(freeze)]
+        return steps["portable"] / steps["native"]
 
     portable, native, both = seconds("portable"), seconds("native"), turns.measured(ratio)
     if not (portable and native and both):

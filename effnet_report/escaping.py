@@ -28,8 +28,8 @@ def printable(text: str) -> str:
     return CONTROLS.sub(_shown, text)
 
 
-def _shown(found: re.Match[str]) -> str:
-    letter = found[0]
+def _shown(match: re.Match[str]) -> str:
+    letter = match[0]
     if "\udc80" <= letter <= "\udcff":  # Python's form of bytes that are not UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode()

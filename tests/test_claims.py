@@ -311,7 +311,7 @@ def test_the_verdicts_kept_on_the_published_table_are_those_it_gives():
     same(kept, claims.of_source())
 
 
-@pytest.mark.parametrize("study", ["quick", "elpv"])
+@pytest.mark.parametrize("study", ["quick", "elpv_source"])
 def test_the_verdicts_kept_on_a_published_study_are_those_it_gives(study, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", paths.ROOT / "results")
     found = evidence.load(f"published/{study}")

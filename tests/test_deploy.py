@@ -467,7 +467,7 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
 
 def test_images_that_are_not_there_are_told_before_a_run_is_trained_for_its_weights(monkeypatch):
     monkeypatch.setattr(kept, "load", lambda *_: pytest.fail("a run may be trained"))
-    for study, told in (("published/elpv", "names no image"), ("mien", "no study")):
+    for study, told in (("published/elpv_source", "names no image"), ("mien", "no study")):
         with pytest.raises(InputError, match=told):
             tell_predictions(study, ["nowhere.png"], "csv", Terminal())
 
@@ -590,9 +590,9 @@ def test_a_class_that_should_not_be_missed_is_said_from_its_threshold_on(study, 
 
 
 def test_the_first_pages_answer_is_in_the_terminal(capsys):
-    tell_recommendation("published/elpv", True, Console())
+    tell_recommendation("published/elpv_source", True, Console())
     content = json.loads(capsys.readouterr().out)
-    tell_recommendation("published/elpv", False, Console(width=500))
+    tell_recommendation("published/elpv_source", False, Console(width=500))
     text = capsys.readouterr().out
     for sentence in (*content["sentences"], content["rule"]):
         assert sentence in text
@@ -600,7 +600,7 @@ def test_the_first_pages_answer_is_in_the_terminal(capsys):
 
 
 def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
-    found = evidence.load("published/elpv")
+    found = evidence.load("published/elpv_source")
 
     def said(*shown: int) -> list[str]:
         changes = {

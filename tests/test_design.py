@@ -1,5 +1,7 @@
 import re
+import statistics
 import sys
+from collections import defaultdict
 
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,10 @@ from effnet_core.errors import InputError
 from effnet_core.study import design, studies
 from effnet_core.study.design import Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
+from effnet_report.evidence import loader
 from effnet_report.sweep.tasks import tasks_of
 
-OF_THE_SOURCE = ["elpv", "fashion", "paper", "quick"]  # its factors and its protocol
+OF_THE_SOURCE = ["elpv", "elpv_source", "fashion", "paper", "quick"]  # its factors
 STUDIES = [*OF_THE_SOURCE, "recipe"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
 
@@ -70,7 +73,7 @@ def test_paper_is_the_sources_protocol_line_by_line():
 
 def test_schedule_and_patience_are_the_sources():
     names = ("batch_size", "early_stop_patience", "plateau_patience", "plateau_factor")
-    for study in {*OF_THE_SOURCE} - {"quick"}:  # which takes the recipe of the pilot
+    for study in {*OF_THE_SOURCE} - {"quick", "elpv"}:  # with the recipe of the pilot
         protocol = load_study(study).protocol
         assert {n: getattr(protocol, n) for n in names} == {n: SOURCE[n] for n in names}
 
@@ -135,7 +138,10 @@ def test_a_race_can_be_typed():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"study": "quik"}, ["'quik'", "did you mean 'quick'?", "elpv, fashion, paper, quick"]),
+        (
+            {"study": "quik"},
+            ["'quik'", "did you mean 'quick'?", "elpv, elpv_source, fashion"],
+        ),
         ({"study": 3}, ["study = 3", "'quick'"]),
         ({"frieze": 2}, ["'frieze'", "did you mean 'freeze'?", "scheduler"]),
         ({"zzz": 2}, ["no setting 'zzz'. Valid names: ", "freeze, head, scheduler, seed"]),
@@ -349,3 +355,25 @@ def test_a_folder_of_images_is_relative_to_the_file_of_the_study(tmp_path, monke
     assert settings.recorded().model_copy(update={"data_dir": None, "labels": None}) == (
         settings.model_copy(update={"data_dir": None, "labels": None})
     )
+
+
+def test_the_main_study_states_the_pilots_figures_and_takes_its_recipe():
+    pilot = loader.load("published/recipe").believed.values()
+    accuracies = defaultdict(list)
+    for record in pilot:
+        s = record.settings
+        if record.kind == "fine-tuned" and s.freeze == 0:
+            recipe = (s.norm_statistics, s.augment, s.learning_rate)
+            accuracies[recipe].append(record.outcome.validation.accuracy)
+    means = {recipe: statistics.mean(values) for recipe, values in accuracies.items()}
+
+    def best(of: str) -> float:
+        return max(mean for recipe, mean in means.items() if of in recipe)
+
+    text = (paths.STUDIES / "elpv.yml").read_text()
+    stated = [float(number) for number in re.findall(r"([\d.]+) %", text)]
+    chosen = best("pretrained")
+    others = [best("batch"), best("flips")]
+    assert stated == [round(n, 1) for n in (chosen, others[0], chosen, others[1])]
+    protocol = load_study("elpv").protocol
+    assert max(means, key=means.get)[:2] == (protocol.norm_statistics, protocol.augment)

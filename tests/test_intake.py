@@ -150,7 +150,7 @@ def test_the_longest_runs_start_first_and_the_last_one_ends_the_study():
 
 
 def test_the_interval_that_is_expected_is_the_one_that_the_report_gives():
-    study = analysis.load("published/elpv")
+    study = analysis.load("published/elpv_source")
     compared = study.estimator
     reported = contrasts.levels_at_once(compared, "freeze")[6]
     expected = forecast.half_width(

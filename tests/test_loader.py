@@ -68,7 +68,7 @@ def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> AnyRec
     return forged
 
 
-@pytest.mark.parametrize("reference", ["published/quick", "published/elpv"])
+@pytest.mark.parametrize("reference", ["published/quick", "published/elpv_source"])
 def test_the_committed_records_are_all_believed(reference, monkeypatch):
     monkeypatch.undo()
     found = loader.load(reference)

@@ -61,24 +61,24 @@ def _fact(width: int, height: int, camera: str = "") -> dict[str, float | str]:
     return {"number of pixels": width * height, "aspect ratio": width / height, "camera": camera}
 
 
-def cues(found: Judgements, facts: pd.DataFrame) -> pd.DataFrame:
+def cues(judged: Judgements, facts: pd.DataFrame) -> pd.DataFrame:
     """Accuracy and commonest class in groups of images that share a cue.
 
     Columns: cue, group, images, accuracy (per cent), commonest (class), share (of it, per cent),
     told (per cent of all images whose class is the commonest of their group). Cues by which
     images do not differ are left out. Without any cue, `told` is the share of the commonest class.
     """
-    facts = facts.loc[found.names]
-    right, names = found.of_label(found.votes), np.array(found.classes)
+    facts = facts.loc[judged.names]
+    right, names = judged.of_label(judged.votes), np.array(judged.classes)
     tables = []
     for cue in facts:
         groups = _groups(facts[cue])
         if groups.nunique() < 2:
             continue
-        images = pd.DataFrame({"group": groups.to_numpy(), "right": right, "label": found.labels})
+        images = pd.DataFrame({"group": groups.to_numpy(), "right": right, "label": judged.labels})
         each = images.groupby("group", observed=True)
         counts = each["label"].value_counts().unstack(fill_value=0)
-        told = counts.max(axis=1)
+        commonest = counts.max(axis=1)
         table = pd.DataFrame(
             {
                 "cue": cue,
@@ -86,8 +86,8 @@ def cues(found: Judgements, facts: pd.DataFrame) -> pd.DataFrame:
                 "images": each.size().to_numpy(),
                 "accuracy": 100 * each["right"].mean().to_numpy(),
                 "commonest": names[counts.idxmax(axis=1)],
-                "share": (100 * told / counts.sum(axis=1)).to_numpy(),
-                "told": 100 * told.sum() / counts.to_numpy().sum(),
+                "share": (100 * commonest / counts.sum(axis=1)).to_numpy(),
+                "told": 100 * commonest.sum() / counts.to_numpy().sum(),
             }
         )
         tables.append(table[table["images"] >= FEWEST])

@@ -32,10 +32,10 @@ def audit(study: str, console: Console) -> None:
     Raises:
         InputError: no run has finished, or the extra `audit` is not installed.
     """
-    found = evidence.load(study)
-    said = judgements(found)
-    suspects, dataset = said.suspects, pictures(found)
-    folder = paths.records(found.design.name) / "audit"
+    study_evidence = evidence.load(study)
+    said = judgements(study_evidence)
+    suspects, dataset = said.suspects, pictures(study_evidence)
+    folder = paths.records(study_evidence.design.name) / "audit"
     _print_suspects(said, suspects, console)
     if dataset is None:
         _write(folder / LABELS, labels_table(suspects))
@@ -52,8 +52,8 @@ def audit(study: str, console: Console) -> None:
     _write(folder / TWINS, pairs)
     _write(folder / CUES, known)
     shown = suspects[suspects["suspected"]].head(SHOWN)
-    title = f"{found.design.title}: labels to check"
-    made = _cards(shown, dataset, found.design.protocol, pairs)
+    title = f"{study_evidence.design.title}: labels to check"
+    made = _cards(shown, dataset, study_evidence.design.protocol, pairs)
     page = "".join(cards.page(title, [_summary(said, suspects)], made))
     files.write(folder / SHEET, page.encode())
     for sentence in [*_twins_in_words(pairs), *_cues_in_words(said, known)]:
@@ -133,9 +133,10 @@ def _twins_in_words(pairs: pd.DataFrame) -> Iterator[str]:
 def _cues_in_words(said: Judgements, known: pd.DataFrame) -> Iterator[str]:
     base = 100 * pd.Series(said.labels).value_counts(normalize=True).max()
     for cue, groups in known.groupby("cue", sort=False):
-        told, low, high = groups["told"].iloc[0], groups["accuracy"].min(), groups["accuracy"].max()
+        guessed, accuracies = groups["told"].iloc[0], groups["accuracy"]
+        low, high = accuracies.min(), accuracies.max()
         yield (
-            f"The {cue} of an image alone tells the class of {told:.0f} % (the commonest class "
+            f"The {cue} of an image alone tells the class of {guessed:.0f} % (the commonest class "
             f"has {base:.0f} %); accuracy is {low:.0f} to {high:.0f} % between its groups."
         )
 

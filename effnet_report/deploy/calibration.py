@@ -261,12 +261,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     raw, (images, classes) = logits.astype(np.float64), logits.shape
     target = np.full(raw.shape, 1 / (images + 2) / (classes - 1))
     target[np.arange(images), labels] = (images + 1) / (images + 2)
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda power: -(target * _log_softmax(raw / np.exp(power))).sum(),
         bounds=(-3, 3),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -291,8 +291,8 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) ->
 def distances(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """One minus the cosine to the fifth nearest training image, shape (N,)."""
     nearest = min(NEIGHBOUR, len(train)) - 1
-    found = [
+    batches = [
         np.partition(1 - features[start : start + 500] @ train.T, nearest, axis=1)[:, nearest]
         for start in range(0, len(features), 500)
     ]
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(batches) if batches else np.zeros(0)

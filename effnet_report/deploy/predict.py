@@ -56,12 +56,12 @@ class Look:
 
 
 def predict(
-    kept: Kept, found: Walk, explain: bool = False, never_miss: int | None = None
+    kept: Kept, walked: Walk, explain: bool = False, never_miss: int | None = None
 ) -> Iterator[Look]:
     """The class of each image, and why some cannot be read; few are in memory at a time.
 
     Args:
-        found: as of `images_at`.
+        walked: as of `images_at`.
         explain: whether to compute where each image speaks for its class.
         never_miss: class that should rarely be missed, see `Calibration.chosen`.
 
@@ -70,11 +70,11 @@ def predict(
             not here.
     """
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(found.images), TOGETHER):
-            part = found.images[start : start + TOGETHER]
+        for start in range(0, len(walked.images), TOGETHER):
+            part = walked.images[start : start + TOGETHER]
             read = pool.map(partial(_read, kept), part)
             yield from _some(kept, dict(zip(part, read, strict=True)), explain, never_miss)
-    for path, why in found.refused.items():
+    for path, why in walked.refused.items():
         yield Look(Prediction(str(path), error=f"{path} {why}"))
 
 
@@ -102,8 +102,8 @@ def _some(
         for path, row, kind, far, heat in answered:
             first = np.argsort(-row, kind="stable")[:MOST_SHOWN]
             shares = {kept.classes[place]: float(row[place]) for place in first}
-            told = Prediction(str(path), kept.classes[kind], float(row[kind]), bool(far))
-            seen[path] = Look(told, views[path], shares, heat)
+            prediction = Prediction(str(path), kept.classes[kind], float(row[kind]), bool(far))
+            seen[path] = Look(prediction, views[path], shares, heat)
     for path, view in read.items():
         yield seen.get(path) or Look(Prediction(str(path), error=str(view)))
 
@@ -118,12 +118,12 @@ def images_at(places: list[str]) -> Walk:
     refused: dict[Path, str] = {}
     left_out: dict[Path, None] = {}
     for place in places:
-        found = _at(place)
-        if not (found.images or found.refused):
+        walked = _at(place)
+        if not (walked.images or walked.refused):
             raise InputError(f"{place!r} names no image: give a file, a folder or a pattern.")
-        images |= dict.fromkeys(found.images)
-        refused |= found.refused
-        left_out |= dict.fromkeys(found.left_out)
+        images |= dict.fromkeys(walked.images)
+        refused |= walked.refused
+        left_out |= dict.fromkeys(walked.left_out)
     return Walk(list(images), refused, list(left_out))
 
 
@@ -136,8 +136,8 @@ def _at(place: str) -> Walk:
         return Walk([Path(named)], {}, [])
     if os.path.isdir(named):  # noqa: PTH112
         return walk(Path(named))
-    found = Walk([], {}, [])
+    walked = Walk([], {}, [])
     for path in map(Path, sorted(glob(named, recursive=True))):  # noqa: PTH207  takes any pattern
         if not path.is_dir():
-            sort(path, found)
-    return found
+            sort(path, walked)
+    return walked

@@ -14,14 +14,14 @@ from effnet_report.inference import analysis, recipes
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
     load_design(study)  # an empty name would be that of the first study
-    found = analysis.load(study)
-    if not found.evidence.finished:
+    analysed = analysis.load(study)
+    if not analysed.evidence.finished:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    recommendation = recipes.best(found).recommendation
+    recommendation = recipes.best(analysed).recommendation
     table, said = recommendation.table, recommendation.sentences
     if as_json:
         content = {
-            "study": found.evidence.reference,
+            "study": analysed.evidence.reference,
             "sentences": said,
             "rule": recommendation.rule,
             "depths": table.astype(object).where(table.notna(), None).to_dict("records"),

@@ -51,29 +51,29 @@ def tell_predictions(
     """
     errors = Terminal(stderr=True)
     load_design(study)  # a run may have to be trained for the weights: first what is typed
-    found = images_at(places)
+    walked = images_at(places)
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr):
         model = kept.load(study, errors.print)
         watched = _class(model, never_miss)
         _ = model.calibration
     about = _about(model, watched)
-    if found.left_out:
-        names = [str(path) for path in found.left_out]
+    if walked.left_out:
+        names = [str(path) for path in walked.left_out]
         errors.print(escape(f"Left out, no images: {listed(names)}."))
     bad: list[str] = []
-    images = len(found.images) + len(found.refused)
+    images = len(walked.images) + len(walked.refused)
     with _bar(errors, images, form) as bar:
-        looks = bar.track(predict(model, found, bool(page or maps), watched), total=images)
+        looks = bar.track(predict(model, walked, bool(page or maps), watched), total=images)
         looks = _unreadable(looks, bad)
         if maps:
             looks = _save_maps(looks, maps)
-        told = _as_table(looks, console) if form == "table" else WRITERS[form](looks)
+        printed = _as_table(looks, console) if form == "table" else WRITERS[form](looks)
         if page:
-            pieces = cards.page(f"{images} images by {study}", [about], map(_card, told))
+            pieces = cards.page(f"{images} images by {study}", [about], map(_card, printed))
             with files.replaced(page) as partial, partial.open("w", encoding="utf-8") as file:
                 file.writelines(pieces)
-        deque(told, maxlen=0)
+        deque(printed, maxlen=0)
     if form == "table":
         console.print(escape(about))
     elif watched is not None:

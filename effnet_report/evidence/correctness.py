@@ -119,19 +119,19 @@ def table_of(study: Study) -> pd.DataFrame:
 
 
 def without_training(
-    evidence: Evidence, found: Correctness, records: Sequence[AnyRecord]
+    evidence: Evidence, correctness: Correctness, records: Sequence[AnyRecord]
 ) -> dict[int, np.ndarray]:
     """Correctness of models without fine-tuning, per seed, on the images of that seed's runs."""
     return {
         record.settings.seed: by_image(evidence, record)
         for record in records
-        if record.settings.seed in found.seeds
+        if record.settings.seed in correctness.seeds
     }
 
 
-def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray]:
+def validation_shares(evidence: Evidence, correctness: Correctness) -> list[np.ndarray]:
     """Per seed, the contribution of each validation image to the mean score of the runs, 0..1."""
-    tables: dict[int, list[np.ndarray]] = {seed: [] for seed in found.seeds}
+    tables: dict[int, list[np.ndarray]] = {seed: [] for seed in correctness.seeds}
     for record in evidence.finished:
         if record.settings.seed in tables:
             tables[record.settings.seed].append(by_image(evidence, record, "validation"))
@@ -139,17 +139,17 @@ def validation_shares(evidence: Evidence, found: Correctness) -> list[np.ndarray
 
 
 def chosen_on_validation(
-    evidence: Evidence, found: Correctness, *, each_seed: bool = True
+    evidence: Evidence, correctness: Correctness, *, each_seed: bool = True
 ) -> np.ndarray:
     """Per seed, the index of the configuration with the best validation accuracy.
 
     Args:
         evidence: a study.
-        found: its complete seeds.
+        correctness: its complete seeds.
         each_seed: whether to choose per seed, instead of by the mean over seeds.
     """
     table = evidence.runs.pivot(index="seed", columns="number", values="validation")
-    accuracy = table.loc[found.seeds, found.design["number"]].to_numpy()
+    accuracy = table.loc[correctness.seeds, correctness.design["number"]].to_numpy()
     if not each_seed:
         accuracy = np.broadcast_to(accuracy.mean(axis=0).round(DIGITS), accuracy.shape)
     return accuracy.argmax(axis=1)

@@ -231,11 +231,11 @@ def judge(
         # Of a saving, anything above zero matters.
         smallest = margin if claim.unit == "points" else 0
         shown = _loss(by_depth) if key == "depth" else outcome(estimate, smallest)
-        told = Words(
+        words = Words(
             estimate, claim.unit, of_these_data, margin, by_depth.deepest_noninferior,
             by_depth.inferior, accuracy,
         )  # fmt: skip
-        sentence = told.fill(WORDS.get(key, OF_A_FACTOR)[shown])
+        sentence = words.fill(WORDS.get(key, OF_A_FACTOR)[shown])
         verdict = claim.verdicts[shown]
         judgement = Judgement(key, claim, of_these_data, estimate, verdict, sentence, p, margin)
         judgements.append(judgement)

@@ -48,9 +48,9 @@ def published(asked: Collection[str], recipe: Mapping[str, Any]) -> tuple[Compon
         others = {name: recipe.get(name) for name in design.factors.keys() - {*asked, "freeze"}}
         comparable = all(level in design.factors[name] for name, level in others.items())
         if comparable and 0 in design.factors.get("freeze", []) and len(design.seeds) > 1:
-            found = _restricted(analysis.load(reference).correctness, others)
-            if len(found.seeds) > 1:
-                measured[folder.name] = depth_components(Estimator(found))
+            correctness = _restricted(analysis.load(reference).correctness, others)
+            if len(correctness.seeds) > 1:
+                measured[folder.name] = depth_components(Estimator(correctness))
     if not measured:
         return ASSUMED, []
     names = ("seed", "image", "both", "freedom")
@@ -58,14 +58,14 @@ def published(asked: Collection[str], recipe: Mapping[str, Any]) -> tuple[Compon
     return Components(**means), list(measured)
 
 
-def _restricted(found: Correctness, levels: Mapping[str, Any]) -> Correctness:
+def _restricted(correctness: Correctness, levels: Mapping[str, Any]) -> Correctness:
     """The configurations with these levels, which are no factors any more."""
-    design = found.design
+    design = correctness.design
     chosen = [True] * len(design)
     for name, level in levels.items():
         chosen &= (design[name] == cell(name, level)).to_numpy()
     design = design[chosen].drop(columns=list(levels)).reset_index(drop=True)
-    return replace(found, design=design, right=[part[chosen] for part in found.right])
+    return replace(correctness, design=design, right=[part[chosen] for part in correctness.right])
 
 
 def depth_components(compared: Estimator) -> Components:

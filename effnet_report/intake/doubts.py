@@ -54,15 +54,15 @@ def check_only_photos(root: Path, images: Sequence[str]) -> None:
     Raises:
         InputError: some are.
     """
-    for kind, found in {
+    for kind, unwanted in {
         "masks or annotations": masks_among(images),
         "thumbnails": [name for name in images if _in_thumbnails(name)],
     }.items():
-        if found:
+        if unwanted:
             raise InputError(
-                f"{root} holds {kind} beside the images they belong to, {len(found)} in all, such "
-                f"as {found[0]}: they would be trained on as if they were photos. Move them out of "
-                f"the folder, or rename the folders that are classes. {REMEDY}"
+                f"{root} holds {kind} beside the images they belong to, {len(unwanted)} in all, "
+                f"such as {unwanted[0]}: they would be trained on as if they were photos. Move "
+                f"them out of the folder, or rename the folders that are classes. {REMEDY}"
             )
 
 

@@ -41,9 +41,9 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
     if labels or (images / "dataset_info.json").is_file() or _is_dict(images):
         return _of_arrow(name, images, labels)
     root = unwrapped(images)
-    told = f"The classes are the folders in {root}. " if root != images else ""
+    remark = f"The classes are the folders in {root}. " if root != images else ""
     table, more = _of_folders(root)
-    return table, root, f"{told}{more}".strip()
+    return table, root, f"{remark}{more}".strip()
 
 
 def _evened(table: pd.DataFrame) -> str:
@@ -84,23 +84,23 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
 def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
     """List `root/<part>/<class>/<any depth>/<image>`, without parts that have no labels."""
     rows: list[Row] = []
-    told = []
-    found = {name: _classes(root / name) for name in parts}
-    inner = [inside[1] for inside in found.values() if inside]
+    remarks = []
+    classes = {name: _classes(root / name) for name in parts}
+    inner = [inside[1] for inside in classes.values() if inside]
     # `images` in `test/images` is a class only if a part with several classes has it too.
     among_others = {kind for kinds in inner if len(kinds) > 1 for kind in kinds}
-    for name, inside in found.items():
+    for name, inside in classes.items():
         lone = inside and len(inside[1]) == 1 and inside[1][0] not in among_others
         if inside and not lone:
             rows += _rows(root, *inside, parts[name])
         elif parts[name] == "unlabeled":
-            told.append(f"{name} has no class folders, so its images are left out.")
+            remarks.append(f"{name} has no class folders, so its images are left out.")
         else:
             raise InputError(
                 f"{root / name} has no class folders, so its images have no labels. {REMEDY}"
             )
-    told.append(_pooled([part for part in parts.values() if part != "unlabeled"]))
-    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(filter(None, told))
+    remarks.append(_pooled([part for part in parts.values() if part != "unlabeled"]))
+    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(filter(None, remarks))
 
 
 def _classes(part: Path) -> tuple[Path, list[str]] | None:
@@ -108,9 +108,9 @@ def _classes(part: Path) -> tuple[Path, list[str]] | None:
 
     An archive may wrap it, as in `training_set/training_set/cats`.
     """
-    found = walk(part).images
-    inside = sorted({path.relative_to(part).parts[0] for path in found})
-    if not inside or any(path.parent == part for path in found):
+    images = walk(part).images
+    inside = sorted({path.relative_to(part).parts[0] for path in images})
+    if not inside or any(path.parent == part for path in images):
         return None
     if len(inside) == 1:
         deeper = _classes(part / inside[0])
@@ -178,7 +178,7 @@ def _is_dict(images: Path) -> bool:
 def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame, Path, str]:
     """Read a Parquet file, or a folder written by `save_to_disk` of Hugging Face's `datasets`."""
     try:
-        found, features = _parquet(labels) if labels else _saved(images)
+        parts, features = _parquet(labels) if labels else _saved(images)
     except ImportError:
         raise InputError(
             f"{labels or images} needs pyarrow to be read: pip install 'effnet-report[formats]'."
@@ -192,7 +192,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
     if target.is_dir():  # of a deleted study
         shutil.rmtree(target)
     tables = []
-    for part, table in found.items():
+    for part, table in parts.items():
         frame = _labels_in_words(table.to_pandas(), features[part])
         column = next((c for c in frame if frame[c].map(type).eq(dict).any()), None)
         if column:
@@ -201,13 +201,13 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
                 _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
                 for place, picture in enumerate(frame.pop(column))
             ]
-        tables.append(frame.assign(part=part) if len(found) > 1 else frame)
-    told = _pooled([part_of(part) or part for part in found])
+        tables.append(frame.assign(part=part) if len(parts) > 1 else frame)
+    remark = _pooled([part_of(part) or part for part in parts])
     if target.is_dir():
-        told = f"The pictures were unpacked to {target}. {told}".strip()
+        remark = f"The pictures were unpacked to {target}. {remark}".strip()
     together = pd.concat(tables, ignore_index=True)
     together = together.astype(str).mask(together.isna(), "")
-    return together, target if target.is_dir() else images, told
+    return together, target if target.is_dir() else images, remark
 
 
 def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:

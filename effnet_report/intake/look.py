@@ -123,8 +123,8 @@ def _alike(flat: np.ndarray, indices: np.ndarray) -> Iterator[tuple[int, int, fl
         block = slice(start, start + 1000)
         distances = squares[block, None] + squares - 2 * values[block] @ values.T
         near = np.sqrt(np.maximum(distances, 0) / values.shape[1]) < NEAR
-        for row, found in enumerate(near, start=start):
-            earlier = np.flatnonzero(found[:row])
+        for row, neighbours in enumerate(near, start=start):
+            earlier = np.flatnonzero(neighbours[:row])
             if len(earlier):
                 first = earlier[0]
                 yield indices[first], indices[row], float(distances[row - start, first])

@@ -47,7 +47,7 @@ def new(
     """
     compared = factors(ask)
     _check(name, images)
-    table, root, told = layouts.tabulate(name, images, labels)
+    table, root, remark = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"
     own = labels is not None and labels.resolve() == copy.resolve()
@@ -58,7 +58,7 @@ def new(
     if groups:
         source["groups"] = groups
     try:
-        draft = _study(name, source, told, compared, hours=hours, console=console)
+        draft = _study(name, source, remark, compared, hours=hours, console=console)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
         (paths.STUDIES / f"{name}.yml").unlink(missing_ok=True)
         if table is not None and not own:
@@ -83,7 +83,7 @@ def _write_new(copy: Path, table: pd.DataFrame) -> None:
 def _study(
     name: str,
     source: dict[str, str],
-    told: str,
+    remark: str,
     compared: dict[str, list[Any]],
     *,
     hours: float,
@@ -96,7 +96,7 @@ def _study(
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("Looking at the images", total=len(dataset))
         seen = look(dataset, lambda done: progress.update(bar, completed=done))
-    tell(dataset, seen, told, console)
+    tell(dataset, seen, remark, console)
     if len(seen.unreadable):
         raise InputError(
             f"{len(seen.unreadable)} images cannot be read (listed above). Replace them, or move "
@@ -147,14 +147,14 @@ def _check_no_leftovers(name: str) -> None:
 
 def _not_named(root: Path, dataset: Dataset) -> list[str]:
     """Files in a folder that are not in the table of its images."""
-    found = walk(root)
+    walked = walk(root)
     named = {os.path.realpath(image) for image in dataset.images if isinstance(image, Path)}
-    others = [path for path in found.images if os.path.realpath(path) not in named]
-    beside = (*others, *found.refused, *found.left_out)
+    others = [path for path in walked.images if os.path.realpath(path) not in named]
+    beside = (*others, *walked.refused, *walked.left_out)
     return [path.relative_to(root).as_posix() for path in beside]
 
 
-def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
+def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
     """Print a summary of the images."""
     counts = seen.images["class"].value_counts()
     console.print(f"{len(dataset)} images, {len(dataset.classes)} classes:")
@@ -178,8 +178,8 @@ def tell(dataset: Dataset, seen: Look, told: str, console: Console) -> None:
         small, large = (f"{sides['width'][i]} x {sides['height'][i]}" for i in (low, high))
         console.print(f"Sizes: from {small} to {large}, median short side "
                       f"{sides.min(axis=1).median():.0f} pixels.")  # fmt: skip
-    if told:
-        console.print(escape(told))
+    if remark:
+        console.print(escape(remark))
     if dataset.left_out:
         console.print(
             f"Left out, not images of a class: {len(dataset.left_out)} files or folders, "
@@ -215,12 +215,12 @@ def _test_set(dataset: Dataset, images: int) -> str:
 
 def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
     for identical, word in ((True, "identical"), (False, "nearly identical")):
-        found = twins[twins["identical"] == identical]
-        if len(found):
-            across = found[found["across"]]
-            pairs = [f"{row.first} = {row.second}" for row in found.itertuples()]
+        alike = twins[twins["identical"] == identical]
+        if len(alike):
+            across = alike[alike["across"]]
+            pairs = [f"{row.first} = {row.second}" for row in alike.itertuples()]
             console.print(
-                f"{len(found)} images look {word} to an earlier one"
+                f"{len(alike)} images look {word} to an earlier one"
                 f" ({len(across)} in another class): {escape(listed(pairs))}."
             )
             if identical and len(across):

@@ -56,8 +56,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def imported_by_pages(folder: Path) -> list[str]:
     """Modules of this project that the cells of the book's pages import, sorted."""
     lines = re.compile(r"^from (effnet_report[.\w]*) import ([\w, ]+)$", re.MULTILINE)
-    found = (match for page in folder.glob("*.md") for match in lines.findall(page.read_text()))
-    return sorted({f"{room}.{name}" for room, names in found for name in names.split(", ")})
+    imports = (match for page in folder.glob("*.md") for match in lines.findall(page.read_text()))
+    return sorted({f"{room}.{name}" for room, names in imports for name in names.split(", ")})
 
 
 def choose_study(_: Sphinx, config: Config) -> None:
@@ -160,10 +160,10 @@ def run_pages(study: str) -> list[str]:
 
 def digest(files: Iterable[Path]) -> str:
     """sha256 over names and contents of files, as far as they exist."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):
-        found.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+        hashed.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return hashed.hexdigest()
 
 
 def study_of(app: Sphinx, page: str) -> str | None:
@@ -223,7 +223,7 @@ def _only_show(notebook: nbformat.NotebookNode) -> None:
 def _inert(markdown: str) -> str:
     """Markdown without what acts: its directives, roles, links, images and HTML are text."""
     acts = r"[\\{\[<]|`{3,}|[~:]{3,}|^---"
-    return re.sub(acts, lambda found: "".join(f"\\{c}" for c in found[0]), markdown, flags=re.M)
+    return re.sub(acts, lambda match: "".join(f"\\{c}" for c in match[0]), markdown, flags=re.M)
 
 
 def title(study: str, run: str) -> str:

@@ -182,8 +182,8 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     yield f"freeze {f'{advised.freeze} of {stages} stages' if advised.freeze else 'nothing'}"
     # A study that does not compare the source's heads and schedules does not speak of them.
     compared = shown.factors_of(study)
-    told = [name for name in RECIPE if name not in SOURCE_FACTORS or name in compared]
-    fixed = {name: getattr(protocol, name) for name in told}
+    names = [name for name in RECIPE if name not in SOURCE_FACTORS or name in compared]
+    fixed = {name: getattr(protocol, name) for name in names}
     for name, level in (fixed | advised.choices).items():
         either = level == EITHER
         chosen = "either, no clear difference" if either else words.level(name, level)

@@ -13,7 +13,7 @@ from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.html import finding
 
-AGAIN = Markup("To repeat it: <code>python -m bench.cluster published/elpv</code>.")
+AGAIN = Markup("To repeat it: <code>python -m bench.cluster published/elpv_source</code>.")
 GOAL = 90.0  # per cent of the GPUs' time
 
 

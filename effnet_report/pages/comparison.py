@@ -160,8 +160,8 @@ def effort(analysis: Analysis) -> HTML:
 
 
 def _candidates(analysis: Analysis) -> list[Candidate]:
-    found = analysis.evidence.classical.get("classical", [])
-    return found[0].outcome.candidates if found else []
+    records = analysis.evidence.classical.get("classical", [])
+    return records[0].outcome.candidates if records else []
 
 
 def candidates(analysis: Analysis) -> HTML:

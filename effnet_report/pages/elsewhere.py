@@ -31,49 +31,49 @@ def studies() -> dict[str, Analysis]:
     return {shown.title(study): study for study in shown.data_sets()}
 
 
-def answer(found: dict[str, Analysis]) -> HTML:
+def answer(studies: dict[str, Analysis]) -> HTML:
     """Whether the conclusions are the same, and how far that carries."""
-    agreed = "one" if len(found) < 2 else str(len(_agreed(found)))
-    return finding(*_answer(found), *_left_out(found), key=f"agreed:{agreed}")
+    agreed = "one" if len(studies) < 2 else str(len(_agreed(studies)))
+    return finding(*_answer(studies), *_left_out(studies), key=f"agreed:{agreed}")
 
 
-def _agreed(found: dict[str, Analysis]) -> list[str]:
+def _agreed(studies: dict[str, Analysis]) -> list[str]:
     """Conclusions with the same clear verdict on every data set."""
-    verdicts = [{one.key: one.verdict for one in study.claims} for study in found.values()]
+    verdicts = [{one.key: one.verdict for one in study.claims} for study in studies.values()]
     return [
         key
-        for key in _shared(found)
+        for key in _shared(studies)
         if len({v[key] for v in verdicts}) == 1 and verdicts[0][key] != "inconclusive"
     ]
 
 
-def _shared(found: dict[str, Analysis]) -> list[str]:
+def _shared(studies: dict[str, Analysis]) -> list[str]:
     """The conclusions that every study can judge."""
-    return [key for key in claims.CLAIMS if all(key in s.judgement for s in found.values())]
+    return [key for key in claims.CLAIMS if all(key in s.judgement for s in studies.values())]
 
 
-def _answer(found: dict[str, Analysis]) -> Iterator[str]:
-    if len(found) < 2:
-        where = f"one data set: {next(iter(found))}" if found else "no data set yet"
+def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
+    if len(studies) < 2:
+        where = f"one data set: {next(iter(studies))}" if studies else "no data set yet"
         yield f"This report has results on {where}."
         yield "It cannot say whether they hold on other images."
         return
-    agreed = len(_agreed(found))
+    agreed = len(_agreed(studies))
     verb = "conclusion agrees" if agreed == 1 else "conclusions agree"
-    yield f"The same design ran on {len(found)} data sets: {'; '.join(found)}."
-    yield f"{agreed or 'None'} of {len(_shared(found))} {verb} on all of them."
-    if len(found) < FEWEST:
+    yield f"The same design ran on {len(studies)} data sets: {'; '.join(studies)}."
+    yield f"{agreed or 'None'} of {len(_shared(studies))} {verb} on all of them."
+    if len(studies) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
 
 
-def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
+def _left_out(studies: dict[str, Analysis]) -> Iterator[str]:
     """What is missing of the studies compared, and the book's studies that are not, and why."""
-    for title, study in found.items():
+    for title, study in studies.items():
         records = study.evidence
         if records.unfinished:
             runs = f"{len(records.finished)} of {len(records.planned)} runs"
             yield f"{title} has {runs} so far, so its intervals will change."
-    compared = {study.evidence.reference for study in found.values()}
+    compared = {study.evidence.reference for study in studies.values()}
     for reference in evidence.shown():
         if reference not in compared:
             study = analysis.load(reference)
@@ -85,15 +85,16 @@ def _left_out(found: dict[str, Analysis]) -> Iterator[str]:
             yield f"Left out: {shown.title(study)}, which {why}."
 
 
-def verdicts(found: dict[str, Analysis]) -> HTML:
+def verdicts(studies: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
-    if not found:
+    if not studies:
         return html.paragraph(["No data set can be judged yet."])
     rows, data = [], []
-    for key in _shared(found):
-        here = {title: study.judgement[key] for title, study in found.items()}
+    for key in _shared(studies):
+        here = {title: study.judgement[key] for title, study in studies.items()}
         each = {
-            title: f"{judged_words(one, found[title])}: {one.span()}" for title, one in here.items()
+            title: f"{judged_words(one, studies[title])}: {one.span()}"
+            for title, one in here.items()
         }
         statement = next(iter(here.values())).claim.statement
         rows.append({"conclusion": statement, **each, "in all": _count([*here.values()])})
@@ -101,9 +102,9 @@ def verdicts(found: dict[str, Analysis]) -> HTML:
     return html.table(
         pd.DataFrame(rows),
         "elsewhere-verdicts",
-        key=f"agreed:{len(_agreed(found))}",
-        finding=f"{len(_agreed(found)) or 'None'} of {len(_shared(found))} conclusions have the "
-        "same clear verdict everywhere.",
+        key=f"agreed:{len(_agreed(studies))}",
+        finding=f"{len(_agreed(studies)) or 'None'} of {len(_shared(studies))} conclusions have "
+        "the same clear verdict everywhere.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
         "and other images of that kind.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),
@@ -118,11 +119,11 @@ def _count(judged: list[claims.Judgement]) -> str:
     return "mixed" if len(verdicts) > 1 else "the same"
 
 
-def forest(found: dict[str, Analysis]) -> HTML:
+def forest(studies: dict[str, Analysis]) -> HTML:
     """What each choice changes on each data set, and on the mean over these sets."""
-    if not found:
+    if not studies:
         return finding("No data set has a run of every configuration yet.")
-    choices = {title: study.effects for title, study in found.items()}
+    choices = {title: study.effects for title, study in studies.items()}
     labels = list(dict.fromkeys(choice for effects in choices.values() for choice in effects))
     means = {label: _mean(choices, label) for label in labels}
     together = {label: mean for label, mean in means.items() if mean.known}
@@ -139,7 +140,7 @@ def forest(found: dict[str, Analysis]) -> HTML:
             axes.plot(estimate.effect, height, marker, color=colour, label=plain(title, 80))
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks([-place for place in range(len(labels))], labels)
-    metrics = dict.fromkeys(study.evidence.metric for study in found.values())
+    metrics = dict.fromkeys(study.evidence.metric for study in studies.values())
     axes.set_xlabel(f"change of {' or '.join(metrics)}, percentage points")
     legend(figure, axes)
     data = pd.DataFrame(
@@ -157,8 +158,8 @@ def forest(found: dict[str, Analysis]) -> HTML:
             if clear
             else "No choice clearly helps on one data set and clearly hurts on another."
         )
-        if len(found) > 1
-        else f"What each choice changes on {next(iter(found))}.",
+        if len(studies) > 1
+        else f"What each choice changes on {next(iter(studies))}.",
         caption="95 % intervals, on each data set for all choices at once. A mean is shown where "
         "the data sets do not clearly differ, and holds for these data sets alone.",
         alt=sentences(data, "{data}, {choice}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"),
@@ -178,23 +179,23 @@ def _sign(estimate: Estimate) -> int:
     return int(estimate.low > 0) - int(estimate.high < 0)
 
 
-def means(found: dict[str, Analysis]) -> HTML:
+def means(studies: dict[str, Analysis]) -> HTML:
     """The mean effect over these data sets, and whether they differ by more than chance."""
-    if len(found) < 2:
+    if len(studies) < 2:
         return html.paragraph(["A mean over data sets needs at least two of them."])
-    judged = [{one.key: one.estimate for one in e.claims} for e in found.values()]
+    judged = [{one.key: one.estimate for one in e.claims} for e in studies.values()]
     rows, data = [], []
-    for key in (key for key in SAME_EVERYWHERE if key in _shared(found)):
+    for key in (key for key in SAME_EVERYWHERE if key in _shared(studies)):
         estimates = [every[key] for every in judged]
         mean, (q, p) = mean_over(estimates), cochran(estimates)
         each = " and ".join(f"{number(e.effect, sign=True)}" for e in estimates)
         rows.append(
             {
-                "effect": next(iter(found.values())).judgement[key].claim.measured,
+                "effect": next(iter(studies.values())).judgement[key].claim.measured,
                 "mean over these data sets": f"they differ: {each} points"
                 if p < 1 - LEVEL
                 else effect_with_interval(mean),
-                "Cochran's Q": number(q) + f" on {len(found) - 1}" * mean.known,
+                "Cochran's Q": number(q) + f" on {len(studies) - 1}" * mean.known,
                 "p": p_value(p),
             }
         )

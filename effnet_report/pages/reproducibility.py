@@ -46,8 +46,8 @@ def answer(analysis: Analysis) -> HTML:
 def missing(analysis: Analysis) -> HTML:
     """Runs that are not part of the report, and why; records that no figure counts."""
     evidence = analysis.evidence
-    told = evidence.failures | evidence.set_aside
-    why = {s.run_id: told.get(s.run_id, "missing") for s in evidence.unfinished} | told
+    reasons = evidence.failures | evidence.set_aside
+    why = {s.run_id: reasons.get(s.run_id, "missing") for s in evidence.unfinished} | reasons
     if not why:
         return paragraph([f"All {len(evidence.planned)} planned runs are here."])
     for seed in evidence.design.seeds:
@@ -106,52 +106,52 @@ def verification(analysis: Analysis) -> HTML:
     """What `effnet verify` found: whether runs trained again gave the same record."""
     evidence = analysis.evidence
     try:
-        found = evidence.verifications
+        verifications = evidence.verifications
     except InputError as damaged:
         return paragraph([str(damaged)])
-    if not found:
+    if not verifications:
         return paragraph(
             [
                 "No run of this study has been repeated yet. Repeat some with ",
                 Markup("<code>effnet verify {}</code>.").format(evidence.reference),
             ]
         )
-    frame = pd.DataFrame(row for one in found for row in _repeated(one))
-    equal = sum(one.equal for one in found)
+    frame = pd.DataFrame(row for repeat in verifications for row in _repeated(repeat))
+    equal = sum(repeat.equal for repeat in verifications)
     return table(
         frame,
         "verification",
         finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
         caption=(
             "Repeated from the source files with an empty cache. "
-            f"{' '.join(_where(one) for one in found)}"
+            f"{' '.join(_where(repeat) for repeat in verifications)}"
         ),
     )
 
 
-def _repeated(found: Verification) -> Iterator[dict[str, str]]:
+def _repeated(repeat: Verification) -> Iterator[dict[str, str]]:
     """One row per run that was repeated on one kind of processor."""
     agreement = (
-        dict.fromkeys(found.verified, "equal to the bit")
-        | dict.fromkeys(found.within_tolerance, "within tolerance")
-        | dict.fromkeys(found.different, "different")
+        dict.fromkeys(repeat.verified, "equal to the bit")
+        | dict.fromkeys(repeat.within_tolerance, "within tolerance")
+        | dict.fromkeys(repeat.different, "different")
     )
     for run, agreed in sorted(agreement.items()):
         yield {
             "run": run,
-            "repeated on": found.machine.processor,
-            "result": agreed + (", recorded time implausible" if run in found.implausible else ""),
-            "what had changed": ", ".join(line.split(":")[0] for line in found.origin.get(run, []))
+            "repeated on": repeat.machine.processor,
+            "result": agreed + (", recorded time implausible" if run in repeat.implausible else ""),
+            "what had changed": ", ".join(line.split(":")[0] for line in repeat.origin.get(run, []))
             or "nothing",
         }
 
 
-def _where(found: Verification) -> str:
+def _where(repeat: Verification) -> str:
     """On what, with what and when."""
-    with_torch = f" and PyTorch {found.versions['torch']}" if "torch" in found.versions else ""
+    with_torch = f" and PyTorch {repeat.versions['torch']}" if "torch" in repeat.versions else ""
     return (
-        f"On {found.machine.processor} with {found.machine.cores} cores{with_torch}, finished "
-        f"{found.finished}; within tolerance means {found.tolerance}"
+        f"On {repeat.machine.processor} with {repeat.machine.cores} cores{with_torch}, "
+        f"finished {repeat.finished}; within tolerance means {repeat.tolerance}"
     )
 
 

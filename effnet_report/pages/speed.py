@@ -134,19 +134,19 @@ def design(bench: Benchmark) -> HTML:
 
 def depths(bench: Benchmark) -> HTML:
     """Speed-up by kept activations beside what arithmetic allows."""
-    kept = {freeze: found for freeze, found in bench.kept.items() if found.kept}
+    kept = {freeze: times for freeze, times in bench.kept.items() if times.kept}
     if not kept:
         return gap()
     data = pd.DataFrame(
         {
             "freeze": freeze,
-            "speedup": found.speedup.median,
-            "low": found.speedup.low,
-            "high": found.speedup.high,
-            "ceiling": found.ceiling.median,
-            "equal_to_the_bit": found.equal,
+            "speedup": times.speedup.median,
+            "low": times.speedup.low,
+            "high": times.speedup.high,
+            "ceiling": times.ceiling.median,
+            "equal_to_the_bit": times.equal,
         }
-        for freeze, found in kept.items()
+        for freeze, times in kept.items()
     )
     figure = canvas(7.2, 3.4)
     axes = figure.subplots()

@@ -77,13 +77,13 @@ def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
         for factor in compared
     ]
     order = ["factor", "level", "configurations", "mean", "lowest", "highest"]
-    found = pd.concat(tables)[order]
-    span = found.groupby("factor")["mean"].agg(lambda values: values.max() - values.min())
+    rows = pd.concat(tables)[order]
+    span = rows.groupby("factor")["mean"].agg(lambda values: values.max() - values.min())
     order = span.sort_values(ascending=False)
     named = [f"{factor} ({number(points)} points)" for factor, points in order.items()]
     most, least = named[0], named[-1]
     return table(
-        found.rename(columns={"mean": "mean accuracy, %"}),
+        rows.rename(columns={"mean": "mean accuracy, %"}),
         name,
         finding=f"Mean accuracy differs most between the levels of {most}"
         + (f" and least between those of {least}." if len(compared) > 1 else "."),

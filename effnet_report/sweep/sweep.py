@@ -129,7 +129,7 @@ def _check_readable(dataset: Dataset) -> None:
         return ""
 
     with ThreadPoolExecutor() as pool:
-        bad = [told for told in pool.map(error, dataset.images) if told]
+        bad = [problem for problem in pool.map(error, dataset.images) if problem]
     if bad:
         raise InputError("\n".join([*bad, f"{len(bad)} of {len(dataset)} images are unreadable."]))
 

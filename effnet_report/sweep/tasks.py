@@ -71,14 +71,14 @@ def _reference(study: str) -> str:
     return os.path.abspath(study) if study.endswith((".yml", ".yaml")) else study  # noqa: PTH100
 
 
-def state(task: Task, found: Loaded) -> State:
+def state(task: Task, loaded: Loaded) -> State:
     """The state of a task, from the files in the study's folder."""
     study = task.settings.study
-    if any(name in found.disagreeing for name in task.leaves):
+    if any(name in loaded.disagreeing for name in task.leaves):
         return State.ASIDE
-    if any(name in found.damaged for name in task.leaves):
+    if any(name in loaded.damaged for name in task.leaves):
         return State.DAMAGED
-    if all(name in found.believed for name in task.leaves):
+    if all(name in loaded.believed for name in task.leaves):
         return State.DONE
     if is_running(task):
         return State.RUNNING

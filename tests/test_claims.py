@@ -242,6 +242,21 @@ def test_a_study_about_balanced_accuracy_is_judged_by_it(tmp_path, monkeypatch):
     assert list(found.evidence.runs.sort_values(["seed", "number"])["validation"]) == validation
 
 
+def test_where_every_run_keeps_its_last_epoch_no_choice_can_be_too_optimistic(
+    tmp_path, monkeypatch
+):
+    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1]")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    (tmp_path / "kept.yml").write_text(
+        quick.replace("protocol:\n", "protocol:\n  select: last\n")
+        + "factors: {freeze: [0, 6], head: [none], scheduler: [cosine]}\n"
+    )
+    write_study("kept")
+    judged = analysis.load("kept").judgement["optimism"]
+    assert judged.verdict == "inconclusive"
+    assert "each run keeps its last one" in judged.sentence
+
+
 def test_every_other_factor_has_its_claim_and_heads_have_none(tmp_path, monkeypatch):
     quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1, 2]")
     monkeypatch.setattr(paths, "STUDIES", tmp_path)

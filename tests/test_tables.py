@@ -276,6 +276,8 @@ def test_pages_speak_of_heads_where_a_study_compares_them(tmp_path, name):
     said = BeautifulSoup(experiment.definitions(study).data, "html.parser").get_text()
     plateau = "plateau" in said
     assert plateau == (name == "quick")
+    settings = set(shown(experiment.protocol(study))["setting"])
+    assert ("plateau_factor" in settings) == ("dropout" in settings) == (name == "quick")
     rows = shown(conclusions.simulation(study))["claim"].tolist()
     assert ("cosine" in rows) == (name == "quick")
     assert ("pretrained statistics" in rows) == (name == "recipe")

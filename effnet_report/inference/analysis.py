@@ -112,6 +112,8 @@ class Analysis:
     @cached_property
     def optimism(self) -> Estimate:
         """Validation accuracy at the best epoch minus test accuracy: the mean over the runs."""
+        if all(run.select == "last" for run in self.evidence.design.runs()):
+            return unknown("no epoch is chosen: each run keeps its last one")
         if not self.correctness.seeds:
             return unknown("no seed has a run of every configuration yet")
         shares = correctness.validation_shares(self.evidence, self.correctness)

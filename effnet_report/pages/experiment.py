@@ -33,7 +33,7 @@ MEANING = {
     "cosine lowers it along half a cosine wave.",
 }
 # Settings of the new last layers, the head; told where a study does something with it.
-OF_HEADS = ("head", "hidden_width", "dropout", "head_first")
+OF_HEADS = {"head", "hidden_width", "dropout", "head_first"}
 MOST_SEEN = 10  # classes of which images are shown
 
 
@@ -197,7 +197,7 @@ def protocol(analysis: Analysis) -> HTML:
             "meaning": (field.description or "").replace("`", ""),
         }
         for name, field in Protocol.model_fields.items()
-        if name not in OF_HEADS or _has_heads(evidence.design)
+        if name not in _unused(evidence.design)
     )
     same = frame["this study"] == frame["the source"]
     return table(
@@ -207,6 +207,13 @@ def protocol(analysis: Analysis) -> HTML:
         finding=f"{(~same).sum()} of {len(frame)} settings differ from the source's protocol.",
         caption="Settings that differ come first; the same code reads both columns from YAML.",
     )
+
+
+def _unused(study: Study) -> set[str]:
+    """Settings that only act with a head or a schedule that the study does not have."""
+    heads = set() if _has_heads(study) else OF_HEADS
+    plateau = "plateau" in _levels("scheduler", study)
+    return heads | (set() if plateau else {"plateau_patience", "plateau_factor"})
 
 
 def _levels(name: str, study: Study) -> list[Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from bs4 import BeautifulSoup
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file, save_file
@@ -27,7 +28,7 @@ from effnet_core.study import records
 from effnet_core.study.design import FREEZE
 from effnet_core.weights import ENTRY, describe
 from effnet_report.deploy import calibration, export, kept
-from effnet_report.deploy.explain import evidence_maps, overlay
+from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.predict import images_at, predict
 from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
@@ -37,6 +38,7 @@ from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
+from effnet_report.render.heat import overlay
 from effnet_report.sweep.command import keep_best
 
 STUDY = """
@@ -148,9 +150,19 @@ def test_the_hardest_and_the_most_typical_images_are_kept_with_their_maps(study)
     known = kept.load("mine").calibration
     hardest, typical = known.stated.hardest, known.stated.typical
     assert len(hardest) == len(typical) == calibration.EXAMPLES
-    assert len(known.maps) == len(hardest) + len(typical)
+    assert all(np.array(each.heat).ndim == 2 for each in (*hardest, *typical))
     assert max(one.probability for one in hardest) < min(one.probability for one in typical)
     assert all(one.predicted == one.label for one in typical)
+
+
+def test_the_page_images_shows_where_the_model_looks(study, monkeypatch):
+    monkeypatch.setenv("EFFNET_STUDY", "mine")
+    known = kept.load("mine").calibration.stated
+    found = analysis.load("mine")
+    page = BeautifulSoup(images.maps(found).data, "html.parser")
+    assert len(page.select(".report-tile img")) == 2 * calibration.EXAMPLES
+    missed = sum(each.label != each.predicted for each in known.hardest)
+    assert page.select_one(f'[data-finding="missed:{missed}"]')
 
 
 def test_the_page_images_shows_the_calibration_before_and_after(study):

@@ -14,7 +14,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import loader
+from effnet_report.evidence import loader, locations
 from effnet_report.evidence.loader import load_design
 from effnet_report.publishing import exchange
 from effnet_report.publishing.publish import publish
@@ -67,6 +67,15 @@ def test_records_and_the_first_seeds_notebooks_are_copied(root, source):
     found = loader.load("published/mine")
     assert (len(found.believed), found.set_aside) == (2, {})
     assert not list(paths.RESULTS.rglob(".*"))
+
+
+def test_what_was_learned_of_the_best_run_is_published_without_the_features(root, source):
+    for name in ("calibration.json", "growth.json", "calibration.safetensors"):
+        (paths.records("mine") / name).write_text(name)
+    publish(load_study(str(source)), source)
+    assert locations.calibration("published/mine").read_text() == "calibration.json"
+    assert locations.growth("published/mine").read_text() == "growth.json"
+    assert not any(name.endswith(".safetensors") for name in published())
 
 
 def test_no_folder_of_this_machine_is_published(root, source):

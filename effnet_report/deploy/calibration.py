@@ -32,6 +32,7 @@ RULE = (
 )
 RECALL = 0.95  # of a class that should rarely be missed
 OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
+DIGITS = 3  # decimals of a logit in a map
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,10 @@ class Calibration:
     Attributes:
         stated: the numbers, and examples.
         features: of the training images, shape (N, width).
-        maps: where the examples speak for the class that was predicted, the hardest first; shape
-            (hardest + typical, height, width).
     """
 
     stated: Calibrated
     features: np.ndarray
-    maps: np.ndarray
 
     def probabilities(self, answers: Answers) -> np.ndarray:
         """Calibrated, shape (N, classes)."""
@@ -126,7 +124,7 @@ def _read(beside: Path, path: Path, trained: str) -> Calibration | None:
         ) from None
     if stated.final_weights != trained:
         return None
-    if hashlib.sha256(arrays).hexdigest() != stated.arrays:
+    if hashlib.sha256(arrays).hexdigest() != stated.features:
         raise InputError(f"{path} does not belong to {beside}. Delete both: they are made again.")
     return Calibration(stated, **load_arrays(arrays))
 
@@ -148,11 +146,10 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
     threshold = float(np.quantile(distances(validation.features, train.features), QUANTILE))
     truth, raw = labels[split.test], test.logits.astype(np.float64)
     probabilities = np.exp(_log_softmax(raw / temperature))
-    hardest, typical, maps = _examples(kept, data, probabilities)
+    hardest, typical = _examples(kept, data, probabilities)
     other = _other(data.dataset)
     far = kept.ask(*_drawn(kept, other))
-    arrays = {"features": train.features, "maps": maps}
-    content = save(arrays)
+    content = save({"features": train.features})
     stated = Calibrated(
         final_weights=kept.record.outcome.final_weights,
         temperature=temperature,
@@ -172,14 +169,14 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
         ),
         hardest=hardest,
         typical=typical,
-        arrays=hashlib.sha256(content).hexdigest(),
+        features=hashlib.sha256(content).hexdigest(),
     )
     try:
         files.write(path, content)
         files.write(beside, (stated.model_dump_json(indent=1) + "\n").encode())
     except InputError as error:  # another user's results can be used too
         print(f"The calibration is not kept, and computed anew next time. {error}")
-    return Calibration(stated, **arrays)
+    return Calibration(stated, train.features)
 
 
 def thresholds(
@@ -210,7 +207,7 @@ def thresholds(
 
 def _examples(
     kept: "Kept", data: "Data", probabilities: np.ndarray
-) -> tuple[list[Example], list[Example], np.ndarray]:
+) -> tuple[list[Example], list[Example]]:
     """The hardest and the most typical test images, and where they speak for what is predicted."""
     from effnet_report.deploy.explain import evidence_maps  # noqa: PLC0415  imports this
 
@@ -227,10 +224,11 @@ def _examples(
             label=dataset.classes[truth[row]],
             predicted=dataset.classes[predicted[row]],
             probability=float(sure[row]),
+            heat=np.round(heat, DIGITS).tolist(),
         )
-        for row in shown
+        for row, heat in zip(shown, maps.astype(float), strict=True)
     ]
-    return examples[:count], examples[count:], maps
+    return examples[:count], examples[count:]
 
 
 def _other(dataset: "Dataset") -> "Dataset":

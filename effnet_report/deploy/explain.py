@@ -2,12 +2,8 @@
 
 import numpy as np
 import torch
-from PIL import Image
 
 from effnet_report.deploy.kept import Kept
-
-HEAT = np.array([224, 82, 6], np.float32)  # told from grey by whoever sees few colours, too
-STRONGEST = 0.7  # share of the colour where the map is highest
 
 
 def evidence_maps(
@@ -39,19 +35,3 @@ def evidence_maps(
         (slope,) = torch.autograd.grad((chosen - rest).sum(), pooled)
         made.append(torch.einsum("bc,bchw->bhw", slope, maps.float())[:count].cpu().numpy())
     return np.concatenate(made)
-
-
-def overlay(view: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """An image in grey, coloured where it speaks for the class.
-
-    Args:
-        view: shape (side, side, 3), uint8.
-        heat: shape (height, width); what is negative stays grey.
-    """
-    positive = np.maximum(heat, 0) / max(float(heat.max()), 1e-6)
-    grown = Image.fromarray(positive.astype(np.float32)).resize(
-        view.shape[1::-1], Image.Resampling.BILINEAR
-    )
-    alpha = STRONGEST * np.clip(np.asarray(grown), 0, 1)[:, :, None]
-    grey = np.repeat(view.mean(axis=2, keepdims=True), 3, axis=2)
-    return ((1 - alpha) * grey + alpha * HEAT).round().astype(np.uint8)

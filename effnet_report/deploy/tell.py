@@ -21,11 +21,11 @@ from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_report.deploy import kept
 from effnet_report.deploy.calibration import RECALL
-from effnet_report.deploy.explain import overlay
 from effnet_report.deploy.predict import TOGETHER, Look, Prediction, images_at, predict
 from effnet_report.escaping import Terminal, cell, listed
 from effnet_report.evidence.loader import load_design
 from effnet_report.render import cards
+from effnet_report.render.heat import overlay
 
 
 def tell_predictions(

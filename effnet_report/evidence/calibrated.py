@@ -8,12 +8,15 @@ class Example(BaseModel):
 
     Attributes:
         probability: of the true class, calibrated, 0..1.
+        heat: how much each place speaks for the predicted class, in rows; negative where it speaks
+            against it.
     """
 
     image: str
     label: str
     predicted: str
     probability: float
+    heat: list[list[float]]
 
 
 class Threshold(BaseModel):
@@ -50,7 +53,7 @@ class Calibrated(BaseModel):
         error: expected calibration error on them, likewise, points.
         thresholds: one per class, in their order; files of older versions have none.
         hardest, typical: test images, the least and the most probable as labelled.
-        arrays: sha256 of the file of arrays beside it.
+        features: sha256 of the file beside it, which holds those of the training images.
     """
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
@@ -68,4 +71,4 @@ class Calibrated(BaseModel):
     thresholds: list[Threshold] = []
     hardest: list[Example]
     typical: list[Example]
-    arrays: str
+    features: str

@@ -28,6 +28,7 @@ from effnet_report.render.drawing import (
     plain,
     sentences,
 )
+from effnet_report.render.heat import overlay
 from effnet_report.render.html import finding
 from effnet_report.words import configuration
 
@@ -132,8 +133,9 @@ def temperature(analysis: Analysis) -> HTML:
             f"). On its {found.test_images:,} test images this changes the expected calibration "
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
-            f"It calls {number(100 * found.false_alarms)} % of these images unlike the training "
-            "images, which is a false alarm.",
+            f"Of these images it calls {number(100 * found.false_alarms)} % unlike the training "
+            f"images, a false alarm, and of {found.other_images:,} images of another data set "
+            f"({found.other}) {number(100 * found.detected)} %.",
         ]
     )
 
@@ -175,6 +177,42 @@ def hardest(analysis: Analysis) -> HTML:
             "often taken for.{}"
         ).format(about.credits),
         data=data,
+    )
+
+
+@needs_runs
+def maps(analysis: Analysis) -> HTML:
+    """Where the model of the best run looks, on its hardest and its most typical test images."""
+    evidence = analysis.evidence
+    dataset, known = pictures(evidence), evidence.calibrated
+    if dataset is None:
+        return no_images(evidence)
+    if known is None:
+        command = Markup("<code>effnet predict {} PHOTOS</code>").format(evidence.design.name)
+        return html.paragraph(["The maps are drawn when the model is first used: ", command, "."])
+    about, examples = shown.about(analysis), [*known.hardest, *known.typical]
+    captions = {
+        example.image: about.plain(example.label)
+        if example.label == example.predicted
+        else f"{about.plain(example.label)}, taken for {about.plain(example.predicted)}"
+        for example in examples
+    }
+    tiles = _tiles(evidence, dataset, captions)
+    missed = sum(example.label != example.predicted for example in known.hardest)
+    return html.pictures(
+        [
+            (overlay(view, np.array(example.heat)), caption)
+            for (view, caption), example in zip(tiles, examples, strict=True)
+        ],
+        "where-it-looks",
+        key=f"missed:{missed}",
+        finding=f"The model takes {missed} of its {len(known.hardest)} hardest test images for "
+        "another class.",
+        caption=Markup(
+            "Orange is where an image speaks for the predicted class ({}; {} for a deeper head), "
+            "in the hardest test images of the best run and then in its most typical ones.{}"
+        ).format(cite("zhou2016"), cite("selvaraju2017"), about.credits),
+        data=pd.DataFrame(example.model_dump() for example in examples),
     )
 
 

@@ -15,7 +15,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
 from effnet_core.study.studies import PUBLISHED
-from effnet_report.evidence import loader
+from effnet_report.evidence import loader, locations
 from effnet_report.publishing.exchange import alone, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
@@ -97,7 +97,11 @@ def _checked(reference: str, design: Study | None) -> loader.Loaded:
 
 
 def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
-    """Write all files without paths of this machine; return the number of notebooks."""
+    """Write all files without paths of this machine; return the number of notebooks.
+
+    What was learned of the best run, its calibration and what more images would give, belongs to
+    the study as its records do.
+    """
     design = loaded.design
     local = _local_folders(design, source)
     files.write(paths.design(stage), _design(design, source, local).encode())
@@ -116,6 +120,9 @@ def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
         if record.settings.seed == design.seeds[0] and notebook.is_file():
             _copy_notebook(notebook, paths.executed(stage) / notebook.name, local)
             notebooks += 1
+    for learned in (locations.calibration, locations.growth):
+        if learned(design.name).is_file():
+            _copy(learned(design.name), learned(stage))
     return notebooks
 
 

@@ -142,20 +142,29 @@ def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
     rng = np.random.default_rng(100 * settings.number + settings.seed)
     fold = settings.seed % settings.folds if settings.folds else 0
     table = predictions(accuracy, rng, fold)
-    epochs = range(1, min(4, settings.epochs) + 1)
-    looks = [predictions(accuracy - 4 / epoch, rng, fold) for epoch in epochs]
-    history = [
-        Epoch(
-            epoch=epoch,
-            learning_rate=(settings.rates[0] if len(settings.rates) > 1 else 1e-4) / epoch,
-            train_loss=0.7 / epoch,
-            validation=metrics(look, "validation"),
+    looks: list[pd.DataFrame] = []
+    history: list[Epoch] = []
+    while not _finished(history, settings):
+        number = len(history) + 1
+        gap = 4 / number if number <= 4 else 4.0 + number  # four epochs improve, the others do not
+        looks.append(predictions(accuracy - gap, rng, fold))
+        epoch = Epoch(
+            epoch=number,
+            learning_rate=(settings.rates[0] if len(settings.rates) > 1 else 1e-4) / number,
+            train_loss=0.7 / number,
+            validation=metrics(looks[-1], "validation"),
         )
-        for epoch, look in enumerate(looks, start=1)
-    ]
+        history.append(epoch)
     seen = looks[_best(history, settings).epoch - 1]
     shown = pd.concat([seen[seen["part"] == "validation"], table[table["part"] == "test"]])
     return run_record(settings, history, metrics(table, "test"), shown)
+
+
+def _finished(history: list[Epoch], settings: Settings) -> bool:
+    """Whether training ends after these epochs."""
+    if not history or len(history) == settings.epochs:
+        return bool(history)
+    return len(history) - _best(history, settings).epoch >= settings.patience
 
 
 def _best(history: list[Epoch], settings: Settings) -> Epoch:

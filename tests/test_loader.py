@@ -56,7 +56,7 @@ def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> AnyRec
         place = content
         for section in sections:
             place = place[section]
-        place[last] = value
+        place[last] = value(place[last]) if callable(value) else value
     data = records.predictions_path(path).read_bytes()
     if table is not None:
         frame = pd.read_csv(io.BytesIO(data))
@@ -98,6 +98,12 @@ def other_labels(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(label=frame["label"].to_numpy()[::-1], predicted=frame["predicted"][::-1])
 
 
+EPOCH = {
+    "epoch": 1,
+    "learning_rate": 1e-3,
+    "train_loss": 0.5,
+    "validation": even_metrics(50.0).model_dump(),
+}
 FORGERIES = {
     "test accuracy": ({"outcome__test__accuracy": 100.0}, "test accuracy is 100.00 %, and"),
     "macro recall": ({"outcome__test__recall": 1.0}, "test recall is 1.00 %, and"),
@@ -107,10 +113,35 @@ FORGERIES = {
     "classes": ({"facts__classes": ["one"]}, "predicts classes that its 1"),
     "best epoch": ({"outcome__best_epoch": 1}, "not the one that its settings choose"),
     "an epoch too many": ({"outcome__best_epoch": 9}, "best epoch was not trained"),
+    "an epoch too few": (
+        {"outcome__history": lambda epochs: epochs[:1], "outcome__best_epoch": 1},
+        "trained for 1 epochs, and its settings stop training after 3",
+    ),
+    "a head that trained alone": (
+        {"outcome__head_first": lambda _: [EPOCH]},
+        "its head trained alone for 1 epochs",
+    ),
+    "no time of training": ({"made__seconds": {"total": 1.0}}, "lacks the time of train"),
     "best of cycle": ({"outcome__best_of_cycle__accuracy": 99.0}, "best accuracy is not"),
     "a column less": (
         {"table": lambda frame: frame.assign(part="train")},
         "not a table of validation and test",
+    ),
+    "an image twice": (
+        {"table": lambda f: f.assign(image=f["image"].where(f.index != 1, f["image"][0]))},
+        "names an image twice",
+    ),
+    "a test image that chose the epoch": (
+        {"table": lambda f: f.assign(image=f["image"].where(f.index != 0, f["image"].iloc[-1]))},
+        "names an image twice",
+    ),
+    "a confidence above 1": (
+        {"table": lambda f: f.assign(confidence=1.9)},
+        "does not end in label, predicted and probabilities",
+    ),
+    "a confidence in words": (
+        {"table": lambda f: f.assign(confidence="0abc")},
+        "does not end in label, predicted and probabilities",
     ),
     "no number": ({"table": lambda f: f.assign(predicted="x")}, "a number is missing"),
 }
@@ -162,6 +193,59 @@ def test_only_the_lowest_validation_loss_wins_a_race(study, rates, losses, why):
     assert why in damaged.get(FIRST, "")
 
 
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    "odd",
+    [{"finished": "yesterday"}, {"seconds": {"train": -5.0, "total": 1.0}}, {"peak_memory_mb": -1}],
+    ids=lambda odd: next(iter(odd)),
+)
+def test_a_record_of_an_impossible_time_or_size_is_damaged(study, odd):
+    path = records.record_path("quick", FIRST)
+    content = json.loads(path.read_text())
+    content["made"] |= odd
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    assert f"not a valid record: made.{next(iter(odd))}" in loader.load("quick").damaged[FIRST]
+
+
+@pytest.mark.fault("forged records")
+def test_a_name_that_is_no_text_is_damage(study):
+    path = records.record_path("quick", FIRST)
+    data = records.predictions_path(path).read_bytes().replace(b"test-0,", b"test-\xe9,")
+    content = json.loads(path.read_text()) | {"predictions": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    records.predictions_path(path).write_bytes(data)
+    assert "a name cannot be read" in loader.load("quick").damaged[FIRST]
+
+
+@pytest.mark.fault("records of something else")
+def test_seeds_with_other_test_images_are_not_mixed(study):
+    """Parts that change in a table leave the fingerprint of the images as it is."""
+    second = [run.model_copy(update={"seed": 1}) for run in [*load_study("quick").runs()][:2]]
+    for settings in second:
+        save_run(settings)
+    design = load_study("quick").model_copy(update={"seeds": [0, 1]})
+    assert loader.load("quick", design).disagreeing == {}
+    for settings in second:
+        path = records.record_path("quick", settings.run_id)
+        record, data = records.load_whole(path)
+        data = data.replace(b"\ntest,test-", b"\ntest,other-")
+        digest = hashlib.sha256(data).hexdigest()
+        overwrite(path, record.model_copy(update={"predictions": digest}), data)
+    found = loader.load("quick", design)
+    assert list(found.disagreeing) == [settings.run_id for settings in second]
+    assert "has other test images" in next(iter(found.disagreeing.values()))
+
+
+@pytest.mark.fault("records of something else")
+def test_a_sweep_trains_no_seed_with_another_split_than_its_records(study):
+    found = loader.load("quick")
+    recorded = found.believed[FIRST].fingerprints.split
+    found.check_split(0, recorded)
+    found.check_split(1, "e" * 64)
+    with pytest.raises(InputError, match="parts or groups of the images have changed"):
+        found.check_split(0, "e" * 64)
+
+
 @pytest.mark.parametrize("accuracy", [100.1, -0.1])
 def test_no_metric_is_below_0_or_above_100_per_cent(accuracy):
     with pytest.raises(ValueError, match="accuracy"):
@@ -169,10 +253,11 @@ def test_no_metric_is_below_0_or_above_100_per_cent(accuracy):
 
 
 DISAGREEMENTS = {
-    "other epochs": ({"settings__epochs": 9}, "epochs 9 -> 3"),
+    "other dropout": ({"settings__dropout": 0.5}, "dropout 0.5 -> 0.3"),
     "another data set": ({"settings__dataset": "digits"}, "dataset digits -> elpv"),
     "another study": ({"settings__study": "elpv"}, "was made for study elpv"),
     "other images": ({"fingerprints__data": "d" * 64}, "has other images than the 29 records"),
+    "other classes": ({"facts__classes": ["no", "yes"]}, "has other classes than the 29"),
     "other weights": ({"fingerprints__weights": "d" * 64}, "has other weights than the 29"),
     "another split": ({"fingerprints__split": "d" * 64}, "has other split than the 29"),
     "other labels": ({"table": other_labels}, "has other images or labels in its predictions"),

@@ -1,8 +1,9 @@
 """Schema of a record, the JSON file that a run writes."""
 
+from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from effnet_core.study.design import Criterion, Settings, Strict
 
@@ -100,11 +101,11 @@ class Facts(Strict):
     """Numbers about the data and the model of a run."""
 
     classes: list[str]
-    train_images: int
-    validation_images: int
-    test_images: int
-    trainable_parameters: int
-    total_parameters: int
+    train_images: int = Field(ge=0)
+    validation_images: int = Field(ge=0)
+    test_images: int = Field(ge=0)
+    trainable_parameters: int = Field(ge=0)
+    total_parameters: int = Field(ge=0)
     stages: list[Stage]
 
 
@@ -117,18 +118,27 @@ class Fingerprints(Strict):
     code: str = Field(description="the code that decides the outcome, see `study/code.py`")
 
 
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]  # ISO 8601
+Seconds = dict[str, Annotated[float, Field(ge=0)]]
+
+
 class Made(Strict):
     """Place and time of the run: the only section that differs between equal runs."""
 
-    started: str = Field(description="UTC, ISO 8601; the last start if the run was resumed")
-    finished: str
-    seconds: dict[str, float] = Field(description="wall time per phase and `total`, of all starts")
-    cpu_seconds: dict[str, float] = Field(
+    started: Moment = Field(description="UTC, ISO 8601; the last start if the run was resumed")
+    finished: Moment
+    seconds: Seconds = Field(description="wall time per phase and `total`, of all starts")
+    cpu_seconds: Seconds = Field(
         default={},
         description="CPU time per phase, and `total`; an epoch that several runs share counts in "
         "each of them",
     )
-    peak_memory_mb: float = Field(description="largest resident size of the process")
+    peak_memory_mb: float = Field(ge=0, description="largest resident size of the process")
     commit: str = Field(description="git commit, with + when the tree had changes")
     versions: dict[str, str]
     hardware: dict[str, str]

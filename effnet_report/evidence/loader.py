@@ -75,12 +75,34 @@ class Loaded:
                 f"move its records out of {folder}."
             )
 
+    def check_split(self, seed: int, fingerprint: str) -> None:
+        """Make sure that the records of a seed were made with the split that has this fingerprint.
+
+        The fingerprint of the images leaves out columns of a table, such as parts and groups.
+
+        Raises:
+            InputError: they were made with another split.
+        """
+        for record in self.believed.values():
+            if record.settings.seed == seed and record.fingerprints.split != fingerprint:
+                raise InputError(
+                    f"Seed {seed} of {self.design.name} would be trained and tested on other "
+                    f"images than its record {record.run_id}. The parts or groups of the images "
+                    f"have changed since: restore them, or give the study another name."
+                )
+
 
 class _Sound(NamedTuple):
-    """A valid record, and a fingerprint of the names and labels of its images."""
+    """A valid record, and fingerprints of the names and labels of its images.
+
+    Attributes:
+        images: of the validation and the test images.
+        tests: of the test images.
+    """
 
     record: AnyRecord
     images: str
+    tests: str
 
 
 def load_design(reference: str) -> Study:
@@ -161,12 +183,13 @@ def _sound(path: Path) -> _Sound:
         if isinstance(record, Record):
             _check_history(record)
             _check_race(record)
+        _check_times(record)
     except (InputError, ValueError) as error:
         raise InputError(
             f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
             "from git."
         ) from None
-    return _Sound(record, parsed.images)
+    return _Sound(record, parsed.images, parsed.tests)
 
 
 def _check_history(record: Record) -> None:
@@ -176,6 +199,15 @@ def _check_history(record: Record) -> None:
         raise InputError("its epochs are not numbered 1, 2, 3")
     if not 0 < outcome.best_epoch <= len(history) <= record.settings.epochs:
         raise InputError("its best epoch was not trained, or more epochs than its settings allow")
+    if len(history) != (due := _epochs_due(record)):
+        raise InputError(
+            f"it trained for {len(history)} epochs, and its settings stop training after {due}"
+        )
+    if len(outcome.head_first) != record.settings.head_first:
+        raise InputError(
+            f"its head trained alone for {len(outcome.head_first)} epochs, and its settings want "
+            f"{record.settings.head_first}"
+        )
     if outcome.best_epoch != _chosen_epoch(record):
         raise InputError("its best epoch is not the one that its settings choose")
     if history[outcome.best_epoch - 1].validation != outcome.validation:
@@ -183,6 +215,26 @@ def _check_history(record: Record) -> None:
     for name, stated in outcome.best_of_cycle:
         if stated != max(getattr(epoch.validation, name) for epoch in history):
             raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _epochs_due(record: Record) -> int:
+    """The number of epochs after which the stopping rule ends a training with these scores."""
+    settings, best, highest = record.settings, 0, -1.0
+    for epoch in record.outcome.history:
+        score = epoch.validation.score(settings.criterion)
+        if score > highest:
+            best, highest = epoch.epoch, score
+        if epoch.epoch - best >= settings.patience:
+            return epoch.epoch
+    return settings.epochs
+
+
+def _check_times(record: AnyRecord) -> None:
+    phases = {"train", "total"} if isinstance(record, Record) else {"total"}
+    # Older records have wall time only.
+    for times in filter(None, (record.made.seconds, record.made.cpu_seconds)):
+        if lacking := phases - times.keys():
+            raise InputError(f"it lacks the time of {', '.join(sorted(lacking))}")
 
 
 def _chosen_epoch(record: Record) -> int:
@@ -219,8 +271,17 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
     return f"was made with other settings than the design has: {', '.join(changed)}"
 
 
-# Properties that records share: the name, its field, and the records that share it.
+def _fold(sound: _Sound) -> int:
+    """The fold that a record tests on; 0 if all seeds have one test set."""
+    settings = sound.record.settings
+    return settings.seed % settings.folds if settings.folds else 0
+
+
+# Properties that records share: the name, its field, and the records that share it. The reason
+# that is given is the last one that applies.
 SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]], ...] = (
+    ("test images, or labels of them,", lambda s: s.tests, _fold),
+    ("classes", lambda s: "\0".join(s.record.facts.classes), lambda _: "study"),
     ("images", lambda s: s.record.fingerprints.data, lambda _: "study"),
     (
         "weights",

@@ -1,6 +1,8 @@
 """Read and check predictions files quickly: 3,000 files per second."""
 
+import csv
 import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,9 @@ from effnet_core.study.schema import AnyRecord
 OLDER = (",".join(PREDICTION_COLUMNS) + "\n").encode()
 HEADER = (",".join([*PREDICTION_COLUMNS, LABEL_PROBABILITY]) + "\n").encode()
 COMMA = b","[0]
+DECIMALS = 6  # of the probabilities in older files
+END_OF_ONE = np.frombuffer(b",\ne", np.uint8)
+IN_NUMBERS = np.isin(np.arange(256), np.frombuffer(b"0123456789.e-+,", np.uint8))
 # Tolerance for sums of floating-point numbers in another order, per cent.
 ROUNDING = 1e-6
 
@@ -24,12 +29,14 @@ class Predictions:
         tested: shape (N,), bool: True for test images, False for validation images.
         labels, predicted: class indices, shape (N,).
         images: sha256 of part, name and label of every image.
+        tests: sha256 of part, name and label of the test images.
     """
 
     tested: np.ndarray
     labels: np.ndarray
     predicted: np.ndarray
     images: str
+    tests: str
 
 
 def parse(content: bytes) -> Predictions:
@@ -50,21 +57,59 @@ def parse(content: bytes) -> Predictions:
     comma = commas[last - newer]
     predicted, before = _numbers(data, comma)
     labels, name_end = _numbers(data, before)
-    written = (data[comma + 1] == ord("0")) | (data[comma + 1] == ord("1"))
-    written &= (data[before] == COMMA) & (data[name_end] == COMMA)
-    if not (written & (comma > starts)).all():
+    written = _probable(data, comma) & (data[before] == COMMA) & (data[name_end] == COMMA)
+    if not (written & (comma > starts)).all() or not IN_NUMBERS[_between(data, comma, ends)].all():
         raise ValueError("a line does not end in label, predicted and probabilities")
     unsaid = ends - commas[last] == 1
     if newer and not np.array_equal(unsaid, labels == predicted):
         raise ValueError("the label's probability is there for a right prediction, or is missing")
+    tested = data[starts] == ord("t")
+    images = _between(data, starts, before)
+    first = int((before - starts)[~tested].sum())
+    if not np.array_equal(tested, np.sort(tested)):
+        raise ValueError("the validation images do not precede the test images")
+    found = Predictions(tested, labels, predicted, _sha256(images), _sha256(images[first:]))
+    _check_names(found.images, content)
+    return found
+
+
+def _between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The bytes from each start to before its end, one after another."""
     inside = np.zeros(len(data), np.int8)
-    inside[starts], inside[before] = 1, -1
-    images = data[inside.cumsum(dtype=np.int8).view(bool)]
-    return Predictions(data[starts] == ord("t"), labels, predicted, _sha256(images))
+    inside[starts], inside[ends] = 1, -1
+    return data[inside.cumsum(dtype=np.int8).view(bool)]
+
+
+def _probable(data: np.ndarray, comma: np.ndarray) -> np.ndarray:
+    """Whether the numbers that follow begin with 0, or are 1, 1.000000 or in `e` notation."""
+    probable = data[comma + 1] == ord("0")
+    ones = np.flatnonzero(data[comma + 1] == ord("1"))
+    decimals = comma[ones, None] + 3 + np.arange(DECIMALS)
+    rounded = (data[np.minimum(decimals, len(data) - 1)] == ord("0")).all(axis=1)
+    probable[ones] = rounded | np.isin(data[comma[ones] + 2], END_OF_ONE)
+    return probable
 
 
 def _sha256(data: np.ndarray) -> str:
     return hashlib.sha256(data.tobytes()).hexdigest()
+
+
+def _check_names(images: str, content: bytes) -> None:
+    """Make sure that names are text and no image is named twice, once per list of images."""
+    if images in _checked:
+        return
+    try:
+        rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+        names = [name for _, name, *_ in rows]
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"a name cannot be read ({error})") from None
+    if len(set(names)) < len(names):
+        raise ValueError("it names an image twice")
+    _checked.add(images)
+
+
+# Lists of images whose names have been checked; the records of a seed share one.
+_checked: set[str] = set()
 
 
 def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

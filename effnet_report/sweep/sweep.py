@@ -103,8 +103,8 @@ def check_images(design: Study, loaded: Loaded) -> str:
         A sentence about images with equal pixels; empty if there are none.
 
     Raises:
-        InputError: the images are missing, have changed, or are too few for a split; or some
-            cannot be read (the message names all of them).
+        InputError: the images, their parts or groups are missing or have changed; the images are
+            too few for a split; or some cannot be read (the message names all of them).
     """
     look = design.protocol
     dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
@@ -116,7 +116,8 @@ def check_images(design: Study, loaded: Loaded) -> str:
     loaded.check_images(dataset.fingerprint)
     first = first_of_equals(images)
     for seed in design.seeds:
-        split_dataset(dataset, next(run for run in design.runs() if run.seed == seed), first)
+        run = next(run for run in design.runs() if run.seed == seed)
+        loaded.check_split(seed, split_dataset(dataset, run, first).fingerprint)
     return describe_duplicates(dataset, first)
 
 

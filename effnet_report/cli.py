@@ -17,7 +17,7 @@ from rich.table import Table
 from effnet_core import cache, files, paths
 from effnet_core.errors import InputError, cannot
 from effnet_core.study import records
-from effnet_core.study.design import Settings, is_url
+from effnet_core.study.design import Settings, Study, is_url
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
 from effnet_report import clearing, open_files, words
 from effnet_report.escaping import Terminal
@@ -32,8 +32,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Width of tables if the output is not a terminal.
-console = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 120)
+# Width of tables if the output is not a terminal, and COLUMNS does not say it.
+_KNOWN = bool(sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
+console = Terminal(width=None if _KNOWN else 120)
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
 MARKS = {
@@ -67,7 +68,9 @@ def new(
     ] = 1.0,
     ask: Annotated[
         str,
-        typer.Option(help="what to compare beside the depth: recipe, head, schedule, with commas"),
+        typer.Option(
+            help="what to compare as well as the depth: recipe, head, schedule, with commas"
+        ),
     ] = "depth",
 ) -> None:
     """Inspect a folder of images, and write a study for it that fits this machine."""
@@ -150,7 +153,7 @@ def status(study: StudyName) -> None:
     _check_images(loaded)
     states = {run_id: state(task, loaded) for run_id, task in everything.items()}
     table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
-    table.title = escape(f"{design.name}: {design.title}")
+    table.title = _heading(design)
     for task in everything.values():
         settings = task.settings
         if settings.seed != design.seeds[0] or task.notebook == paths.CLASSICAL_NOTEBOOK:
@@ -196,6 +199,12 @@ def _levels(settings: Settings) -> list[str]:
     ]
 
 
+def _heading(design: Study) -> str:
+    """The name of a study, and its title if that says more."""
+    same = design.title == design.name
+    return escape(design.name if same else f"{design.name}: {design.title}")
+
+
 def _cell(run_id: str, states: dict[str, State], loaded: loader.Loaded) -> str:
     if states[run_id] is not State.DONE:
         return MARKS[states[run_id]]
@@ -212,9 +221,9 @@ def plan(study: StudyName) -> None:
     design = load_study(study)
     with console.status("Counting, and timing a few steps ..."):
         result = planning.plan(design)
-    costs = ("trainable", "GFLOP a step", "memory", "hours")
+    costs = ("trainable", "GFLOP per step", "memory", "time")
     table = Table("#", *design.factors, *costs)
-    table.title = escape(f"{design.name}: {design.title}")
+    table.title = _heading(design)
     for row in result.rows:
         settings, cost = row.settings, row.cost
         table.add_row(
@@ -228,19 +237,17 @@ def plan(study: StudyName) -> None:
     console.print(table)
     if result.classes:
         shown = [f"{name} {count}" for name, count in result.classes.items()]
-        console.print(
-            f"{len(shown)} classes with their numbers of images: {escape(', '.join(shown))}."
-        )
+        console.print(f"Images of the {len(shown)} classes: {escape(', '.join(shown))}.")
     runs = len(result.rows) * len(design.seeds)
     hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
     images = result.train_images + result.validation_images + result.test_images
     hours += planning.fixed_hours(design, result.train_images, images, len(result.classes) or 2)
     console.print(
-        f"{runs} runs on {result.device}: each {result.train_images} training, "
-        f"{result.validation_images} validation and {result.test_images} test images, at most "
-        f"{design.protocol.epochs} epochs. At most {duration(3600 * hours)} one after another; "
-        f"{automatic_jobs(design)} run in parallel. Memory is the minimum of a run; "
-        "Python and its libraries add about 1 GB. Activations of frozen stages take up to "
+        f"{runs} runs on {result.device}, each with {result.train_images} training, "
+        f"{result.validation_images} validation and {result.test_images} test images and at most "
+        f"{design.protocol.epochs} epochs. They take at most {duration(3600 * hours)} one after "
+        f"another; {automatic_jobs(design)} run in parallel. A run needs the memory of its row and "
+        "about 1 GB for Python and its libraries. Activations of frozen stages take up to "
         f"{result.disk / 1e9:.1f} GB on disk per seed."
     )
     if result.note:

@@ -384,7 +384,7 @@ def test_tables_json_and_csv_say_the_same(study, capsys):
         assert one["label"] == row["label"]
         assert f"{100 * one['probability']:.1f} %" in table
     assert "temperature" in table
-    assert "falsely" in table
+    assert "by mistake" in table
 
 
 def test_unreadable_images_are_told_and_the_rest_is_predicted(study, tmp_path, capsys):
@@ -596,7 +596,8 @@ def test_a_class_that_should_not_be_missed_is_said_from_its_threshold_on(study, 
     assert (own.sum(), (~own).sum()) == (known.images, known.others)
     tell_predictions("mine", places[:1], "table", Console(width=900), never_miss="digit 1")
     told = capsys.readouterr().out
-    assert f"finds {100 * known.found / known.images:.1f} % of {known.images} (95 % CI" in told
+    percent = f"{100 * known.found / known.images:.1f} %"
+    assert f"finds {known.found} of {known.images} images of digit 1 ({percent}, 95 % CI" in told
     with pytest.raises(InputError, match=r"knows no class 'digit 9'.*digit 0, digit 1, digit 2"):
         tell_predictions("mine", places[:1], "table", Console(), never_miss="digit 9")
 

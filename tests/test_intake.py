@@ -20,7 +20,7 @@ from effnet_report.intake import layouts, weigh
 from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new
-from effnet_report.sweep.plan import Timed, _Speed, too_few
+from effnet_report.sweep.plan import Speed, Timed, too_few
 from effnet_report.sweep.step_cost import StepCost
 
 
@@ -49,7 +49,7 @@ def timed(design, *_):
     runs = design.configurations()
     area = design.protocol.image_size**2
     costs = [StepCost(0, area * (7 - run.freeze), memory=1, trainable=1) for run in runs]
-    return Timed(runs, costs, [True] * len(runs), _Speed(1.5e-7, 1.5e-7))
+    return Timed(runs, costs, [True] * len(runs), Speed(1.5e-7, 1.5e-7))
 
 
 @pytest.fixture

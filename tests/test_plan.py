@@ -5,10 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from bench import photos
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Study
+from effnet_report.evidence import locations, measurements
 from effnet_report.evidence.loader import Loaded
+from effnet_report.pages import tutorial
 from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
 from effnet_report.sweep.sweep import check_images
@@ -57,7 +60,7 @@ def test_a_plan_warns_of_a_class_that_is_too_small_once(folder_study):
 def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, monkeypatch):
     cost = planning.StepCost(2 * GB, 3 * GB, memory=1, trainable=10)
     monkeypatch.setattr(planning, "cost_of", lambda *_: cost)
-    monkeypatch.setattr(planning, "_measure", lambda *_: planning._Speed(1e-9, 2e-9))
+    monkeypatch.setattr(planning, "_measure", lambda *_: planning.Speed(1e-9, 2e-9))
     made = planning.plan(folder_study(few=20))
     # A step: 2 s through what is frozen, 3 x 3 x 2 s through what trains. A look: 2 + 3 s.
     steps = 15 * made.train_images / 4
@@ -114,3 +117,31 @@ def test_copies_do_not_make_a_class_large_enough(folder_study, own_folders):
         planning.plan(study)
     with pytest.raises(InputError, match=told):
         check_images(study, Loaded("mine", study, {}, {}, {}, {}))
+
+
+def test_a_study_of_more_photos_takes_longer_and_more_cores_help(monkeypatch):
+    cost = planning.StepCost(2 * GB, 3 * GB, memory=1, trainable=10)
+    monkeypatch.setattr(planning, "cost_of", lambda *_: cost)
+    network = photos.CPU | {"backbone": "tinynet_e", "weights": "none", "image_size": 32}
+    speed = planning.Speed(forward=1e-12, training=1e-12)
+    timed = planning.at_speed(photos.study_of(300, network), 2, speed)
+    hours = [photos.hours(count, network, timed, 1) for count in photos.PHOTOS]
+    assert hours == sorted(hours)
+    assert photos.hours(3_000, network, timed, 2) < hours[1]
+
+
+def test_the_tutorial_shows_the_hours_of_every_device(own_folders, monkeypatch):
+    monkeypatch.setenv("EFFNET_SITE", str(own_folders / "site"))
+    assert "bench.photos" in tutorial.times().data
+    row = {"backbone": "tf_efficientnet_lite0", "image_size": 160, "runs": 20, "epochs": 8}
+    rows = [
+        measurements.PhotosRow(device=device, photos=count, hours=count / 1000, jobs=2, **row)
+        for device in ("cpu", "A GPU")
+        for count in (300, 3_000)
+    ]
+    found = measurements.Photos(versions={}, machine={"processor": "A CPU"}, commit="", rows=rows)
+    found.save(locations.photos())
+    shown = tutorial.times().data
+    assert "A study of 3,000 photos takes 3.0 h on 2 cores of a CPU." in shown
+    assert "A GPU: EfficientNet-Lite0, 160 px" in shown
+    assert shown.count("<td") == 2 * 3

@@ -40,8 +40,8 @@ def audit(study: str, console: Console) -> None:
     if dataset is None:
         _write(folder / LABELS, labels_table(suspects))
         console.print(
-            "The images are not on this machine, so that neither copies nor cues were looked for. "
-            f"All labels, the most doubtful first: {folder / LABELS}"
+            "The images are not on this machine: copies and cues were not looked for. All labels, "
+            f"the most doubtful first: {folder / LABELS}"
         )
         return
     with console.status("Looking at the images ..."):
@@ -136,8 +136,8 @@ def _cues_in_words(said: Judgements, known: pd.DataFrame) -> Iterator[str]:
         guessed, accuracies = groups["told"].iloc[0], groups["accuracy"]
         low, high = accuracies.min(), accuracies.max()
         yield (
-            f"The {cue} of an image alone tells the class of {guessed:.0f} % (the commonest class "
-            f"has {base:.0f} %); accuracy is {low:.0f} to {high:.0f} % between its groups."
+            f"The {cue} alone predicts the class of {guessed:.0f} % of the images; the commonest "
+            f"class holds {base:.0f} %. Accuracy is {low:.0f} to {high:.0f} % between its groups."
         )
 
 

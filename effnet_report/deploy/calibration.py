@@ -86,9 +86,9 @@ class Calibration:
         """How often the rule is right, measured."""
         known = self.stated
         return (
-            f"{RULE} This holds for {100 * known.false_alarms:.1f} % of the {known.test_images} "
-            f"test images, falsely, and for {100 * known.detected:.1f} % of {known.other_images} "
-            f"images of the data set {known.other}."
+            f"{RULE} The rule marks {100 * known.false_alarms:.1f} % of the {known.test_images} "
+            f"test images by mistake, and {100 * known.detected:.1f} % of {known.other_images} "
+            f"images of the data set {known.other} rightly."
         )
 
 

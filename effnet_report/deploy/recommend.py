@@ -31,7 +31,10 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     for sentence in said:
         console.print(escape(sentence))
     shown = Table(
-        "freeze", f"{recommendation.metric}, points", "CPU time saved, %", "memory saved, %"
+        "freeze",
+        f"change of {recommendation.metric}, points",
+        "CPU time saved, %",
+        "memory saved, %",
     )
     for row in table.to_dict("records"):
         cells = [

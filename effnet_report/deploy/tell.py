@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -185,18 +186,18 @@ def _watched(model: kept.Kept, kind: int) -> str:
 
     threshold = model.calibration.stated.thresholds[kind]
 
-    def share(images: int, total: int) -> str:
+    def share(images: int, total: int, what: str) -> str:
         percent = 100 * images / total
         low, high = accuracy_interval(percent, total)
-        return f"{percent:.1f} % of {total} (95 % CI {low:.1f} to {high:.1f})"
+        return f"{images} of {total} {what} ({percent:.1f} %, 95 % CI {low:.1f} to {high:.1f})"
 
+    name = model.classes[kind]
     return (
-        f"An image is called {model.classes[kind]} from a probability of "
-        f"{100 * threshold.probability:.1f} %: among the thresholds that find {100 * RECALL:.0f} % "
-        f"of its {threshold.validation_images} validation images, this one raises the fewest "
-        f"false alarms. On test images it finds {share(threshold.found, threshold.images)} and "
-        f"raises a false alarm on {share(threshold.false_alarms, threshold.others)} of other "
-        "classes."
+        f"An image is called {name} from a probability of {100 * threshold.probability:.1f} % on. "
+        f"Of all thresholds that find {100 * RECALL:.0f} % of the {threshold.validation_images} "
+        f"validation images of {name}, this one raises the fewest false alarms. On the test set it "
+        f"finds {share(threshold.found, threshold.images, f'images of {name}')}, and gives "
+        f"{share(threshold.false_alarms, threshold.others, 'other images')} this name by mistake."
     )
 
 
@@ -208,8 +209,9 @@ def tell_export(study: str, console: Console) -> None:
     model = kept.load(study, console.print)
     with console.status("Calibrating, writing, comparing ..."):
         done = export(model)
+    where = os.path.relpath(done.folder)
     console.print(
-        f"Run {model.record.run_id} of {model.study}, best on validation, is in {done.folder}: "
+        f"Run {model.record.run_id} of {model.study}, best on validation, is in {where}: "
         f"{MODEL}; config.json and model.safetensors, which timm loads; and the model card {CARD}. "
         f"ONNX Runtime and PyTorch agree: on {done.images} test images their probabilities differ "
         f"by at most {done.difference:.1g}."

@@ -47,6 +47,11 @@ def gpu() -> Path:
     return paths.RESULTS / "gpu.json"
 
 
+def photos() -> Path:
+    """How long studies of some numbers of photos take."""
+    return paths.RESULTS / "photos.json"
+
+
 def coverage() -> Path:
     """How often intervals cover the truth in simulated studies."""
     return paths.RESULTS / "simulation.json"

@@ -323,6 +323,33 @@ class Coverage(File):
     cases: list[CoverageCase]
 
 
+class PhotosRow(BaseModel):
+    """The hours of a study of some number of photos on one device.
+
+    Attributes:
+        device: `cpu`, or the name of a GPU.
+        jobs: runs in parallel.
+    """
+
+    device: str
+    backbone: str
+    image_size: int
+    photos: int
+    runs: int
+    epochs: int
+    jobs: int
+    hours: float
+
+
+class Photos(File):
+    """`results/photos.json`: how long studies of some numbers of photos take."""
+
+    versions: dict[str, str]
+    machine: dict[str, str]
+    commit: str
+    rows: list[PhotosRow]
+
+
 def benchmark() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
     return Benchmark.load(locations.bench()) or Benchmark()
@@ -344,6 +371,11 @@ def coverage() -> Coverage | None:
         return Coverage.load(locations.coverage())
     except ValidationError:
         return None
+
+
+def photos() -> Photos | None:
+    """What `python -m bench.photos` has written."""
+    return Photos.load(locations.photos())
 
 
 def processors() -> Processors | None:

@@ -41,8 +41,9 @@ class Look:
         after = f"After {self.seeds} of {self.planned} seeds the depth is"
         points = f"{number(self.margin)} points"
         if self.freeze is None:
-            open_depths = ", ".join(map(str, self.unclear)) or "every depth"
-            return f"{after} not decided: freeze {open_depths} may lose more than {points} or less."
+            listed = ", ".join(map(str, self.unclear))
+            which = f"freeze {listed}" if listed else "any freeze"
+            return f"{after} not decided: we cannot tell whether {which} loses more than {points}."
         if self.freeze == 0:
             return f"{after} decided: every freeze loses more than {points}."
         deeper = ", and any deeper one loses more" if self.deeper else ""

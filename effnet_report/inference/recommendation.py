@@ -81,13 +81,13 @@ class Recommendation:
 
     @property
     def rule(self) -> str:
-        """How the depth is picked, in words, and which part of the rule picked it."""
-        used = "The first part decided."
-        if not self.depth:
-            used = "The second part decided." if self.nearest else "There are no intervals yet."
+        """How the depth is picked, in words, and what the rule picked here."""
+        picked = "no depth passes" if self.nearest else "there are no intervals yet"
+        if self.depth:
+            picked = f"the rule takes freeze {self.depth.freeze}"
         return (
-            f"The rule takes the deepest freeze whose interval excludes a loss of "
-            f"{number(self.margin)} points, or else freezes nothing. {used}"
+            "The rule takes the deepest freeze whose interval excludes a loss of "
+            f"{number(self.margin)} points, and freezes nothing if none does. Here, {picked}."
         )
 
     @property

@@ -106,7 +106,7 @@ def _study(
         draft = studies.write(name, dataset, seen, source, compared=compared, hours=hours)
     place = paths.records(name) / SHEET
     numbered = sheet.save(dataset, draft.study.protocol, place)
-    console.print(f"Contact sheet: {place}")
+    console.print(f"Contact sheet: {os.path.relpath(place)}")
     for place_there, kind in numbered.items():
         console.print(
             f"Class {place_there} on the sheet is {escape(kind)}: no font here has its letters."
@@ -236,7 +236,7 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
 def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
     """Print which study was chosen and why, and what other hours would answer."""
     runs, time = len(list(draft.study.runs())), duration(3600 * draft.chosen.hours)
-    console.print(f"Wrote {draft.path}: {runs} runs, about {time} here.")
+    console.print(f"Wrote {os.path.relpath(draft.path)}: {runs} runs, about {time} here.")
     if not draft.fits:
         console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
     columns = ("hours", "frozen stages", "seeds", "images", "pixels", "epochs", "95 % interval")
@@ -254,14 +254,14 @@ def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
             style="bold" if limit == hours else "",
         )
     console.print(table)
-    variance = (
-        f"from the variance in the published studies {listed(draft.like)}"
+    basis = (
+        f"takes the variance of the published studies {listed(draft.like)}"
         if draft.like
-        else "if two depths disagree on one image in ten"
+        else "assumes that two depths disagree on one image in ten"
     )
     console.print(
-        "The interval is that of the accuracy at any of these depths minus that without freezing, "
-        f"as expected {variance}; that of your images may differ. {RULE}"
+        "The interval is for the change of accuracy by freezing, at each of these depths. It is a "
+        f"forecast, which {basis}; your images may differ. {RULE}"
     )
     if draft.chosen.seeds == 1:
         console.print(

@@ -16,9 +16,9 @@ BATCH, TRAINING = 4, 0.6  # share of the images that a run trains on, at five fo
 # Larger images and more depths may widen the interval by this factor.
 WIDER = 1.25
 RULE = (
-    f"The narrowest interval sets the standard. Of all studies whose interval is at most "
-    f"{100 * (WIDER - 1):.0f} % wider, the one with the usual number of epochs is taken, then the "
-    "one with the largest images, then the one with most depths."
+    "Of the studies that fit into the hours, those compete whose interval is at most "
+    f"{100 * (WIDER - 1):.0f} % wider than the narrowest. The usual number of epochs wins, then "
+    "the largest images, then the most depths."
 )
 
 
@@ -53,14 +53,19 @@ def tiers(side: float, images: int) -> list[list[Option]]:
         images: number of images.
     """
     sizes = [size for size in SIZES if size <= side * 1.25] or [SIZES[-1]]
-    steps = max(1, TRAINING * images / BATCH)
-    usual = min(MOST_EPOCHS, max(EPOCHS, math.ceil(STEPS / steps)))
+    usual = usual_epochs(images)
     fewer = [limit for limit in FEWER_IMAGES if limit < images]
     several = [(0, (usual, FEW_EPOCHS)), *((limit, (FEW_EPOCHS,)) for limit in fewer)]
     return [
         *(_options(DEPTHS, SEEDS, sizes, epochs, limit) for limit, epochs in several),
         *(_options(DEPTHS[-1:], (1,), sizes, (FEW_EPOCHS,), limit) for limit in (0, *fewer)),
     ]
+
+
+def usual_epochs(images: int) -> int:
+    """Epochs for a number of images: more where an epoch has few steps."""
+    steps = max(1, TRAINING * images / BATCH)
+    return min(MOST_EPOCHS, max(EPOCHS, math.ceil(STEPS / steps)))
 
 
 def _options(

@@ -7,17 +7,17 @@ from markupsafe import Markup
 
 from effnet_report.evidence import measurements
 from effnet_report.inference.analysis import Analysis
-from effnet_report.numbers import number
+from effnet_report.numbers import duration, number
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import needs_runs, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph, table
 
-PHOTOS = (300, 3_000, 30_000)
-# Of a study: four depths in five folds, eight epochs, and one for each rate that loses the race.
-RUNS, EPOCHS = 20, 10
-TRAINING = 3 / 5  # of the images: one fifth tests, a quarter of the rest is for validation
+NETWORKS = {
+    "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    "tf_efficientnetv2_l.in21k_ft_in1k": "EfficientNetV2-L",
+}
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
@@ -36,30 +36,29 @@ def answer(analysis: Analysis) -> HTML:
     )
 
 
-@needs_runs
-def times(analysis: Analysis) -> HTML:
-    """How long a study of some numbers of photos takes, from measured times per image."""
-    evidence = analysis.evidence
-    facts, protocol = evidence.finished[0].facts, evidence.design.protocol
-    per_image = evidence.runs["epoch_seconds"].mean() / facts.train_images
-    cores = 2
-    frame = pd.DataFrame({"photos": PHOTOS})
-    work = RUNS * EPOCHS * TRAINING * frame["photos"]
-    here = f"on a laptop, this study's network at {protocol.image_size} px, hours"
-    frame[here] = work * per_image / cores / 3600
-    if gpu := measurements.gpu():
-        steps = [s.seconds for s in gpu.steps if s.precision == "float32" and s.form == "computed"]
-        there = f"on one {gpu.machine['gpu']}, the source's network at 480 px, hours"
-        frame[there] = work * float(np.mean(steps)) / 4 / 3600
+def times() -> HTML:
+    """How long a study of some numbers of photos takes, as `effnet plan` computes it."""
+    found = measurements.photos()
+    if found is None:
+        return paragraph([Markup("Not computed yet: <code>python -m bench.photos</code> does it.")])
+    rows = pd.DataFrame([row.model_dump() for row in found.rows])
+    on_cpu = rows["device"] == "cpu"
+    rows["where"] = rows["device"].where(~on_cpu, rows["jobs"].map("{} cores of a CPU".format))
+    rows["network"] = rows["backbone"].map(NETWORKS) + rows["image_size"].map(", {} px".format)
+    rows["time"] = (3600 * rows["hours"]).map(duration)
+    frame = rows.pivot(index="photos", columns=["where", "network"], values="time").reset_index()
+    frame.columns = [": ".join(filter(None, name)) for name in frame.columns]
+    usual = rows[on_cpu].iloc[len(rows[on_cpu]) // 2]
     return table(
         frame,
         "how-long",
-        finding=f"{PHOTOS[1]:,} photos take about "
-        f"{number(frame[here].iloc[1], 0)} hours on a laptop with {cores} cores.",
+        finding=f"A study of {usual.photos:,} photos takes {usual.time} on {usual['where']}.",
         caption=Markup(
-            "A study of {} runs of {} epochs. <code>effnet plan</code> measures yours on your "
-            "machine."
-        ).format(RUNS, EPOCHS),
+            "A study of {} runs, four depths in five folds, with more epochs for fewer photos; "
+            "smaller studies take less. The times are those of <code>effnet plan</code> at the "
+            "speed of {} and of the GPU."
+        ).format(int(usual.runs), found.machine["processor"]),
+        data=rows.drop(columns=["where", "network", "time"]),
     )
 
 

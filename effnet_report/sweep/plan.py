@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import compress
 
@@ -91,7 +91,7 @@ class Timed:
     runs: list[Settings]
     costs: list[StepCost]
     fitting: list[bool]
-    speed: "_Speed | None"
+    speed: "Speed | None"
 
     def rows(self, train: int, validation: int, test: int) -> list[Row]:
         """The hours of each run, for these numbers of images."""
@@ -113,20 +113,27 @@ class Timed:
 
 def time_steps(study: Study, classes: int, device: str) -> Timed:
     """Count the arithmetic of all configurations, and time a few steps of the costliest one."""
+    timed = at_speed(study, classes, None)
+    runs, costs = timed.runs, timed.costs
+    fitting = [cost.memory < _free_memory(device) for cost in costs]
+    speed = None
+    if any(fitting):
+        costliest = max(compress(range(len(runs)), fitting), key=lambda index: costs[index].flop)
+        speed = _measure(runs[costliest], costs[costliest], classes, device)
+    return replace(timed, fitting=fitting, speed=speed)
+
+
+def at_speed(study: Study, classes: int, speed: "Speed | None") -> Timed:
+    """Count the arithmetic of all configurations, for a device of known speed and enough memory."""
     runs = study.configurations()
-    # The schedule takes no time, so runs that differ only in it are measured once.
+    # The schedule takes no time, so runs that differ only in it are counted once.
     unlike = [settings.schedules[0] for settings in runs]
     counted = {
         name: cost_of(settings, classes)
         for name, settings in {settings.run_id: settings for settings in unlike}.items()
     }
     costs = [counted[settings.run_id] for settings in unlike]
-    fitting = [cost.memory < _free_memory(device) for cost in costs]
-    speed = None
-    if any(fitting):
-        costliest = max(compress(range(len(runs)), fitting), key=lambda index: costs[index].flop)
-        speed = _measure(runs[costliest], costs[costliest], classes, device)
-    return Timed(runs, costs, fitting, speed)
+    return Timed(runs, costs, [True] * len(runs), speed)
 
 
 # CPU seconds on an AMD EPYC, from published records. RUN is a run without its training (its kernel,
@@ -266,7 +273,7 @@ def _costliest(study: Study, classes: int) -> Settings:
 
 
 @dataclass(frozen=True)
-class _Speed:
+class Speed:
     """Measured seconds per FLOP, in a forward pass and in training."""
 
     forward: float
@@ -285,7 +292,7 @@ class _Speed:
         return (frozen + trained) / 3600
 
 
-def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _Speed:
+def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> Speed:
     """Time a forward pass and a training step of one configuration."""
     model, images, targets = _batch(settings, classes, device)
 
@@ -298,7 +305,7 @@ def _measure(settings: Settings, cost: StepCost, classes: int, device: str) -> _
 
     forward_speed = _seconds(forward, device) / (cost.prefix_flop + cost.suffix_flop)
     training = _seconds(step, device) - cost.prefix_flop * forward_speed
-    return _Speed(forward_speed, training / (3 * cost.suffix_flop))
+    return Speed(forward_speed, training / (3 * cost.suffix_flop))
 
 
 def _batch(

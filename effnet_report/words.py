@@ -63,6 +63,13 @@ def cell(name: str, value: Any) -> int | float | str:
     return level(name, value) if value is None or isinstance(value, tuple) else value
 
 
+def beside(name: str, value: Any) -> str:
+    """Name of a level that stands behind its factor's name, as in `augmentation: none`."""
+    *_, noun = factor(name).split()
+    words = level(name, value).removesuffix(f" {noun}")
+    return "none" if words == "no" else words
+
+
 def full_level(name: str, value: Any) -> str:
     """Name of a level with its factor: `freeze 2`, `cosine`, `learning rate 1e-4`."""
     words = level(name, value)

@@ -12,7 +12,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import analysis, contrasts
-from effnet_report.pages import conclusions
+from effnet_report.pages import methods
 
 REPLICATES = 80
 # Two-sided, so that not one of the fifteen intervals of a case falls below by chance: binomial,
@@ -92,14 +92,14 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path)
     monkeypatch.setenv("EFFNET_SITE", str(tmp_path / "site"))
     study = analysis.load("quick")
-    assert "python -m bench.coverage" in conclusions.simulation(study).data
+    assert "python -m bench.coverage" in methods.simulation(study).data
     monkeypatch.setattr(coverage, "SIZES", [(3, False), (4, True)])
     kinds = ("as measured", "no effects", "four factors")
     monkeypatch.setattr(coverage, "KINDS", {kind: coverage.KINDS[kind] for kind in kinds})
     monkeypatch.setattr(coverage, "REPLICATES", 4)
     monkeypatch.setattr(coverage, "first_elpv", lambda: first)
     coverage.main()
-    shown = conclusions.simulation(study).data
+    shown = methods.simulation(study).data
     assert "share of 4 simulated studies, in per cent, over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv")
     written = json.loads((tmp_path / "simulation.json").read_text())

@@ -14,7 +14,16 @@ from effnet_core.study.studies import load_study
 from effnet_report.evidence import locations, pictures
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
-from effnet_report.pages import answer, comparison, conclusions, experiment, images, results, source
+from effnet_report.pages import (
+    answer,
+    comparison,
+    conclusions,
+    experiment,
+    images,
+    methods,
+    results,
+    source,
+)
 from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
 from effnet_report.sweep import sweep
@@ -197,9 +206,9 @@ def test_a_study_without_runs_draws_nothing_and_says_so(draw):
 @pytest.mark.slow
 def test_what_could_be_resolved_takes_two_seeds():
     write_study("quick")
-    assert "<svg" not in conclusions.resolving(analysis.load("quick")).data
+    assert "<svg" not in methods.resolving(analysis.load("quick")).data
     write_study("elpv")
-    drawing(conclusions.resolving(analysis.load("elpv")))
+    drawing(methods.resolving(analysis.load("elpv")))
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
     folds = data[data["design"] == "as many folds over all images"]
     assert all(v.is_monotonic_decreasing for _, v in folds.groupby("comparison")["smallest"])
@@ -218,7 +227,7 @@ def write_seeds(*seeds: int):
 def test_folds_that_are_missing_are_counted_where_they_would_help():
     """With half of the folds trained, what is drawn is for all images, what is said for these."""
     found = write_seeds(0, 1)
-    said = conclusions.resolving(found).data
+    said = methods.resolving(found).data
     assert f"2 seeds and {2 * TEST_IMAGES} test images" in said
     data = pd.read_csv(html.site() / "data" / "resolving-power.csv")
     facts = found.evidence.finished[0].facts

@@ -18,6 +18,7 @@ from effnet_report.pages import (
     comparison,
     conclusions,
     experiment,
+    methods,
     reproducibility,
     results,
     runs,
@@ -47,7 +48,7 @@ def test_table_1_has_every_configuration_in_the_sources_order():
     found = analysis.load("quick")
     table = results.table_1(found)
     frame = shown(table)
-    assert list(frame["model"].astype(int)) == list(range(1, 29))
+    assert list(frame["number"].astype(int)) == list(range(1, 29))
     accuracy = [record.outcome.test.accuracy for record in found.evidence.finished]
     assert frame["test, %"].astype(float).tolist() == pytest.approx(accuracy, abs=0.05)
     assert table.data.count('href="runs/quick/') == 28
@@ -74,7 +75,7 @@ def test_missing_failed_and_damaged_runs_are_named():
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
     assert "is not a complete JSON record" in why[runs[7]]
-    cells = shown(results.table_1(found)).set_index("model")["seeds"]
+    cells = shown(results.table_1(found)).set_index("number")["seeds"]
     assert cells[["5", "6", "7"]].tolist() == [
         "0: missing",
         "0: failed",
@@ -121,6 +122,13 @@ def test_csv_holds_text_where_the_page_has_links():
     write_study("quick")
     runs.run_grid(analysis.load("quick"))
     assert written_csv("run-grid-quick").iloc[0, 1].endswith(" %")
+
+
+def test_a_grid_of_runs_that_is_wider_than_a_page_is_turned():
+    turned = shown(runs.run_grid(analysis.load("recipe")))
+    assert list(turned) == ["configuration", "frozen stages: 0", "frozen stages: 6"]
+    assert len(turned) == 2 * 3 * 2
+    assert len(shown(runs.run_grid(analysis.load("quick")))) == 7
 
 
 def test_conclusions_come_as_numbers_too():
@@ -190,7 +198,7 @@ def test_runs_trained_again_are_listed(tmp_path):
     locations.verification("quick", "second").write_text(json.dumps(content))
     table = reproducibility.verification(analysis.load("quick"))
     assert "2 of 6 repeated results" in table.data
-    assert "On another with 16 cores and PyTorch 2.11.0" in table.data
+    assert "on another with 16 cores and PyTorch 2.11.0 (2026-01-01)" in table.data
     assert shown(table)["result"].tolist() == agreement * 2
     assert shown(table)["repeated on"].tolist() == ["a processor"] * 3 + ["another"] * 3
     for name in (a, b, c):
@@ -254,7 +262,9 @@ def test_source_tables_are_the_sources_rows():
 
 def test_protocol_counts_what_differs_from_the_source():
     write_study("quick")
-    frame = shown(experiment.protocol(analysis.load("quick"))).set_index("setting")
+    frame = shown(experiment.protocol(analysis.load("quick")))
+    assert (frame["this study"] != frame["the source"]).all()
+    frame = written_csv("protocol").set_index("setting")
     ours, theirs = (load_study(name).protocol for name in ("quick", "paper"))
     assert frame.loc["epochs", "this study"] == str(ours.epochs)
     assert frame.loc["epochs", "the source"] == str(theirs.epochs)
@@ -270,15 +280,15 @@ def test_pages_speak_of_heads_where_a_study_compares_them(tmp_path, name):
     shutil.copy(measured, tmp_path / "results")
     study = analysis.load(name)
     about = re.compile(r"\b(heads?|hidden_width|two linear layers|deeper)\b", re.IGNORECASE)
-    for page in (experiment.protocol, experiment.definitions, conclusions.simulation):
+    for page in (experiment.protocol, experiment.definitions, methods.simulation):
         text = BeautifulSoup(page(study).data, "html.parser").get_text(" ")
         assert bool(about.search(text)) == (name == "quick"), page
     said = BeautifulSoup(experiment.definitions(study).data, "html.parser").get_text()
     plateau = "plateau" in said
     assert plateau == (name == "quick")
-    settings = set(shown(experiment.protocol(study))["setting"])
+    settings = set(written_csv("protocol")["setting"])
     assert ("plateau_factor" in settings) == ("dropout" in settings) == (name == "quick")
-    rows = shown(conclusions.simulation(study))["claim"].tolist()
+    rows = shown(methods.simulation(study))["claim"].tolist()
     assert ("cosine" in rows) == (name == "quick")
     assert ("pretrained statistics" in rows) == (name == "recipe")
     assert {"freeze 6", "all choices", "trend"} <= set(rows)

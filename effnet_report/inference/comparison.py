@@ -6,7 +6,7 @@ from statistics import fmean
 import pandas as pd
 from scipy import stats
 
-from effnet_core.study.schema import AnyRecord
+from effnet_core.study.schema import AnyRecord, ClassicalRecord
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness, chosen_on_validation
 from effnet_report.evidence.evidence import Evidence
@@ -49,11 +49,10 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
             "images": labels.index.nunique(),
             "accuracy": 100 * float(largest),
         }
-    for kind, title in (("baseline", "baseline"), ("classical", "best classical")):
+    for kind, title in (("baseline", "baseline"), ("classical", "best classical model per seed")):
         if kind in evidence.classical:
             records = evidence.classical[kind]
-            names = {f"{r.outcome.features}, {r.outcome.classifier}" for r in records}
-            yield _row(evidence, f"{title} ({' or '.join(sorted(names))})", records)
+            yield _row(evidence, f"{title} ({_kinds(records)})", records)
     if len(complete.seeds) > 1:
         numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
         chosen = set(zip(complete.seeds, numbers, strict=True))
@@ -63,6 +62,16 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         best = configuration(evidence.best_settings.levels)
         name = f"fine-tuned configuration with the best mean validation {evidence.metric} ({best})"
         yield _row(evidence, name, evidence.best)
+
+
+def _kinds(records: Sequence[ClassicalRecord]) -> str:
+    """The features and classifiers of classical models, as in `HOG with SVM or random forest`."""
+    by_features: dict[str, set[str]] = {}
+    for record in records:
+        by_features.setdefault(record.outcome.features, set()).add(record.outcome.classifier)
+    return "; ".join(
+        f"{features} with {' or '.join(sorted(names))}" for features, names in by_features.items()
+    )
 
 
 def _row(evidence: Evidence, model: str, runs: Sequence[AnyRecord]) -> dict[str, object]:

@@ -125,5 +125,6 @@ def turns(table: pd.DataFrame) -> str:
 
 
 def in_words(recipe: Recipe) -> str:
-    """A recipe in words, as in `statistics of each batch, learning rate 1e-4`."""
-    return words.configuration(dict(recipe))
+    """A recipe in words, as in `batch statistics, learning rate 1e-4 and no augmentation`."""
+    *first, last = [words.full_level(name, level) for name, level in recipe]
+    return f"{', '.join(first)} and {last}" if first else last

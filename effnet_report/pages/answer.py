@@ -166,7 +166,8 @@ def _saves(study: Analysis, advised: Advice) -> str:
     if advised.freeze:
         return time
     points = f"{_span(depth.change, sign=True)} points"
-    return f"nothing; freeze {depth.freeze} would save {time}, and change accuracy by {points}"
+    stages = _stages(depth.freeze)
+    return f"nothing; freezing {stages} would save {time}, and change {advised.metric} by {points}"
 
 
 def _p(p: float) -> str:
@@ -186,7 +187,7 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     fixed = {name: getattr(protocol, name) for name in names}
     for name, level in (fixed | advised.choices).items():
         either = level == EITHER
-        chosen = "either, no clear difference" if either else words.level(name, level)
+        chosen = "either, no clear difference" if either else words.beside(name, level)
         yield f"{words.factor(name)}: {chosen}"
 
 
@@ -196,7 +197,7 @@ def _best(advised: Advice) -> str:
         return "the recommended depth"
     behind = advised.behind_best
     return (
-        f"freeze {advised.best}, by {number(-behind.effect)} points "
+        f"freezing {_stages(advised.best)}, by {number(-behind.effect)} points "
         f"({number(-behind.high)} to {number(-behind.low)})"
     )
 
@@ -287,14 +288,15 @@ def trade_off(studies: list[Analysis]) -> HTML:
         axes.axhspan(points["least_allowed"].iloc[0], points.iloc[0].accuracy, color=BAND, zorder=0)
         for row in points.itertuples():
             colour = depth_colour(row.freeze)
+            side = 1 if row.freeze % 2 else -1  # neighbours in time write on different sides
             axes.vlines(row.epoch_seconds, row.low, row.high, color=colour, linewidth=2)
             axes.plot(
                 row.epoch_seconds, row.accuracy, "*" if row.recommended else "o", color=colour,
                 markersize=15 if row.recommended else 7, markeredgecolor=INK, markeredgewidth=0.5,
             )  # fmt: skip
             axes.annotate(
-                str(row.freeze), (row.epoch_seconds, row.accuracy), xytext=(8, 5),
-                textcoords="offset points", weight="bold",
+                str(row.freeze), (row.epoch_seconds, row.accuracy), xytext=(8 * side, 5),
+                textcoords="offset points", ha="left" if side > 0 else "right", weight="bold",
             )  # fmt: skip
         axes.set_title(plain(name), loc="left", fontsize=11)
         axes.set_xlabel("CPU time per epoch, s")
@@ -307,9 +309,9 @@ def trade_off(studies: list[Analysis]) -> HTML:
         key=f"trade-off:{len(names)}",
         finding=_trade_off_title(data, studies[0].evidence.metric),
         caption=(
-            "Numbers are frozen stages, the star is the recommended depth, and bars are 95 % "
-            "intervals of the change against freezing nothing, for all depths at once. The band is "
-            "the loss that would not matter: a bar that ends in it or above is no worse."
+            "Each number counts the frozen stages of its point, the star is the recommended depth, "
+            "and bars are 95 % intervals of the change against freezing nothing, for all depths at "
+            "once. A depth whose whole bar lies in the band or above it loses too little to matter."
         ),
         alt=sentences(
             data, "{images}, freeze {freeze}: {accuracy:.1f} % in {epoch_seconds:.0f} s per epoch"
@@ -326,13 +328,13 @@ def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
     parts = []
     for name, points in data.groupby("images", sort=False):
         none, best = points.iloc[0], points.loc[points["accuracy"].idxmax()]
-        part = f"on {name}, freeze {best.freeze} has the highest {metric}"
+        part = f"on {name}, freezing {_stages(best.freeze)} gives the highest {metric}"
         for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():
             share = 100 * advised.epoch_seconds / none.epoch_seconds
             part = (
-                f"on {name}, freeze {advised.freeze} reaches {number(advised.accuracy)} % in "
-                f"{number(share, 0)} % of the time of freeze 0, which reaches "
-                f"{number(none.accuracy)} %"
+                f"on {name}, freezing {_stages(advised.freeze)} reaches "
+                f"{number(advised.accuracy)} % in {number(share, 0)} % of the time of freezing "
+                f"nothing, which reaches {number(none.accuracy)} %"
             )
         parts.append(part)
     title = "; ".join(parts)
@@ -357,8 +359,8 @@ def depths(studies: list[Analysis]) -> HTML:
                     "frozen stages": depth.freeze,
                     f"{study.evidence.metric}, %": number(reached),
                     "change, points": _span(depth.change, sign=True),
-                    "time saved, %": number(depth.time.effect, 0),
-                    "saved if not kept, %": number(without, 0),
+                    "time saved, outputs kept, %": number(depth.time.effect, 0),
+                    "time saved, not kept, %": number(without, 0),
                     "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
@@ -374,8 +376,8 @@ def depths(studies: list[Analysis]) -> HTML:
         f"{len(frame)} depths.",
         caption=(
             "Changes against freezing nothing, with 95 % intervals for other trainings and other "
-            "images. Time is CPU time per epoch: measured with the output of the frozen stages "
-            "kept on disk, computed from the arithmetic if it is not kept."
+            "images. CPU time per epoch is measured where the output of the frozen stages is kept "
+            "on disk, and computed from the arithmetic where it is not."
         ),
         data=data,
     )
@@ -390,7 +392,7 @@ def limits(studies: list[Analysis]) -> HTML:
     if not advised:
         return listing({"covers": "The study is too small for advice."})
     on_validation = [
-        f"freeze {advice.on_validation} on {shown.about(study).name}" for study, advice in advised
+        f"{_stages(advice.on_validation)} on {shown.about(study).name}" for study, advice in advised
     ]
     return listing(
         {
@@ -400,7 +402,7 @@ def limits(studies: list[Analysis]) -> HTML:
             ).format(protocol.backbone, protocol.image_size),
             "recipe": _other_recipes(studies),
             "selected": "The depths were chosen by the test intervals shown here, which flatters "
-            "them a little. Validation images alone would choose "
+            "them a little. Validation images alone would freeze "
             f"{' and '.join(on_validation)}.",
         }
     )

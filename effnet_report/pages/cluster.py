@@ -96,13 +96,15 @@ def orders(simulated: Cluster | None) -> HTML:
     )
     gained = wide.loc[simulated.used] - wide.iloc[0]
     steered = wide.iloc[-1] - wide.loc[simulated.used]
+    most = float(steered.max())
+    more = f"at most {number(most)} more" if round(most, 1) > 0 else "nothing"
     return html.table(
         wide.reset_index(),
         "cluster-orders",
         finding=(
             f"Starting the longest runs first adds {number(gained.min())} to "
             f"{number(gained.max())} points over the order of the table; sending runs to nodes "
-            f"that already keep their depth adds at most {number(steered.max())} more."
+            f"that already keep their depth adds {more}."
         ),
         caption="Share of the GPUs' time in use, in per cent, by the order in which runs begin.",
         data=frame,

@@ -184,7 +184,7 @@ def candidates(analysis: Analysis) -> HTML:
     best = ranked.groupby("kind", sort=False)["accuracy, %"].max()
     said = " and ".join(f"{number(value)} % on {kind}" for kind, value in best.items())
     return table(
-        ranked.head(SHOWN),
+        ranked.head(SHOWN).drop(columns="kind"),
         "classical-candidates",
         finding=f"The best of {len(frame)} classical models reach {said} in cross-validation.",
         caption=f"The {min(SHOWN, len(frame))} best on the first seed's training images; the CSV "

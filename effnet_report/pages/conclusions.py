@@ -1,29 +1,25 @@
 """The page Conclusions: every claim with its verdict, and how far the verdicts can be trusted."""
 
-import math
 from collections import Counter
 from dataclasses import asdict
 
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.study.design import SOURCE_FACTORS, Protocol
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_core.study.studies import load_study
-from effnet_report import words
-from effnet_report.evidence import measurements, source
+from effnet_report.evidence import source
 from effnet_report.inference import claims, contrasts, enough
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.claims import Judgement
 from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
-from effnet_report.numbers import DASH, number, p_value
-from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
+from effnet_report.numbers import DASH, number
+from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     BAND,
-    COLOUR,
     INK,
     OURS,
     THEIRS,
@@ -34,18 +30,10 @@ from effnet_report.render.drawing import (
 from effnet_report.render.html import (
     finding,
     link,
-    listing,
     paragraph,
     table,
     write_to_site,
 )
-
-SIMULATE = "<code>python -m bench.coverage</code>"
-WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
-# Simulated claims about the number of frozen stages that do not name it.
-OF_DEPTHS = {"trend", "time or memory", "all depths", "depths at each level of another factor"}
-MOST_SEEDS = 10
-IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -96,29 +84,22 @@ def judged_words(judgement: Judgement, analysis: Analysis) -> str:
     return plain
 
 
-def in_words(analysis: Analysis) -> HTML:
-    """Every conclusion as this study words it."""
-    evidence = analysis.evidence
-    if not evidence.finished:
-        return nothing_yet(evidence)
-    return listing({f"{one.key}:{one.verdict}": one.sentence for one in analysis.claims})
-
-
 def verdicts(analysis: Analysis) -> HTML:
-    """Each conclusion with its verdict on this study, beside the source's table."""
+    """Each conclusion with its verdict and its effect on this study, beside the source's table."""
+    if not analysis.evidence.finished:
+        return nothing_yet(analysis.evidence)
     of_source = {judgement.key: judgement for judgement in claims.of_source()}
     judged = [(ours, of_source.get(ours.key)) for ours in analysis.claims]
     frame = pd.DataFrame(
         {
             "conclusion": ours.claim.statement,
-            "drawn by": "the source" if ours.key in claims.SOURCES else "this report",
+            "drawn by": "source" if ours.key in claims.SOURCES else "report",
             "verdict here": Markup('<strong data-finding="{}">{}</strong>').format(
                 f"{ours.key}:{ours.verdict}",
                 judged_words(ours, analysis),
             ),
-            "effect here": ours.span(),
-            "p after Holm": p_value(ours.adjusted_p),
-            "consistent in the source's table": theirs.verdict if theirs else DASH,
+            "measured here": ours.sentence,
+            "in the source's table": theirs.verdict if theirs else DASH,
         }
         for ours, theirs in judged
     )
@@ -130,7 +111,7 @@ def verdicts(analysis: Analysis) -> HTML:
         finding=title,
         caption=Markup(
             "A gain is supported when its 95 % CI lies above zero and reaches {} points; a claim "
-            "is not observed here when no gain of that size is left. Verdicts as JSON: {}"
+            "is not observed here when its CI excludes a gain of that size. Verdicts as JSON: {}"
         ).format(number(analysis.margin), _verdict_files(analysis)),
         data=pd.DataFrame(
             {"data": data, **row}
@@ -216,78 +197,6 @@ def _forest_title(effects: dict[str, Estimate] | None, metric: str) -> tuple[str
     )
 
 
-@needs_runs
-def resolving(analysis: Analysis) -> HTML:
-    """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
-    evidence = analysis.evidence
-    parts, found = analysis.components, analysis.correctness
-    if not parts:
-        return paragraph(["Two complete seeds are needed to say how small a change could be seen."])
-    seeds, images = len(found.seeds), found.images
-    every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
-                for part in ("train", "validation", "test"))  # fmt: skip
-    # Folds that are not trained yet are counted too: they bring the rest of the images.
-    designs = {"as many folds over all images": (every, True)}
-    if not found.folds:
-        designs = {"as here": (images, False), **designs}
-    rows = [
-        {"comparison": name, "design": design, "seeds": count, "images": size,
-         "smallest": one.smallest(count, size, folds=folds), "floor": one.floor(size)}
-        for name, one in parts.items()
-        for design, (size, folds) in designs.items()
-        for count in range(2, MOST_SEEDS + 1)
-    ]  # fmt: skip
-    rows += [
-        {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
-         "smallest": one.smallest(seeds, size), "floor": one.floor(size)}
-        for name, one in parts.items() for size in IMAGES
-    ]  # fmt: skip
-    data = pd.DataFrame(rows)
-    figure = canvas(7.2, 4)
-    left, right = figure.subplots(1, 2, sharey=True)
-    margin, colours = analysis.margin, _colours(list(parts))
-    for (name, design), line in data.groupby(["comparison", "design"], sort=False):
-        over_images = design == "one test set"
-        axes, x = (right, "images") if over_images else (left, "seeds")
-        style = "--" if "folds" in design and not found.folds else "-"
-        axes.plot(line[x], line["smallest"], style, color=colours[name],
-                  label=name if over_images else None)  # fmt: skip
-        if style == "-":
-            axes.plot(line[x], line["floor"], ":", color=colours[name], linewidth=1)
-    for axes in (left, right):
-        axes.axhline(margin, color=INK, linewidth=1, label="smallest that matters")
-    kind = "each with a fold of its own" if found.folds else "dashed: in folds"
-    left.set(xlabel=f"seeds ({kind})", ylabel="difference, points")
-    left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
-    right.set(xlabel=f"test images, with {seeds} seeds", xscale="log")
-    legend(figure, right)
-    now = {name: one.smallest(seeds, images, folds=found.folds) for name, one in parts.items()}
-    worst = max(now, key=lambda name: now[name])
-    best = min(now, key=lambda name: now[name])
-    return html.figure(
-        figure,
-        "resolving-power",
-        finding=(
-            f"With {seeds} seeds and {images:,} test images this study can tell {best} apart from "
-            f"{number(now[best])} points on, and {worst} from {number(now[worst])}."
-        ),
-        caption=(
-            "Smallest true difference whose 95 % interval excludes zero in four of five studies; "
-            "dotted lines are the limit for any number of seeds. "
-            + (
-                f"On the left, {every:,} images are divided into as many folds as seeds."
-                if found.folds
-                else "Dashed lines are for seeds that each test another share of the images."
-            )
-        ),
-        alt=sentences(
-            data[data["seeds"].isin([2, seeds, MOST_SEEDS])].iloc[::4],
-            "{comparison}, {seeds} seeds, {images} images ({design}): {smallest:.2f} points",
-        ),
-        data=data,
-    )
-
-
 def stopping(analysis: Analysis) -> HTML:
     """Whether fewer seeds would have decided the depth."""
     seen = enough.looks(analysis)
@@ -302,97 +211,4 @@ def stopping(analysis: Analysis) -> HTML:
                 analysis.evidence.design.name
             ),
         ]
-    )
-
-
-def _colours(names: list[str]) -> dict[str, str]:
-    return dict(zip(names, [OURS, COLOUR["cosine"], "#009E73", "#CC79A7"], strict=False))
-
-
-def simulation(analysis: Analysis) -> HTML:
-    """How often the intervals cover the truth in simulated studies, for what this one compares."""
-    found = measurements.coverage()
-    if found is None:
-        return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
-    data = pd.DataFrame(
-        {
-            "studies": case.kind,
-            "size": f"{case.seeds} {'folds' if case.folds else 'seeds'}",
-            "claim": claim,
-            "covered": covered,
-        }
-        for case in found.cases
-        for claim, covered in case.covered.items()
-    )
-    ranges = data.groupby(["claim", "studies"], sort=False)["covered"].agg(["min", "max"])
-    cells = ranges.apply(
-        lambda row: f"{number(row['min'])} to {number(row['max'])}", axis="columns"
-    ).unstack()
-    null = data[(data["studies"] == "no effects") & (data["claim"] == "all choices")]["covered"]
-    low, high = WANTED
-    inside = data["covered"].between(low, high).mean()
-    kinds = [kind for kind in data["studies"].unique() if _is_compared(kind, analysis)]
-    compared = [claim for claim in cells.index if _is_compared(claim, analysis)]
-    return table(
-        cells.loc[compared, kinds].fillna(DASH).reset_index(),
-        "simulation",
-        finding=(
-            f"95 % intervals cover the truth in {number(data['covered'].min())} to "
-            f"{number(data['covered'].max())} % of simulated studies, and in {number(low, 0)} to "
-            f"{number(high, 0)} % in {number(100 * inside, 0)} % of the cases; without any effect, "
-            f"at most {number(100 - null.min())} % of the studies show a clear choice."
-        ),
-        caption=Markup(
-            "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
-            "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
-            "points; {} simulates it again."
-        ).format(
-            f"{found.replicates:,}",
-            ", ".join(data["size"].unique()),
-            found.study,
-            number(196 * math.sqrt(0.95 * 0.05 / found.replicates)),
-            Markup(SIMULATE),
-        ),
-        data=data,
-    )
-
-
-def _is_compared(simulated: str, analysis: Analysis) -> bool:
-    """Whether a simulated claim or kind of study is about no factor that this study lacks."""
-    lacking = Protocol.model_fields.keys() - analysis.evidence.factors
-    if simulated in OF_DEPTHS:
-        return "freeze" not in lacking
-    return not any(
-        simulated.startswith((f"{words.factor(name)} ", f"{name} ", f"{name}s "))
-        or simulated in words.LEVELS.get(name, {}).values()
-        for name in lacking
-    )
-
-
-def methods(analysis: Analysis) -> HTML:
-    """How each verdict on this study was reached."""
-    judged = analysis.claims
-    frame = pd.DataFrame(
-        {
-            "measured": j.measured,
-            "seeds": j.estimate.seeds,
-            "images": j.estimate.images or DASH,
-            "degrees of freedom": j.estimate.freedom,
-            "p": p_value(j.estimate.p),
-            "p after Holm": p_value(j.adjusted_p),
-            "method": j.estimate.method,
-        }
-        for j in judged
-    )
-    left = sum(j.adjusted_p < 1 - LEVEL for j in judged)
-    return table(
-        frame,
-        "methods",
-        finding=f"{left} of {len(judged)} results remain significant after Holm's correction.",
-        key=f"holm:{left}",
-        caption=(
-            "p is the probability of a result at least as far from no effect if there were none; "
-            "for the depth, from a loss of the size that matters. "
-            f"{claims.by_chance(judged)}"
-        ),
     )

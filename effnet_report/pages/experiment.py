@@ -201,11 +201,12 @@ def protocol(analysis: Analysis) -> HTML:
     )
     same = frame["this study"] == frame["the source"]
     return table(
-        frame.loc[same.sort_values(kind="stable").index],
+        frame[~same],
         "protocol",
         key=f"differs:{(~same).sum()}",
         finding=f"{(~same).sum()} of {len(frame)} settings differ from the source's protocol.",
-        caption="Settings that differ come first; the same code reads both columns from YAML.",
+        caption="The CSV has all settings. The same code reads both columns from YAML.",
+        data=frame.loc[same.sort_values(kind="stable").index],
     )
 
 

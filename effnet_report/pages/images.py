@@ -120,22 +120,22 @@ def temperature(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     name, found = evidence.design.name, evidence.calibrated
     if found is None:
-        command = Markup("<code>effnet predict {} PHOTOS</code>").format(name)
+        command = Markup("<code>effnet predict {} PHOTOS</code>.").format(name)
         return html.paragraph(
-            ["Probabilities are calibrated when the model is first used: ", command, "."]
+            ["Probabilities are calibrated when the model is first used:", command]
         )
     (raw, after), (loss, lower) = found.error, found.loss
     return html.paragraph(
         [
             "The model of the best run divides its logits by a temperature of "
-            f"{number(found.temperature, 2)}, fitted on its validation images (",
-            cite("guo2017"),
-            f"). On its {found.test_images:,} test images this changes the expected calibration "
+            f"{number(found.temperature, 2)}, fitted on its validation images",
+            Markup("({}).").format(cite("guo2017")),
+            f"On its {found.test_images:,} test images this changes the expected calibration "
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
-            f"Of these images it calls {number(100 * found.false_alarms)} % unlike the training "
-            f"images, a false alarm, and of {found.other_images:,} images of another data set "
-            f"({found.other}) {number(100 * found.detected)} %.",
+            f"It marks {number(100 * found.false_alarms)} % of these images as unlike the training "
+            f"images by mistake, and {number(100 * found.detected)} % of {found.other_images:,} "
+            f"images of another data set ({found.other}) rightly.",
         ]
     )
 
@@ -171,7 +171,7 @@ def hardest(analysis: Analysis) -> HTML:
         _tiles(evidence, dataset, captions),
         "hardest-images",
         key=f"always-wrong:{always}",
-        finding=f"All runs that tested them got {always:,} of {len(wrong):,} test images wrong.",
+        finding=f"All runs got {always:,} of {len(wrong):,} test images wrong.",
         caption=Markup(
             "The test images that most runs got wrong, each with its class and what it is most "
             "often taken for.{}"
@@ -237,7 +237,7 @@ def labels(analysis: Analysis) -> HTML:
     ).sort_values("probability", kind="stable")
     about = shown.about(analysis)
     captions = {
-        row.image: f"{about.plain(row.label)}? {about.plain(row.other)} with "
+        row.image: f"labelled {about.plain(row.label)}; {about.plain(row.other)}: "
         f"{row.probability_of_other:.0f} %"
         for row in data[data["image"].isin(dataset.names)].head(SHOWN).itertuples()
     }
@@ -251,8 +251,9 @@ def labels(analysis: Analysis) -> HTML:
             f"{DOUBTED} %."
         ),
         caption=Markup(
-            "The labels with the lowest probability, over all runs that did not train on the "
-            "image. Each is wrong, or its image is hard: only a person can tell.{}"
+            "The labels with the lowest probability, each with the class that those runs prefer "
+            "which did not train on the image. Either the label is wrong or the image is hard: "
+            "only a person can tell.{}"
         ).format(about.credits),
         data=data,
     )
@@ -310,7 +311,7 @@ def by_group(analysis: Analysis) -> HTML:
         heights = place + rng.uniform(-0.15, 0.15, len(points))
         axes.plot(points, heights, "o", color=OURS, alpha=0.4, markersize=4)
     axes.plot(means["accuracy"], means.index, "|", color=INK, markersize=22, markeredgewidth=2)
-    words = means["group"].map(plain) + "\n" + means["images"].astype(str) + " images"
+    words = means["group"].map(plain) + "\n" + means["images"].map("{:,} images".format)
     axes.set_yticks(means.index, words)
     axes.set_ylim(-0.5, len(means) - 0.5)
     axes.set_xlabel("test accuracy, %")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import SOURCE_FACTORS, short_number
+from effnet_core.study.design import short_number
 from effnet_core.study.studies import load_study
 from effnet_report import words
 from effnet_report.evidence import smaller
@@ -96,7 +96,8 @@ def effects(studies: list[Analysis]) -> HTML:
         ),
         caption=(
             "Each line is one recipe compared with freezing nothing at the same recipe; its 95 % "
-            "intervals hold for all depths and recipes at once. The band is too small to matter."
+            "intervals hold for all depths and recipes at once. A change inside the band is too "
+            "small to matter."
         ),
         alt=sentences(
             table, "{recipe}, freeze {freeze}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"
@@ -123,7 +124,7 @@ def every_rate(studies: list[Analysis]) -> HTML:
     frame["best on validation"] = [short_number(rate) for rate in validation.idxmax(axis=1)]
     frame = frame.reset_index()
     for name in rows[1:]:
-        frame[name] = [words.level(name, level) for level in frame[name]]
+        frame[name] = [words.beside(name, level) for level in frame[name]]
     return html.table(
         frame.rename(columns={name: words.factor(name) for name in rows}),
         "accuracy-by-rate",
@@ -186,7 +187,7 @@ def ranges(studies: list[Analysis]) -> HTML:
     )
 
 
-MOVES = "moves it by, points"
+MOVES = "difference, points"
 
 
 def _moved(study: Analysis, factor: str) -> dict[str, object]:
@@ -194,11 +195,10 @@ def _moved(study: Analysis, factor: str) -> dict[str, object]:
     ranked = sorted(contrasts.levels(study.correctness.design, factor), key=means.get)
     return {
         "choice": words.factor(factor),
-        "part of": "the source's choices" if factor in SOURCE_FACTORS else "the recipe",
         MOVES: float(means.max() - means.min()),
-        "best level": words.level(factor, ranked[-1]),
-        "worst level": words.level(factor, ranked[0]),
-        "study": study.evidence.design.name,
+        "best level": words.beside(factor, ranked[-1]),
+        "worst level": words.beside(factor, ranked[0]),
+        "study": shown.title(study),
     }
 
 
@@ -212,17 +212,17 @@ def source_alone(studies: list[Analysis]) -> HTML:
         return _closest(study)
     source, best = of_one_recipe[0], recipes.best(study)
     chosen = best.evidence.design.protocol
-    levels = {name: getattr(chosen, name) for name in recipes.factors(recipes.tuned(study))}
+    names = recipes.factors(recipes.tuned(study))
+    recipe = recipes.in_words(tuple((name, getattr(chosen, name)) for name in names))
     (deepest, last), (freeze, change) = (
         max(one.noninferiority.changes.items()) for one in (source, best)
     )
     return paragraph(
         [
-            f"The study {source.evidence.design.title} follows the source's protocol on the same "
-            f"images. There, freezing {deepest} stages changes {study.evidence.metric} by "
-            f"{_estimated(last)}.",
+            "The source's protocol was trained on the same images. There, freezing "
+            f"{deepest} stages changes {study.evidence.metric} by {_estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
-            f"At the recipe that is best on validation here, {words.configuration(levels)}, "
+            f"At the recipe that is best on validation here, {recipe}, "
             f"freezing {freeze} stages changes it by {_estimated(change)}.",
         ]
     )
@@ -258,10 +258,10 @@ def _closest(study: Analysis) -> HTML:
 
 def _conclusion(low: float, high: float, metric: str) -> str:
     if low > 0:
-        return f"Alone, it would have said that freezing improves {metric}."
+        return f"On its own, this leads to the conclusion that freezing improves {metric}."
     if high < 0:
-        return f"Alone, it would have said that freezing costs {metric}."
-    return f"Alone, it would not have told whether freezing changes {metric}."
+        return f"On its own, this leads to the conclusion that freezing costs {metric}."
+    return f"On its own, this leaves it unclear whether freezing changes {metric}."
 
 
 def _unmeasured() -> HTML:

@@ -1,6 +1,6 @@
 """The page Reproducibility: where the records come from, what is missing, what was repeated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from IPython.display import HTML
@@ -122,10 +122,7 @@ def verification(analysis: Analysis) -> HTML:
         frame,
         "verification",
         finding=f"{equal} of {len(frame)} repeated results are equal to the bit.",
-        caption=(
-            "Repeated from the source files with an empty cache. "
-            f"{' '.join(_where(repeat) for repeat in verifications)}"
-        ),
+        caption=" ".join(_how_repeated(verifications)),
     )
 
 
@@ -146,13 +143,18 @@ def _repeated(repeat: Verification) -> Iterator[dict[str, str]]:
         }
 
 
+def _how_repeated(verifications: Sequence[Verification]) -> Iterator[str]:
+    """On what, with what and when; and what a tolerance means where one was needed."""
+    where = "; ".join(map(_where, verifications))
+    yield f"Repeated from the source files with an empty cache, {where}."
+    if tolerated := [repeat.tolerance for repeat in verifications if repeat.within_tolerance]:
+        yield f"Within tolerance means that {tolerated[0]}."
+
+
 def _where(repeat: Verification) -> str:
-    """On what, with what and when."""
     with_torch = f" and PyTorch {repeat.versions['torch']}" if "torch" in repeat.versions else ""
-    return (
-        f"On {repeat.machine.processor} with {repeat.machine.cores} cores{with_torch}, "
-        f"finished {repeat.finished}; within tolerance means {repeat.tolerance}"
-    )
+    machine = f"{repeat.machine.processor} with {repeat.machine.cores} cores"
+    return f"on {machine}{with_torch} ({repeat.finished[:10]})"
 
 
 def processors() -> HTML:

@@ -81,9 +81,7 @@ def table_1(analysis: Analysis) -> HTML:
         )
     headings = {name: words.factor(name) for name in evidence.factors}
     return table(
-        frame[["number", *evidence.factors, *SCORES, "seeds"]].rename(
-            columns={"number": "model"} | headings | SCORES
-        ),
+        frame[["number", *evidence.factors, *SCORES, "seeds"]].rename(columns=headings | SCORES),
         "table-1-results",
         finding=title,
         caption="Mean accuracy and test F1 over the seeds; the last column links each seed's run. "
@@ -95,7 +93,7 @@ def table_1(analysis: Analysis) -> HTML:
 
 def _leaders(frame: pd.DataFrame, column: str) -> str:
     who = factors.leaders(frame, column)
-    verb = "are" if who.startswith("models") else "is"
+    verb = "are" if who.startswith("configurations") else "is"
     return f"{who} {verb} best with {number(frame[column].max())} %"
 
 

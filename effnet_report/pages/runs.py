@@ -13,6 +13,8 @@ from effnet_report.numbers import number
 from effnet_report.pages.gaps import coverage
 from effnet_report.render.html import finding, link, table
 
+MOST_COLUMNS = 8  # that a page has room for
+
 
 def answer(studies: Sequence[Analysis]) -> HTML:
     """How many runs there are to look at, and which of the main study's are missing."""
@@ -60,6 +62,9 @@ def run_grid(analysis: Analysis) -> HTML:
         {words.factor(first): level} | {column: cell(runs) for column, runs in row.items()}
         for level, row in grid.items()
     )
+    if len(frame.columns) > MOST_COLUMNS:  # the same on its side
+        frame = frame.set_index(words.factor(first)).T.add_prefix(f"{words.factor(first)}: ")
+        frame = frame.rename_axis("configuration").reset_index()
     return table(
         frame,
         f"run-grid-{evidence.reference.rsplit('/', 1)[-1]}",

@@ -45,7 +45,7 @@ def table_1() -> HTML:
     return table(
         shown.rename(columns=factors.HEADINGS | factors.QUALITY),
         "source-results",
-        finding=f"In the source, {factors.leaders(frame, 'accuracy')} is the most accurate.",
+        finding=f"The source's {factors.leaders(frame, 'accuracy')} is its most accurate.",
         caption="Table 1 of the source, row for row: the best of each training on validation.",
         decimals=2,
     )
@@ -76,7 +76,7 @@ def side_by_side(analysis: Analysis) -> HTML:
         evidence.configurations[["number", "accuracy"]], on="number", suffixes=("_source", "")
     )
     table = table.rename(columns={"accuracy": "accuracy_here"})
-    figure = canvas(7.2, 1 + 0.19 * len(table))
+    figure = canvas(7.2, 1 + 0.2 * len(table))
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column, colour, marker, title in (
         (left, "accuracy_source", THEIRS, "s", "source: validation accuracy, %"),
@@ -85,8 +85,8 @@ def side_by_side(analysis: Analysis) -> HTML:
         axes.hlines(table["number"], table[column].min(), table[column], color=GRID)
         axes.plot(table[column], table["number"], marker, color=colour)
         axes.set_xlabel(title)
-    named = [f"{row.number}: {row.words}" for row in table.itertuples()]
-    left.set_yticks(table["number"], named, fontsize=8)
+    named = [f"{row.number}: {words.short(row.words)}" for row in table.itertuples()]
+    left.set_yticks(table["number"], named)
     left.invert_yaxis()
     finding = "Too few configurations are in both tables to compare their order."
     if len(table) > 2:

@@ -73,7 +73,11 @@ def expert(bench: Benchmark) -> HTML:
     )
     lead = ""
     if sweep.expert_lead:
-        lead = f" Mean test accuracy differs by {number(sweep.expert_lead.median, 2)} points."
+        points = sweep.expert_lead.median
+        lead = (
+            f" Our mean test accuracy is {number(abs(points), 2)} points "
+            f"{'above' if points > 0 else 'below'} that of the script."
+        )
     return table(
         data,
         "expert",
@@ -110,7 +114,8 @@ def design(bench: Benchmark) -> HTML:
         xerr=[data["times"] - data["low"], data["high"] - data["times"]],
     )  # fmt: skip
     for row in data.itertuples():
-        axes.text(row.high, row.name, f"   {number(row.times)}", va="center")
+        axes.annotate(number(row.times), (row.high, row.name), xytext=(8, 0),
+                      textcoords="offset points", va="center")  # fmt: skip
     axes.set_xlabel("time for the same trainings, this project = 1")
     axes.set_xlim(0, 1.12 * data["high"].max())
     axes.grid(axis="y", visible=False)

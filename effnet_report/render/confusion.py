@@ -63,22 +63,27 @@ def draw(counts: pd.DataFrame) -> Figure:
 
 def _matrix(counts: pd.DataFrame) -> Figure:
     classes, share = list(counts.columns), shares(counts).fillna(0).to_numpy()
-    figure = canvas(7.2, min(2 + 0.7 * len(classes), 7.2))
+    figure = canvas(min(2.8 + 0.7 * len(classes), 7.2), min(2 + 0.7 * len(classes), 7.2))
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=130)
     for (row, column), count in np.ndenumerate(counts.to_numpy()):
         if count or len(classes) < 6:  # many noughts would hide the rest
             axes.text(
-                *(column, row), f"{count}\n{share[row, column]:.0f} %", ha="center", va="center",
+                *(column, row), _in_cell(count, share[row, column], len(classes)),
+                ha="center", va="center",
                 color="white" if share[row, column] > 65 else ON_LIGHT,
-                fontsize=9 if len(classes) < 12 else 6,
             )  # fmt: skip
     words = [plain(name) for name in classes]
     axes.set_xticks(range(len(classes)), words, rotation=20 if len(classes) < 6 else 60, ha="right")
     axes.set_yticks(range(len(classes)), words)
     axes.set(xlabel="predicted", ylabel="true class")
     return figure
+
+
+def _in_cell(count: int, share: float, classes: int) -> str:
+    """The share of the true class, and the number of images where there is room for it."""
+    return f"{count:,}\n{share:.0f} %" if classes < 12 else f"{share:.0f}"
 
 
 def _most_frequent(confusions: pd.DataFrame) -> Figure:

@@ -22,7 +22,7 @@ from effnet_report.render.drawing import (
 )
 from effnet_report.render.html import paragraph, table
 
-HEADINGS = {"number": "model", "head": "head", "freeze": "frozen stages"}
+HEADINGS = {"number": "number", "freeze": "frozen stages", "scheduler": "schedule"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
 
@@ -46,8 +46,9 @@ def freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
         figure,
         name,
         finding=(
-            f"Mean accuracy is highest at freeze {ranked.index[-1]} ({number(ranked.iloc[-1])} %) "
-            f"and lowest at freeze {ranked.index[0]} ({number(ranked.iloc[0])} %)."
+            f"Mean accuracy is highest with {ranked.index[-1]} frozen stages "
+            f"({number(ranked.iloc[-1])} %) and lowest with {ranked.index[0]} "
+            f"({number(ranked.iloc[0])} %)."
         ),
         caption=caption,
         alt=sentences(means.reset_index(), "freeze {freeze}: mean accuracy {accuracy:.1f} %"),
@@ -66,13 +67,13 @@ def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
     compared = [factor for factor in factors if configurations[factor].nunique() > 1]
     if not compared:
         return paragraph(Markup("Only one configuration was tried: no factor has two levels."))
-    constant = " and ".join(factor for factor in factors if factor not in compared)
+    constant = " and ".join(words.factor(name) for name in factors if name not in compared)
     tables = [
         configurations.groupby(factor)["accuracy"]
         .agg(configurations="size", mean="mean", lowest="min", highest="max")
         .rename_axis("level")
         .reset_index()
-        .assign(factor=factor)
+        .assign(factor=words.factor(factor))
         .replace({"level": words.LEVELS["head"]})
         for factor in compared
     ]
@@ -94,6 +95,6 @@ def means(runs: pd.DataFrame, factors: Sequence[str], name: str) -> HTML:
 
 
 def leaders(table: pd.DataFrame, column: str) -> str:
-    """The models with the highest value, as in `model 9` or `models 9, 13`: ties are common."""
+    """The configurations with the highest value; ties are common."""
     numbers = table.loc[table[column] == table[column].max(), "number"]
-    return f"model{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in numbers)}"
+    return f"configuration{'s' if len(numbers) > 1 else ''} {', '.join(str(n) for n in numbers)}"

@@ -37,6 +37,7 @@ LIBRARY = """{
 # Where pyarrow is installed, pandas would keep text there, and Markup would come back as text.
 pd.set_option("mode.string_storage", "python")
 WRAP = 20  # characters; longer cells may take several lines
+LARGEST = 1.42  # pixels per point of a drawing: its letters are as large as those of the page
 
 
 def site() -> Path:
@@ -114,10 +115,12 @@ def inline(content: bytes, name: str, alt: str) -> Markup:
     text = re.sub(r'(patch_1">\s*<path [^>]*?fill: )#ffffff', r"\1none", text, count=1)
     for colour, themed in THEMED.items():
         text = text.replace(colour, themed)
-    width = re.search(r'<svg [^>]*?width="([\d.]+)pt"', text)
-    least = f"{float(width[1]):.0f}px" if width else "0"
+    points = re.search(r'<svg [^>]*?width="([\d.]+)pt"', text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    head = Markup('<svg role="img" style="min-width: {}" aria-label="{}" ').format(least, alt)
+    # Never narrower than its letters allow, and on a wide screen not larger than the text.
+    least = float(points[1]) if points else 0
+    size = f"min-width: {least:.0f}px; max-width: {LARGEST * least:.0f}px" if points else ""
+    head = Markup('<svg role="img" style="{}" aria-label="{}" ').format(size, alt)
     return head + Markup(text.removeprefix("<svg "))
 
 

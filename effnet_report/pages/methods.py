@@ -1,0 +1,221 @@
+"""The page Statistical methods: how verdicts are reached, and how far they can be trusted."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from markupsafe import Markup
+
+from effnet_core.study.design import Protocol
+from effnet_report import words
+from effnet_report.evidence import measurements
+from effnet_report.inference import claims
+from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.seeds_and_images import LEVEL
+from effnet_report.numbers import DASH, number, p_value
+from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
+from effnet_report.render import html
+from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, sentences
+from effnet_report.render.html import finding, paragraph, table
+
+SIMULATE = "<code>python -m bench.coverage</code>"
+WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
+# Simulated claims about the number of frozen stages that do not name it.
+OF_DEPTHS = {"trend", "time or memory", "all depths", "depths at each level of another factor"}
+MOST_SEEDS = 10
+IMAGES = np.geomspace(500, 50_000, 41).round().astype(int)
+
+
+def answer(analysis: Analysis) -> HTML:
+    """How many verdicts survive the correction, and how small a difference could be seen."""
+    evidence = analysis.evidence
+    if not evidence.finished:
+        return nothing_yet(evidence)
+    sentence, key = _significant(analysis)
+    return finding(sentence, *_covered(), *coverage(evidence), key=key)
+
+
+def _significant(analysis: Analysis) -> tuple[str, str]:
+    """How many results the correction for all of them leaves, and the stable name of that."""
+    left = sum(one.adjusted_p < 1 - LEVEL for one in analysis.claims)
+    verb = "remains" if left == 1 else "remain"
+    results = f"{left} of {len(analysis.claims)} results {verb} significant"
+    return f"{results} after Holm's correction.", f"holm:{left}"
+
+
+def _covered() -> list[str]:
+    """How often intervals cover the truth, if that was simulated."""
+    found = measurements.coverage()
+    if found is None:
+        return []
+    shares = [covered for case in found.cases for covered in case.covered.values()]
+    return [
+        f"In simulated studies, 95 % intervals cover the truth in {number(min(shares))} to "
+        f"{number(max(shares))} % of the cases."
+    ]
+
+
+def verdicts(analysis: Analysis) -> HTML:
+    """How each verdict on this study was reached."""
+    judged = analysis.claims
+    frame = pd.DataFrame(
+        {
+            "measured": j.measured,
+            "seeds": j.estimate.seeds,
+            "images": j.estimate.images or DASH,
+            "degrees of freedom": j.estimate.freedom,
+            "p": p_value(j.estimate.p),
+            "p after Holm": p_value(j.adjusted_p),
+            "method": j.estimate.method,
+        }
+        for j in judged
+    )
+    sentence, key = _significant(analysis)
+    return table(
+        frame,
+        "methods",
+        finding=sentence,
+        key=key,
+        caption=(
+            "p is the probability of a result at least as far from no effect if there were none; "
+            "for the depth, from a loss of the size that matters. "
+            f"{claims.by_chance(judged)}"
+        ),
+    )
+
+
+def simulation(analysis: Analysis) -> HTML:
+    """How often the intervals cover the truth in simulated studies, for what this one compares."""
+    found = measurements.coverage()
+    if found is None:
+        return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
+    data = pd.DataFrame(
+        {
+            "studies": case.kind,
+            "size": f"{case.seeds} {'folds' if case.folds else 'seeds'}",
+            "claim": claim,
+            "covered": covered,
+        }
+        for case in found.cases
+        for claim, covered in case.covered.items()
+    )
+    ranges = data.groupby(["claim", "studies"], sort=False)["covered"].agg(["min", "max"])
+    cells = ranges.apply(
+        lambda row: f"{number(row['min'])}\N{EN DASH}{number(row['max'])}", axis="columns"
+    ).unstack()
+    null = data[(data["studies"] == "no effects") & (data["claim"] == "all choices")]["covered"]
+    low, high = WANTED
+    inside = data["covered"].between(low, high).mean()
+    kinds = [kind for kind in data["studies"].unique() if _is_compared(kind, analysis)]
+    compared = [claim for claim in cells.index if _is_compared(claim, analysis)]
+    return table(
+        cells.loc[compared, kinds].fillna(DASH).reset_index(),
+        "simulation",
+        finding=(
+            f"{number(100 * inside, 0)} % of the simulated intervals cover the truth in "
+            f"{number(low, 0)} to {number(high, 0)} % of studies; without any effect, at most "
+            f"{number(100 - null.min())} % of the studies show a clear choice."
+        ),
+        caption=Markup(
+            "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
+            "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
+            "points; {} simulates it again."
+        ).format(
+            f"{found.replicates:,}",
+            ", ".join(data["size"].unique()),
+            found.study,
+            number(196 * math.sqrt(0.95 * 0.05 / found.replicates)),
+            Markup(SIMULATE),
+        ),
+        data=data,
+    )
+
+
+def _is_compared(simulated: str, analysis: Analysis) -> bool:
+    """Whether a simulated claim or kind of study is about no factor that this study lacks."""
+    lacking = Protocol.model_fields.keys() - analysis.evidence.factors
+    if simulated in OF_DEPTHS:
+        return "freeze" not in lacking
+    return not any(
+        simulated.startswith((f"{words.factor(name)} ", f"{name} ", f"{name}s "))
+        or simulated in words.LEVELS.get(name, {}).values()
+        for name in lacking
+    )
+
+
+@needs_runs
+def resolving(analysis: Analysis) -> HTML:
+    """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
+    evidence = analysis.evidence
+    parts, found = analysis.components, analysis.correctness
+    if not parts:
+        return paragraph(["Two complete seeds are needed to say how small a change could be seen."])
+    seeds, images = len(found.seeds), found.images
+    every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
+                for part in ("train", "validation", "test"))  # fmt: skip
+    # Folds that are not trained yet are counted too: they bring the rest of the images.
+    designs = {"as many folds over all images": (every, True)}
+    if not found.folds:
+        designs = {"as here": (images, False), **designs}
+    rows = [
+        {"comparison": name, "design": design, "seeds": count, "images": size,
+         "smallest": one.smallest(count, size, folds=folds), "floor": one.floor(size)}
+        for name, one in parts.items()
+        for design, (size, folds) in designs.items()
+        for count in range(2, MOST_SEEDS + 1)
+    ]  # fmt: skip
+    rows += [
+        {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
+         "smallest": one.smallest(seeds, size), "floor": one.floor(size)}
+        for name, one in parts.items() for size in IMAGES
+    ]  # fmt: skip
+    data = pd.DataFrame(rows)
+    figure = canvas(7.2, 4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    margin, colours = analysis.margin, _colours(list(parts))
+    for (name, design), line in data.groupby(["comparison", "design"], sort=False):
+        over_images = design == "one test set"
+        axes, x = (right, "images") if over_images else (left, "seeds")
+        style = "--" if "folds" in design and not found.folds else "-"
+        axes.plot(line[x], line["smallest"], style, color=colours[name],
+                  label=name if over_images else None)  # fmt: skip
+        if style == "-":
+            axes.plot(line[x], line["floor"], ":", color=colours[name], linewidth=1)
+    for axes in (left, right):
+        axes.axhline(margin, color=INK, linewidth=1, label="smallest that matters")
+    kind = "each with a fold of its own" if found.folds else "dashed: in folds"
+    left.set(xlabel=f"seeds ({kind})", ylabel="difference, points")
+    left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
+    right.set(xlabel=f"test images, with {seeds} seeds", xscale="log")
+    legend(figure, right)
+    now = {name: one.smallest(seeds, images, folds=found.folds) for name, one in parts.items()}
+    worst = max(now, key=lambda name: now[name])
+    best = min(now, key=lambda name: now[name])
+    return html.figure(
+        figure,
+        "resolving-power",
+        finding=(
+            f"With {seeds} seeds and {images:,} test images this study detects a difference of "
+            f"{number(now[best])} points between {best}, and of {number(now[worst])} points "
+            f"between {worst}."
+        ),
+        caption=(
+            "Smallest true difference whose 95 % interval excludes zero in four of five studies; "
+            "dotted lines are the limit for any number of seeds. "
+            + (
+                f"On the left, {every:,} images are divided into as many folds as seeds."
+                if found.folds
+                else "Dashed lines are for seeds that each test another share of the images."
+            )
+        ),
+        alt=sentences(
+            data[data["seeds"].isin([2, seeds, MOST_SEEDS])].iloc[::4],
+            "{comparison}, {seeds} seeds, {images} images ({design}): {smallest:.2f} points",
+        ),
+        data=data,
+    )
+
+
+def _colours(names: list[str]) -> dict[str, str]:
+    return dict(zip(names, [OURS, COLOUR["cosine"], "#009E73", "#CC79A7"], strict=False))

@@ -38,6 +38,7 @@ from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
+from effnet_report.render import cards
 from effnet_report.render.heat import overlay
 from effnet_report.sweep.command import keep_best
 
@@ -452,6 +453,27 @@ def test_a_page_and_pictures_show_all_images_with_their_classes(study, tmp_path,
     for row in rows:
         assert row["image"] in text
     assert len(list(maps.iterdir())) == len(rows) - 1
+
+
+@pytest.mark.fault("files of the user in the way")
+def test_a_page_replaces_no_file_but_an_earlier_page(tmp_path):
+    photo, page = tmp_path / "photo.png", tmp_path / "page.html"
+    photo.write_bytes(b"my only copy")
+    for taken in (photo, tmp_path):
+        with pytest.raises(InputError, match="is not a page of this program"):
+            cards.check_replaceable(taken)
+    cards.check_replaceable(page)
+    page.write_text("".join(cards.page("Title", [], [])))
+    cards.check_replaceable(page)
+
+
+@pytest.mark.fault("files of the user in the way")
+def test_a_prediction_does_not_write_its_page_over_a_photo(study):
+    photo = next((study[0] / "photos").rglob("*.png"))
+    before = photo.read_bytes()
+    with pytest.raises(InputError, match="is not a page of this program"):
+        tell_predictions("mine", [str(photo)], "csv", Console(), page=photo)
+    assert photo.read_bytes() == before
 
 
 def test_images_are_read_a_few_at_a_time_and_told_at_once(study, monkeypatch):

@@ -47,11 +47,13 @@ def tell_predictions(
         never_miss: name of a class that should rarely be missed.
 
     Raises:
-        InputError: see `kept.load` and `predict`; there is no such class; or images cannot be
-            read, which is said after the others.
+        InputError: see `kept.load` and `predict`; there is no such class; the page would replace
+            another file; or images cannot be read, which is said after the others.
     """
     errors = Terminal(stderr=True)
     load_design(study)  # a run may have to be trained for the weights: first what is typed
+    if page:
+        cards.check_replaceable(page)
     walked = images_at(places)
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr):

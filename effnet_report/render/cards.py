@@ -4,11 +4,13 @@ import base64
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from effnet_core.errors import InputError
 from effnet_report.escaping import printable
 
 STYLE = """
@@ -37,6 +39,13 @@ meter { width: 100%; accent-color: var(--bar); }
 """
 
 
+# How every page begins; a file that begins otherwise is somebody else's.
+OPENING = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="generator" content="effnet-report">'
+)
+
+
 @dataclass(frozen=True)
 class Card:
     """An image and what there is to say of it.
@@ -58,8 +67,9 @@ class Card:
 
 def page(title: str, intro: Iterable[str], cards: Iterable[Card]) -> Iterator[str]:
     """The page, piece by piece: of thousands of cards only one is held in memory."""
+    yield OPENING
     yield Markup(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{}</title>'
+        "<title>{}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<style>{}</style></head><body><main><h1>{}</h1>"
     ).format(title, Markup(STYLE), title)
@@ -69,6 +79,26 @@ def page(title: str, intro: Iterable[str], cards: Iterable[Card]) -> Iterator[st
     for card in cards:
         yield _item(card)
     yield "</ul></main></body></html>\n"
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that a page written to this path replaces nothing but an earlier page.
+
+    Raises:
+        InputError: another file or a folder is there.
+    """
+    try:
+        with path.open("rb") as file:
+            earlier = file.read(len(OPENING)) == OPENING.encode()
+    except FileNotFoundError:
+        return
+    except OSError:
+        earlier = False
+    if not earlier:
+        raise InputError(
+            f"{path} exists and is not a page of this program, so it is not replaced. Give the "
+            "page another name."
+        )
 
 
 def _item(card: Card) -> str:

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,23 @@ def replaced(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written, or the disk is full; `path` is unchanged.
     """
+    with _whole(path, Path.replace) as partial:
+        yield partial
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a new file, whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written, the disk is full, or the file exists by now; an
+            existing file is unchanged.
+    """
+    with _whole(path, os.link) as partial:  # unlike a rename, a link replaces nothing
+        partial.write_bytes(data)
+
+
+@contextmanager
+def _whole(path: Path, give_name: Callable[[Path, Path], object]) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +45,7 @@ def replaced(path: Path) -> Iterator[Path]:
             yield partial
             partial.chmod(0o666 & ~_umask())  # some libraries write for the owner only
             flush(partial)
-            partial.replace(path)
+            give_name(partial, path)
             flush(path.parent)
         finally:
             partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -262,6 +263,31 @@ def test_a_table_of_labels(photos, own_studies, capsys, suffix):
     assert len(set(dataset.groups)) == 6
 
 
+class Saved:
+    """An Arrow table of encoded pictures, without Arrow."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+
+    def to_pandas(self) -> pd.DataFrame:
+        labels = ["ab"[place % 2] for place in range(len(self.pictures))]
+        return pd.DataFrame({"image": self.pictures, "label": labels})
+
+
+@pytest.mark.fault("files of the user in the way")
+def test_pictures_that_a_renamed_study_uses_stay(photos, own_folders, monkeypatch):
+    files = sorted(photos.rglob("*.png"))
+    (photos / "dataset_info.json").write_text("{}")
+    monkeypatch.setattr(layouts, "_saved", lambda _: ({"": Saved(files)}, {"": {}}))
+    _, first, _ = layouts.tabulate("mine", photos, None)
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    assert len(before) == len(files)
+    monkeypatch.setattr(layouts, "_saved", lambda _: ({"": Saved(files[::-1])}, {"": {}}))
+    _, second, _ = layouts.tabulate("mine", photos, None)
+    assert second != first
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+
+
 def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):
     """As `DatasetDict.save_to_disk` writes it: Arrow streams and JSON files."""
     pyarrow = pytest.importorskip("pyarrow")
@@ -492,6 +518,25 @@ def test_a_file_of_that_name_is_not_overwritten(parts, own_studies, capsys):
     with pytest.raises(InputError, match=r"mine\.csv exists already.*Choose another name"):
         begin(parts("train", "test"), capsys)
     assert (own_studies / "mine.csv").read_text() == "my,only,copy\n"
+
+
+@pytest.mark.fault("files of the user in the way")
+@pytest.mark.parametrize("later", ["written", "interrupted"])
+def test_a_study_that_appears_meanwhile_is_kept(photos, own_studies, capsys, monkeypatch, later):
+    write, mine = new_command.studies.write, own_studies / "mine.yml"
+
+    def slow(*arguments, **named):
+        own_studies.mkdir(exist_ok=True)
+        mine.write_text("title: by hand")
+        if later == "interrupted":
+            raise KeyboardInterrupt
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(new_command.studies, "write", slow)
+    with pytest.raises((InputError, KeyboardInterrupt)) as ended:
+        begin(photos, capsys)
+    assert ended.type is KeyboardInterrupt or "File exists" in str(ended.value)
+    assert mine.read_text() == "title: by hand"
 
 
 def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, monkeypatch):

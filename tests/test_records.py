@@ -267,6 +267,9 @@ def test_a_run_that_comes_out_different_keeps_both(own_folders, make_record):
     )
     beside = records.predictions_path(path)
     assert beside.with_name(f"{beside.name}.differs").read_bytes() == predictions
+    with pytest.raises(InputError, match=r"json\.differs2"):
+        save(*make_record(85.0))
+    assert beside.with_name(f"{beside.name}.differs").read_bytes() == predictions
     assert read_all("small") == ([load(path)], [])
 
 
@@ -285,6 +288,10 @@ def test_a_damaged_record_is_set_aside_before_the_run_is_recorded_again(own_fold
     path.write_text("{")
     assert load(save(*make_record())).run_id == path.stem
     assert path.with_name(f"{path.name}.damaged").read_text() == "{"
+    path.write_text("[")
+    save(*make_record())
+    assert path.with_name(f"{path.name}.damaged").read_text() == "{"
+    assert path.with_name(f"{path.name}.damaged2").read_text() == "["
 
 
 @pytest.mark.parametrize("change", [{"run_id": "02-freeze0-none-cosine-seed0"}, {"number": 3}])

@@ -7,8 +7,10 @@ predictions, and is never edited.
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,11 +122,10 @@ def save(record: AnyRecord, predictions: bytes) -> Path:
     existing = recorded_run(record.settings, record.run_id)
     if existing and reproducible_part(existing) == reproducible_part(record):
         return path
-    ending = ".differs" if existing else ""
-    new, beside = path.with_name(f"{path.name}{ending}"), predictions_path(path)
     if path.exists() and not existing:
         set_aside(path)
-    files.write(beside.with_name(f"{beside.name}{ending}"), predictions)
+    new, beside = _aside(path, "differs") if existing else (path, predictions_path(path))
+    files.write(beside, predictions)
     files.write(new, text(record))
     if existing:
         if isinstance(record, Record):  # its checkpoint leads to the same difference again
@@ -188,10 +189,20 @@ def differences(recorded: Settings, wanted: Settings) -> list[str]:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged record and its predictions, so that they are kept but not counted."""
-    beside = predictions_path(path)
-    if beside.is_file():
-        beside.rename(beside.with_name(f"{beside.name}.damaged"))
-    return path.rename(path.with_name(f"{path.name}.damaged"))
+    record, predictions = _aside(path, "damaged")
+    if predictions_path(path).is_file():
+        predictions_path(path).rename(predictions)
+    return path.rename(record)
+
+
+def _aside(path: Path, why: str) -> tuple[Path, Path]:
+    """Unused names for a record that is not counted and its predictions, with an equal ending."""
+    for number in count(1):
+        ending = f".{why}" if number == 1 else f".{why}{number}"
+        names = [f.with_name(f"{f.name}{ending}") for f in (path, predictions_path(path))]
+        if not any(os.path.lexists(name) for name in names):
+            return names[0], names[1]
+    raise AssertionError  # count has no end
 
 
 def checksum(content: dict[str, Any]) -> str:

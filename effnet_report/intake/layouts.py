@@ -1,7 +1,7 @@
 """Turn layouts that a study cannot name directly into a table of paths and labels."""
 
+import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,13 +188,12 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
             f"{labels or images} cannot be read as a table of images ({type(error).__name__}: "
             f"{error}). Save it again, or give a folder of images."
         ) from None
-    target = paths.CACHE / "unpacked" / name
-    if target.is_dir():  # of a deleted study
-        shutil.rmtree(target)
+    frames = {part: _labels_in_words(t.to_pandas(), features[part]) for part, t in parts.items()}
+    # Other pictures get another folder, because a study of another name may use these.
+    target = paths.CACHE / "unpacked" / f"{name}-{_pictures_hash(frames)}"
     tables = []
-    for part, table in parts.items():
-        frame = _labels_in_words(table.to_pandas(), features[part])
-        column = next((c for c in frame if frame[c].map(type).eq(dict).any()), None)
+    for part, frame in frames.items():
+        column = _picture_column(frame)
         if column:
             stem = component(part) if part else ""
             frame["path"] = [
@@ -208,6 +207,21 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
     together = pd.concat(tables, ignore_index=True)
     together = together.astype(str).mask(together.isna(), "")
     return together, target if target.is_dir() else images, remark
+
+
+def _picture_column(frame: pd.DataFrame) -> Any:
+    """The column of encoded pictures, or None."""
+    return next((column for column in frame if frame[column].map(type).eq(dict).any()), None)
+
+
+def _pictures_hash(frames: dict[str, pd.DataFrame]) -> str:
+    digest = hashlib.sha256()
+    for part, frame in frames.items():
+        column = _picture_column(frame)
+        for picture in frame[column] if column else ():
+            data = picture.get("bytes") if isinstance(picture, dict) else None
+            digest.update(f"{part}\0{len(data or b'')}\0".encode() + (data or b""))
+    return digest.hexdigest()[:12]
 
 
 def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -51,18 +51,19 @@ def new(
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"
     own = labels is not None and labels.resolve() == copy.resolve()
+    made: list[Path] = []  # files that an error removes
     if table is not None:
         source["labels"] = copy.name
         if not own:
             _write_new(copy, table)
+            made.append(copy)
     if groups:
         source["groups"] = groups
     try:
-        draft = _study(name, source, remark, compared, hours=hours, console=console)
+        draft = _study(name, source, remark, compared, hours=hours, console=console, made=made)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
-        (paths.STUDIES / f"{name}.yml").unlink(missing_ok=True)
-        if table is not None and not own:
-            copy.unlink()
+        for path in made:
+            path.unlink(missing_ok=True)
         if isinstance(error, InputError):
             raise InputError(str(error).replace(str(copy), str(labels or images))) from None
         raise
@@ -77,7 +78,7 @@ def _write_new(copy: Path, table: pd.DataFrame) -> None:
             f"{copy} exists already and belongs to another study. Choose another name, or move it. "
             f"To use it as the table of labels, give --labels {copy}."
         )
-    files.write(copy, table.to_csv(index=False).encode())
+    files.create(copy, table.to_csv(index=False).encode())
 
 
 def _study(
@@ -88,6 +89,7 @@ def _study(
     *,
     hours: float,
     console: Console,
+    made: list[Path],
 ) -> studies.Draft:
     dataset = studies.images_of(source)
     if "labels" in source:
@@ -104,6 +106,7 @@ def _study(
         )
     with console.status("Timing a few training steps ..."):
         draft = studies.write(name, dataset, seen, source, compared=compared, hours=hours)
+    made.append(draft.path)
     place = paths.records(name) / SHEET
     numbered = sheet.save(dataset, draft.study.protocol, place)
     console.print(f"Contact sheet: {os.path.relpath(place)}")

@@ -65,7 +65,7 @@ def write(
         hours: limit for the time of the study on this machine.
 
     Raises:
-        InputError: a class is too small for any study.
+        InputError: a class is too small for any study, or the file exists by now.
     """
     base = _protocol(look, source)
     if "norm_statistics" not in compared:
@@ -81,7 +81,7 @@ def write(
     chosen = best(weighed, hours)
     _check_different(material.study(name, chosen), dataset)
     path = paths.STUDIES / f"{name}.yml"
-    files.write(path, _yaml(name, material, chosen).encode())
+    files.create(path, _yaml(name, material, chosen).encode())
     alternatives = {limit: best(weighed, limit) for limit in limits}
     return Draft(path, load_study(name), chosen, chosen.hours <= hours, alternatives, like)
 

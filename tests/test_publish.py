@@ -264,3 +264,36 @@ def test_without_records_nothing_is_published(root):
     with pytest.raises(InputError, match="has no records"):
         publish(load_study("quick"), paths.STUDIES / "quick.yml")
     assert not (paths.RESULTS / "published").exists()
+
+
+@pytest.mark.fault("records to be overwritten")
+def test_a_published_record_of_another_outcome_is_not_replaced(root, source):
+    design = load_study(str(source))
+    publish(design, source)
+    before = {name: (paths.records("published") / name).read_bytes() for name in published()}
+    for settings in design.runs():
+        save_run(settings, accuracy=99)
+    with pytest.raises(InputError, match=r"another outcome.*delete .*published/mine first"):
+        publish(design, source)
+    assert {n: (paths.records("published") / n).read_bytes() for n in published()} == before
+    shutil.rmtree(paths.records("published/mine"))
+    publish(design, source)
+    assert published() == before.keys()
+
+
+@pytest.mark.fault("links")
+@pytest.mark.parametrize("place", [paths.records, paths.executed], ids=["records", "notebooks"])
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_link_or_file_in_place_of_a_published_folder_is_left(root, source, place, kind):
+    there, elsewhere = place("published/mine"), root / "elsewhere"
+    there.parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    there.symlink_to(elsewhere) if kind == "link" else there.write_text("mine")
+    design = load_study(str(source))
+    with pytest.raises(InputError, match=r"is a link or a file.*Move it away"):
+        publish(design, source)
+    assert there.is_symlink() if kind == "link" else there.read_text() == "mine"
+    assert not list(elsewhere.iterdir())
+    there.unlink()
+    publish(design, source)
+    assert len(loader.load("published/mine").believed) == 2

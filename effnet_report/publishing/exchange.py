@@ -47,7 +47,9 @@ def recover(staged: Path, there: Path) -> None:
         before.rename(there)
         files.flush(there.parent)
     for leftover in (before, staged):
-        if leftover.is_dir():
+        if leftover.is_symlink() or leftover.is_file():
+            leftover.unlink()
+        elif leftover.is_dir():
             shutil.rmtree(leftover)
 
 

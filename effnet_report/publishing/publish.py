@@ -34,16 +34,19 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         Number of records and of notebooks copied.
 
     Raises:
-        InputError: there are no records, a record is damaged or disagrees with the others, or the
-            disk is full; the published folder is unchanged.
+        InputError: there are no records, a record is damaged or disagrees with the others, a run
+            is published with another outcome, a link or a file is in the way, or the disk is full;
+            the published folder is unchanged.
     """
     loaded = _checked(design.name, design)
     if not loaded.believed:
         raise InputError(f"Study {design.name} has no records: `effnet sweep {source}` makes them.")
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
+    _check_folders([there for _, there in folders])
     try:
         with alone(paths.records(PUBLISHED)), _leaving_nothing(folders):
+            _check_same_outcomes(loaded, target)
             for staged, there in folders:
                 files.check_writable(staged)
                 if there.is_dir():
@@ -57,6 +60,38 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
     except OSError as error:
         raise cannot(f"publish {design.name}", error) from None
     return len(loaded.believed), notebooks
+
+
+def _check_folders(published: list[Path]) -> None:
+    """Make sure that nothing but folders is replaced."""
+    for there in published:
+        if there.is_symlink() or (there.exists() and not there.is_dir()):
+            raise InputError(
+                f"{there} is a link or a file, and publishing would replace it by a folder. Move "
+                "it away, and publish again."
+            )
+
+
+def _check_same_outcomes(loaded: loader.Loaded, target: str) -> None:
+    """Make sure that no run is published with another outcome.
+
+    Raises:
+        InputError: one is; the message says how to replace it.
+    """
+    for run_id, record in loaded.believed.items():
+        path = records.record_path(target, run_id)
+        try:
+            published = records.load(path)
+        except InputError:  # damaged or not there
+            continue
+        # Predictions files of older records lack a column.
+        parts = [records.reproducible_part(r) | {"predictions": ""} for r in (published, record)]
+        if parts[0] != parts[1]:
+            raise InputError(
+                f"{run_id} is published with another outcome than that of {loaded.design.name}. "
+                f"Nothing was replaced. To publish the new outcomes, delete {path.parent} first; "
+                "git has a copy if it was committed."
+            )
 
 
 @contextmanager

@@ -19,7 +19,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from bench.summary import IMAGES, PEERS, SEEDED, STEPS, summary
+from bench.summary import (
+    IMAGES,
+    PEERS,
+    RECIPE_STUDIES,
+    RECIPES,
+    SEEDED,
+    STEPS,
+    summary,
+)
 from effnet_core import paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
@@ -45,6 +53,7 @@ ARMS = [
     "typed",
     "start",
     "book",
+    *(f"recipe {study} {model}" for study in RECIPE_STUDIES for model in RECIPES),
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
 SWEEP = ("effnet_core", "effnet_report", "notebooks", "studies")
@@ -63,6 +72,7 @@ MEASURES = {
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
     **dict.fromkeys(("step", "limit", "instructions"), STEP),
+    "recipe": ("effnet_core", "bench/recipes.py", "studies"),
 }
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)

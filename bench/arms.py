@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from bench.recipes import recipe
 from bench.steps import instructions, limit, step
 from bench.summary import LARGE, STUDY, Found
 from effnet_core import paths
@@ -272,7 +273,7 @@ ARMS: dict[str, Callable[..., Found]] = {
     arm.__name__: arm
     for arm in (
         *(complete, expert, elpv, ours, peer, depth),
-        *(step, limit, instructions, growth, typed, book),
+        *(step, limit, instructions, growth, typed, book, recipe),
     )
 }
 

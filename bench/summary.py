@@ -1,6 +1,7 @@
 """From single measurements to the numbers that the speed page shows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from effnet_report.evidence.measurements import (
     Limit,
     Measured,
     Measurement,
+    Recipe,
     Step,
     Sweep,
 )
@@ -28,8 +30,16 @@ PEERS = ("channels_last", "torchcache", "lightning")
 STEPS = [*(f"lite0 {n}" for n in (0, 5)), *(f"v2l {n}" for n in (0, 3, 6))]
 LOOPS = ("ours", "threads", "plain")
 IMAGES = (320, 640, 1280)
+# Accuracy against time: on which studies' images, and a tool with frozen stages and epochs.
+RECIPE_STUDIES = ("elpv", "fashion")
+RECIPES = [
+    *(f"ours {freeze} {epochs}" for freeze in (0, 4, 6) for epochs in (1, 2, 4, 8)),
+    *(f"fastai {epochs}" for epochs in (5, 10, 20)),
+    *(f"keras {epochs}" for epochs in (5, 10)),
+    "probe",
+]
 # Arms that train whole studies. Their seed is the turn, so that accuracies are no single draw.
-SEEDED = ("complete", "expert", "ours", "peer")
+SEEDED = ("complete", "expert", "ours", "peer", "recipe")
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -89,6 +99,7 @@ def summary(measured: Sequence[Measurement]) -> Benchmark:
         start=_start(turns),
         growth=_present({n: turns.part(Growth, f"growth {n}") for n in IMAGES}),
         book=turns.part(Book, "book"),
+        recipes=list(_recipes(turns)),
         measurements=list(measured),
     )
 
@@ -160,6 +171,15 @@ def _steps(turns: Turns) -> Iterator[Step]:
             named = {"network": network, "freeze": int(freeze), "loop": loop}
             if step := turns.part(Step, f"step {which} {loop}", **named):
                 yield step
+
+
+def _recipes(turns: Turns) -> Iterator[Recipe]:
+    for study, trained in product(RECIPE_STUDIES, RECIPES):
+        tool, *numbers = trained.split()
+        *freeze, epochs = map(int, numbers) if numbers else (0,)
+        named = {"study": study, "tool": tool, "freeze": freeze[0] if freeze else None}
+        if point := turns.part(Recipe, f"recipe {study} {trained}", **named, epochs=epochs):
+            yield point
 
 
 def _instructions(turns: Turns, freeze: int) -> Instructions | None:

@@ -13,6 +13,7 @@ from factories import use_folders
 
 from bench import __main__ as bench_main
 from bench import arms, expert, peers, start
+from bench import recipes as bench_recipes
 from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
@@ -46,6 +47,7 @@ FOUND = {
         **{"clean_seconds": 40.0, "rebuild_seconds": 20.0},
         **{"run_pages": 28, "first_page_kb": 400.0},
     },
+    "recipe": {"cpu_seconds": 100.0, "accuracy": 80.0},
 }
 
 
@@ -54,14 +56,23 @@ def measurements(turns: int = 3) -> Iterator[Measurement]:
     for turn in range(turns):
         for arm in ARMS:
             found = dict(FOUND.get(arm.split()[0], {}))
-            if arm.startswith(SEEDED):
+            if arm.startswith(SEEDED) and "seconds" in found:
                 found["seconds"] *= 1 + turn
+            if arm.startswith("recipe"):
+                found = as_accurate_as_long_trained(*arm.split()[2:])
             if arm.startswith("elpv"):
                 depth, form = int(arm.split()[1]), arm.split()[2]
                 found = {"seconds": {"ours": 6.0 + depth / 2, "expert": 10.0}[form]}
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
             yield Measurement(turn=turn, arm=arm, commit="abc", found=found)
+
+
+def as_accurate_as_long_trained(tool: str, *numbers: str) -> dict[str, float]:
+    """What a recipe reaches in these tests: ours needs half of the time of the others."""
+    epochs = int(numbers[-1]) if numbers else 1
+    slower = 1 if tool == "ours" else 2
+    return {"cpu_seconds": 50.0 * slower * epochs, "accuracy": 80.0 + min(epochs, 8)}
 
 
 def written(monkeypatch, tmp_path, measured) -> Benchmark:
@@ -103,10 +114,36 @@ def test_every_arm_can_be_called(arm):
     )
     if name == "peer":
         assert arguments[0] in peers.PEERS
-    if seeded and arguments:
+    if name == "recipe":
+        assert arguments[1] in bench_recipes.TOOLS
+        assert bench_recipes.settings_of(arguments[0], 1).seed == 1
+    elif seeded and arguments:
         chosen = arms.runs(arguments[-1], "1")
         assert len(chosen) == (28 if arguments[-1] == "all" else 4)
         assert {settings.seed for settings in chosen} == {1}
+
+
+def test_recipes_are_compared_at_equal_time_and_at_equal_accuracy(monkeypatch, tmp_path):
+    page = speed.recipes(written(monkeypatch, tmp_path, list(measurements()))).data
+    # After 60 s ours has one epoch and others nothing; the probe's accuracy comes first after 100.
+    assert "at 5 of 5 time limits" in page
+    assert "reaches the best of fastai in 0.40 of its time" in page  # 8 epochs of 50 s, 10 of 100
+    without = [one for one in measurements() if "ours" not in one.arm]
+    assert "at 0 of 5" in speed.recipes(written(monkeypatch, tmp_path, without)).data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["ours 6 1", "fastai 1", "keras 1", "probe"])
+def test_a_recipe_trains_and_is_judged_on_our_test_images(tool, own_folders, monkeypatch):
+    if tool.startswith("fastai"):
+        pytest.importorskip("fastai", reason="needs fastai: pip install '.[recipes]'")
+    monkeypatch.setattr(paths, "STUDIES", paths.ROOT / "studies")
+    monkeypatch.setattr(bench_recipes, "OURS", bench_recipes.OURS | {"max_images": 64})
+    point = bench_recipes.recipe("elpv", *tool.split(), "0")
+    assert point["cpu_seconds"] > 0
+    tested = len(bench_recipes.Images(bench_recipes.settings_of("elpv", 0)).split.test)
+    right = point["accuracy"] * tested / 100
+    assert right == pytest.approx(round(right))
 
 
 @pytest.mark.slow

@@ -160,6 +160,25 @@ class Book(BaseModel):
     first_page_kb: Measured
 
 
+class Recipe(BaseModel):
+    """A model trained by a recipe, judged on the test images of a study.
+
+    Attributes:
+        tool: `ours`, `fastai`, `keras` or `probe` (logistic regression on frozen features).
+        freeze: frozen stages, of ours; None of others.
+        epochs: of the whole network, after those of the head alone; 0 for `probe`.
+        cpu_seconds: of everything after Python has started.
+        accuracy: on the test images, %.
+    """
+
+    study: str
+    tool: str
+    freeze: int | None
+    epochs: int
+    cpu_seconds: Measured
+    accuracy: Measured
+
+
 class Benchmark(File):
     """`results/bench.json`.
 
@@ -186,6 +205,7 @@ class Benchmark(File):
     start: dict[str, dict[str, Measured]] = {}
     growth: dict[int, Growth] = {}
     book: Book | None = None
+    recipes: list[Recipe] = []
     measurements: list[Measurement] = []
 
 

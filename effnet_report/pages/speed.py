@@ -4,10 +4,19 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.evidence.measurements import Benchmark, Measured, benchmark
+from effnet_report.evidence.measurements import Benchmark, Measured, Recipe, benchmark
 from effnet_report.numbers import number
 from effnet_report.render import html
-from effnet_report.render.drawing import INK, OURS, THEIRS, canvas, legend, sentences
+from effnet_report.render.drawing import (
+    INK,
+    MARKERS,
+    OURS,
+    SERIES,
+    THEIRS,
+    canvas,
+    legend,
+    sentences,
+)
 from effnet_report.render.html import finding, paragraph, table
 
 PEERS = {
@@ -16,6 +25,9 @@ PEERS = {
     "torchcache": "the same with torchcache",
     "lightning": "Lightning",
 }
+BUDGETS = (60, 125, 250, 500, 1000)  # CPU seconds
+STUDIES = {"elpv": "solar cells", "fashion": "Fashion-MNIST"}
+RECIPES = {"fastai": "fastai, fine_tune", "keras": "Keras guide", "probe": "logistic regression"}
 
 
 def load() -> Benchmark:
@@ -182,3 +194,77 @@ def depths(bench: Benchmark) -> HTML:
         alt=sentences(data, "freeze {freeze}: {speedup:.2f} times, {ceiling:.2f} possible"),
         data=data,
     )
+
+
+def recipes(bench: Benchmark) -> HTML:
+    """Accuracy after so much CPU time: our recipe, and those that people install."""
+    data = pd.DataFrame(
+        {
+            "images": STUDIES[point.study],
+            "recipe": _recipe(point),
+            "epochs": point.epochs,
+            "cpu_seconds": point.cpu_seconds.median,
+            "accuracy": point.accuracy.median,
+            "low": point.accuracy.low,
+            "high": point.accuracy.high,
+            "ours": point.tool == "ours",
+        }
+        for point in bench.recipes
+    )
+    if data.empty:
+        return gap()
+    parts = dict(list(data.groupby("images", sort=False)))
+    figure = canvas(7.2, 3.2 * len(parts))
+    panels = figure.subplots(len(parts), squeeze=False)[:, 0]
+    for axes, (images, part) in zip(panels, parts.items(), strict=True):
+        for number_of, (name, points) in enumerate(part.groupby("recipe", sort=False)):
+            shown = points.sort_values("cpu_seconds")
+            axes.errorbar(
+                shown["cpu_seconds"], shown["accuracy"],
+                yerr=[shown["accuracy"] - shown["low"], shown["high"] - shown["accuracy"]],
+                fmt=MARKERS[number_of] + ("-" if shown["ours"].all() else ":"),
+                color=SERIES[number_of], label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set(xlabel="CPU time, s", ylabel=f"test accuracy, %, {images}")
+    legend(figure, *panels)
+    return html.figure(
+        figure,
+        "recipes",
+        finding=" ".join(_against_recipes(images, part) for images, part in parts.items()),
+        caption=(
+            "Each point is a model trained to its last epoch from the same weights, judged on the "
+            "same test images; bars are the range over seeds. CPU time includes decoding."
+        ),
+        alt=sentences(data, "{images}, {recipe}, {epochs} epochs: {accuracy:.1f} % after "
+                      "{cpu_seconds:.0f} s"),
+        data=data,
+    )  # fmt: skip
+
+
+def _recipe(point: Recipe) -> str:
+    return f"freeze {point.freeze}" if point.tool == "ours" else RECIPES[point.tool]
+
+
+def _against_recipes(images: str, part: pd.DataFrame) -> str:
+    """How often our best model is ahead, and when it is as good as the best of fastai."""
+    own, others = part[part["ours"]], part[~part["ours"]]
+
+    def best(models: pd.DataFrame, budget: int) -> float:
+        in_time = models["cpu_seconds"] <= budget
+        return max(models.loc[in_time, "accuracy"], default=0.0)
+
+    ahead = sum(best(own, budget) >= best(others, budget) for budget in BUDGETS)
+    said = (
+        f"On {images}, our best model is at least as accurate as any other recipe's at {ahead} of "
+        f"{len(BUDGETS)} time limits from {BUDGETS[0]} to {BUDGETS[-1]:,} s."
+    )
+    rivals = others[others["recipe"] == RECIPES["fastai"]]
+    if rivals.empty or own.empty:
+        return said
+    rival = rivals.loc[rivals["accuracy"].idxmax()]
+    as_good = own.loc[own["accuracy"] >= rival["accuracy"], "cpu_seconds"]
+    if as_good.empty:
+        return f"{said} It does not reach the best of fastai, {number(rival['accuracy'])} %."
+    share = number(as_good.min() / rival["cpu_seconds"], 2)
+    return f"{said} It reaches the best of fastai in {share} of its time."

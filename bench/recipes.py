@@ -1,0 +1,203 @@
+"""How accurate a model is after so much CPU time: our recipe and the recipes that people install.
+
+All start from the same packaged weights and are judged on the same test images, on one thread.
+The time includes everything that a recipe does with the images, decoding among it; starting
+Python is left out. Each recipe is used as its documentation says.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from effnet_core import run
+from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.images import decode
+from effnet_core.data.splits import Split, split_dataset
+from effnet_core.errors import InputError
+from effnet_core.model.backbones import Backbone, load_backbone
+from effnet_core.study.design import Settings
+from effnet_core.study.studies import read_settings
+
+# The recommended recipe, on images small enough that all recipes fit into minutes.
+OURS = {
+    **{"norm_statistics": "pretrained", "learning_rate": (1e-4, 3e-4), "augment": "none"},
+    **{"head": "none", "scheduler": "cosine", "early_stop_patience": None},
+}
+SIDES = {"elpv": 96, "fashion": 64}
+KERAS = {"head_epochs": 5, "batch_size": 64}  # as in its guide to transfer learning
+FASTAI = "fastai is not installed: pip install '.[recipes]'"
+
+
+def settings_of(study: str, seed: int, **more: Any) -> Settings:
+    """Our recipe on the images of a study."""
+    size = {"image_size": SIDES[study]}
+    return read_settings({"study": study, "seed": seed} | OURS | size | more)
+
+
+def recipe(study: str, tool: str, *options: str) -> dict[str, float]:
+    """Train one model.
+
+    Args:
+        study: `elpv` or `fashion`, whose images and split are used.
+        tool: a name of `TOOLS`.
+        options: numbers that the tool takes, and last the seed.
+
+    Returns:
+        `cpu_seconds`, and `accuracy` on the test images, per cent.
+    """
+    torch.set_num_threads(1)
+    *numbers, seed = map(int, options)
+    settings = settings_of(study, seed)
+    torch.manual_seed(seed)
+    before = _cpu_seconds()
+    accuracy = TOOLS[tool](settings, *numbers)
+    return {"cpu_seconds": _cpu_seconds() - before, "accuracy": accuracy}
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of those that it started."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def ours(settings: Settings, freeze: int, epochs: int) -> float:
+    """Our recipe; the record is written too."""
+    chosen = settings_of(settings.study.split("~")[0], settings.seed, freeze=freeze, epochs=epochs)
+    record, _ = run.repeat(chosen)
+    return record.outcome.test.accuracy
+
+
+class Images:
+    """The decoded images of a run's parts, and the backbone that all recipes start from."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.dataset: Dataset = load_dataset(settings.dataset, settings.data_dir)
+        self.split: Split = split_dataset(self.dataset, settings)
+        self.backbone: Backbone = load_backbone(settings.backbone, settings.weights)
+        self.labels = torch.from_numpy(self.dataset.labels)
+        self.pixels: dict[int, np.ndarray] = {}
+
+    def batch(self, indices: np.ndarray) -> torch.Tensor:
+        """Normalised images, shape (N, 3, side, side)."""
+        for index in set(indices.tolist()) - self.pixels.keys():
+            self.pixels[index] = decode(self.dataset.images[index], self.settings.image_size)
+        pixels = torch.from_numpy(np.stack([self.pixels[index] for index in indices.tolist()]))
+        mean, std = (
+            torch.tensor(v).view(1, 3, 1, 1) for v in (self.backbone.mean, self.backbone.std)
+        )
+        return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+    def logits(
+        self, model: Callable[[torch.Tensor], torch.Tensor], which: np.ndarray
+    ) -> np.ndarray:
+        """Outputs of a model that does not train, in batches of 64."""
+        with torch.no_grad():
+            parts = [
+                model(self.batch(which[start : start + 64])) for start in range(0, len(which), 64)
+            ]
+        return torch.cat(parts).numpy()
+
+    def accuracy(self, predicted: np.ndarray) -> float:
+        """Accuracy on the test images, per cent."""
+        return 100 * float((predicted == self.dataset.labels[self.split.test]).mean())
+
+
+def probe(settings: Settings) -> float:
+    """Logistic regression on the frozen network's pooled features, as scikit-learn has it."""
+    images = Images(settings)
+    network = images.backbone.network.eval()
+    network.classifier = nn.Identity()
+    known = np.concatenate([images.split.train, images.split.validation])
+    fitted = make_pipeline(StandardScaler(), LogisticRegressionCV(max_iter=1000))
+    fitted.fit(images.logits(network, known), images.dataset.labels[known])
+    return images.accuracy(fitted.predict(images.logits(network, images.split.test)))
+
+
+def keras(settings: Settings, epochs: int) -> float:
+    """The guide's recipe: the head alone with Adam, then everything at 1e-5, batch norm fixed."""
+    images = Images(settings)
+    network, split = images.backbone.network, images.split
+    network.classifier = nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(images.backbone.features, len(images.dataset.classes))
+    )
+    order = np.random.default_rng(settings.seed)
+
+    def fit(parameters: list[nn.Parameter], rate: float, epochs: int) -> None:
+        optimizer = torch.optim.Adam(parameters, lr=rate)
+        for _ in range(epochs):
+            network.eval()  # batch norm stays as it was trained
+            network.classifier.train()
+            shuffled = order.permutation(split.train)
+            for start in range(0, len(shuffled), KERAS["batch_size"]):
+                batch = shuffled[start : start + KERAS["batch_size"]]
+                pixels = images.batch(batch)
+                flipped = pixels.flip(3) if order.random() < 0.5 else pixels
+                loss = cross_entropy(network(flipped), images.labels[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    fixed = (nn.BatchNorm2d,)
+    for module in network.modules():
+        module.requires_grad_(False)
+    network.classifier.requires_grad_(True)
+    fit([*network.classifier.parameters()], 1e-3, KERAS["head_epochs"])
+    for module in network.modules():
+        if not isinstance(module, fixed):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(True)
+    fit([p for p in network.parameters() if p.requires_grad], 1e-5, epochs)
+    return images.accuracy(images.logits(network.eval(), split.test).argmax(axis=1))
+
+
+def fastai(settings: Settings, epochs: int) -> float:
+    """`fine_tune` with its defaults: batches of 64, one cycle, discriminative rates, augmentation.
+
+    Solar cells, which have no top, are flipped upside down too.
+    """
+    try:
+        from fastai.vision import all as vision  # noqa: PLC0415  an extra
+    except ImportError:
+        raise InputError(FASTAI) from None
+
+    images = Images(settings)
+    dataset, split = images.dataset, images.split
+
+    def picture(index: int) -> Any:
+        return vision.PILImage.create(decode(dataset.images[index], settings.image_size))
+
+    block = vision.DataBlock(
+        blocks=(vision.ImageBlock, vision.CategoryBlock(vocab=list(range(len(dataset.classes))))),
+        get_x=picture,
+        get_y=lambda index: int(dataset.labels[index]),
+        splitter=vision.IndexSplitter(
+            range(len(split.train), len(split.train) + len(split.validation))
+        ),
+        batch_tfms=[
+            *vision.aug_transforms(flip_vert=settings.dataset == "elpv"),
+            vision.Normalize.from_stats(images.backbone.mean, images.backbone.std, cuda=False),
+        ],
+    )
+    known = np.concatenate([split.train, split.validation]).tolist()
+    loaders = block.dataloaders(known, bs=64, num_workers=0, device=torch.device("cpu"))
+    learner = vision.vision_learner(loaders, settings.backbone, pretrained=False, normalize=False)
+    learner.model[0].model.load_state_dict(images.backbone.network.state_dict(), strict=False)
+    with learner.no_bar(), learner.no_logging():
+        learner.fine_tune(epochs)
+    network = learner.model.eval()
+    return images.accuracy(images.logits(network, split.test).argmax(axis=1))
+
+
+TOOLS: dict[str, Callable[..., float]] = {
+    tool.__name__: tool for tool in (ours, fastai, keras, probe)
+}

@@ -254,7 +254,7 @@ def _against_recipes(images: str, part: pd.DataFrame) -> str:
         in_time = models["cpu_seconds"] <= budget
         return max(models.loc[in_time, "accuracy"], default=0.0)
 
-    ahead = sum(best(own, budget) >= best(others, budget) for budget in BUDGETS)
+    ahead = sum(0 < best(own, budget) >= best(others, budget) for budget in BUDGETS)
     said = (
         f"On {images}, our best model is at least as accurate as any other recipe's at {ahead} of "
         f"{len(BUDGETS)} time limits from {BUDGETS[0]} to {BUDGETS[-1]:,} s."

@@ -1,6 +1,7 @@
 """The kept model on new images: what it says, how sure, and that it is the recorded one."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
 from rich.console import Console
+from safetensors.numpy import save
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
@@ -263,6 +265,29 @@ def test_weights_of_another_description_are_refused(study, forged):
     paths.weights("mine", study[1].run_id).write_bytes(b"x")
     with pytest.raises(InputError, match="does not hold the weights of a run"):
         kept.load("mine")
+
+
+@pytest.mark.fault("forged weights")
+def test_a_calibration_of_other_features_or_thresholds_is_not_used(study):
+    known = kept.load("mine").calibration.stated
+    beside = locations.calibration("mine")
+    before, path = beside.read_text(), beside.with_suffix(".safetensors")
+    held = path.read_bytes()
+    for arrays in (b"x", save({"a": np.zeros(1)}), save({"features": np.zeros((3, 5), "f4")})):
+        content = json.loads(before) | {"features": hashlib.sha256(arrays).hexdigest()}
+        beside.write_text(json.dumps(content))
+        path.write_bytes(arrays)
+        with pytest.raises(InputError, match="Delete both"):
+            _ = kept.load("mine").calibration
+    path.write_bytes(held)
+    beside.write_text(json.dumps(json.loads(before) | {"thresholds": []}))
+    assert kept.load("mine").calibration.stated == known  # computed again
+    content = json.loads(before)
+    content["thresholds"][0]["images"] = 0
+    beside.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is no calibration"):
+        _ = kept.load("mine").calibration
+    beside.write_text(before)
 
 
 @pytest.mark.fault("forged weights")

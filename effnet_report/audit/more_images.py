@@ -12,11 +12,12 @@ import numpy as np
 from rich.console import Console
 
 from effnet_core import files, run
+from effnet_core.data.datasets import load_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import locations
+from effnet_report.evidence import loader, locations
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.correctness import contributions
 from effnet_report.evidence.evidence import Evidence
@@ -38,12 +39,15 @@ def more_images(study: str, console: Console) -> None:
         console: to print to.
 
     Raises:
-        InputError: no run has finished, or too few images are left.
+        InputError: no run has finished, the images have changed, or too few are left.
     """
     evidence = load_evidence(study)
     best = best_run(evidence.finished)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
+    shown = evidence.design.protocol
+    images = load_dataset(shown.dataset, shown.data_dir, shown.labels, shown.groups)
+    loader.load(study).check_images(images.fingerprint)
     whole = best.facts.train_images
     sizes = [whole // share for share in SHARES]
     seconds = best.made.seconds["total"] * sum(sizes) / whole

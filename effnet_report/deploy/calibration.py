@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save
 
@@ -100,11 +101,11 @@ def calibration_of(kept: "Kept") -> Calibration:
     """
     beside = locations.calibration(kept.study)
     path = beside.with_suffix(".safetensors")
-    return _read(beside, path, kept.record.outcome.final_weights) or _make(kept, beside, path)
+    return _read(kept, beside, path) or _make(kept, beside, path)
 
 
-def _read(beside: Path, path: Path, trained: str) -> Calibration | None:
-    """The calibration that was written for these trained weights, if there is one.
+def _read(kept: "Kept", beside: Path, path: Path) -> Calibration | None:
+    """The calibration that was written for these trained weights and classes, if there is one.
 
     Raises:
         InputError: there is one, and it cannot be right.
@@ -122,23 +123,39 @@ def _read(beside: Path, path: Path, trained: str) -> Calibration | None:
             f"{beside} is no calibration: its temperature has to be above 0, and all its numbers "
             "finite. Delete it: it is made again."
         ) from None
-    if stated.final_weights != trained:
+    trained = kept.record.outcome.final_weights
+    if (stated.final_weights, len(stated.thresholds)) != (trained, len(kept.classes)):
         return None
-    if hashlib.sha256(arrays).hexdigest() != stated.features:
+    try:
+        features = load_arrays(arrays)["features"]
+        fits = features.ndim == 2 and features.shape[1] == kept.backbone.features and len(features)
+    except (SafetensorError, KeyError):
+        fits = False
+    if not fits or hashlib.sha256(arrays).hexdigest() != stated.features:
         raise InputError(f"{path} does not belong to {beside}. Delete both: they are made again.")
-    return Calibration(stated, **load_arrays(arrays))
+    return Calibration(stated, features)
 
 
-def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
+def images_of(kept: "Kept") -> "Data":
+    """The images that the model was trained on, with their split.
+
+    Raises:
+        InputError: they are not here, or have changed.
+    """
     from effnet_core import run  # noqa: PLC0415  imports what a training needs
 
     data = run.load_data(run.begin_again(kept.settings))
-    labels, split = data.dataset.labels, data.split
     if data.dataset.fingerprint != kept.record.fingerprints.data:
         raise InputError(
             f"The images of {kept.study} are not those that its model was trained on. "
             "Put them back, or train again."
         )
+    return data
+
+
+def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
+    data = images_of(kept)
+    labels, split = data.dataset.labels, data.split
     train, validation, test = (
         kept.ask(data.images, part) for part in (split.train, split.validation, split.test)
     )

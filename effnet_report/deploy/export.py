@@ -11,11 +11,12 @@ import torch
 from timm.models import EfficientNet, save_for_hf
 from torch import nn
 
-from effnet_core import files, paths, run
+from effnet_core import files, paths
 from effnet_core.errors import InputError, cannot
 from effnet_core.model.backbones import build_network
 from effnet_core.model.heads import build_head
 from effnet_report.deploy import card
+from effnet_report.deploy.calibration import images_of
 from effnet_report.deploy.kept import Kept
 from effnet_report.publishing.exchange import exchange, recover
 
@@ -127,7 +128,7 @@ def _disagreement(kept: Kept, path: Path) -> tuple[float, int]:
     """The largest difference of a probability, and on how many test images."""
     import onnxruntime  # noqa: PLC0415  optional
 
-    data = run.load_data(run.begin_again(kept.settings))
+    data = images_of(kept)
     some = data.split.test[:COMPARED]
     ours = kept.calibration.probabilities(kept.ask(data.images, some))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

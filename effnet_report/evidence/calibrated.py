@@ -35,11 +35,11 @@ class Threshold(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     probability: float = Field(ge=0, le=1)
-    validation_images: int
-    found: int
-    images: int
-    false_alarms: int
-    others: int
+    validation_images: int = Field(ge=0)
+    found: int = Field(ge=0)
+    images: int = Field(ge=1)
+    false_alarms: int = Field(ge=0)
+    others: int = Field(ge=1)
 
 
 class Calibrated(BaseModel):
@@ -62,9 +62,9 @@ class Calibrated(BaseModel):
     temperature: float = Field(gt=0)
     threshold: float
     false_alarms: float = Field(ge=0, le=1)
-    test_images: int
+    test_images: int = Field(ge=1)
     other: str
-    other_images: int
+    other_images: int = Field(ge=1)
     detected: float = Field(ge=0, le=1)
     loss: tuple[float, float]
     error: tuple[float, float]

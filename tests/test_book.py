@@ -23,7 +23,7 @@ from effnet_report import words
 from effnet_report.evidence import locations
 from effnet_report.inference import analysis, recipes
 from effnet_report.jupyter import finish, sphinx_extension
-from effnet_report.pages import answer, conclusions, recipe, results
+from effnet_report.pages import answer, conclusions, recipe, reproducibility, results
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -559,6 +559,37 @@ def test_a_link_among_the_records_is_not_followed_into_the_site(tmp_path, monkey
     copied = {path.name for path in (tmp_path / "html/records/quick").iterdir()}
     left = {"note.txt", "gone.json", "elsewhere", "pipe"}
     assert copied == {path.name for path in folder.glob("[!.]*")} - left
+    assert "01-freeze0-none-plateau-seed0.json" in copied
+
+
+def test_odd_and_unreadable_files_stop_no_book(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    write_study("quick")
+    folder, closed = paths.records("quick"), "calibration.json"
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))
+    for ending in (".json", "-seed0.json", ".failed.json"):
+        odd.with_name(odd.name + ending).write_text('{"error": "\\ud800"}')
+    (folder / closed).write_text("{}")
+    (paths.executed("quick") / "folder.ipynb").mkdir(parents=True)
+    access, read_bytes = os.access, Path.read_bytes
+
+    def read(path):
+        if path.name == closed:
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(os, "access", lambda path, how: path.name != closed and access(path, how))
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert "folder" not in sphinx_extension.evidence_of("quick").split("\0")
+    shown = reproducibility.missing(analysis.load("quick")).data
+    assert r"caf\xe9" in shown
+    shown.encode()
+    app = SimpleNamespace(
+        outdir=tmp_path / "html", config=SimpleNamespace(effnet_studies=["quick"])
+    )
+    sphinx_extension.copy_records(app, None)
+    copied = {path.name for path in (tmp_path / "html/records/quick").iterdir()}
+    assert closed not in copied
     assert "01-freeze0-none-plateau-seed0.json" in copied
 
 

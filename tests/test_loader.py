@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -215,6 +216,32 @@ def test_a_name_that_is_no_text_is_damage(study):
     path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
     records.predictions_path(path).write_bytes(data)
     assert "a name cannot be read" in loader.load("quick").damaged[FIRST]
+
+
+@pytest.mark.fault("forged records")
+def test_half_a_character_in_a_record_is_damage(study):
+    path = records.record_path("quick", FIRST)
+    content = json.loads(path.read_text())
+    content["made"]["commit"] = "\ud800"
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    assert "not a complete JSON record" in loader.load("quick").damaged[FIRST]
+    content["made"]["commit"] = r"\ud800"
+    path.write_text(json.dumps(content | {"checksum": records.checksum(content)}))
+    assert loader.load("quick").damaged == {}
+
+
+def test_predictions_that_cannot_be_read_are_named(study, monkeypatch):
+    read_bytes = Path.read_bytes
+
+    def read(path):
+        if path.name == f"{FIRST}.predictions.csv":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    found = loader.load("quick")
+    assert "cannot be read: Permission denied" in found.damaged[FIRST]
+    assert len(found.believed) == 29
 
 
 @pytest.mark.fault("records of something else")

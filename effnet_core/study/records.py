@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -248,7 +249,10 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
     if not path.is_file():
         raise InputError(f"{path} is damaged: it is not a file. {remedy}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8")
+        content = json.loads(written)
+        if re.search(r"\\u[dD]", written):  # may be half a character, which nothing can print
+            json.dumps(content, ensure_ascii=False).encode()
         stated = content.pop("checksum", None)
         whole = stated == checksum(content)
         # Older records lack this setting.
@@ -297,7 +301,10 @@ def load_predictions(path: Path) -> "pd.DataFrame":
 
 def _checked_predictions(path: Path, stated: str) -> bytes:
     beside = predictions_path(path)
-    data = beside.read_bytes() if beside.is_file() else b""
+    try:
+        data = beside.read_bytes() if beside.is_file() else b""
+    except OSError as error:
+        raise InputError(f"{beside} cannot be read: {error.strerror}. Make it readable.") from None
     if hashlib.sha256(data).hexdigest() != stated:
         raise InputError(
             f"{beside} is missing or was changed after {path.name} was written. "

@@ -4,6 +4,7 @@ import json
 
 from effnet_core import files, paths
 from effnet_core.study.records import failure_path
+from effnet_report.escaping import printable
 
 
 def save(study: str, run_id: str, error: str, notebook: str) -> None:
@@ -14,7 +15,7 @@ def save(study: str, run_id: str, error: str, notebook: str) -> None:
 
 
 def load(study: str) -> dict[str, str]:
-    """Error message of each failed run of a study, by run id."""
+    """Error message of each failed run of a study, by run id; both can be printed."""
     failures = {}
     for path in sorted(paths.records(study).glob("*.failed.json")):
         try:
@@ -23,5 +24,5 @@ def load(study: str) -> dict[str, str]:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             error = None
         message = error if isinstance(error, str) else f"{path} is damaged. Delete it."
-        failures[path.name.removesuffix(".failed.json")] = message
+        failures[printable(path.name.removesuffix(".failed.json"))] = printable(message)
     return failures

@@ -18,6 +18,7 @@ from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, VARIANT, Settings, Study
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import load_study, overrides, read_study, study_name
+from effnet_report.escaping import printable
 from effnet_report.evidence import predictions
 
 
@@ -149,10 +150,11 @@ def load(reference: str, design: Study | None = None) -> Loaded:
         try:
             sound = _sound(path)
         except InputError as error:
-            loaded.damaged[path.stem] = str(error)
+            loaded.damaged[printable(path.stem)] = printable(str(error))
             continue
         if path.stem not in planned:
-            loaded.uncounted[path.stem] = "is of no run that the design names: not counted"
+            name = printable(path.stem)
+            loaded.uncounted[name] = "is of no run that the design names: not counted"
         elif why := _of_another_design(sound.record, design, reference):
             loaded.disagreeing[path.stem] = why
         else:

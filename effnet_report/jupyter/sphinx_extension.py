@@ -22,7 +22,7 @@ from sphinx.errors import ConfigError
 
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
-from effnet_report.escaping import markdown
+from effnet_report.escaping import listed, markdown, printable
 from effnet_report.evidence import locations
 from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import finish, warm
@@ -157,14 +157,18 @@ def evidence_of(study: str) -> str:
 def run_pages(study: str) -> list[str]:
     """Names of the executed notebooks that become pages; a link could lead to any file."""
     notebooks = paths.executed(study).glob("*.ipynb")
-    return sorted(path.stem for path in notebooks if not path.is_symlink())
+    return sorted(path.stem for path in notebooks if path.is_file() and not path.is_symlink())
 
 
 def digest(files: Iterable[Path]) -> str:
     """sha256 over names and contents of files, as far as they exist."""
     hashed = hashlib.sha256()
     for path in sorted(path for path in files if path.is_file()):
-        hashed.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        try:
+            content = path.read_bytes()
+        except OSError:  # of another user; what reads it says so
+            content = b""
+        hashed.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(content).digest())
     return hashed.hexdigest()
 
 
@@ -287,10 +291,14 @@ def copy_records(app: Sphinx, failure: Exception | None) -> None:
 
 
 def _not_plain(folder: str, names: list[str]) -> list[str]:
-    """What is no file or folder of the study's own: a link could lead to any file."""
+    """What is no file or folder of the study's own, or cannot be read.
+
+    A link could lead to any file.
+    """
     kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}
-    return [
-        name
-        for name, kind in kinds.items()
-        if name.startswith(".") or not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
-    ]
+    plain = [name for name, kind in kinds.items() if stat.S_ISREG(kind) or stat.S_ISDIR(kind)]
+    plain = [name for name in plain if not name.startswith(".")]
+    unreadable = [name for name in plain if not os.access(Path(folder) / name, os.R_OK)]
+    if unreadable:
+        print(printable(f"Left out of the site, as it cannot be read: {listed(unreadable)}."))
+    return list(kinds.keys() - set(plain) | set(unreadable))

@@ -3,7 +3,8 @@
 One process a core with one thread each, channels last, fused Adam, images decoded once into
 memory, all settings in one loop, the longest first; no notebooks, no records, no classical
 comparison. Frozen stages are computed in every step, without gradients. Same images, split,
-weights, head, schedule and stopping rule as ours; PyTorch with all instructions that it knows.
+weights, batch-norm statistics, race of rates, head, schedule and stopping rule as ours;
+PyTorch with all instructions that it knows.
 """
 
 import copy
@@ -80,50 +81,77 @@ def _decode(settings: Settings) -> None:
     SHARED[:] = [Memory(dataset, parts, images)]
 
 
-def train(settings: Settings) -> Trained:
-    """Fine-tune on the decoded images."""
-    torch.set_num_threads(1)
-    dataset, parts, images = SHARED[0]
-    backbone = load_backbone(settings.backbone, settings.weights)
-    head = build_head(settings, backbone.features, len(dataset.classes))
-    model = FrozenNetwork(backbone.network, head, settings.freeze)
-    model.to(memory_format=torch.channels_last)
-    mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std))
-    labels = torch.from_numpy(dataset.labels)
-    optimizer = torch.optim.Adam(model.trainable_parameters(), lr=settings.rates[0], fused=True)
-    schedule = Schedule(optimizer, settings)
-    best, best_epoch, weights = -1.0, 0, model.state_dict()
+class Training:
+    """A model that trains on the decoded images at one learning rate, from the seed's start."""
 
-    def logits(batch: np.ndarray) -> torch.Tensor:
-        pixels = torch.from_numpy(images[batch]).permute(0, 3, 1, 2)
-        return model((pixels.float() - mean) / std)
+    def __init__(self, settings: Settings, rate: float) -> None:
+        memory, self.settings = SHARED[0], settings
+        backbone = load_backbone(settings.backbone, settings.weights)
+        head = build_head(settings, backbone.features, len(memory.dataset.classes))
+        self.model = FrozenNetwork(
+            backbone.network,
+            head,
+            settings.freeze,
+            keep_statistics=settings.norm_statistics == "pretrained",
+        ).to(memory_format=torch.channels_last)
+        self.mean, self.std = (
+            255 * torch.tensor(v).view(1, 3, 1, 1) for v in (backbone.mean, backbone.std)
+        )
+        self.images, self.parts = memory.images, memory.split
+        self.labels = torch.from_numpy(memory.dataset.labels)
+        self.optimizer = torch.optim.Adam(self.model.trainable_parameters(), lr=rate, fused=True)
+        self.schedule = Schedule(self.optimizer, settings)
+        self.order = np.random.default_rng(settings.seed)
+        torch.manual_seed(settings.seed)
+        self.random, self.epochs, self.loss = torch.get_rng_state(), 0, 0.0
+        self.best, self.best_epoch, self.weights = -1.0, 0, self.model.state_dict()
+
+    def epoch(self) -> None:
+        """Train one epoch, evaluate, and let the schedule act."""
+        torch.set_rng_state(self.random)
+        self.model.train()
+        for batch in _batches(self.order.permutation(self.parts.train), self.settings.batch_size):
+            loss = cross_entropy(self.logits(batch), self.labels[batch])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        self.epochs += 1
+        accuracy, self.loss = self.evaluate(self.parts.validation)
+        if accuracy > self.best:
+            self.best, self.best_epoch = accuracy, self.epochs
+            self.weights = copy.deepcopy(self.model.state_dict())
+        self.schedule.step(self.loss)
+        self.random = torch.get_rng_state()
+
+    def logits(self, batch: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(self.images[batch]).permute(0, 3, 1, 2)
+        return self.model((pixels.float() - self.mean) / self.std)
 
     @torch.no_grad()
-    def evaluate(indices: np.ndarray) -> tuple[float, float]:
+    def evaluate(self, indices: np.ndarray) -> tuple[float, float]:
         """Accuracy, per cent, and mean loss."""
-        model.eval()
-        outputs = torch.cat([logits(batch) for batch in _batches(indices, settings.batch_size)])
-        accuracy = 100 * float((outputs.argmax(1) == labels[indices]).double().mean())
-        return accuracy, float(cross_entropy(outputs, labels[indices]))
+        self.model.eval()
+        size = self.settings.batch_size
+        outputs = torch.cat([self.logits(batch) for batch in _batches(indices, size)])
+        accuracy = 100 * float((outputs.argmax(1) == self.labels[indices]).double().mean())
+        return accuracy, float(cross_entropy(outputs, self.labels[indices]))
 
+
+def train(settings: Settings) -> Trained:
+    """Fine-tune on the decoded images: a race of learning rates, then on with the best."""
+    torch.set_num_threads(1)
     start = time.perf_counter()
-    order = np.random.default_rng(settings.seed)
-    torch.manual_seed(settings.seed)
-    for epoch in range(1, settings.epochs + 1):
-        model.train()
-        for batch in _batches(order.permutation(parts.train), settings.batch_size):
-            loss = cross_entropy(logits(batch), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        accuracy, validation_loss = evaluate(parts.validation)
-        if accuracy > best:
-            best, best_epoch, weights = accuracy, epoch, copy.deepcopy(model.state_dict())
-        schedule.step(validation_loss)
-        if epoch - best_epoch >= settings.patience:
+    raced = [Training(settings, rate) for rate in settings.rates]
+    for training in raced:
+        for _ in range(settings.race_epochs if len(raced) > 1 else 0):
+            training.epoch()
+    training = min(raced, key=lambda each: each.loss)
+    while training.epochs < settings.epochs:
+        training.epoch()
+        if training.epochs - training.best_epoch >= settings.patience:
             break
-    model.load_state_dict(weights)
-    accuracy, _ = evaluate(parts.test)
+    training.model.load_state_dict(training.weights)
+    accuracy, _ = training.evaluate(training.parts.test)
     return Trained(accuracy, time.perf_counter() - start)
 
 

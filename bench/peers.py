@@ -1,8 +1,8 @@
 """The training loops that people write: what we are compared with.
 
-They get the same images, split, weights, head, schedule and stopping rule as our runs, and the
-same frozen stages, through which no gradient flows either. They decode every image in every
-epoch, and compute every frozen stage in every step.
+They get the same images, split, weights, batch-norm statistics, head, schedule and stopping rule
+as our runs, the first of our learning rates, and the same frozen stages, through which no gradient
+flows either. They decode every image in every epoch, and compute every frozen stage in every step.
 """
 
 import copy
@@ -60,7 +60,8 @@ def prepare(settings: Settings) -> tuple[FrozenNetwork, dict[str, DataLoader]]:
             ("test", parts.test),
         )
     }
-    return FrozenNetwork(backbone.network, head, settings.freeze), loaders
+    keep = settings.norm_statistics == "pretrained"
+    return FrozenNetwork(backbone.network, head, settings.freeze, keep_statistics=keep), loaders
 
 
 def plain(settings: Settings, *, channels_last: bool = False, torchcache: bool = False) -> float:

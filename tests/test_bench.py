@@ -166,7 +166,7 @@ def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
     study.write_text(
         "{title: Tiny, seeds: [3], factors: {freeze: [5, 0], head: [none], scheduler: [cosine]},"
         " protocol: {dataset: digits, max_images: 90, image_size: 32, weights: none, epochs: 2,"
-        " learning_rate: 1.0e-3, early_stop_patience: 2}}"
+        " learning_rate: [1.0e-3, 3.0e-3], norm_statistics: pretrained, early_stop_patience: 2}}"
     )
     # Here both compute with whatever this process does.
     monkeypatch.setattr(processor, "use", lambda _: "")

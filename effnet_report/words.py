@@ -65,6 +65,9 @@ def cell(name: str, value: Any) -> int | float | str:
 
 def beside(name: str, value: Any) -> str:
     """Name of a level that stands behind its factor's name, as in `augmentation: none`."""
+    if isinstance(value, tuple) and len(value) > 1:
+        *first, last = map(short_number, value)
+        return f"the best of {', '.join(first)} and {last} on validation"
     *_, noun = factor(name).split()
     words = level(name, value).removesuffix(f" {noun}")
     return "none" if words == "no" else words

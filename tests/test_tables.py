@@ -12,6 +12,7 @@ from effnet_core import paths
 from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.studies import load_study
+from effnet_report import words
 from effnet_report.evidence import failures, locations
 from effnet_report.inference import analysis
 from effnet_report.pages import (
@@ -129,6 +130,19 @@ def test_a_grid_of_runs_that_is_wider_than_a_page_is_turned():
     assert list(turned) == ["configuration", "frozen stages: 0", "frozen stages: 6"]
     assert len(turned) == 2 * 3 * 2
     assert len(shown(runs.run_grid(analysis.load("quick")))) == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "said"),
+    [
+        ("augment", "none", "none"),
+        ("norm_statistics", "pretrained", "pretrained"),
+        ("head", "none", "one linear layer"),
+        ("learning_rate", (1e-4, 3e-4), "the best of 1e-4 and 3e-4 on validation"),
+    ],
+)
+def test_a_level_beside_its_factor_does_not_repeat_it(name, level, said):
+    assert words.beside(name, level) == said
 
 
 def test_conclusions_come_as_numbers_too():

@@ -150,8 +150,9 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     yield "Against classical models", _against_classical(study.over_classical)
     yield (
         "Evidence",
-        f"{len(study.evidence.finished):,} runs with {len(study.correctness.seeds)} seeds, tested "
-        f"on {study.correctness.images:,} images",
+        f"{len(study.evidence.finished):,} runs ({len(study.evidence.configurations)} "
+        f"configurations, {len(study.correctness.seeds)} seeds), tested on "
+        f"{study.correctness.images:,} images",
     )
 
 

@@ -188,8 +188,8 @@ def maps(analysis: Analysis) -> HTML:
     if dataset is None:
         return no_images(evidence)
     if known is None:
-        command = Markup("<code>effnet predict {} PHOTOS</code>").format(evidence.design.name)
-        return html.paragraph(["The maps are drawn when the model is first used: ", command, "."])
+        command = Markup("<code>effnet predict {} PHOTOS</code>.").format(evidence.design.name)
+        return html.paragraph(["The maps are drawn when the model is first used:", command])
     about, examples = shown.about(analysis), [*known.hardest, *known.typical]
     captions = {
         example.image: about.plain(example.label)

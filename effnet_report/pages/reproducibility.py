@@ -20,6 +20,7 @@ from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render.html import finding, paragraph, table
 
 SHOWN = 10  # rows of the run times
+DIGITS = 16  # of a fingerprint; its CSV has all
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -224,11 +225,12 @@ def fingerprints(analysis: Analysis) -> HTML:
     ]
     frame = _tally(rows, ["what", "sha256"])
     return table(
-        frame,
+        frame.assign(sha256=frame["sha256"].str[:DIGITS]),
         "fingerprints",
         finding=f"{len(evidence.everything)} records have {len(frame)} different fingerprints.",
         caption="Equal fingerprints mean equal content, and for code equal meaning. "
         f"{_version_of_code(evidence)}",
+        data=frame,
     )
 
 

@@ -160,7 +160,9 @@ def faults_of_wording(page: str) -> list[str]:
     if drawn != sum(frame.count('<svg role="img"') for frame in frames):
         faults.append("a drawing without a number")
     for frame in frames:
-        if not re.search(r'<span class="report-number">(?:Figure|Table)</span> \S', frame):
+        if not re.search(
+            r'<span class="report-number">(?:Figure|Table)(?: \d+\.)?</span> \S', frame
+        ):
             faults.append(f"no number: {frame[:80]}")
         caption = re.search(r"<figcaption>(.*?)<details", frame, re.DOTALL)[1]
         text = re.sub(r"<[^>]*>", "", caption).strip()

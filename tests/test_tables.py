@@ -49,7 +49,7 @@ def test_table_1_has_every_configuration_in_the_sources_order():
     found = analysis.load("quick")
     table = results.table_1(found)
     frame = shown(table)
-    assert list(frame["number"].astype(int)) == list(range(1, 29))
+    assert list(frame["no."].astype(int)) == list(range(1, 29))
     accuracy = [record.outcome.test.accuracy for record in found.evidence.finished]
     assert frame["test, %"].astype(float).tolist() == pytest.approx(accuracy, abs=0.05)
     assert table.data.count('href="runs/quick/') == 28
@@ -76,7 +76,7 @@ def test_missing_failed_and_damaged_runs_are_named():
     assert why[runs[5]] == "missing"
     assert why[runs[6]] == "The disk was full."
     assert "is not a complete JSON record" in why[runs[7]]
-    cells = shown(results.table_1(found)).set_index("number")["seeds"]
+    cells = shown(results.table_1(found)).set_index("no.")["seeds"]
     assert cells[["5", "6", "7"]].tolist() == [
         "0: missing",
         "0: failed",

@@ -81,7 +81,9 @@ def table_1(analysis: Analysis) -> HTML:
         )
     headings = {name: words.factor(name) for name in evidence.factors}
     return table(
-        frame[["number", *evidence.factors, *SCORES, "seeds"]].rename(columns=headings | SCORES),
+        frame[["number", *evidence.factors, *SCORES, "seeds"]].rename(
+            columns={"number": "no."} | headings | SCORES
+        ),
         "table-1-results",
         finding=title,
         caption="Mean accuracy and test F1 over the seeds; the last column links each seed's run. "

@@ -22,7 +22,7 @@ from effnet_report.render.drawing import (
 )
 from effnet_report.render.html import paragraph, table
 
-HEADINGS = {"number": "number", "freeze": "frozen stages", "scheduler": "schedule"}
+HEADINGS = {"number": "no.", "freeze": "frozen stages", "scheduler": "schedule"}
 QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
 
 

@@ -313,6 +313,17 @@ def test_a_wrong_study_file_is_named_with_its_problem(tmp_path, text, words):
     assert all(word in str(caught.value) for word in [str(path), *words]), str(caught.value)
 
 
+def test_a_study_of_more_runs_than_anybody_trains_is_refused_at_once(tmp_path):
+    levels = [round(0.001 * n, 3) for n in range(1, 400)]
+    study = tmp_path / "large.yml"
+    study.write_text(
+        f"title: t\nseeds: [0]\nfactors: {{dropout: {levels}, drop_path: {levels}}}\n"
+        "protocol: {dataset: digits, image_size: 32}\n"
+    )
+    with pytest.raises(InputError, match=r"159,201 runs, and 10,000 are possible"):
+        load_study(str(study))
+
+
 def test_a_study_file_in_another_encoding_is_refused(tmp_path):
     path = tmp_path / "mine.yml"
     path.write_bytes(b"title: \xff\xfe")

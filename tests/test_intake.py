@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report.inference import analysis, contrasts, forecast
 from effnet_report.intake import layouts, weigh
+from effnet_report.intake import look as look_module
 from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new
@@ -537,6 +539,36 @@ def test_a_study_that_appears_meanwhile_is_kept(photos, own_studies, capsys, mon
         begin(photos, capsys)
     assert ended.type is KeyboardInterrupt or "File exists" in str(ended.value)
     assert mine.read_text() == "title: by hand"
+
+
+@pytest.mark.fault("bad images")
+def test_deep_colour_in_separate_planes_is_told(tmp_path):
+    """A TIFF of 8 x 8 pixels, 16 bits a channel, one plane per colour."""
+    planes, side = np.full((3, 8, 8), 1000, "<u2").tobytes(), 8
+    after = 8 + len(planes) + 2 + 10 * 12 + 4  # header, planes and tags
+    tags = [(256, side), (257, side), (258, after), (259, 1), (262, 2), (273, after + 6)]
+    tags += [(277, 3), (278, side), (279, after + 18), (284, 2)]
+    counts = {258: 3, 273: 3, 279: 3}
+    kinds = {273: 4, 279: 4}  # others are short numbers
+    listed = [struct.pack("<HHII", tag, kinds.get(tag, 3), counts.get(tag, 1), value)
+              for tag, value in tags]  # fmt: skip
+    lists = struct.pack("<3H3I3I", 16, 16, 16, 8, 136, 264, 128, 128, 128)
+    head = b"II*\0" + struct.pack("<I", 8 + len(planes))
+    path = tmp_path / "deep.tif"
+    path.write_bytes(head + planes + struct.pack("<H", 10) + b"".join(listed) + bytes(4) + lists)
+    with Image.open(path) as image:
+        assert (image.mode, image.size) == ("RGB", (8, 8))
+    facts, _ = look_module._facts(path)
+    assert "more than 8 bits" in facts["error"]
+
+
+def test_the_column_of_labels_is_told_where_several_could_be(photos, tmp_path):
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    labels = tmp_path / "t.csv"
+    lines = [f"{name},{'ab'[i % 2]},{'xyz'[i % 3]}" for i, name in enumerate(names)]
+    labels.write_text("\n".join(["path,target,class", *lines]))
+    *_, remark = layouts.tabulate("mine", photos, labels)
+    assert remark == "The labels are those of column class, not of target."
 
 
 def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, monkeypatch):

@@ -23,6 +23,7 @@ from effnet_core.errors import InputError
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 PART_COLUMNS = ("part", "split", "set", "subset", "partition", "fold", "phase")
+FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
 SEPARATORS = ",;\t|"
 # Seconds for matching all names, because some patterns take years on a long name.
 PATTERN_SECONDS = 10
@@ -242,14 +243,21 @@ def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
 def parts_of(listing: Listing) -> list[str]:
     """The part of each image, from a table's column such as `part`, `split` or `set`, or `""`.
 
+    A column of any other name counts too if it holds nothing but names of several parts.
+
     Raises:
-        InputError: only some values are names of parts, or two such columns disagree.
+        InputError: only some values are names of parts; a column such as `is_test` holds yes and
+            no; or two columns disagree.
     """
     by_column: dict[str, list[str]] = {}
-    for name, values in listing.columns.items():
-        if str(name).lower() not in PART_COLUMNS:
+    for column, values in listing.columns.items():
+        name = str(column)
+        if name.lower() in (*PATH_COLUMNS, *LABEL_COLUMNS):
             continue
+        _check_no_flags(name, values)
         parts = [part_of(value) for value in values]
+        if name.lower() not in PART_COLUMNS and len(set(parts)) * all(parts) < 2:
+            continue
         if any(parts) and not all(parts):
             odd = values.iloc[parts.index("")]
             raise InputError(
@@ -257,12 +265,23 @@ def parts_of(listing: Listing) -> list[str]:
                 f"Give every image one of {', '.join(WORDS)}; or rename the column."
             )
         if all(parts):
-            by_column[str(name)] = parts
+            by_column[name] = parts
     if len(set(map(tuple, by_column.values()))) > 1:
         raise InputError(
             f"Columns {', '.join(by_column)} put images in different parts. Remove all but one."
         )
     return next(iter(by_column.values()), [""] * len(listing.names))
+
+
+def _check_no_flags(name: str, values: pd.Series) -> None:
+    """Make sure that a column such as `is_test` does not say yes or no for each image."""
+    flags = set(values.str.lower())
+    if len(flags) == 2 and flags < FLAGS and part_of(re.sub(r"(?i)^(is|in)[\W_]+", "", name)):
+        raise InputError(
+            f"Column {name} says which images belong to a part by {' and '.join(sorted(flags))}. "
+            "Name the parts instead, such as train and test, in a column part; or rename the "
+            "column."
+        )
 
 
 def for_testing(listing: Listing) -> np.ndarray:

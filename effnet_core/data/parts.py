@@ -12,7 +12,10 @@ WORDS = {
     **dict.fromkeys(("unlabeled", "unlabelled", "unsup", "unsupervised", "pred"), "unlabeled"),
 }
 # Other words in names of parts, as in `Training_set` and `test-images`; numbers occur too.
-FILLERS = {"set", "split", "data", "dataset", "images", "image", "imgs", "img", "photos", "folder"}
+FILLERS = {
+    *("set", "split", "data", "dataset", "images", "image", "imgs", "img", "photos", "folder"),
+    *("public", "private"),  # of competitions
+}
 
 
 def part_of(name: str) -> str:

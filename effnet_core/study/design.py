@@ -43,6 +43,7 @@ Scheduler = Literal["plateau", "cosine"]
 Resize = Literal["squash", "pad", "crop"]
 Criterion = Literal["accuracy", "balanced_accuracy"]
 Background = Literal["white", "black"]
+MOST_RUNS = 10_000
 LONGEST_NAME = 200  # bytes; file systems allow 255, and names of a study's files are longer
 
 
@@ -409,6 +410,12 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _every_configuration_is_possible(self) -> Self:
+        runs = len(self.seeds) * math.prod(map(len, self.factors.values()))
+        if runs > MOST_RUNS:
+            raise ValueError(
+                f"The study has {runs:,} runs, and {MOST_RUNS:,} are possible. Give fewer seeds or "
+                "levels of factors."
+            )
         self.configurations()
         return self
 

@@ -33,7 +33,7 @@ EXPONENT = re.compile(r"([-+]?\d+)(?:\.\d+)?[eE]([-+]?)(\d+)")
 
 
 def study_names() -> list[str]:
-    return sorted(path.stem for path in paths.STUDIES.glob("*.yml"))
+    return sorted(path.stem for path in paths.STUDIES.glob("*.yml") if path.is_file())
 
 
 def study_path(name: str) -> Path:

@@ -37,7 +37,7 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
     """
     if labels and labels.suffix.lower() != ".parquet":
         table = read_table(labels)
-        return table, images, _evened(table)
+        return table, images, _about_labels(table)
     if labels or (images / "dataset_info.json").is_file() or _is_dict(images):
         return _of_arrow(name, images, labels)
     root = unwrapped(images)
@@ -46,13 +46,17 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
     return table, root, f"{remark}{more}".strip()
 
 
-def _evened(table: pd.DataFrame) -> str:
-    """A sentence with the number of labels that are normalised; empty for none."""
-    column = next((name for name in table if str(name).lower() in LABEL_COLUMNS), None)
-    if column is None:
+def _about_labels(table: pd.DataFrame) -> str:
+    """What is not evident of the labels: their column, if several could hold them, and changes."""
+    known = {str(name).lower(): name for name in table}
+    columns = [known[name] for name in LABEL_COLUMNS if name in known]
+    if not columns:
         return ""
-    rows = int((table[column] != table[column].map(normalised)).sum())
-    return f"Blanks or the Unicode form of {rows} labels were evened out." if rows else ""
+    used, *unused = columns
+    remarks = [f"The labels are those of column {used}, not of {', '.join(unused)}."] * bool(unused)
+    if rows := int((table[used] != table[used].map(normalised)).sum()):
+        remarks.append(f"Blanks or the Unicode form of {rows} labels were evened out.")
+    return " ".join(remarks)
 
 
 def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:

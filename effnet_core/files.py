@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from effnet_core.errors import InputError, cannot
@@ -57,6 +58,18 @@ def write(path: Path, data: bytes) -> None:
     """Write a whole file or nothing; raises as `replaced` does."""
     with replaced(path) as partial:
         partial.write_bytes(data)
+
+
+def set_aside(path: Path, data: bytes) -> Path | None:
+    """Rename an existing file unless it holds these data; a person may have edited it.
+
+    Returns:
+        The new path, such as `labels.1.csv`; None if there was nothing to rename.
+    """
+    if not path.is_file() or path.read_bytes() == data:
+        return None
+    names = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in count(1))
+    return path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
 def check_writable(folder: Path) -> None:

@@ -123,6 +123,21 @@ def test_the_table_to_correct_has_all_images_and_no_formula():
     assert table["twin"].iloc[0] == "./-z.png"
 
 
+@pytest.mark.fault("files of the user in the way")
+def test_corrected_labels_survive_another_audit(tmp_path, capsys):
+    first = pd.DataFrame({"path": ["a.png"], "label": ["cat"]})
+    for _ in range(2):  # the second time nothing has changed
+        tell._write_labels(tmp_path, first, Console())
+    assert [path.name for path in tmp_path.iterdir()] == [tell.LABELS]
+    for kind in ("dog", "owl"):
+        (tmp_path / tell.LABELS).write_text(f"path,label\na.png,{kind}\n")
+        tell._write_labels(tmp_path, first, Console(width=500))
+        assert (tmp_path / tell.LABELS).read_text() == "path,label\na.png,cat\n"
+    assert "dog" in (tmp_path / "labels.1.csv").read_text()
+    assert "owl" in (tmp_path / "labels.2.csv").read_text()
+    assert "labels.2.csv" in capsys.readouterr().out
+
+
 def test_without_the_extra_it_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
     with pytest.raises(InputError, match=r"pip install 'effnet-report\[audit\]'"):

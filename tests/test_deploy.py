@@ -501,6 +501,39 @@ def test_a_prediction_does_not_write_its_page_over_a_photo(study):
     assert photo.read_bytes() == before
 
 
+@pytest.mark.fault("files of the user in the way")
+def test_maps_do_not_lie_among_the_photos(study):
+    photos = study[0] / "photos"
+    before = sorted(photos.rglob("*"))
+    for maps in (photos, photos / "digit 1"):
+        with pytest.raises(InputError, match="maps in this folder would be taken for photos"):
+            tell_predictions("mine", [str(photos)], "csv", Console(), maps=maps)
+    assert sorted(photos.rglob("*")) == before
+
+
+@pytest.mark.fault("files of the user in the way")
+def test_another_export_keeps_a_card_that_was_filled_in_and_other_files(tmp_path, capsys):
+    earlier, new = tmp_path / "model", tmp_path / ".model"
+    for folder in (earlier, new):
+        folder.mkdir()
+        (folder / export.CARD).write_text("license: other")
+        (folder / export.MODEL).write_text(folder.name)
+    (earlier / export.HEAD).touch()
+    (earlier / "notes").mkdir()
+    (earlier / "notes" / "mine.txt").write_text("mine")
+    export._carry_over(earlier, new)
+    names = {export.CARD, export.MODEL, "notes"}
+    assert {path.name for path in new.iterdir()} == names
+    assert (new / export.MODEL).read_text() == ".model"
+    assert (new / "notes/mine.txt").read_text() == "mine"
+    (earlier / export.CARD).write_text("license: mit")
+    shutil.rmtree(new / "notes")
+    export._carry_over(earlier, new)
+    assert (new / export.CARD).read_text() == "license: other"
+    assert (new / "README.1.md").read_text() == "license: mit"
+    assert "README.1.md" in capsys.readouterr().out
+
+
 def test_images_are_read_a_few_at_a_time_and_told_at_once(study, monkeypatch):
     module = sys.modules["effnet_report.deploy.predict"]
     read = []

@@ -38,7 +38,7 @@ def audit(study: str, console: Console) -> None:
     folder = paths.records(study_evidence.design.name) / "audit"
     _print_suspects(said, suspects, console)
     if dataset is None:
-        _write(folder / LABELS, labels_table(suspects))
+        _write_labels(folder, labels_table(suspects), console)
         console.print(
             "The images are not on this machine: copies and cues were not looked for. All labels, "
             f"the most doubtful first: {folder / LABELS}"
@@ -48,7 +48,7 @@ def audit(study: str, console: Console) -> None:
         facts, squares = look(dataset)
         pairs = twins(dataset, squares)
         known = cues(said, facts)
-    _write(folder / LABELS, labels_table(suspects, dataset, pairs))
+    _write_labels(folder, labels_table(suspects, dataset, pairs), console)
     _write(folder / TWINS, pairs)
     _write(folder / CUES, known)
     shown = suspects[suspects["suspected"]].head(SHOWN)
@@ -88,8 +88,20 @@ def labels_table(
     return table.map(cell)
 
 
+def _write_labels(folder: Path, table: pd.DataFrame, console: Console) -> None:
+    """Write the table of labels; an earlier one, which somebody may have corrected, is kept."""
+    path, text = folder / LABELS, _csv(table)
+    if earlier := files.set_aside(path, text):
+        console.print(f"The earlier table of labels differs and is now {earlier}.")
+    files.write(path, text)
+
+
 def _write(path: Path, table: pd.DataFrame) -> None:
-    files.write(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode())
+    files.write(path, _csv(table))
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
 
 
 def _summary(said: Judgements, suspects: pd.DataFrame) -> str:

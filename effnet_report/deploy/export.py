@@ -1,5 +1,6 @@
 """The kept model in the formats of others: ONNX, a folder that timm loads, a model card."""
 
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from effnet_report.deploy.kept import Kept
 from effnet_report.publishing.exchange import exchange, recover
 
 MODEL, CARD, HEAD = "model.onnx", "README.md", "head.safetensors"
+WRITTEN = {MODEL, CARD, HEAD, "config.json", "model.safetensors"}
 # Of calibrated probabilities, on the images compared. The arithmetic is that of another library.
 ALLOWED, COMPARED = 1e-3, 64
 # How timm brings an image to the square; it fills up with black where it pads.
@@ -80,12 +82,30 @@ def export(kept: Kept) -> Exported:
         _to_timm(network, kept, folder)
         text = card.text(kept, exported.difference, exported.images)
         (folder / CARD).write_text(text, encoding="utf-8")
+        if target.is_dir():
+            _carry_over(target, folder)
         exchange(folder, target)
     except OSError as error:
         raise cannot(f"write {target}", error) from None
     finally:
         recover(folder, target)
     return exported
+
+
+def _carry_over(earlier: Path, new: Path) -> None:
+    """Keep files that no export writes, and an earlier card whose text differs.
+
+    A person may have filled in the licence.
+    """
+    if earlier_card := files.set_aside(earlier / CARD, (new / CARD).read_bytes()):
+        print(f"The earlier model card differs and is now {earlier_card.name}.")
+    for path in earlier.iterdir():
+        if path.name in WRITTEN:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def _network(kept: Kept) -> EfficientNet:

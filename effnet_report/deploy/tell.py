@@ -48,13 +48,16 @@ def tell_predictions(
 
     Raises:
         InputError: see `kept.load` and `predict`; there is no such class; the page would replace
-            another file; or images cannot be read, which is said after the others.
+            another file, or the maps would lie among the images; or images cannot be read, which
+            is said after the others.
     """
     errors = Terminal(stderr=True)
     load_design(study)  # a run may have to be trained for the weights: first what is typed
     if page:
         cards.check_replaceable(page)
     walked = images_at(places)
+    if maps:
+        _check_apart(maps, walked.images)
     # What is said while the model is calibrated is no part of the answer.
     with redirect_stdout(sys.stderr):
         model = kept.load(study, errors.print)
@@ -84,6 +87,17 @@ def tell_predictions(
     if bad:
         reasons = "\n".join(bad)
         raise InputError(f"{reasons}\n{len(bad)} of {images} images cannot be read.")
+
+
+def _check_apart(maps: Path, images: list[Path]) -> None:
+    """Make sure that pictures of maps do not lie among the photos, where they would be read."""
+    folder = maps.resolve()
+    inside = next((path for path in images if path.resolve().is_relative_to(folder)), None)
+    if inside:
+        raise InputError(
+            f"{maps} holds the image {inside}, and maps in this folder would be taken for photos. "
+            "Give the maps another folder."
+        )
 
 
 def _bar(errors: Console, images: int, form: str) -> Progress:

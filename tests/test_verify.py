@@ -1,6 +1,7 @@
 """Repeating finished runs: what agrees, what does not, and what is said about it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -275,3 +276,25 @@ def test_forged_facts_are_found_out(trained):
     records.save(other, records.predictions_path(path).read_bytes())
     (found,) = verify.verify(trained.settings.study, [], None, lambda _: None)
     assert found.agreement == "different"
+
+
+@pytest.mark.parametrize("changed", [None, "code", "versions", "machine"])
+def test_repeating_some_runs_keeps_the_verdicts_on_the_others(tmp_path, changed):
+    output = tmp_path / "verification.json"
+
+    def verdict(run_id: str, agreement: verify.Agreement) -> verify.Comparison:
+        return replace(compared(agreement), run_id=run_id, origin=["torch: 1 -> 2"])
+
+    verify._write(output, [verdict("a", "equal"), verdict("b", "different")])
+    if changed:
+        content = json.loads(output.read_text())
+        output.write_text(json.dumps(content | {changed: {"other": "than now"}}))
+    verify._write(output, [verdict("b", "equal"), verdict("c", "within tolerance")])
+    content = json.loads(output.read_text())
+    assert content["verified"] == (["b", "c"] if changed else ["a", "b", "c"])
+    assert content["equal"] == (1 if changed else 2)
+    assert (content["different"], content["within_tolerance"]) == ([], ["c"])
+    assert set(content["origin"]) == set(content["records"]) == set(content["verified"])
+    output.write_text("[1]")
+    verify._write(output, [verdict("a", "equal")])
+    assert json.loads(output.read_text())["verified"] == ["a"]

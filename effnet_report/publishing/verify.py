@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from joblib import Parallel, delayed
 
@@ -195,8 +195,30 @@ def _write(output: Path, compared: list[Comparison]) -> None:
         "machine": hardware(),
         "versions": versions(),
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(_with_earlier(output, content), indent=1, ensure_ascii=False) + "\n"
     files.write(output, text.encode())
+
+
+def _with_earlier(output: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Add the verdicts in a file on runs that were not repeated now.
+
+    Only those of the same code, versions and machine. Readers of the file leave out verdicts on
+    records that have changed since.
+    """
+    try:
+        earlier = json.loads(output.read_bytes())
+        if any(earlier[name] != content[name] for name in ("code", "versions", "machine")):
+            return content
+        now = set(content["verified"])
+        both = dict(content)
+        for name in ("verified", "within_tolerance", "different", "implausible"):
+            both[name] = [run for run in earlier[name] if run not in now] + content[name]
+        for name in ("origin", "records", "seconds"):
+            both[name] = {r: v for r, v in earlier[name].items() if r not in now} | content[name]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or damaged
+        return content
+    others = len(both["within_tolerance"]) + len(both["different"])
+    return both | {"equal": len(both["verified"]) - others}
 
 
 def _compared(study: str, record: AnyRecord, checksum: str, cache: Path) -> Comparison:

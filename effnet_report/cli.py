@@ -47,6 +47,11 @@ MARKS = {
 }
 
 
+class DeviceName(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command()
 def new(
     name: Annotated[
@@ -72,11 +77,28 @@ def new(
             help="what to compare as well as the depth: recipe, head, schedule, with commas"
         ),
     ] = "depth",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="timm's name of an EfficientNet; by default one that fits the hours"),
+    ] = None,
+    device: Annotated[
+        DeviceName | None, typer.Option(help="where to train; a GPU by default, if there is one")
+    ] = None,
 ) -> None:
     """Inspect a folder of images, and write a study for it that fits this machine."""
     from effnet_report.intake.new import new as begin  # noqa: PLC0415  imports torch
 
-    begin(name, images, labels=labels, groups=groups, hours=hours, ask=ask, console=console)
+    begin(
+        name,
+        images,
+        labels=labels,
+        groups=groups,
+        hours=hours,
+        ask=ask,
+        backbone=backbone,
+        device=device,
+        console=console,
+    )
 
 
 class EngineName(StrEnum):

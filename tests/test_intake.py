@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report.inference import analysis, contrasts, forecast
-from effnet_report.intake import layouts, weigh
+from effnet_report.intake import layouts, network, weigh
 from effnet_report.intake import look as look_module
 from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
@@ -136,6 +137,65 @@ def test_a_study_asks_about_depth_and_what_is_named(photos, own_studies, capsys)
     }
     with pytest.raises(InputError, match="--ask speed: a study can ask about depth, recipe, head"):
         begin(photos / "nowhere", capsys, name="another", ask="depth,speed")
+
+
+@pytest.fixture
+def gpu(own_studies, monkeypatch):
+    """A GPU that is fast except with the largest network, and a hub that answers."""
+
+    def timed_on_it(design, *_):
+        slow = 1e4 if design.protocol.backbone == network.FROM_THE_HUB[0] else 1
+        return replace(timed(design), speed=Speed(1.5e-10 * slow, 1.5e-10 * slow))
+
+    monkeypatch.setattr(weigh, "time_steps", timed_on_it)
+    monkeypatch.setattr(network.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(network.Network, "fetch", lambda _: None)
+
+
+@pytest.fixture
+def large_photos(tmp_path):
+    for seed in range(24):
+        photo(tmp_path / "large" / ("cat", "dog")[seed % 2] / f"{seed:02d}.png", seed, (500, 400))
+    return tmp_path / "large"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_the_hours_decide_how_large_the_network_is(large_photos, own_studies, capsys):
+    chosen = []
+    for name, hours in (("long", 12.0), ("short", 0.03)):
+        printed = begin(large_photos, capsys, name=name, hours=hours)
+        study = load_study(name)
+        chosen.append(study.protocol.backbone)
+        assert (study.protocol.device, study.protocol.weights) == ("cuda", "hub")
+        assert f"Network: {chosen[-1]}, the largest for 400 pixels" in printed
+        assert max(study.factors["freeze"]) < network.Network(chosen[-1], "hub", "cuda", "").stages
+    assert chosen[0] == network.FROM_THE_HUB[0]
+    assert network.FROM_THE_HUB.index(chosen[1]) > 0
+
+
+@pytest.mark.usefixtures("gpu")
+def test_without_the_hub_the_packaged_network_trains_on_the_gpu(
+    large_photos, own_studies, capsys, monkeypatch
+):
+    def unreachable(chosen: network.Network) -> None:
+        if chosen.weights == "hub":
+            raise InputError("The weights could not be fetched from the hub.")
+
+    monkeypatch.setattr(network.Network, "fetch", unreachable)
+    begin(large_photos, capsys)
+    protocol = load_study("mine").protocol
+    assert (protocol.backbone, protocol.device) == (network.PACKAGED, "cuda")
+    with pytest.raises(InputError, match="could not be fetched"):
+        begin(large_photos, capsys, name="other", backbone="efficientnet_b0.ra_in1k")
+
+
+def test_a_network_or_device_that_is_not_there_is_told(photos, own_studies, capsys, monkeypatch):
+    with pytest.raises(InputError, match="timm has no model 'efficientnet_x'"):
+        begin(photos, capsys, backbone="efficientnet_x")
+    monkeypatch.setattr(network.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="--device cuda: PyTorch finds no GPU"):
+        begin(photos, capsys, device="cuda")
+    assert not list(own_studies.glob("*"))
 
 
 def test_uneven_classes_count_the_same(photos, own_studies, capsys):

@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
-from effnet_report.intake.options import WIDER, Option, best, tiers
+from effnet_report.intake.network import PACKAGED, Network
+from effnet_report.intake.options import WIDER, Option, best, depths, tiers
 
+LARGE = Network("tf_efficientnetv2_s.in21k_ft_in1k", "hub", "cuda", "")
 ANY = Option((0, 3, 6), 5, 96, 8, 0, half_width=3.0, hours=0.5)
 
 
@@ -36,10 +38,19 @@ def test_larger_images_and_more_depths_may_widen_the_interval_by_a_quarter():
 
 
 def test_images_are_not_enlarged_and_few_of_them_train_for_more_epochs():
-    few, many = tiers(85, 108), tiers(300, 5000)
+    packaged = Network(PACKAGED, "packaged", "cpu", "")
+    few, many = tiers(85, 108, packaged), tiers(300, 5000, packaged)
     assert {option.image_size for tier in few for option in tier} == {64, 96}
     assert max(option.image_size for option in many[0]) == 224
     assert max(option.epochs for option in few[0]) > max(option.epochs for option in many[0]) == 8
     assert {option.images for option in few[0]} == {0}
     assert [{o.images for o in tier} for tier in many[1:5]] == [{2000}, {1000}, {640}, {320}]
     assert {option.seeds for option in many[-1]} == {1}
+
+
+def test_sizes_and_depths_are_those_of_the_network():
+    assert LARGE.stages == 6
+    assert depths(6) == [(0, 1, 2, 3, 4, 5), (0, 3, 4, 5), (0, 3, 5)]
+    assert depths(7) == [(0, 1, 2, 3, 4, 5, 6), (0, 3, 5, 6), (0, 3, 6)]
+    sizes = {option.image_size for option in tiers(1000, 5000, LARGE)[0]}
+    assert max(sizes) == 288 < LARGE.side

@@ -46,6 +46,12 @@ class Look:
         return self.images[self.images["error"] != ""]
 
     @property
+    def side(self) -> float:
+        """Short side of the median image, pixels."""
+        sizes = self.images.loc[self.images["error"] == "", ["width", "height"]]
+        return float(sizes.min(axis=1).median())
+
+    @property
     def first_of_equals(self) -> np.ndarray:
         """For each image, the index of the first image with equal pixels, shape (N,), int64."""
         numbers, _ = pd.factorize(self.images["picture"])

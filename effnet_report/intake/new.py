@@ -4,7 +4,6 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -38,6 +37,8 @@ def new(
     hours: float,
     ask: str,
     console: Console,
+    backbone: str | None = None,
+    device: str | None = None,
 ) -> None:
     """Inspect images and write `studies/NAME.yml` and a contact sheet.
 
@@ -45,7 +46,7 @@ def new(
         InputError: the name is taken, the layout is not understood, or images cannot be read (the
             output names all of them). No study is written.
     """
-    compared = factors(ask)
+    wishes = studies.Wishes(hours, factors(ask), backbone, device)
     _check(name, images)
     table, root, remark = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
@@ -60,7 +61,7 @@ def new(
     if groups:
         source["groups"] = groups
     try:
-        draft = _study(name, source, remark, compared, hours=hours, console=console, made=made)
+        draft = _study(name, source, remark, wishes, console=console, made=made)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
         for path in made:
             path.unlink(missing_ok=True)
@@ -85,9 +86,8 @@ def _study(
     name: str,
     source: dict[str, str],
     remark: str,
-    compared: dict[str, list[Any]],
+    wishes: studies.Wishes,
     *,
-    hours: float,
     console: Console,
     made: list[Path],
 ) -> studies.Draft:
@@ -105,7 +105,7 @@ def _study(
             "them out of the folder; no study was written."
         )
     with console.status("Timing a few training steps ..."):
-        draft = studies.write(name, dataset, seen, source, compared=compared, hours=hours)
+        draft = studies.write(name, dataset, seen, source, wishes)
     made.append(draft.path)
     place = paths.records(name) / SHEET
     numbered = sheet.save(dataset, draft.study.protocol, place)
@@ -240,6 +240,8 @@ def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
     """Print which study was chosen and why, and what other hours would answer."""
     runs, time = len(list(draft.study.runs())), duration(3600 * draft.chosen.hours)
     console.print(f"Wrote {os.path.relpath(draft.path)}: {runs} runs, about {time} here.")
+    protocol = draft.study.protocol
+    console.print(f"Network: {protocol.backbone}, {draft.why}; device: {protocol.device}.")
     if not draft.fits:
         console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
     columns = ("hours", "frozen stages", "seeds", "images", "pixels", "epochs", "95 % interval")

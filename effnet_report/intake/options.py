@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Numbers of frozen stages to compare, and folds: each seed holds out another one.
-DEPTHS = ((0, 1, 2, 3, 4, 5, 6), (0, 3, 5, 6), (0, 3, 6))
-SEEDS = (10, 9, 8, 7, 6, 5, 4, 3, 2)
-SIZES = (224, 160, 128, 96, 64)  # pixels; the network was pretrained at 224
+from effnet_report.intake.network import ENLARGED, Network
+
+SEEDS = (10, 9, 8, 7, 6, 5, 4, 3, 2)  # folds: each seed holds out another one
+SIZES = (384, 320, 288, 256, 224, 160, 128, 96, 64)  # pixels
 FEWER_IMAGES = (2000, 1000, 640, 320)
 # Epochs as in the published studies, more where a run would have fewer steps than this, or few
 # where nothing else fits.
@@ -45,20 +45,32 @@ class Option:
     hours: float = math.inf
 
 
-def tiers(side: float, images: int) -> list[list[Option]]:
+def depths(stages: int) -> list[tuple[int, ...]]:
+    """Numbers of frozen stages to compare, the most first.
+
+    Args:
+        stages: of the network; the last one always trains.
+    """
+    middle, deepest = stages // 2, stages - 1
+    return [tuple(range(stages)), (0, middle, deepest - 1, deepest), (0, middle, deepest)]
+
+
+def tiers(side: float, images: int, network: Network) -> list[list[Option]]:
     """All options: those with all images first, then with fewer, and at last with one seed.
 
     Args:
         side: short side of the images, pixels; they are not enlarged by much.
         images: number of images.
     """
-    sizes = [size for size in SIZES if size <= side * 1.25] or [SIZES[-1]]
+    largest = min(side * ENLARGED, network.side)
+    sizes, compared = [size for size in SIZES if size <= largest], depths(network.stages)
+    sizes = sizes or [SIZES[-1]]
     usual = usual_epochs(images)
     fewer = [limit for limit in FEWER_IMAGES if limit < images]
     several = [(0, (usual, FEW_EPOCHS)), *((limit, (FEW_EPOCHS,)) for limit in fewer)]
     return [
-        *(_options(DEPTHS, SEEDS, sizes, epochs, limit) for limit, epochs in several),
-        *(_options(DEPTHS[-1:], (1,), sizes, (FEW_EPOCHS,), limit) for limit in (0, *fewer)),
+        *(_options(compared, SEEDS, sizes, epochs, limit) for limit, epochs in several),
+        *(_options(compared[-1:], (1,), sizes, (FEW_EPOCHS,), limit) for limit in (0, *fewer)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study
 from effnet_report.inference import forecast
 from effnet_report.intake.look import Look
+from effnet_report.intake.network import Network, networks
 from effnet_report.intake.options import BATCH, EPOCHS, Option, best
 from effnet_report.intake.weigh import RECIPE, Material, Weighing, placed
 from effnet_report.sweep.plan import too_few
@@ -26,7 +28,25 @@ from effnet_report.sweep.plan import too_few
 NEARLY_SQUARE = 1.15
 # Ratio of class sizes above which accuracy would mostly describe the largest class.
 UNEVEN = 2
+# Share of the size that a network was pretrained on; on smaller images a smaller one is as good.
+LARGE = 0.6
 ALTERNATIVES = (0.25, 1.0, 4.0, 12.0)  # hours
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a study is to answer, and with what.
+
+    Attributes:
+        hours: limit for the time of the study on this machine.
+        compared: settings to compare beside the depth, see `weigh.factors`.
+        backbone, device: None for those that suit the images, the machine and the hours.
+    """
+
+    hours: float
+    compared: dict[str, list[Any]]
+    backbone: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class Draft:
         fits: whether its hours are within the limit.
         alternatives: what would be chosen, by hours.
         like: published studies whose variance the expected intervals take.
+        why: the reason for the network.
     """
 
     path: Path
@@ -46,6 +67,7 @@ class Draft:
     fits: bool
     alternatives: dict[float, Option]
     like: list[str]
+    why: str
 
 
 def write(
@@ -53,37 +75,67 @@ def write(
     dataset: Dataset,
     look: Look,
     source: dict[str, str],
-    *,
-    compared: dict[str, list[Any]],
-    hours: float,
+    wishes: Wishes,
 ) -> Draft:
     """Write `studies/NAME.yml` for inspected images.
 
     Args:
         source: the settings data_dir, labels and groups, as far as they are needed.
-        compared: settings to compare beside the depth, see `weigh.factors`.
-        hours: limit for the time of the study on this machine.
 
     Raises:
-        InputError: a class is too small for any study, or the file exists by now.
+        InputError: a class is too small for any study, the file exists by now, or a network or
+            device that is wanted is not there.
     """
     base = _protocol(look, source)
-    if "norm_statistics" not in compared:
+    if "norm_statistics" not in wishes.compared:
         base["norm_statistics"] = RECIPE["norm_statistics"]
     if tests_officially(dataset):
         base["official_test"] = True
     if uneven(dataset):
         base["criterion"] = "balanced_accuracy"
-    material = Material(dataset, look, base, compared)
+    compared, hours = wishes.compared, wishes.hours
     components, like = forecast.published(compared, RECIPE)
     limits = sorted({*ALTERNATIVES, hours})
-    weighed = Weighing(material, components).tiers(limits[0])
+
+    def weigh(network: Network) -> Weighed:
+        material = Material(dataset, look, base, compared, network)
+        return material, Weighing(material, components).tiers(limits[0])
+
+    material, weighed = _fitting(
+        list(networks(wishes.backbone, wishes.device, look.side)), weigh, hours
+    )
     chosen = best(weighed, hours)
     _check_different(material.study(name, chosen), dataset)
     path = paths.STUDIES / f"{name}.yml"
     files.create(path, _yaml(name, material, chosen).encode())
     alternatives = {limit: best(weighed, limit) for limit in limits}
-    return Draft(path, load_study(name), chosen, chosen.hours <= hours, alternatives, like)
+    why, fits = material.network.why, chosen.hours <= hours
+    return Draft(path, load_study(name), chosen, fits, alternatives, like, why)
+
+
+Weighed = tuple[Material, list[list[Option]]]
+
+
+def _fitting(
+    candidates: list[Network], weigh: Callable[[Network], Weighed], hours: float
+) -> Weighed:
+    """The first network for whose image size, all images and seeds the hours suffice, or the last.
+
+    Where the hub is out of reach, the last one is taken at once.
+    """
+    *larger, last = candidates
+    for network in larger:
+        material, weighed = weigh(network)
+        chosen = best(weighed, hours)
+        large = chosen.image_size >= LARGE * network.side
+        if chosen.hours <= hours and not chosen.images and chosen.seeds > 1 and large:
+            try:
+                network.fetch()
+            except InputError:
+                break
+            return material, weighed
+    last.fetch()
+    return weigh(last)
 
 
 def uneven(dataset: Dataset) -> bool:
@@ -144,26 +196,23 @@ def _yaml(name: str, material: Material, chosen: Option) -> str:
         if base["resize"] == "squash"
         else "they are not square: keep their shape, and fill up the short side",
         "background": "some are transparent: what shows through",
-        "image_size": f"pixels of a side, of {material.side:.0f} in the median image: the largest "
-        "for which the hours suffice",
+        "image_size": f"pixels of a side, of {material.look.side:.0f} in the median image: the "
+        "largest for which the hours suffice",
         "max_images": f"of {len(dataset)}, in proportion to the classes: what fits into the hours",
         "official_test": "their own test set is kept: the same for all seeds, never trained on",
         "folds": "each seed holds out another part, so that together they test every image",
         "criterion": f"a class has more than {UNEVEN} times as many images as another; every "
         "class counts the same",
-        "backbone": "EfficientNet-Lite0, seven stages",
-        "weights": "its ImageNet weights, from an installed package: no download",
+        "backbone": material.network.why,
+        "weights": WEIGHTS[material.network.weights],
+        "device": "the GPU of this machine",
         "norm_statistics": "those of pretraining: four images estimate them badly",
         "learning_rate": "each run tries all for an epoch, and continues with the best",
         "batch_size": "as in the source",
         "epochs": _epochs_reason(chosen.epochs),
         "early_stop_patience": "all epochs, so that the cosine schedule reaches its end",
     }
-    settings = material.settings(chosen) | {
-        "backbone": "tf_efficientnet_lite0",
-        "weights": "packaged",
-        "batch_size": BATCH,
-    }
+    settings = material.settings(chosen) | {"batch_size": BATCH}
     lines = [
         f"# By `effnet new {name}`: {len(dataset)} images of {len(dataset.classes)} classes.",
         f"title: {json.dumps(name, ensure_ascii=False)}",
@@ -183,6 +232,10 @@ def _yaml(name: str, material: Material, chosen: Option) -> str:
     return "\n".join(lines) + "\n"
 
 
+WEIGHTS = {
+    "packaged": "its ImageNet weights, from an installed package: no download",
+    "hub": "its pretrained weights, which timm fetches once from the hub",
+}
 FIXED = "not compared: the study's hours go into images and seeds"
 FACTORS = {
     "freeze": "frozen stages: does freezing help, and how many stages",

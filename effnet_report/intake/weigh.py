@@ -17,7 +17,8 @@ from effnet_report.baseline.classical import FOLDS
 from effnet_report.inference import forecast
 from effnet_report.inference.power import Components
 from effnet_report.intake.look import Look
-from effnet_report.intake.options import DEPTHS, EPOCHS, SIZES, Option, tiers
+from effnet_report.intake.network import Network
+from effnet_report.intake.options import EPOCHS, SIZES, Option, depths, tiers
 from effnet_report.sweep.plan import RUN, Timed, classical_hours, time_steps, too_few
 from effnet_report.sweep.sweep import automatic_jobs
 
@@ -36,7 +37,6 @@ RECIPE = {
     "augment": "none",
 }
 RATES = (3.0e-5, 1.0e-4, 3.0e-4)
-SMALLEST = Option(DEPTHS[0], 1, SIZES[-1], EPOCHS, 0)  # by images, with all depths
 
 
 def factors(ask: str) -> dict[str, list[Any]]:
@@ -70,12 +70,12 @@ class Material:
     look: Look
     base: dict[str, Any]
     compared: dict[str, list[Any]]
+    network: Network
 
     @cached_property
-    def side(self) -> float:
-        """Short side of the median image, pixels."""
-        sizes = self.look.images.loc[self.look.images["error"] == "", ["width", "height"]]
-        return float(sizes.min(axis=1).median())
+    def smallest(self) -> Option:
+        """The smallest images, in one seed, with all depths."""
+        return Option(depths(self.network.stages)[0], 1, SIZES[-1], EPOCHS, 0)
 
     @property
     def folds(self) -> bool:
@@ -86,6 +86,7 @@ class Material:
         """The protocol, without its defaults."""
         settings = {
             **self.base,
+            **self.network.settings,
             "image_size": option.image_size,
             "epochs": option.epochs,
             "learning_rate": RATES,
@@ -133,7 +134,7 @@ class Weighing:
     def __init__(self, material: Material, components: Components) -> None:
         self.material, self.components = material, components
         self._timed: dict[int, Timed] = {}
-        self._jobs = automatic_jobs(material.study("new", SMALLEST))
+        self._jobs = automatic_jobs(material.study("new", material.smallest))
 
     def tiers(self, least: float) -> list[list[Option]]:
         """The tiers of `options.tiers` with hours and half-widths, as far as classes allow them.
@@ -147,12 +148,16 @@ class Weighing:
         weighed: list[list[Option]] = []
         # scikit-learn warns where this raises an error or where nothing is wrong.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
-            for tier in tiers(self.material.side, len(self.material.dataset)):
+            for tier in tiers(
+                self.material.look.side, len(self.material.dataset), self.material.network
+            ):
                 splits = {(option.seeds, option.images) for option in tier}
                 possible = {
                     (seeds, images)
                     for seeds, images in splits
-                    if not self.material.lacks(replace(SMALLEST, seeds=seeds, images=images))
+                    if not self.material.lacks(
+                        replace(self.material.smallest, seeds=seeds, images=images)
+                    )
                 }
                 works = [option for option in tier if (option.seeds, option.images) in possible]
                 weighed.append([self._weighed(option) for option in works])
@@ -196,7 +201,7 @@ class Weighing:
         size = option.image_size
         if size not in self._timed:
             one = replace(self.material, compared={})
-            study = one.study("new", replace(SMALLEST, image_size=size))
+            study = one.study("new", replace(one.smallest, image_size=size))
             classes = len(self.material.dataset.classes)
             self._timed[size] = time_steps(study, classes, study.protocol.device)
         timed = self._timed[size]
@@ -219,7 +224,7 @@ def _too_small(material: Material) -> InputError:
     counts = np.bincount(dataset.labels[np.unique(first)], minlength=len(dataset.classes))
     smallest = int(counts.argmin())
     if dataset.groups is not None or counts[smallest] >= needed:
-        return InputError(material.lacks(SMALLEST)[0])
+        return InputError(material.lacks(material.smallest)[0])
     total = int((dataset.labels == smallest).sum())
     copies = f" ({total} with copies)" if total > counts[smallest] else ""
     return InputError(

@@ -20,6 +20,8 @@ CONTROLS = re.compile(
 # First characters of formulas in spreadsheets (OWASP, "CSV injection").
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+
 LISTED = 10  # names
 
 
@@ -36,8 +38,11 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Escape a value for a CSV file; an apostrophe precedes text that looks like a formula."""
-    if not isinstance(value, str):
+    """Escape a value for a CSV file; an apostrophe precedes text that looks like a formula.
+
+    Classes are often called +1 and -1, and numbers compute nothing.
+    """
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
         return value
     return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
 

@@ -119,3 +119,10 @@ def test_output_that_cannot_be_written_is_one_sentence(redirected, status, told)
 def test_an_output_that_has_not_every_letter_gets_their_numbers(encoding):
     done = effnet("2>&1", PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stdout
+
+
+def test_numbers_stay_the_same_in_a_csv_file():
+    for name in ("-1", "+1", "-0.5", "0042"):
+        assert cell(name) == name
+    for name in ("-1+1", "+1x", "--1", "-1\n", "=1"):
+        assert cell(name).startswith("'")

@@ -34,6 +34,15 @@ CUT_OFF = """
 return [...document.querySelectorAll('.report-scroll:has(img)')]
   .filter(box => box.scrollWidth > box.clientWidth).map(box => box.outerHTML)
 """
+# Letters of a drawing that are smaller than 11 pixels on this screen.
+SMALL = """
+return [...document.querySelectorAll('.report-scroll svg')].flatMap(drawing => {
+  const scale = drawing.getBoundingClientRect().width / drawing.viewBox.baseVal.width;
+  return [...drawing.querySelectorAll('text, tspan')]
+    .filter(letters => parseFloat(getComputedStyle(letters).fontSize) * scale < 10.9)
+    .map(letters => letters.textContent);
+})
+"""
 TOO_WIDE = """
 return [...document.querySelectorAll('.report-table :is(.report-scroll, .dt-layout-cell)')]
   .filter(box => box.scrollWidth > box.clientWidth).map(box => box.closest('figure').id)
@@ -130,6 +139,7 @@ def test_a_page_loads_from_here_alone_and_everyone_can_read_it(browser, site, se
     loaded(browser, f"{server}/{page}.html", server)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
     assert browser.execute_script(CUT_OFF) == []
+    assert browser.execute_script(SMALL) == []
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     loaded(browser, (site / f"{page}.html").as_uri(), "file:")

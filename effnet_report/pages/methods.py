@@ -16,7 +16,7 @@ from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import html
-from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, sentences
+from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, logarithmic, sentences
 from effnet_report.render.html import finding, paragraph, table
 
 SIMULATE = "<code>python -m bench.coverage</code>"
@@ -187,7 +187,8 @@ def resolving(analysis: Analysis) -> HTML:
     kind = "each with a fold of its own" if found.folds else "dashed: in folds"
     left.set(xlabel=f"seeds ({kind})", ylabel="difference, points")
     left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
-    right.set(xlabel=f"test images, with {seeds} seeds", xscale="log")
+    right.set_xlabel(f"test images, with {seeds} seeds")
+    logarithmic(right)
     legend(figure, right)
     now = {name: one.smallest(seeds, images, folds=found.folds) for name, one in parts.items()}
     worst = max(now, key=lambda name: now[name])

@@ -15,6 +15,7 @@ from effnet_report.render.drawing import (
     THEIRS,
     canvas,
     legend,
+    logarithmic,
     sentences,
 )
 from effnet_report.render.html import finding, paragraph, table
@@ -225,7 +226,7 @@ def recipes(bench: Benchmark) -> HTML:
                 fmt=MARKERS[number_of] + ("-" if shown["ours"].all() else ":"),
                 color=SERIES[number_of], label=name,
             )  # fmt: skip
-        axes.set_xscale("log")
+        logarithmic(axes)
         axes.set(xlabel="CPU time, s", ylabel=f"test accuracy, %, {images}")
     legend(figure, *panels)
     return html.figure(

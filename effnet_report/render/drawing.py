@@ -7,6 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from effnet_core.study.design import HEADS, SCHEDULERS
 
@@ -78,6 +79,14 @@ def legend(figure: Figure, *panels: Axes) -> None:
     }
     columns = 2 if max(map(len, entries), default=0) > SHORT_ENTRY else 4
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic; powers on it would be too small to read."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
 
 
 def sentences(table: pd.DataFrame, template: str) -> str:

@@ -32,7 +32,7 @@ TEST_SET, VALIDATION = 656, 492  # images of one test set, of a validation set
 POOL = 4 * TEST_SET  # in all folds; a study of which half is trained has seen two of four
 CLASSICAL = 0.7  # correlation of what is hard for another kind of model, and for networks
 COST = 0.1  # deviation of the logarithm of a run's cost
-REPLICATES = 200
+REPLICATES = 400
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How many planted label errors an audit finds: `python -m bench.planted elpv fashion_mnist`.
 
-A copy of a data set gets wrong labels for one image in twenty, drawn by chance. A small study is
-trained on the copy, and its audit is compared with what was planted. The answer is written to
-`results/audit.json`, with that of a single run beside it.
+A copy of a data set, or of a folder with a folder per class, gets wrong labels for one image in
+twenty, drawn by chance. A small study is trained on the copy, and its audit is compared with what
+was planted. The answer is written to `results/audit.json`, with that of a single run beside it.
 """
 
 import json
@@ -38,7 +38,9 @@ def plant(name: str, folder: Path) -> pd.DataFrame:
     Returns:
         What `labels.csv` in the folder says, and `truth`; one row per image.
     """
-    dataset, rng = load_dataset(name), np.random.default_rng(0)
+    own = Path(name).is_dir()
+    dataset = load_dataset("imagefolder", name) if own else load_dataset(name)
+    rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(dataset))[:IMAGES])
     wrong = rng.random(len(chosen)) < FLIPPED
     shift = rng.integers(1, len(dataset.classes), len(chosen))
@@ -46,7 +48,7 @@ def plant(name: str, folder: Path) -> pd.DataFrame:
     classes = np.array(dataset.classes)
     table = pd.DataFrame(
         {
-            "path": [f"{dataset.names[index]}.png" for index in chosen],
+            "path": [f"{dataset.names[index]}.png".replace("/", " ") for index in chosen],
             "label": classes[given],
             "truth": classes[dataset.labels[chosen]],
         }
@@ -109,7 +111,8 @@ def main() -> None:
     path = paths.RESULTS / "audit.json"
     results = json.loads(path.read_text()) if path.is_file() else {}
     for name in sys.argv[1:]:
-        study, folder = f"planted-{name}", paths.CACHE / "planted" / name
+        known = Path(name).name
+        study, folder = f"planted-{known}", paths.CACHE / "planted" / known
         table = plant(name, folder)
         protocol = PROTOCOL | {"labels": str(folder / "labels.csv")}
         content = STUDY | {"title": f"Wrong labels in {name}", "protocol": protocol}
@@ -117,9 +120,9 @@ def main() -> None:
         train(study)
         finished = evidence.load(study)
         one = finished.predictions(finished.best[0])
-        results[name] = compare(judgements(finished), one, table)
+        results[known] = compare(judgements(finished), one, table)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(results[name], indent=1), flush=True)
+        print(json.dumps(results[known], indent=1), flush=True)
 
 
 if __name__ == "__main__":

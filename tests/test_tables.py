@@ -19,6 +19,7 @@ from effnet_report.pages import (
     comparison,
     conclusions,
     experiment,
+    images,
     methods,
     reproducibility,
     results,
@@ -306,6 +307,19 @@ def test_pages_speak_of_heads_where_a_study_compares_them(tmp_path, name):
     assert ("cosine" in rows) == (name == "quick")
     assert ("pretrained statistics" in rows) == (name == "recipe")
     assert {"freeze 6", "all choices", "trend"} <= set(rows)
+
+
+def test_the_page_images_says_how_many_planted_errors_an_audit_finds(tmp_path):
+    write_study("quick")
+    study = analysis.load("quick")
+    assert images.planted(study).data == ""
+    folder = tmp_path / "results"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(paths.ROOT / "results" / "audit.json", folder)
+    measured = json.loads((folder / "audit.json").read_text())["elpv"]
+    text = images.planted(study).data
+    for share in ("precision", "one_run_precision", "suspected_recall"):
+        assert f"{100 * measured[share]:.0f} %" in text.replace("\xa0", " ")
 
 
 @pytest.mark.fault("studies that are named alike")

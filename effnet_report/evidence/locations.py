@@ -52,6 +52,11 @@ def photos() -> Path:
     return paths.RESULTS / "photos.json"
 
 
+def planted() -> Path:
+    """What audits found of planted label errors."""
+    return paths.RESULTS / "audit.json"
+
+
 def coverage() -> Path:
     """How often intervals cover the truth in simulated studies."""
     return paths.RESULTS / "simulation.json"

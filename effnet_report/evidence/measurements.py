@@ -4,6 +4,7 @@
 missing from their dictionary.
 """
 
+import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -368,6 +369,35 @@ class Photos(File):
     machine: dict[str, str]
     commit: str
     rows: list[PhotosRow]
+
+
+class Planted(BaseModel):
+    """What an audit found of wrong labels that were planted in a copy of some images.
+
+    Attributes:
+        images: in the copy.
+        planted: wrong labels among them.
+        first: how many of the audit's most suspected labels are counted.
+        precision: share of those that were planted, 0..1.
+        one_run_precision: the same of the most confident errors of one run.
+        suspected_recall: share of the planted labels that the audit calls suspected, 0..1.
+    """
+
+    images: int
+    planted: int
+    first: int
+    precision: float
+    one_run_precision: float
+    suspected_recall: float
+
+
+def planted(dataset: str) -> Planted | None:
+    """What `python -m bench.planted` has written about a data set."""
+    try:
+        content = json.loads(locations.planted().read_bytes())
+        return Planted.model_validate(content[dataset])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def benchmark() -> Benchmark:

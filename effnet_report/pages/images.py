@@ -8,6 +8,7 @@ from markupsafe import Markup
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import decode
 from effnet_report.audit.judgements import judgements
+from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.growth import load as growth_of
 from effnet_report.evidence.pictures import pictures
@@ -256,6 +257,24 @@ def labels(analysis: Analysis) -> HTML:
             "only a person can tell.{}"
         ).format(about.credits),
         data=data,
+    )
+
+
+def planted(analysis: Analysis) -> HTML:
+    """How many wrong labels the audit finds where they are known; nothing where it is not."""
+    protocol = analysis.evidence.design.protocol
+    measured = measurements.planted(protocol.dataset)
+    if measured is None:
+        return HTML("")
+    name = shown.about(analysis).name
+    return html.paragraph(
+        [
+            f"How far to trust it: of {measured.images:,} {name}, {measured.planted} got a wrong "
+            f"label on purpose. Of the first {measured.first} labels that the audit named, "
+            f"{number(100 * measured.precision, 0)} % were among them; of the most confident "
+            f"errors of one run, {number(100 * measured.one_run_precision, 0)} %. It suspected "
+            f"{number(100 * measured.suspected_recall, 0)} % of the wrong labels in all."
+        ]
     )
 
 

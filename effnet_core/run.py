@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -408,8 +408,8 @@ def result(
             folder of the run's study.
 
     Raises:
-        InputError: an argument belongs to another run, or the predictions or the weights are not
-            those at the end of the training.
+        InputError: an argument belongs to another run, the labels or the split were changed, or
+            the predictions or the weights are not those at the end of the training.
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
@@ -459,6 +459,21 @@ def result(
     return made, predictions
 
 
+def _check_unchanged_data(data: Data) -> None:
+    """Make sure that nobody has changed the labels or mixed the parts since the data were loaded.
+
+    The record would name other data than the ones that the model was trained on.
+    """
+    now = replace(data.dataset)
+    vars(now)["digests"] = data.dataset.digests  # the files were read once, which is enough
+    parts = np.concatenate([data.split.train, data.split.validation, data.split.test])
+    if now.fingerprint != data.dataset.fingerprint or len(np.unique(parts)) < len(parts):
+        raise InputError(
+            "The labels or the parts of the images were changed after they were loaded. Change "
+            "them where they are stored, and run the steps again from the beginning."
+        )
+
+
 def predictions_table(data: Data, evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
     """Predictions with one row per image, see `records.load_predictions`."""
     tables = [
@@ -486,9 +501,11 @@ def fingerprints(data: Data, weights: str, purpose: str = "run") -> Fingerprints
         purpose: the code to fingerprint, a key of `code.PURPOSES`.
 
     Raises:
-        InputError: the code on the disk has changed since this process imported it.
+        InputError: the code on the disk has changed since this process imported it; or the labels
+            or the split have changed since they were loaded.
     """
     check_unchanged()
+    _check_unchanged_data(data)
     return Fingerprints(
         data=data.dataset.fingerprint,
         split=data.split.fingerprint,

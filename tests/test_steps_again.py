@@ -112,6 +112,26 @@ def test_data_and_model_of_another_run_are_refused(alone):
     assert not list(paths.RESULTS.rglob("*.json"))
 
 
+@pytest.mark.parametrize("step", ["train", "record"])
+@pytest.mark.parametrize("change", ["labels", "parts"])
+def test_labels_and_parts_changed_in_the_notebook_are_not_recorded(step, change):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    fitted = run.train(this, data, model)
+    evaluations = run.evaluate_parts(this, data, model)
+    if change == "labels":
+        data.dataset.labels[:] = data.dataset.labels[::-1].copy()
+    else:
+        data.split.test[:3] = data.split.train[:3]
+    again = {
+        "train": lambda: run.train(this, data, model),
+        "record": lambda: run.record(this, data, model, fitted, evaluations),
+    }
+    with pytest.raises(InputError, match="labels or the parts of the images were changed"):
+        again[step]()
+    assert not list(records.record_files(this.settings.study))
+
+
 def test_a_model_trained_on_after_its_evaluation_is_not_recorded(monkeypatch, alone):
     this = run.begin(DEEP)
     data, model = model_of(this)

@@ -1,5 +1,6 @@
 """What a study advises: the recipe, how accurate it is, what it saves and what it misses."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,9 +9,10 @@ import pandas as pd
 from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.recommendation import Depth
-from effnet_report.inference.seeds_and_images import Estimate
+from effnet_report.inference.seeds_and_images import Estimate, Family
 
 EITHER = "either"
+FEWEST = 3  # seeds that show how much trainings differ
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,18 @@ def advise(study: Analysis) -> Advice | None:
 
 
 def accuracy(study: Analysis, freeze: int) -> Estimate:
-    """Mean test accuracy at a depth, per cent, for other trainings and other images."""
+    """Mean test accuracy at a depth, per cent, for other trainings and other images.
+
+    Of fewer seeds than `FEWEST`, the interval is for other images only: two trainings do not show
+    how much trainings differ.
+    """
     compared = study.estimator
     at = compared.design["freeze"].to_numpy() == freeze
     correct = [100 * part[at].mean(axis=0) for part in study.correctness.right]
-    estimate = compared.of_differences(correct, compared.between(correct).times(1 / compared.seeds))
-    low, high = np.clip([estimate.low, estimate.high], 0, 100)  # of two seeds it may reach further
+    between_seeds = compared.between(correct).times(1 / compared.seeds)
+    family = between_seeds if compared.seeds >= FEWEST else Family(0.0, 0.0, math.inf)
+    estimate = compared.of_differences(correct, family)
+    low, high = np.clip([estimate.low, estimate.high], 0, 100)  # of few seeds it may reach further
     return replace(estimate, low=float(low), high=float(high))
 
 

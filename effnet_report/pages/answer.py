@@ -14,6 +14,7 @@ from effnet_report.evidence.pictures import pictures
 from effnet_report.inference import recipes
 from effnet_report.inference.advice import (
     EITHER,
+    FEWEST,
     Advice,
     accuracy,
     advise,
@@ -142,7 +143,8 @@ def _card(study: Analysis) -> Markup:
 def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     """What stands on a card, line by line."""
     yield "What to do", Markup("<br>").join(_recipe(study, advised))
-    yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %"
+    of_images = ", for other images" if len(study.correctness.seeds) < FEWEST else ""
+    yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %{of_images}"
     yield "How sure", f"{_sure(advised)}."
     yield f"Highest {advised.metric}", _best(advised)
     yield "Saves", _saves(study, advised)

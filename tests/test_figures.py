@@ -5,7 +5,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from factories import TEST_IMAGES, VALIDATION_IMAGES, save_run, use_folders, write_study
+from factories import (
+    TEST_IMAGES,
+    VALIDATION_IMAGES,
+    fingerprints,
+    save_run,
+    use_folders,
+    write_study,
+)
 from PIL import Image
 
 from effnet_core import paths
@@ -68,6 +75,8 @@ def known_images(monkeypatch):
         images=rng.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
     )
     monkeypatch.setattr(pictures, "load_dataset", lambda *_: dataset)
+    # As the records of the factories name it.
+    monkeypatch.setattr(datasets.Dataset, "fingerprint", fingerprints(0).data)
 
 
 @pytest.mark.slow

@@ -296,13 +296,13 @@ def of_source() -> list[Judgement]:
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:
-    """How many verdicts would be wrong by chance alone."""
+    """How many effects would seem clear by chance alone."""
     tested = sum(one.estimate.known for one in judged)
     if not tested:
         return "No verdict rests on an interval yet."
     return (
-        f"Without correction, at most {(1 - LEVEL) * tested:.2g} of these {tested} verdicts are "
-        "expected to be wrong by chance."
+        f"If none of these {tested} effects existed, {(1 - LEVEL) * tested:.2g} would be expected "
+        "to seem clear by chance, without correction."
     )
 
 

@@ -11,7 +11,7 @@ from effnet_core.data.images import decode
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
 from effnet_report.evidence.pictures import pictures
-from effnet_report.inference import recipes
+from effnet_report.inference import analysis, recipes
 from effnet_report.inference.advice import (
     EITHER,
     FEWEST,
@@ -104,11 +104,18 @@ def _sure(advice: Advice) -> str:
     change = advice.depth.change
     if change.high < -advice.margin:
         which = _stages(advice.depth.freeze)
-        return f"Freezing {which} loses more than {number(advice.margin)} points"
+        return (
+            f"Freezing {which} loses more than {number(advice.margin)} points: "
+            f"{number(-change.high)} to {number(-change.low)} (95 % CI)"
+        )
     if change.low <= -advice.margin:
         return f"{loss} cannot be ruled out at any depth, so freeze nothing"
-    but = ", but the evidence is weaker" if advice.p > 1 - LEVEL else ""
-    return f"{loss} is ruled out{but} after correction for all conclusions ({_p(advice.p)})"
+    if advice.p > 1 - LEVEL:
+        return (
+            f"{loss} is ruled out by this interval alone; after correction for all conclusions it "
+            f"no longer is ({_p(advice.p)})"
+        )
+    return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 
 
 def _stages(count: int) -> str:
@@ -150,11 +157,21 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     yield "Saves", _saves(study, advised)
     yield "Misses", _missed(study, advised.missed)
     yield "Against classical models", _against_classical(study.over_classical)
-    yield (
-        "Evidence",
-        f"{len(study.evidence.finished):,} runs ({len(study.evidence.configurations)} "
-        f"configurations, {len(study.correctness.seeds)} seeds), tested on "
-        f"{study.correctness.images:,} images",
+    yield "Evidence", _evidence(study)
+
+
+def _evidence(study: Analysis) -> str:
+    """How many runs stand behind a card, of what."""
+    runs, facts = len(study.evidence.finished), study.evidence.facts
+    of = len(analysis.load(study.evidence.reference).evidence.finished)
+    chosen = (
+        f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
+    )
+    trained = f", each trained on {facts.train_images:,}" if facts else ""
+    return (
+        f"{chosen} ({len(study.evidence.configurations)} configurations, "
+        f"{len(study.correctness.seeds)} seeds), tested on {study.correctness.images:,} images"
+        f"{trained}, of {study.evidence.design.protocol.image_size} px"
     )
 
 
@@ -220,10 +237,13 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     """The classes that are missed most, and where a reader with two can trade them."""
     about = shown.about(study)
     ranked = sorted(shares.items(), key=lambda pair: -pair[1])
-    listed = [f"{about.plain(label)} {number(share, 0)} %" for label, share in ranked[:CLASSES]]
+    listed = [
+        f"{number(share, 0)} of 100 in the class {about.plain(label)}"
+        for label, share in ranked[:CLASSES]
+    ]
     if len(ranked) > CLASSES:
         rest = [share for _, share in ranked[CLASSES:]]
-        listed.append(f"other classes {number(min(rest), 0)} to {number(max(rest), 0)} %")
+        listed.append(f"{number(min(rest), 0)} to {number(max(rest), 0)} in other classes")
     words = Markup(", ").join(listed)
     if len(ranked) > 2:
         return words
@@ -400,9 +420,10 @@ def limits(studies: list[Analysis]) -> HTML:
     return listing(
         {
             "covers": Markup(
-                "It holds for the network <code>{}</code> at {} px and for images of these kinds. "
-                "Another network or other images need a study of their own."
-            ).format(protocol.backbone, protocol.image_size),
+                "It holds for the network <code>{}</code>, at the image sizes on the cards, and "
+                "for images of these kinds. Another network or other images need a study of their "
+                "own."
+            ).format(protocol.backbone),
             "recipe": _other_recipes(studies),
             "selected": "The depths were chosen by the test intervals shown here, which flatters "
             "them a little. Validation images alone would freeze "
@@ -429,8 +450,8 @@ def _other_recipes(studies: list[Analysis]) -> str:
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     least, most = deepest.iloc[0], deepest.iloc[-1]
     return Markup(
-        "{}: freezing {} stages changed {} by {} points (95 % CI {} to {}) with {}, and by {} "
-        "points ({} to {}) with {}.{} {}"
+        "{}: freezing {} stages changed {} by {} points ({} to {}) with {}, and by {} points "
+        "({} to {}) with {}; these 95 % intervals hold for all recipes at once.{} {}"
     ).format(
         "It depends on the recipe" if recipes.turns(table) == "turns" else "Recipes compared",
         *(most.freeze, study.evidence.metric),
@@ -449,6 +470,10 @@ def commands(studies: list[Analysis]) -> HTML:
         {
             command: Markup("<code>{}</code> {}").format(command, what)
             for command, what in (
+                (
+                    "effnet new mine --images FOLDER",
+                    "begins a study of your own photos; effnet sweep mine trains it.",
+                ),
                 ("effnet sweep " + name, "trains the runs that have no record yet."),
                 (f"EFFNET_STUDY={name} jupyter-book build book", "builds this report from them."),
                 (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),

@@ -14,6 +14,7 @@ from effnet_core.study.schema import Candidate
 from effnet_report.inference import comparison as compared
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import DASH, number
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
@@ -39,6 +40,7 @@ def answer(analysis: Analysis) -> HTML:
         best_of(analysis.comparison),
         judged.sentence,
         *_rival(analysis),
+        *shown.advised_by(analysis),
         *coverage(evidence),
     )
 

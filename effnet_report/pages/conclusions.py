@@ -16,6 +16,7 @@ from effnet_report.inference.claims import Judgement
 from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import (
@@ -45,6 +46,7 @@ def answer(analysis: Analysis) -> HTML:
     counts = Counter(one.verdict for one in judged)
     return finding(
         f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
+        *shown.advised_by(analysis),
         *coverage(evidence),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
     )

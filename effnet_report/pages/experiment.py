@@ -27,7 +27,7 @@ from effnet_report.render.html import definition_list, finding, table
 CUT = "#B35900"  # readable as text in both themes
 COLUMNS = 4  # images of a class
 MEANING = {
-    "freeze": "The stem and the first n stages of the network stay as they are.",
+    "freeze": "With n above 0, the stem and the first n stages of the network stay as they are.",
     "head": "One linear layer, or two with dropout between them.",
     "scheduler": "Plateau halves the learning rate when the validation loss stops improving; "
     "cosine lowers it along half a cosine wave.",
@@ -53,6 +53,7 @@ def answer(analysis: Analysis) -> HTML:
         f"{sizes}.",
         _tested(design.protocol),
         _compared(design.factors),
+        *shown.advised_by(analysis),
         *coverage(evidence),
     )
 

@@ -48,6 +48,7 @@ def answer(analysis: Analysis) -> HTML:
     return finding(
         f"Of {len(right):,} test images, all runs classified {always:,} correctly and all got "
         f"{never:,} wrong; they differ on {len(right) - always - never:,}.",
+        *shown.advised_by(analysis),
         *coverage(evidence),
     )
 
@@ -269,11 +270,12 @@ def planted(analysis: Analysis) -> HTML:
     name = shown.about(analysis).name
     return html.paragraph(
         [
-            f"How far to trust it: of {measured.images:,} {name}, {measured.planted} got a wrong "
-            f"label on purpose. Of the first {measured.first} labels that the audit named, "
-            f"{number(100 * measured.precision, 0)} % were among them; of the most confident "
-            f"errors of one run, {number(100 * measured.one_run_precision, 0)} %. It suspected "
-            f"{number(100 * measured.suspected_recall, 0)} % of the wrong labels in all."
+            f"How far to trust the audit: of {measured.images:,} {name}, {measured.planted} got a "
+            f"wrong label on purpose. Of the first {measured.first} labels that it suspected, "
+            f"{number(100 * measured.precision, 0)} % were wrong ones; of the {measured.first} "
+            f"most confident errors of one run, {number(100 * measured.one_run_precision, 0)} %. "
+            f"In all, it suspected {number(100 * measured.suspected_recall, 0)} % of the wrong "
+            "labels."
         ]
     )
 

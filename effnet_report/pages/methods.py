@@ -14,6 +14,7 @@ from effnet_report.inference import claims
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.numbers import DASH, number, p_value
+from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, logarithmic, sentences
@@ -33,7 +34,7 @@ def answer(analysis: Analysis) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     sentence, key = _significant(analysis)
-    return finding(sentence, *_covered(), *coverage(evidence), key=key)
+    return finding(sentence, *_covered(), *shown.advised_by(analysis), *coverage(evidence), key=key)
 
 
 def _significant(analysis: Analysis) -> tuple[str, str]:

@@ -52,13 +52,15 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
     yield (
         "So the recipe decides whether freezing helps: the main conclusion turns around."
         if recipes.turns(table) == "turns"
-        else "No recipe turns the main conclusion around beyond doubt."
+        else "Taken together, the recipes of this study do not show that the effect of freezing "
+        "turns around between them."
     )
     for choice, change in study.effects.items():
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
             yield f"With {choice}, {study.evidence.metric} changes by {_estimated(change)}."
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
-        yield "Each depth is trained at the learning rate that is best on its validation images."
+        yield "In each seed, each depth is trained at the learning rate that is best on its "
+        "validation images."
 
 
 def effects(studies: list[Analysis]) -> HTML:

@@ -1,6 +1,9 @@
 """The studies that this book shows."""
 
+from collections.abc import Iterator
 from statistics import fmean
+
+from markupsafe import Markup
 
 from effnet_report.evidence import evidence
 from effnet_report.evidence.loader import load_design
@@ -9,6 +12,7 @@ from effnet_report.inference import recipes as of_recipes
 from effnet_report.inference.analysis import Analysis
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
+from effnet_report.render.html import link
 
 
 def data_sets() -> list[Analysis]:
@@ -35,6 +39,19 @@ def advising() -> list[Analysis]:
         alike.setdefault(_data(study), []).append(of_recipes.best(study))
     best = [max(rivals, key=_merit) for rivals in alike.values()]
     return best if _judged(main) else [main, *best]
+
+
+def advised_by(study: Analysis) -> Iterator[Markup]:
+    """Where the first page takes its advice on these images from another study: from which."""
+    if not _judged(study):
+        return
+    for other in advising():
+        apart = other.evidence.reference != study.evidence.reference
+        if apart and _judged(other) and _data(other) == _data(study):
+            yield Markup(
+                "This page is about the study {}. The advice on the first page comes from the "
+                "study {}, whose recipe is better on validation images: {}."
+            ).format(title(study), title(other), link("recipe.html", "does the recipe matter?"))
 
 
 def _judged(study: Analysis) -> bool:

@@ -30,7 +30,7 @@ def answer(analysis: Analysis) -> HTML:
     hours = sum((one.cpu_seconds or one.seconds)["total"] for one in made) / 3600
     took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes"
     return finding(
-        f"The {len(evidence.everything)} runs behind this report took {took} of CPU time.",
+        f"The {len(evidence.everything)} runs of the study shown here took {took} of CPU time.",
         "You say how many hours a study of your own photos may take; it ends with a report like "
         "this one and a trained model.",
     )

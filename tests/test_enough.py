@@ -1,5 +1,6 @@
 """When a study has trained enough: the rule that `effnet sweep --until-decided` follows."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,8 +70,10 @@ def test_one_seed_decides_nothing():
     assert enough.look(study([0] * 7), seeds=1).freeze is None
 
 
-def write_two_seeds_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records of two of four seeds, in which every freeze loses a third of the accuracy."""
+def write_two_seeds_of(
+    name: str, monkeypatch: pytest.MonkeyPatch, *, free: float = 92, frozen: float = 60
+) -> None:
+    """Records of two of four seeds, in which every freeze has the other accuracy."""
     monkeypatch.setattr(paths, "STUDIES", paths.RESULTS.parent)
     (paths.STUDIES / f"{name}.yml").write_text(
         "title: Clear\nseeds: [0, 1, 2, 3]\n"
@@ -79,7 +82,7 @@ def write_two_seeds_of(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for settings in load_study(name).runs():
         if settings.seed < 2:
-            save_run(settings, accuracy=60 if settings.freeze else 92)
+            save_run(settings, accuracy=frozen if settings.freeze else free)
 
 
 def test_where_every_freeze_loses_the_advice_is_to_freeze_nothing(tmp_path, monkeypatch):
@@ -97,6 +100,20 @@ def test_where_every_freeze_loses_the_advice_is_to_freeze_nothing(tmp_path, monk
     assert studied.recommendation.depth is None
     assert studied.recommendation.sentence.startswith("Freeze nothing")
     assert 'data-finding="advice:clear:freeze0"' in answer.advice([studied]).data
+
+
+def test_a_study_that_shows_the_opposite_stands_beside_the_advice(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    paths.RESULTS.mkdir()
+    monkeypatch.setenv("EFFNET_STUDY", "clear,other")
+    write_two_seeds_of("clear", monkeypatch)
+    write_two_seeds_of("other", monkeypatch, free=40, frozen=90)
+    (advising,) = answer.studies()
+    assert advising.evidence.design.name == "clear"
+    assert 'data-finding="contrary:other"' in answer.limits([advising]).data
+    shutil.rmtree(paths.records("other"))
+    write_two_seeds_of("other", monkeypatch, free=90, frozen=40)
+    assert "contrary" not in answer.limits([advising]).data
 
 
 def test_a_sweep_starts_no_run_of_a_study_that_is_decided(tmp_path, monkeypatch, capsys):

@@ -425,11 +425,27 @@ def limits(studies: list[Analysis]) -> HTML:
                 "own."
             ).format(protocol.backbone),
             "recipe": _other_recipes(studies),
+            **dict(_contrary(advised)),
             "selected": "The depths were chosen by the test intervals shown here, which flatters "
             "them a little. Validation images alone would freeze "
             f"{' and '.join(on_validation)}.",
         }
     )
+
+
+def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str]]:
+    """Studies of the same images, with another recipe, that show the opposite."""
+    for study, advice in advised:
+        for other in shown.on_the_same_images(study):
+            freeze, change = max(other.noninferiority.changes.items(), default=(0, None))
+            if change is None or (change.low <= 0 if advice.freeze == 0 else change.high >= 0):
+                continue
+            yield (
+                f"contrary:{other.evidence.design.name}",
+                f"The study {shown.title(other)} shows the opposite on the same images: with its "
+                f"recipe, freezing {_stages(freeze)} changed {advice.metric} by "
+                f"{_span(change, sign=True)} points.",
+            )
 
 
 def _other_recipes(studies: list[Analysis]) -> str:

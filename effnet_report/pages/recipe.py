@@ -59,8 +59,10 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
             yield f"With {choice}, {study.evidence.metric} changes by {_estimated(change)}."
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
-        yield "In each seed, each depth is trained at the learning rate that is best on its "
-        "validation images."
+        yield (
+            "In each seed, each depth is trained at the learning rate that is best on its "
+            "validation images."
+        )
 
 
 def effects(studies: list[Analysis]) -> HTML:

@@ -14,13 +14,14 @@ from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import locations, measurements
 from effnet_report.evidence.measurements import Photos, PhotosRow
-from effnet_report.intake.options import DEPTHS, usual_epochs
+from effnet_report.intake.options import depths, usual_epochs
 from effnet_report.intake.weigh import RATES, RECIPE, in_parallel
 from effnet_report.sweep.plan import RUN, Speed, Timed, at_speed, classical_hours, time_steps
 from effnet_report.sweep.sweep import automatic_jobs
 
 PHOTOS = (300, 3_000, 30_000)
 CLASSES, FOLDS = 2, 5
+STAGES = 7  # of Lite0 and of V2-L
 CPU = {"backbone": "tf_efficientnet_lite0", "weights": "packaged", "image_size": 160}
 
 
@@ -30,7 +31,7 @@ def study_of(photos: int, network: dict[str, object]) -> Study:
         "name": "photos",
         "title": f"{photos} photos",
         "seeds": list(range(FOLDS)),
-        "factors": {"freeze": [*DEPTHS[1]], "head": ["none"], "scheduler": ["cosine"]},
+        "factors": {"freeze": [*depths(STAGES)[1]], "head": ["none"], "scheduler": ["cosine"]},
         "protocol": Protocol(
             dataset="elpv",  # none of its images is read
             folds=FOLDS,

@@ -208,6 +208,7 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
         "elpv",
         "depth",
         "growth",
+        "recipe",
     }
     assert touched("effnet_core/run.py") == trains
     bench_main._in_git.cache_clear()

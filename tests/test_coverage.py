@@ -103,7 +103,7 @@ def test_the_page_shows_what_was_simulated(fitted, tmp_path, monkeypatch):
     assert "share of 4 simulated studies, in per cent, over 3 seeds, 4 folds" in shown
     kept = pd.read_csv(tmp_path / "site" / "data" / "simulation.csv")
     written = json.loads((tmp_path / "simulation.json").read_text())
-    assert written["study"] == "84 runs of elpv"
+    assert written["study"] == "84 runs of elpv_source"
     assert len(kept) == sum(len(case["covered"]) for case in written["cases"])
     for case in written["cases"]:
         size = f"{case['seeds']} {'folds' if case['folds'] else 'seeds'}"

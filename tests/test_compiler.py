@@ -17,17 +17,22 @@ def step():
     optimizer.step()
 
 network = build_network("tf_efficientnet_lite0")
+torch.use_deterministic_algorithms(True)
 optimizer = torch.optim.Adam(network.parameters())
 step()
 loaded = [n for n in sys.modules if n.startswith("torch._dynamo") and n not in
           (compiler.NAME, compiler.TOOLS)]
+from_the_backend = "torch._inductor.utils" in sys.modules
 double = torch.compile(lambda x: 2 * x, backend="eager")
 assert double(torch.ones(1)) == 2
 step()
 import torch._dynamo.utils
+import torch._inductor.config
 from torch._dynamo import OptimizedModule
 print(json.dumps({
     "loaded": loaded,
+    "from_the_backend": from_the_backend,
+    "deterministic": torch._inductor.config.deterministic,
     "deferred": compiler.deferred(),
     "file": torch._dynamo.__file__,
     "same": sys.modules["torch._dynamo"] is torch._dynamo,
@@ -43,6 +48,8 @@ def test_the_compiler_is_imported_when_something_is_compiled():
     )
     said = json.loads(found.stdout)
     assert said["loaded"] == []
+    assert not said["from_the_backend"]
+    assert said["deterministic"] is True  # as it was asked for before the import
     assert not said["deferred"]
     assert said["file"].endswith("torch/_dynamo/__init__.py")
     assert said["same"]

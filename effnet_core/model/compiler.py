@@ -1,10 +1,12 @@
 """Import PyTorch's compiler only when something is compiled.
 
-torchvision imports `torch._dynamo` for one function that is never called here, and every step of
-an optimizer imports it to mark where a compiled graph would end. The import takes 1.4 s of CPU
-time, a quarter of all imports of a run. In code that is not compiled, the two functions that an
-optimizer calls do nothing. `defer` therefore replaces the compiler by a stand-in with these two
-functions. Looking up any other name imports the real compiler, which then replaces the stand-in.
+torchvision imports `torch._dynamo` for one function that is never called here, every step of an
+optimizer imports it to mark where a compiled graph would end, and asking for deterministic
+algorithms sets an option of `torch._inductor`. The import takes 1.4 s of CPU time, a quarter of all
+imports of a run. In code that is not compiled, the two functions that an optimizer calls do
+nothing. `defer` therefore replaces the compiler by stand-ins with these two functions and a place
+for the option. Looking up any other name imports the real compiler, which then replaces the
+stand-ins and gets the option.
 """
 
 import importlib
@@ -16,6 +18,8 @@ from typing import Any
 import torch
 
 NAME, TOOLS = "torch._dynamo", "torch._dynamo.utils"
+BACKEND, OPTIONS = "torch._inductor", "torch._inductor.config"
+OPTION = "deterministic"
 
 
 class Deferred(ModuleType):
@@ -24,19 +28,21 @@ class Deferred(ModuleType):
     def __getattr__(self, name: str) -> Any:
         # `inspect` looks up `__file__` of every module, so that does not count as using the
         # compiler. Looking up `__path__` does: it precedes the import of a submodule.
-        if name.startswith("__") and (self.__name__, name) != (NAME, "__path__"):
+        if name.startswith("__") and (name != "__path__" or self.__name__ not in (NAME, BACKEND)):
             raise AttributeError(name)
         return getattr(_import(self.__name__), name)
 
 
 def defer() -> None:
-    """Install the stand-in, unless the compiler has been imported already."""
-    if NAME in sys.modules:
+    """Install the stand-ins, unless the compiler has been imported already."""
+    if NAME in sys.modules or BACKEND in sys.modules:
         return
     compiler, tools = Deferred(NAME), Deferred(TOOLS)
     compiler.__dict__.update(disable=_disable, graph_break=_graph_break)
     tools.__dict__.update(is_compile_supported=_is_compile_supported)
-    sys.modules |= {NAME: compiler, TOOLS: tools}
+    backend = Deferred(BACKEND)
+    backend.__dict__["config"] = options = Deferred(OPTIONS)
+    sys.modules |= {NAME: compiler, TOOLS: tools, BACKEND: backend, OPTIONS: options}
     torch._dynamo = compiler
 
 
@@ -47,7 +53,11 @@ def deferred() -> bool:
 
 def _import(name: str) -> ModuleType:
     if deferred():
-        del sys.modules[NAME], sys.modules[TOOLS]
+        chosen = vars(sys.modules[OPTIONS]).get(OPTION)
+        for stand_in in (NAME, TOOLS, BACKEND, OPTIONS):
+            del sys.modules[stand_in]
+        if chosen is not None:
+            setattr(importlib.import_module(OPTIONS), OPTION, chosen)
     return importlib.import_module(name)
 
 

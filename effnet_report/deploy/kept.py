@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import EfficientNet
 
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
@@ -24,6 +24,9 @@ from effnet_report.deploy.calibration import Answers, Calibration, calibration_o
 from effnet_report.escaping import listed
 from effnet_report.evidence import weights
 from effnet_report.evidence.loader import located
+
+if TYPE_CHECKING:  # importing it before `model.compiler` imports PyTorch's compiler, a second
+    from timm.models import EfficientNet
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def _check_classes(settings: Settings, record: Record) -> None:
         )
 
 
-def _load(frozen: FrozenNetwork, network: EfficientNet, path: Path, record: Record) -> None:
+def _load(frozen: FrozenNetwork, network: "EfficientNet", path: Path, record: Record) -> None:
     """Load trained weights into a network, if the file holds those that the record names."""
     started = weights_hash(frozen.prefix.state_dict())
     try:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import timm
 import torch
 
 from effnet_core.errors import InputError
@@ -44,7 +43,9 @@ class Network:
     @property
     def side(self) -> int:
         """Pixels of a side of the images that it was pretrained on."""
-        known = timm.get_pretrained_cfg(self.backbone)
+        from timm import get_pretrained_cfg  # noqa: PLC0415  after `model.compiler`, for speed
+
+        known = get_pretrained_cfg(self.backbone)
         return int(known.input_size[-1]) if known else UNKNOWN_SIDE
 
     @property

@@ -690,6 +690,10 @@ def test_the_first_pages_answer_is_in_the_terminal(capsys):
     for sentence in (*content["sentences"], content["rule"]):
         assert sentence in text
     assert [row["freeze"] for row in content["depths"]] == [1, 2, 3, 4, 5, 6]
+    tell_recommendation("published/quick", False, Console(width=500))  # of one seed
+    text = capsys.readouterr().out
+    assert text.count("(no interval)") == 18
+    assert "nan" not in text
 
 
 def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():

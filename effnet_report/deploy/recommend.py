@@ -1,6 +1,8 @@
 """The command `effnet recommend`: the first page's answer, in the terminal."""
 
 import json
+import math
+from collections.abc import Hashable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -37,10 +39,14 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
         "memory saved, %",
     )
     for row in table.to_dict("records"):
-        cells = [
-            f"{row[name]:+.1f} ({row[f'{name}_low']:+.1f} to {row[f'{name}_high']:+.1f})"
-            for name in ("change", "time", "memory")
-        ]
+        cells = [_with_interval(row, name) for name in ("change", "time", "memory")]
         shown.add_row(f"{row['freeze']:.0f}", *cells)
     console.print(shown)
     console.print(escape(recommendation.rule))
+
+
+def _with_interval(row: Mapping[Hashable, float], name: str) -> str:
+    """An effect with its interval, if there are seeds enough for one."""
+    effect, low, high = (row[name], row[f"{name}_low"], row[f"{name}_high"])
+    span = "no interval" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+    return f"{effect:+.1f} ({span})"

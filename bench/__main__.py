@@ -22,7 +22,7 @@ from rich.console import Console
 from bench.summary import (
     IMAGES,
     PEERS,
-    RECIPE_STUDIES,
+    RECIPE_SIDES,
     RECIPES,
     SEEDED,
     STEPS,
@@ -53,7 +53,7 @@ ARMS = [
     "typed",
     "start",
     "book",
-    *(f"recipe {study} {model}" for study in RECIPE_STUDIES for model in RECIPES),
+    *(f"recipe {study} {model}" for study in RECIPE_SIDES for model in RECIPES),
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
 SWEEP = ("effnet_core", "effnet_report", "notebooks", "studies")

@@ -101,7 +101,7 @@ def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[st
         "suspected_precision": float(planted.loc[suspected].mean()),
         "suspected_recall": float(planted.loc[suspected].sum() / planted.sum()),
         "accuracy": 100 * said.accuracy,
-        "expected_accuracy": 100 * said.corrected_accuracy,
+        "most_accuracy": 100 * said.corrected_accuracy,
         "checked_accuracy": 100 * float(said.votes[rows, checked].mean()),
         "true_accuracy": 100 * float(said.votes[rows, truth].mean()),
     }

@@ -139,7 +139,7 @@ def test_a_recipe_trains_and_is_judged_on_our_test_images(tool, own_folders, mon
         pytest.importorskip("fastai", reason="needs fastai: pip install '.[recipes]'")
     monkeypatch.setattr(paths, "STUDIES", paths.ROOT / "studies")
     monkeypatch.setattr(bench_recipes, "OURS", bench_recipes.OURS | {"max_images": 64})
-    point = bench_recipes.recipe("elpv", *tool.split(), "0")
+    point = bench_recipes.trained("elpv", *tool.split(), "0")
     assert point["cpu_seconds"] > 0
     tested = len(bench_recipes.Images(bench_recipes.settings_of("elpv", 0)).split.test)
     right = point["accuracy"] * tested / 100

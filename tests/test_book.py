@@ -198,13 +198,6 @@ def test_what_commands_print_and_pages_say_has_no_banned_sentence():
         assert faults_of_wording(path.read_text()) == [], path.name
 
 
-def test_the_heading_of_an_earlier_notebook_is_that_of_today(tmp_path):
-    heading = "## The best of them, on images that no choice ever saw"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(heading)])
-    sphinx_extension._only_show(notebook)
-    assert notebook.cells[0].source == "## Test set"
-
-
 def test_every_figure_of_the_built_book_has_a_number_of_its_own(book):
     for page in PAGES:
         text = (book.site / f"{page.stem}.html").read_text()

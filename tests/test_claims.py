@@ -223,13 +223,24 @@ def test_new_records_change_the_verdicts():
         assert judged["head"].sentence.startswith(f"A deeper head {verb} accuracy by 8.0 points")
 
 
-def test_a_study_about_balanced_accuracy_is_judged_by_it(tmp_path, monkeypatch):
-    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1]")
+@pytest.fixture
+def like_quick(tmp_path, monkeypatch):
+    """Write a study that differs from `quick` in its seeds, its factors and a setting."""
+    quick = (paths.STUDIES / "quick.yml").read_text()
     monkeypatch.setattr(paths, "STUDIES", tmp_path)
-    (tmp_path / "fair.yml").write_text(
-        quick.replace("protocol:\n", "protocol:\n  criterion: balanced_accuracy\n")
-        + "factors: {freeze: [0, 6], head: [none], scheduler: [plateau]}\n"
-    )
+
+    def write(name: str, seeds: str, factors: str, setting: str = "") -> None:
+        text = quick.replace("seeds: [0]", f"seeds: {seeds}")
+        if setting:
+            text = text.replace("protocol:\n", f"protocol:\n  {setting}\n")
+        (tmp_path / f"{name}.yml").write_text(f"{text}factors: {factors}\n")
+
+    return write
+
+
+def test_a_study_about_balanced_accuracy_is_judged_by_it(like_quick):
+    factors = "{freeze: [0, 6], head: [none], scheduler: [plateau]}"
+    like_quick("fair", "[0, 1]", factors, "criterion: balanced_accuracy")
     write_study("fair")
     found = analysis.load("fair")
     recalls = [[r.outcome.test.recall for r in found.evidence.finished if r.settings.seed == seed]
@@ -242,27 +253,17 @@ def test_a_study_about_balanced_accuracy_is_judged_by_it(tmp_path, monkeypatch):
     assert list(found.evidence.runs.sort_values(["seed", "number"])["validation"]) == validation
 
 
-def test_where_every_run_keeps_its_last_epoch_no_choice_can_be_too_optimistic(
-    tmp_path, monkeypatch
-):
-    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1]")
-    monkeypatch.setattr(paths, "STUDIES", tmp_path)
-    (tmp_path / "kept.yml").write_text(
-        quick.replace("protocol:\n", "protocol:\n  select: last\n")
-        + "factors: {freeze: [0, 6], head: [none], scheduler: [cosine]}\n"
-    )
+def test_where_every_run_keeps_its_last_epoch_no_choice_can_be_too_optimistic(like_quick):
+    factors = "{freeze: [0, 6], head: [none], scheduler: [cosine]}"
+    like_quick("kept", "[0, 1]", factors, "select: last")
     write_study("kept")
     judged = analysis.load("kept").judgement["optimism"]
     assert judged.verdict == "inconclusive"
     assert "each run keeps its last one" in judged.sentence
 
 
-def test_every_other_factor_has_its_claim_and_heads_have_none(tmp_path, monkeypatch):
-    quick = (paths.STUDIES / "quick.yml").read_text().replace("seeds: [0]", "seeds: [0, 1, 2]")
-    monkeypatch.setattr(paths, "STUDIES", tmp_path)
-    (tmp_path / "rates.yml").write_text(
-        quick + "factors: {learning_rate: [1.0e-4, 3.0e-4, 1.0e-3], freeze: [0, 6]}\n"
-    )
+def test_every_other_factor_has_its_claim_and_heads_have_none(like_quick):
+    like_quick("rates", "[0, 1, 2]", "{learning_rate: [1.0e-4, 3.0e-4, 1.0e-3], freeze: [0, 6]}")
     for settings in load_study("rates").runs():
         save_run(settings, accuracy=60 + 20 * (settings.learning_rate == 3e-4))
     judged = analysis.load("rates").judgement

@@ -164,8 +164,12 @@ def test_the_page_images_shows_where_the_model_looks(study, monkeypatch):
     found = analysis.load("mine")
     page = BeautifulSoup(images.maps(found).data, "html.parser")
     assert len(page.select(".report-tile img")) == 2 * calibration.EXAMPLES
-    missed = sum(each.label != each.predicted for each in known.hardest)
-    assert page.select_one(f'[data-finding="missed:{missed}"]')
+    assert page.select_one('[data-finding^="half:"]')
+    marked = known.typical[0].model_copy(update={"heat": [[4.0, -9.0], [1.0, 2.0]]})
+    even = known.typical[0].model_copy(update={"heat": [[1.0, 1.0], [1.0, 1.0]]})
+    assert images._half_of_the_evidence([marked]) == 25
+    assert images._half_of_the_evidence([even]) == 50
+    assert images._half_of_the_evidence([marked, even]) == 37.5
 
 
 def test_the_page_images_shows_the_calibration_before_and_after(study):

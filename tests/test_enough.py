@@ -15,7 +15,7 @@ from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import analysis, decisive, enough
 from effnet_report.inference.advice import advise
 from effnet_report.inference.seeds_and_images import Estimator
-from effnet_report.pages import answer, conclusions
+from effnet_report.pages import answer, conclusions, shown
 from effnet_report.sweep import command, progress, sweep
 from effnet_report.sweep.tasks import tasks_of
 
@@ -111,6 +111,10 @@ def test_a_study_that_shows_the_opposite_stands_beside_the_advice(tmp_path, monk
     (advising,) = answer.studies()
     assert advising.evidence.design.name == "clear"
     assert 'data-finding="contrary:other"' in answer.limits([advising]).data
+    assert "This page is about the study" in str(*shown.other_recipes(advising))
+    monkeypatch.setenv("EFFNET_STUDY", "clear")
+    assert list(shown.other_recipes(advising)) == []
+    monkeypatch.setenv("EFFNET_STUDY", "clear,other")
     shutil.rmtree(paths.records("other"))
     write_two_seeds_of("other", monkeypatch, free=90, frozen=40)
     assert "contrary" not in answer.limits([advising]).data

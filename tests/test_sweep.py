@@ -13,6 +13,7 @@ from sphinx.config import Config
 
 from effnet_core import paths
 from effnet_core.errors import InputError
+from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study
 from effnet_report.evidence.loader import load_design
@@ -148,6 +149,23 @@ def test_without_a_network_weights_of_the_hub_are_missed_at_once(where, command,
     assert "-p weights path/to/model" in done.stderr
     assert "Retrying" not in done.stderr
     assert project.files() == set()
+
+
+def test_what_a_kill_left_half_written_is_removed_wherever_it_is(own_folders, monkeypatch):
+    monkeypatch.setattr(paths, "EXECUTED", own_folders / "book/runs")
+    task = tasks_of(load_study("quick"), "quick")[0]
+    wholes = [
+        place("quick", task.run_id)
+        for place in (paths.checkpoint, paths.weights, records.record_path)
+    ]
+    wholes.append(paths.executed("quick") / f"{task.run_id}.ipynb")
+    partials = [whole.with_name(f".{whole.name}.12345") for whole in wholes]
+    for path in (*wholes, *partials):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    sweep.clear_leftovers([task])
+    assert all(whole.is_file() for whole in wholes)
+    assert not any(partial.exists() for partial in partials)
 
 
 def test_jobs_follow_the_cores_and_the_threads():

@@ -89,16 +89,15 @@ class Judgements:
 
     @property
     def corrected_accuracy(self) -> float:
-        """What to expect once somebody has looked at all suspected labels, 0..1.
+        """The most that checking could give: accuracy if every suspected label is wrong, 0..1.
 
-        A suspected label is right with the mean probability that runs gave it, the suggested one
-        with the rest; runs keep their predictions.
+        Each then gets the suggested label; runs keep their predictions. If every suspected label is
+        right, accuracy stays as it is.
         """
         suspected = self.suspects.set_index("image")["suspected"].loc[self.names].to_numpy()
         rows, other = np.arange(len(self.labels)), self.suggested
-        given, right = self.of_label(self.probabilities), self.of_label(self.votes)
-        expected = given * right + (1 - given) * self.votes[rows, other]
-        return float(np.where(suspected, expected, right).mean())
+        right, corrected = self.of_label(self.votes), self.votes[rows, other]
+        return float(np.where(suspected, corrected, right).mean())
 
     @property
     def confused(self) -> pd.DataFrame:

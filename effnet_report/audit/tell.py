@@ -108,8 +108,9 @@ def _summary(said: Judgements, suspects: pd.DataFrame) -> str:
     return (
         f"{suspects['suspected'].sum():,} of {len(suspects):,} labels are suspected to be wrong, "
         f"by {said.runs.min()} to {said.runs.max()} runs that did not train on the image. The "
-        f"runs are right on {100 * said.accuracy:.1f} % of these images as labelled; expect about "
-        f"{100 * said.corrected_accuracy:.1f} % once the suspected labels have been checked."
+        f"runs are right on {100 * said.accuracy:.1f} % of these images as labelled. Checking the "
+        f"suspected labels can raise this to {100 * said.corrected_accuracy:.1f} %, if all of them "
+        "are wrong."
     )
 
 

@@ -91,9 +91,9 @@ def networks(backbone: str | None, device: str | None, side: float) -> Iterator[
         yield Network(backbone, weights, device, "as asked for")
         return
     if device == "cuda":
+        why = f"the largest for {side:.0f} pixels that the hours and this GPU allow"
         for name in FROM_THE_HUB:
-            network = Network(name, "hub", device, "")
+            network = Network(name, "hub", device, why)
             if network.side <= side * ENLARGED:
-                why = f"the largest for {side:.0f} pixels that the hours and this GPU allow"
-                yield Network(name, "hub", device, why)
+                yield network
     yield Network(PACKAGED, "packaged", device, "EfficientNet-Lite0: small, and fast on a CPU")

@@ -35,8 +35,6 @@ ABOUT_ALL = {"elsewhere", "index", "recipe", "runs"}  # pages about all studies 
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
 # What the outputs of our notebooks are; of Markdown and LaTeX, Sphinx would make more than text.
 MARKER = "papermill-error-cell-tag"  # on what papermill writes into a notebook that failed
-# How earlier versions of the notebooks headed what is "Test set" today.
-TEST_SET = re.compile("^## .*images that no choice ever saw$", re.IGNORECASE | re.MULTILINE)
 SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
 
@@ -217,7 +215,7 @@ def _only_show(notebook: nbformat.NotebookNode) -> None:
         if cell.cell_type == "markdown":
             if MARKER in cell.metadata.tags:
                 cell.source = re.sub("<[^>]*>", "", cell.source)
-            cell.source = _inert(TEST_SET.sub("## Test set", cell.source))
+            cell.source = _inert(cell.source)
             continue
         for output in cell.outputs:
             output.metadata = nbformat.from_dict({})

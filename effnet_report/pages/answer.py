@@ -7,14 +7,8 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_core.data.images import decode
-from effnet_core.study.design import SOURCE_FACTORS
-from effnet_report import words
-from effnet_report.evidence.pictures import pictures
-from effnet_report.inference import analysis, recipes
+from effnet_report.inference import recipes
 from effnet_report.inference.advice import (
-    EITHER,
-    FEWEST,
     Advice,
     accuracy,
     advise,
@@ -22,18 +16,13 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.seeds_and_images import LEVEL, Estimate
-from effnet_report.numbers import DASH, number, p_value
+from effnet_report.numbers import number
 from effnet_report.pages import shown
+from effnet_report.pages.answer_cards import card, span, stages, sure
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
-from effnet_report.render.html import finding, link, listing, paragraph
-
-PICTURES, SIDE = 2, 72  # of each class, and pixels
-RECIPE = ("norm_statistics", "learning_rate", "augment", "head", "scheduler")
-THRESHOLD = "tutorial.html#choose-a-threshold"
-CLASSES = 4  # of which pictures and missed shares are shown
+from effnet_report.render.html import finding, listing, paragraph
 
 
 def studies() -> list[Analysis]:
@@ -67,10 +56,10 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
         yield from main.recommendation.sentences
         return
     if len({advice.freeze for _, advice in advised}) > 1:
-        listed = [f"{_stages(one.freeze)} on {shown.about(study).name}" for study, one in advised]
+        listed = [f"{stages(one.freeze)} on {shown.about(study).name}" for study, one in advised]
         yield f"The recommended depth depends on the images: freeze {' and '.join(listed)}."
     elif len(advised) > 1:
-        yield f"Freeze {_stages(advised[0][1].freeze)}: all data sets agree."
+        yield f"Freeze {stages(advised[0][1].freeze)}: all data sets agree."
     for study, advice in advised:
         yield from _sentences(study, advice)
 
@@ -87,9 +76,9 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         low, high = -change.high, -change.low
     first = "" if advice.freeze else "freeze nothing: "
     interval = f"95 % CI {number(low)} to {number(high)}"
-    yield f"On {name}, {first}freezing {_stages(advice.depth.freeze)} {effect} ({interval})."
+    yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
     if change.low <= 0 <= change.high:
-        yield f"{_sure(advice)}."
+        yield f"{sure(advice)}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
         yield (
@@ -98,178 +87,10 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         )
 
 
-def _sure(advice: Advice) -> str:
-    """Whether the advised depth may lose as much as matters."""
-    loss = f"A loss above {number(advice.margin)} points"
-    change = advice.depth.change
-    if change.high < -advice.margin:
-        which = _stages(advice.depth.freeze)
-        return (
-            f"Freezing {which} loses more than {number(advice.margin)} points: "
-            f"{number(-change.high)} to {number(-change.low)} (95 % CI)"
-        )
-    if change.low <= -advice.margin:
-        return f"{loss} cannot be ruled out at any depth, so freeze nothing"
-    if advice.p > 1 - LEVEL:
-        return (
-            f"{loss} is ruled out by this interval alone; after correction for all conclusions it "
-            f"no longer is ({_p(advice.p)})"
-        )
-    return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
-
-
-def _stages(count: int) -> str:
-    return f"{count} stage{'' if count == 1 else 's'}" if count else "nothing"
-
-
 def advice(studies: list[Analysis]) -> HTML:
     """A card per data set: the recipe, its accuracy, what it saves, what it misses, its images."""
-    cards = Markup().join(_card(study) for study in studies if study.evidence.finished)
+    cards = Markup().join(card(study) for study in studies if study.evidence.finished)
     return HTML(Markup('<div class="report-cards">{}</div>').format(cards))
-
-
-def _card(study: Analysis) -> Markup:
-    about, advised = shown.about(study), advise(study)
-    rows = dict(_facts(study, advised)) if advised else {"advice": "none: the study is too small"}
-    listed = Markup().join(Markup("<dt>{}</dt><dd>{}</dd>").format(*row) for row in rows.items())
-    name = study.evidence.design.name
-    key = f"advice:{name}:{f'freeze{advised.freeze}' if advised else 'none'}"
-    return Markup(
-        '<section class="report-card" data-finding="{}"><h3>{}</h3>{}<p class="report-credits">{}'
-        "{}</p><dl>{}</dl></section>"
-    ).format(
-        key,
-        about.name[:1].upper() + about.name[1:],
-        _pictures(study),
-        about.rule,
-        about.credits,
-        listed,
-    )
-
-
-def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
-    """What stands on a card, line by line."""
-    yield "What to do", Markup("<br>").join(_recipe(study, advised))
-    of_images = ", for other images" if len(study.correctness.seeds) < FEWEST else ""
-    yield study.evidence.metric.capitalize(), f"{_span(advised.accuracy)} %{of_images}"
-    yield "How sure", f"{_sure(advised)}."
-    yield f"Highest {advised.metric}", _best(advised)
-    yield "Saves", _saves(study, advised)
-    yield "Misses", _missed(study, advised.missed)
-    yield "Against classical models", _against_classical(study.over_classical)
-    yield "Evidence", _evidence(study)
-
-
-def _evidence(study: Analysis) -> str:
-    """How many runs stand behind a card, of what."""
-    runs, facts = len(study.evidence.finished), study.evidence.facts
-    of = len(analysis.load(study.evidence.reference).evidence.finished)
-    chosen = (
-        f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
-    )
-    trained = f", each trained on {facts.train_images:,}" if facts else ""
-    return (
-        f"{chosen} ({len(study.evidence.configurations)} configurations, "
-        f"{len(study.correctness.seeds)} seeds), tested on {study.correctness.images:,} images"
-        f"{trained}, of {study.evidence.design.protocol.image_size} px"
-    )
-
-
-def _saves(study: Analysis, advised: Advice) -> str:
-    """What the advised depth saves, or what freezing would save where nothing is to be frozen."""
-    depth = advised.depth
-    without = number(saved_without_keeping(study, depth.freeze), 0)
-    time = (
-        f"{number(depth.time.effect, 0)} % of the time per epoch if the output of the frozen "
-        f"stages is kept on disk, about {without} % if not"
-    )
-    if advised.freeze:
-        return time
-    points = f"{_span(depth.change, sign=True)} points"
-    stages = _stages(depth.freeze)
-    return f"nothing; freezing {stages} would save {time}, and change {advised.metric} by {points}"
-
-
-def _p(p: float) -> str:
-    text = p_value(p)
-    words = f"p {text}" if text.startswith("<") else f"p = {text}"
-    return words.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
-    """What to set, the depth first."""
-    protocol = study.evidence.design.protocol
-    stages = study.recommendation.stages
-    yield f"freeze {f'{advised.freeze} of {stages} stages' if advised.freeze else 'nothing'}"
-    # A study that does not compare the source's heads and schedules does not speak of them.
-    compared = shown.factors_of(study)
-    names = [name for name in RECIPE if name not in SOURCE_FACTORS or name in compared]
-    fixed = {name: getattr(protocol, name) for name in names}
-    for name, level in (fixed | advised.choices).items():
-        either = level == EITHER
-        chosen = "either, no clear difference" if either else words.beside(name, level)
-        yield f"{words.factor(name)}: {chosen}"
-
-
-def _best(advised: Advice) -> str:
-    """The most accurate depth, and how far it is ahead of the recommended one."""
-    if advised.best == advised.freeze:
-        return "the recommended depth"
-    behind = advised.behind_best
-    return (
-        f"freezing {_stages(advised.best)}, by {number(-behind.effect)} points "
-        f"({number(-behind.high)} to {number(-behind.low)})"
-    )
-
-
-def _against_classical(lead: Estimate) -> str:
-    """How the best model without fine-tuning compares."""
-    if not lead.known:
-        return "not compared"
-    who = "fine-tuning" if lead.effect >= 0 else "the best classical model"
-    low, high = sorted(abs(bound) for bound in (lead.low, lead.high))
-    if lead.low <= 0 <= lead.high:
-        return f"unclear: fine-tuning is ahead by {_span(lead, sign=True)} points"
-    return f"{who} is ahead by {number(abs(lead.effect))} points ({number(low)} to {number(high)})"
-
-
-def _missed(study: Analysis, shares: dict[str, float]) -> str:
-    """The classes that are missed most, and where a reader with two can trade them."""
-    about = shown.about(study)
-    ranked = sorted(shares.items(), key=lambda pair: -pair[1])
-    listed = [
-        f"{number(share, 0)} of 100 in the class {about.plain(label)}"
-        for label, share in ranked[:CLASSES]
-    ]
-    if len(ranked) > CLASSES:
-        rest = [share for _, share in ranked[CLASSES:]]
-        listed.append(f"{number(min(rest), 0)} to {number(max(rest), 0)} in other classes")
-    words = Markup(", ").join(listed)
-    if len(ranked) > 2:
-        return words
-    return words + Markup(". ") + link(THRESHOLD, "Choose another threshold")
-
-
-def _pictures(study: Analysis) -> Markup:
-    """A few images of each class, so that `images of this kind` means something."""
-    dataset, about = pictures(study.evidence), shown.about(study)
-    if dataset is None:
-        return Markup()
-    look, tiles = study.evidence.design.protocol, []
-    for label in np.argsort(-np.bincount(dataset.labels), kind="stable")[:CLASSES]:
-        members = np.flatnonzero(dataset.labels == label)
-        for index in members[np.linspace(0, len(members) - 1, PICTURES + 2).astype(int)][1:-1]:
-            image = decode(dataset.images[index], SIDE, look.resize, look.background)
-            tiles.append(html.tile(image, about.plain(dataset.classes[label])))
-    return Markup('<div class="report-pictures">{}</div>').format(Markup().join(tiles))
-
-
-def _span(estimate: Estimate, decimals: int = 1, *, sign: bool = False) -> str:
-    effect = number(estimate.effect, decimals, sign=sign)
-    if not estimate.known:
-        return f"{effect} ({DASH})"
-    low, high = (number(bound, decimals, sign=sign) for bound in (estimate.low, estimate.high))
-    return f"{effect} ({low} to {high})"
 
 
 def by_depth(studies: list[Analysis]) -> pd.DataFrame:
@@ -351,11 +172,11 @@ def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
     parts = []
     for name, points in data.groupby("images", sort=False):
         none, best = points.iloc[0], points.loc[points["accuracy"].idxmax()]
-        part = f"on {name}, freezing {_stages(best.freeze)} gives the highest {metric}"
+        part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
         for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():
             share = 100 * advised.epoch_seconds / none.epoch_seconds
             part = (
-                f"on {name}, freezing {_stages(advised.freeze)} reaches "
+                f"on {name}, freezing {stages(advised.freeze)} reaches "
                 f"{number(advised.accuracy)} % in {number(share, 0)} % of the time of freezing "
                 f"nothing, which reaches {number(none.accuracy)} %"
             )
@@ -381,7 +202,7 @@ def depths(studies: list[Analysis]) -> HTML:
                     "images": about.name,
                     "frozen stages": depth.freeze,
                     f"{study.evidence.metric}, %": number(reached),
-                    "change, points": _span(depth.change, sign=True),
+                    "change, points": span(depth.change, sign=True),
                     "time saved, outputs kept, %": number(depth.time.effect, 0),
                     "time saved, not kept, %": number(without, 0),
                     "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
@@ -415,7 +236,7 @@ def limits(studies: list[Analysis]) -> HTML:
     if not advised:
         return listing({"covers": "The study is too small for advice."})
     on_validation = [
-        f"{_stages(advice.on_validation)} on {shown.about(study).name}" for study, advice in advised
+        f"{stages(advice.on_validation)} on {shown.about(study).name}" for study, advice in advised
     ]
     return listing(
         {
@@ -443,8 +264,8 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
             yield (
                 f"contrary:{other.evidence.design.name}",
                 f"The study {shown.title(other)} shows the opposite on the same images: with its "
-                f"recipe, freezing {_stages(freeze)} changed {advice.metric} by "
-                f"{_span(change, sign=True)} points.",
+                f"recipe, freezing {stages(freeze)} changed {advice.metric} by "
+                f"{span(change, sign=True)} points.",
             )
 
 

@@ -40,7 +40,7 @@ def answer(analysis: Analysis) -> HTML:
         best_of(analysis.comparison),
         judged.sentence,
         *_rival(analysis),
-        *shown.advised_by(analysis),
+        *shown.other_recipes(analysis),
         *coverage(evidence),
     )
 

@@ -46,7 +46,7 @@ def answer(analysis: Analysis) -> HTML:
     counts = Counter(one.verdict for one in judged)
     return finding(
         f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
-        *shown.advised_by(analysis),
+        *shown.other_recipes(analysis),
         *coverage(evidence),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
     )

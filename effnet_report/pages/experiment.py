@@ -53,7 +53,7 @@ def answer(analysis: Analysis) -> HTML:
         f"{sizes}.",
         _tested(design.protocol),
         _compared(design.factors),
-        *shown.advised_by(analysis),
+        *shown.other_recipes(analysis),
         *coverage(evidence),
     )
 

@@ -9,6 +9,7 @@ from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import decode
 from effnet_report.audit.judgements import judgements
 from effnet_report.evidence import measurements
+from effnet_report.evidence.calibrated import Example
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.growth import load as growth_of
 from effnet_report.evidence.pictures import pictures
@@ -48,7 +49,7 @@ def answer(analysis: Analysis) -> HTML:
     return finding(
         f"Of {len(right):,} test images, all runs classified {always:,} correctly and all got "
         f"{never:,} wrong; they differ on {len(right) - always - never:,}.",
-        *shown.advised_by(analysis),
+        *shown.other_recipes(analysis),
         *coverage(evidence),
     )
 
@@ -200,22 +201,32 @@ def maps(analysis: Analysis) -> HTML:
         for example in examples
     }
     tiles = _tiles(evidence, dataset, captions)
-    missed = sum(example.label != example.predicted for example in known.hardest)
+    hard, typical = (_half_of_the_evidence(part) for part in (known.hardest, known.typical))
     return html.pictures(
         [
             (overlay(view, np.array(example.heat)), caption)
             for (view, caption), example in zip(tiles, examples, strict=True)
         ],
         "where-it-looks",
-        key=f"missed:{missed}",
-        finding=f"The model takes {missed} of its {len(known.hardest)} hardest test images for "
-        "another class.",
+        key=f"half:{hard:.0f}:{typical:.0f}",
+        finding=f"Half of what speaks for the predicted class lies on {number(hard, 0)} % of a "
+        f"hard image, and on {number(typical, 0)} % of a typical one.",
         caption=Markup(
             "Orange is where an image speaks for the predicted class ({}; {} for a deeper head), "
             "in the hardest test images of the best run and then in its most typical ones.{}"
         ).format(cite("zhou2016"), cite("selvaraju2017"), about.credits),
         data=pd.DataFrame(example.model_dump() for example in examples),
     )
+
+
+def _half_of_the_evidence(examples: list[Example]) -> float:
+    """Smallest share of an image that holds half of its positive evidence, mean, per cent."""
+    shares = []
+    for example in examples:
+        positive = -np.sort(-np.maximum(np.array(example.heat), 0), axis=None)
+        reached = np.searchsorted(np.cumsum(positive), positive.sum() / 2)
+        shares.append((reached + 1) / positive.size)
+    return 100 * float(np.mean(shares))
 
 
 @needs_runs

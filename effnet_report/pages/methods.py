@@ -34,7 +34,9 @@ def answer(analysis: Analysis) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     sentence, key = _significant(analysis)
-    return finding(sentence, *_covered(), *shown.advised_by(analysis), *coverage(evidence), key=key)
+    return finding(
+        sentence, *_covered(), *shown.other_recipes(analysis), *coverage(evidence), key=key
+    )
 
 
 def _significant(analysis: Analysis) -> tuple[str, str]:

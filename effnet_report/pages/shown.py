@@ -5,6 +5,8 @@ from statistics import fmean
 
 from markupsafe import Markup
 
+from effnet_core.study.design import Study
+from effnet_report.escaping import listed
 from effnet_report.evidence import evidence
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
@@ -41,17 +43,28 @@ def advising() -> list[Analysis]:
     return best if _judged(main) else [main, *best]
 
 
-def advised_by(study: Analysis) -> Iterator[Markup]:
-    """Where the first page takes its advice on these images from another study: from which."""
-    if not _judged(study):
-        return
-    for other in advising():
-        apart = other.evidence.reference != study.evidence.reference
-        if apart and _judged(other) and _data(other) == _data(study):
-            yield Markup(
-                "This page is about the study {}. The advice on the first page comes from the "
-                "study {}, whose recipe is better on validation images: {}."
-            ).format(title(study), title(other), link("recipe.html", "does the recipe matter?"))
+def other_recipes(study: Analysis) -> Iterator[Markup]:
+    """Which study a page is about, where the book has others of the same images.
+
+    Their designs tell, so that a page that shows one study reads no records of another.
+    """
+    here = _images(study.evidence.design)
+    others = [
+        design.title
+        for reference in evidence.shown()
+        if reference != study.evidence.reference
+        and _images(design := load_design(reference)) == here
+    ]
+    if others:
+        yield Markup(
+            "This page is about the study {}. Other recipes were tried on the same images: {}. The "
+            "first page takes its advice from the study that is best on validation images. {}"
+        ).format(title(study), listed(others), link("recipe.html", "Does the recipe matter?"))
+
+
+def _images(design: Study) -> tuple[str, str | None, str | None]:
+    """Where the images of a study are from."""
+    return design.protocol.dataset, design.protocol.data_dir, design.protocol.labels
 
 
 def _judged(study: Analysis) -> bool:

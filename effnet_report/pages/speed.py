@@ -214,17 +214,17 @@ def recipes(bench: Benchmark) -> HTML:
     )
     if data.empty:
         return gap()
-    parts = dict(list(data.groupby("images", sort=False)))
+    parts, names = dict(list(data.groupby("images", sort=False))), [*data["recipe"].unique()]
     figure = canvas(7.2, 3.2 * len(parts))
     panels = figure.subplots(len(parts), squeeze=False)[:, 0]
     for axes, (images, part) in zip(panels, parts.items(), strict=True):
-        for number_of, (name, points) in enumerate(part.groupby("recipe", sort=False)):
-            shown = points.sort_values("cpu_seconds")
+        for name, points in part.groupby("recipe", sort=False):
+            place, shown = names.index(name), points.sort_values("cpu_seconds")
             axes.errorbar(
                 shown["cpu_seconds"], shown["accuracy"],
                 yerr=[shown["accuracy"] - shown["low"], shown["high"] - shown["accuracy"]],
-                fmt=MARKERS[number_of] + ("-" if shown["ours"].all() else ":"),
-                color=SERIES[number_of], label=name,
+                fmt=MARKERS[place] + ("-" if shown["ours"].all() else ":"),
+                color=SERIES[place], label=name,
             )  # fmt: skip
         logarithmic(axes)
         axes.set(xlabel="CPU time, s", ylabel=f"test accuracy, %, {images}")
@@ -234,8 +234,9 @@ def recipes(bench: Benchmark) -> HTML:
         "recipes",
         finding=" ".join(_against_recipes(images, part) for images, part in parts.items()),
         caption=(
-            "Each point is a model trained to its last epoch from the same weights, judged on the "
-            "same test images; bars are the range over seeds. CPU time includes decoding."
+            "Each point is one training from the same weights, judged on the same images: ours "
+            "at the epoch that is best on validation, the others at their last one. Bars are the "
+            "range over seeds, and CPU time includes decoding."
         ),
         alt=sentences(data, "{images}, {recipe}, {epochs} epochs: {accuracy:.1f} % after "
                       "{cpu_seconds:.0f} s"),

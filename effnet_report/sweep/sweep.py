@@ -301,12 +301,13 @@ def clear_leftovers(tasks: list[Task]) -> None:
     for task in tasks:
         study = task.settings.study
         working = paths.CACHE / "running" / study
+        folders = (
+            *(working, paths.records(study), paths.executed(study)),
+            *(place(study, task.run_id).parent for place in (paths.checkpoint, paths.weights)),
+        )
         leftovers = [
             *working.glob(f"{task.run_id}.ipynb"),
-            *working.glob(f".{task.run_id}.*"),
-            *paths.records(study).glob(f".{task.run_id}.*"),
-            *paths.executed(study).glob(f".{task.run_id}.*"),
-            *paths.checkpoint(study, task.run_id).parent.glob(f".{task.run_id}.*"),
+            *(path for folder in folders for path in folder.glob(f".{task.run_id}.*")),
         ]
         if leftovers and not is_running(task):
             for leftover in leftovers:

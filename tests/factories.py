@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import struct
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from effnet_core import paths, run
 from effnet_core.data.datasets import Dataset
@@ -203,7 +205,7 @@ def run_record(
                 precision=max(score.precision for score in scores),
                 recall=max(score.recall for score in scores),
             ),
-            final_weights="f" * 64,
+            final_weights=hashlib.sha256(settings.run_id.encode()).hexdigest(),
         ),
         fingerprints=fingerprints(settings.seed),
         predictions=hashlib.sha256(data).hexdigest(),
@@ -273,6 +275,23 @@ def dataset(counts: Sequence[int]) -> Dataset:
         subgroups=[],
         images=np.zeros((len(labels), 8, 8), np.uint8),
     )
+
+
+def save_deep_planes(path: Path) -> None:
+    """Save a TIFF of 8 x 8 pixels, 16 bits a channel, one plane per colour."""
+    planes, side = np.full((3, 8, 8), 1000, "<u2").tobytes(), 8
+    after = 8 + len(planes) + 2 + 10 * 12 + 4  # header, planes and tags
+    tags = [(256, side), (257, side), (258, after), (259, 1), (262, 2), (273, after + 6)]
+    tags += [(277, 3), (278, side), (279, after + 18), (284, 2)]
+    counts = {258: 3, 273: 3, 279: 3}
+    kinds = {273: 4, 279: 4}  # others are short numbers
+    listed = [struct.pack("<HHII", tag, kinds.get(tag, 3), counts.get(tag, 1), value)
+              for tag, value in tags]  # fmt: skip
+    lists = struct.pack("<3H3I3I", 16, 16, 16, 8, 136, 264, 128, 128, 128)
+    head = b"II*\0" + struct.pack("<I", 8 + len(planes))
+    path.write_bytes(head + planes + struct.pack("<H", 10) + b"".join(listed) + bytes(4) + lists)
+    with Image.open(path) as image:
+        assert (image.mode, image.size) == ("RGB", (8, 8))
 
 
 def write_notebook(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from factories import save_deep_planes
 from PIL import Image
 
 from effnet_core import paths
@@ -238,6 +239,18 @@ def test_deep_colour_of_other_formats_is_refused(tmp_path):
     for name in ("x.sgi", "x.tif"):
         with pytest.raises(InputError, match="more than 8 bits a channel"):
             decode(tmp_path / name, 8)
+
+
+@pytest.mark.fault("images that would not be seen whole")
+def test_deep_colour_in_separate_planes_is_refused_by_every_run(tmp_path, own_folders):
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", (8, 8), "red").save(tmp_path / kind / "a.png")
+    save_deep_planes(tmp_path / "dog" / "b.tif")
+    with pytest.raises(InputError, match=r"dog/b\.tif has more than 8 bits a channel"):
+        load_images(imagefolder(str(tmp_path)), 16)
+    with pytest.raises(InputError, match=r"dog/b\.tif cannot be read .*more than 8 bits"):
+        decode(tmp_path / "dog" / "b.tif", 16)
 
 
 @pytest.mark.fault("images that would not be seen whole")

@@ -3,13 +3,13 @@
 import os
 import re
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from factories import save_deep_planes
 from PIL import Image
 from rich.console import Console
 
@@ -603,22 +603,8 @@ def test_a_study_that_appears_meanwhile_is_kept(photos, own_studies, capsys, mon
 
 @pytest.mark.fault("bad images")
 def test_deep_colour_in_separate_planes_is_told(tmp_path):
-    """A TIFF of 8 x 8 pixels, 16 bits a channel, one plane per colour."""
-    planes, side = np.full((3, 8, 8), 1000, "<u2").tobytes(), 8
-    after = 8 + len(planes) + 2 + 10 * 12 + 4  # header, planes and tags
-    tags = [(256, side), (257, side), (258, after), (259, 1), (262, 2), (273, after + 6)]
-    tags += [(277, 3), (278, side), (279, after + 18), (284, 2)]
-    counts = {258: 3, 273: 3, 279: 3}
-    kinds = {273: 4, 279: 4}  # others are short numbers
-    listed = [struct.pack("<HHII", tag, kinds.get(tag, 3), counts.get(tag, 1), value)
-              for tag, value in tags]  # fmt: skip
-    lists = struct.pack("<3H3I3I", 16, 16, 16, 8, 136, 264, 128, 128, 128)
-    head = b"II*\0" + struct.pack("<I", 8 + len(planes))
-    path = tmp_path / "deep.tif"
-    path.write_bytes(head + planes + struct.pack("<H", 10) + b"".join(listed) + bytes(4) + lists)
-    with Image.open(path) as image:
-        assert (image.mode, image.size) == ("RGB", (8, 8))
-    facts, _ = look_module._facts(path)
+    save_deep_planes(tmp_path / "deep.tif")
+    facts, _ = look_module._facts(tmp_path / "deep.tif")
     assert "more than 8 bits" in facts["error"]
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from factories import even_metrics, save_run, use_folders, write_study
+from factories import TEST_IMAGES, even_metrics, save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
+from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
 from effnet_core.study.studies import load_study, read_settings
 from effnet_core.training import evaluate
@@ -261,6 +262,66 @@ def test_seeds_with_other_test_images_are_not_mixed(study):
     found = loader.load("quick", design)
     assert list(found.disagreeing) == [settings.run_id for settings in second]
     assert "has other test images" in next(iter(found.disagreeing.values()))
+
+
+@pytest.fixture
+def two_folds(tmp_path, monkeypatch) -> Study:
+    """Two runs of each of two seeds that test different folds, and the classical models."""
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    (tmp_path / "mine.yml").write_text(
+        "title: Mine\nseeds: [0, 1]\n"
+        "factors: {freeze: [5, 6], head: [none], scheduler: [plateau]}\n"
+        "protocol: {dataset: digits, image_size: 32, folds: 2}\n"
+    )
+    write_study("mine")
+    assert loader.load("mine").set_aside == {}
+    return load_study("mine")
+
+
+def copied(record: AnyRecord, seed: int, **changes) -> AnyRecord:
+    """The record of one seed under the name of another seed."""
+    settings = record.settings.model_copy(update={"seed": seed})
+    run_id = record.run_id.replace("seed0", f"seed{seed}")
+    return record.model_copy(update={"settings": settings, "run_id": run_id} | changes)
+
+
+@pytest.mark.fault("records of something else")
+def test_the_records_of_a_seed_are_not_believed_as_those_of_another(two_folds):
+    """All records of seed 0 become seed 1, with its split and other names of the images."""
+    split = records.load(records.record_path("mine", "classical-seed1")).fingerprints.split
+    for path in [*records.record_files("mine")]:
+        if path.stem.endswith("seed0"):
+            record, data = records.load_whole(path)
+            data = data.replace(b"-", b"-x")
+            prints = record.fingerprints.model_copy(update={"split": split})
+            digest = hashlib.sha256(data).hexdigest()
+            forged = copied(record, 1, fingerprints=prints, predictions=digest)
+            overwrite(records.record_path("mine", forged.run_id), forged, data)
+    found = loader.load("mine")
+    runs = [run.run_id for run in two_folds.runs() if run.seed == 1]
+    assert list(found.disagreeing) == runs
+    assert all("has the trained weights of" in why for why in found.disagreeing.values())
+    with pytest.raises(InputError, match="one of the two is a copy"):
+        found.check_agreement()
+
+
+@pytest.mark.fault("records of something else")
+@pytest.mark.parametrize("kept", [0, TEST_IMAGES - 1], ids=["all images", "one image"])
+def test_two_folds_test_no_image_twice(two_folds, kept):
+    """The test images of seed 1 get the names of those of seed 0, but for some of them."""
+    second = [path for path in records.record_files("mine") if path.stem.endswith("seed1")]
+    for path in second:
+        record, data = records.load_whole(path)
+        for number in range(TEST_IMAGES - kept):
+            was, now = (f"\ntest,test-{first + number}," for first in (TEST_IMAGES, 0))
+            data = data.replace(was.encode(), now.encode())
+        digest = hashlib.sha256(data).hexdigest()
+        overwrite(path, record.model_copy(update={"predictions": digest}), data)
+    found = loader.load("mine")
+    assert set(found.disagreeing) == {path.stem for path in second}
+    assert "tests too, though their folds differ" in found.disagreeing[second[0].stem]
+    with pytest.raises(InputError, match=r"4 records disagree"):
+        found.check_agreement()
 
 
 @pytest.mark.fault("records of something else")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_core import paths
+from effnet_core.data.formats import becomes_noise
 from effnet_core.data.remote import doubt, local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
@@ -212,15 +213,22 @@ def _from_pixels(name: str, classes: list[str], pixels: np.ndarray, labels: np.n
 
 
 def content(image: Path | np.ndarray) -> bytes:
-    """The bytes of an image file, or of pixels."""
+    """The bytes of an image file, or of pixels.
+
+    Raises:
+        InputError: the file cannot be read, or Pillow would decode it to noise.
+    """
     if isinstance(image, np.ndarray):
         return image.tobytes()
     try:
-        return image.read_bytes()
+        data = image.read_bytes()
     except OSError as error:
         raise InputError(
             f"{image} cannot be read ({error.strerror}). Make it readable, or move it away."
         ) from None
+    if becomes_noise(data):
+        raise InputError(f"{image} has more than 8 bits a channel. Convert it to 8 bits.")
+    return data
 
 
 def _idx(path: Path, header: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Recognise and open image files, with Pillow alone and never with another program."""
 
+import io
 import re
 from contextlib import suppress
 from functools import cache
@@ -22,6 +23,8 @@ DEEP_MODES = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 DEEP_STORAGE = re.compile(r"SGI16|(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)")
 SAMPLE_FORMAT, SUBFILE_TYPE = 339, 254  # TIFF tags
 UNSIGNED, REDUCED = 1, 1  # their values for plain samples, and for a smaller copy of a page
+BITS_PER_SAMPLE, PLANAR, SEPARATE = 258, 284, 2  # TIFF tags, and the value for separate planes
+TIFF_MARKS = (b"II", b"MM")  # the first bytes of a TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -101,6 +104,31 @@ def _check_tiff(image: Image.Image) -> None:
         if not image.tag_v2.get(SUBFILE_TYPE, 0) & REDUCED:  # type: ignore[attr-defined]
             raise ValueError("several pages; save the one that counts as an image of its own")
     image.seek(0)
+
+
+def check_planes(image: Image.Image) -> None:
+    """Make sure that the separate colour planes of a TIFF have at most 8 bits a channel.
+
+    Pillow decodes deeper planes to noise without an error, and `check_whole` does not notice.
+
+    Raises:
+        ValueError: a channel has more bits.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PLANAR) == SEPARATE and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8:
+        raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+
+
+def becomes_noise(data: bytes) -> bool:
+    """Whether the bytes of a file are a TIFF that `check_planes` refuses."""
+    if not data.startswith(TIFF_MARKS):
+        return False
+    with suppress(Exception), open_image(io.BytesIO(data)) as image:  # decoding names other damage
+        try:
+            check_planes(image)
+        except ValueError:
+            return True
+    return False
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:

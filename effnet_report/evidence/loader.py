@@ -1,14 +1,16 @@
 """Read and check the records of a study.
 
 A record is *damaged* if it is incomplete or contradicts its predictions. It is *disagreeing* if
-its settings differ from the design, or its images or initial weights from the other records. A
-person has to decide about disagreeing records before a command continues.
+its settings differ from the design, its images or initial weights from the other records, or if it
+is a copy of another seed's record. A person has to decide about disagreeing records before a
+command continues.
 """
 
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,16 +96,18 @@ class Loaded:
 
 
 class _Sound(NamedTuple):
-    """A valid record, and fingerprints of the names and labels of its images.
+    """A valid record, and what its predictions say of its images.
 
     Attributes:
-        images: of the validation and the test images.
-        tests: of the test images.
+        images: fingerprint of the names and labels of the validation and the test images.
+        tests: the same of the test images.
+        test_names: names of the test images.
     """
 
     record: AnyRecord
     images: str
     tests: str
+    test_names: frozenset[str]
 
 
 def load_design(reference: str) -> Study:
@@ -161,6 +165,8 @@ def load(reference: str, design: Study | None = None) -> Loaded:
             sound_records[path.stem] = sound
     for what, of, share in SHARED:
         loaded.disagreeing.update(_outvoted(sound_records, what, of, share))
+    remaining = {n: sound for n, sound in sound_records.items() if n not in loaded.disagreeing}
+    loaded.disagreeing.update(_overlapping_folds(remaining) | _same_weights(remaining))
     order = (name for name in planned if name in sound_records and name not in loaded.disagreeing)
     loaded.believed.update({name: sound_records[name].record for name in order})
     return loaded
@@ -191,7 +197,7 @@ def _sound(path: Path) -> _Sound:
             f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
             "from git."
         ) from None
-    return _Sound(record, parsed.images, parsed.tests)
+    return _Sound(record, parsed.images, parsed.tests, parsed.test_names)
 
 
 def _check_history(record: Record) -> None:
@@ -295,6 +301,47 @@ SHARED: tuple[tuple[str, Callable[[_Sound], str], Callable[[_Sound], Hashable]],
 )
 
 
+def _oldest_first(sound_records: dict[str, _Sound]) -> list[str]:
+    return sorted(sound_records, key=lambda name: sound_records[name].record.made.finished)
+
+
+def _same_weights(sound_records: dict[str, _Sound]) -> dict[str, str]:
+    """Records with the trained weights of an older record of another seed.
+
+    Seeds start with different heads, so two of them never end with equal weights.
+    """
+    same: dict[str, str] = {}
+    trained: dict[str, Record] = {}
+    for name in _oldest_first(sound_records):
+        record = sound_records[name].record
+        if isinstance(record, Record):
+            older = trained.setdefault(record.outcome.final_weights, record)
+            if older.settings.seed != record.settings.seed:
+                same[name] = (
+                    f"has the trained weights of {older.run_id}, which has another seed: one of "
+                    "the two is a copy"
+                )
+    return same
+
+
+def _overlapping_folds(sound_records: dict[str, _Sound]) -> dict[str, str]:
+    """Records with test images that an older record of another fold tests too."""
+    lists = {name: (_fold(sound), sound.tests) for name, sound in sound_records.items()}
+    oldest: dict[tuple[int, str], str] = {}
+    for name in _oldest_first(sound_records):
+        oldest.setdefault(lists[name], name)
+    shared: dict[tuple[int, str], str] = {}
+    for older, name in combinations(oldest.values(), 2):
+        first, second = sound_records[older], sound_records[name]
+        if _fold(first) != _fold(second) and first.test_names & second.test_names:
+            shared[lists[name]] = older
+    return {
+        name: f"tests images that {shared[tested]} tests too, though their folds differ"
+        for name, tested in lists.items()
+        if tested in shared
+    }
+
+
 def _outvoted(
     sound_records: dict[str, _Sound],
     what: str,
@@ -306,7 +353,7 @@ def _outvoted(
     Of two groups of equal size, the one whose first record is older is kept.
     """
     groups: dict[Hashable, list[str]] = {}
-    for name in sorted(sound_records, key=lambda name: sound_records[name].record.made.finished):
+    for name in _oldest_first(sound_records):
         groups.setdefault(share(sound_records[name]), []).append(name)
     outvoted: dict[str, str] = {}
     for names in groups.values():

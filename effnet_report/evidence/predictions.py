@@ -30,6 +30,7 @@ class Predictions:
         labels, predicted: class indices, shape (N,).
         images: sha256 of part, name and label of every image.
         tests: sha256 of part, name and label of the test images.
+        test_names: names of the test images.
     """
 
     tested: np.ndarray
@@ -37,6 +38,7 @@ class Predictions:
     predicted: np.ndarray
     images: str
     tests: str
+    test_names: frozenset[str]
 
 
 def parse(content: bytes) -> Predictions:
@@ -68,9 +70,9 @@ def parse(content: bytes) -> Predictions:
     first = int((before - starts)[~tested].sum())
     if not np.array_equal(tested, np.sort(tested)):
         raise ValueError("the validation images do not precede the test images")
-    found = Predictions(tested, labels, predicted, _sha256(images), _sha256(images[first:]))
-    _check_names(found.images, content)
-    return found
+    listed = _sha256(images)
+    names = _test_names(listed, content)
+    return Predictions(tested, labels, predicted, listed, _sha256(images[first:]), names)
 
 
 def _between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -94,22 +96,26 @@ def _sha256(data: np.ndarray) -> str:
     return hashlib.sha256(data.tobytes()).hexdigest()
 
 
-def _check_names(images: str, content: bytes) -> None:
-    """Make sure that names are text and no image is named twice, once per list of images."""
-    if images in _checked:
-        return
+def _test_names(images: str, content: bytes) -> frozenset[str]:
+    """Names of the test images; checks once per list of images that all names are text and differ.
+
+    Args:
+        images: sha256 of the list of images.
+    """
+    if images in _listed:
+        return _listed[images]
     try:
-        rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
-        names = [name for _, name, *_ in rows]
+        rows = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     except (csv.Error, ValueError) as error:
         raise ValueError(f"a name cannot be read ({error})") from None
-    if len(set(names)) < len(names):
+    if len({name for _, name, *_ in rows}) < len(rows):
         raise ValueError("it names an image twice")
-    _checked.add(images)
+    _listed[images] = frozenset(name for part, name, *_ in rows if part == "test")
+    return _listed[images]
 
 
-# Lists of images whose names have been checked; the records of a seed share one.
-_checked: set[str] = set()
+# The test images of each list of images that was checked; the records of a seed share a list.
+_listed: dict[str, frozenset[str]] = {}
 
 
 def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

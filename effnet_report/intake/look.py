@@ -13,13 +13,12 @@ import pandas as pd
 from PIL import Image
 
 from effnet_core.data.datasets import Dataset
-from effnet_core.data.formats import check_whole, open_image, turn, upright
+from effnet_core.data.formats import check_planes, check_whole, open_image, turn, upright
 from effnet_core.data.images import flatten
 
 # Side of a thumbnail. Images are near-identical if the root mean square difference of their
 # thumbnails is below this number of 255 levels, and identical if it is zero.
 THUMBNAIL, NEAR = 8, 4.0
-BITS_PER_SAMPLE = 258  # TIFF tag
 COMPARED = 20_000  # images to compare; more would take minutes
 SIDEWAYS = {
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270),
@@ -86,7 +85,7 @@ def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     try:
         with open_image(path) as image:
             check_whole(image)
-            _check_depth(image)
+            check_planes(image)
             width, height = image.size
             facts |= {"format": str(image.format), "frames": getattr(image, "n_frames", 1)}
             facts |= {"mode": image.mode, "transparent": _shines_through(image)}
@@ -102,16 +101,6 @@ def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     except Exception as error:  # damaged files make Pillow raise almost anything
         facts["error"] = " ".join(str(error).split()) or type(error).__name__
     return facts, np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
-
-
-def _check_depth(image: Image.Image) -> None:
-    """Make sure that a TIFF with separate colour planes has at most 8 bits a channel.
-
-    Pillow decodes deeper ones to noise, without an error.
-    """
-    tags = getattr(image, "tag_v2", {})
-    if max(tags.get(BITS_PER_SAMPLE, (8,))) > 8:
-        raise ValueError("more than 8 bits a channel; convert it to 8 bits")
 
 
 def _shines_through(image: Image.Image) -> bool:

@@ -1,6 +1,7 @@
 """What a study advises: the recipe, how accurate it is, what it saves and what it misses."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,24 +11,27 @@ from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.recommendation import Depth
 from effnet_report.inference.seeds_and_images import Estimate, Family
+from effnet_report.words import cell
 
 EITHER = "either"
+NOTHING: Mapping[str, object] = {}  # no restriction
 FEWEST = 3  # seeds that show how much trainings differ
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The recommended number of frozen stages, over all configurations that have it.
+    """The recommended number of frozen stages, and what else to choose.
 
     Attributes:
         freeze: what the rule picks; 0 where no depth is shown to lose less than the margin.
         depth: the same compared with freezing nothing; of 0, the depth that may lose least.
-        accuracy: on test images, per cent.
+        accuracy: on test images, per cent, over the configurations with this depth and choices.
         best: the depth with the highest mean accuracy.
         behind_best: the recommended depth minus that one, points.
         on_validation: the depth that validation images alone would choose.
         p: of the claim that stages can be frozen without a loss, after Holm's correction.
-        missed: share of the test images of each class that gets another class, per cent.
+        missed: share of the test images of each class to which these configurations give another
+            class, per cent.
         choices: by setting that the study compares beside the depth, the level to take, or
             `EITHER` where the data do not tell.
         metric: what the study's quality is called.
@@ -54,31 +58,39 @@ def advise(study: Analysis) -> Advice | None:
     if depth is None:
         return None
     freeze = picked.freeze if picked else 0
+    choices = dict(_choices(study, freeze))
+    decided = {name: level for name, level in choices.items() if level != EITHER}
     means = study.evidence.runs.groupby("freeze")[["accuracy", "validation"]].mean()
     best = int(means["accuracy"].idxmax())
     return Advice(
         freeze=freeze,
         depth=depth,
-        accuracy=accuracy(study, freeze),
+        accuracy=accuracy(study, freeze, decided),
         best=best,
         behind_best=between(study, freeze, best),
         on_validation=int(means["validation"].idxmax()),
         p=study.judgement["depth"].adjusted_p,
-        missed=missed(study, freeze),
-        choices=dict(_choices(study, freeze)),
+        missed=missed(study, freeze, decided),
+        choices=choices,
         metric=study.evidence.metric,
         margin=study.margin,
     )
 
 
-def accuracy(study: Analysis, freeze: int) -> Estimate:
+def accuracy(study: Analysis, freeze: int, levels: Mapping[str, object] = NOTHING) -> Estimate:
     """Mean test accuracy at a depth, per cent, for other trainings and other images.
+
+    Args:
+        study: the study.
+        freeze: the depth.
+        levels: of other factors, to which the mean is restricted.
 
     Of fewer seeds than `FEWEST`, the interval is for other images only: two trainings do not show
     how much trainings differ.
     """
     compared = study.estimator
-    at = compared.design["freeze"].to_numpy() == freeze
+    wanted = {"freeze": freeze, **levels}
+    at = np.all([compared.design[name] == level for name, level in wanted.items()], axis=0)
     correct = [100 * part[at].mean(axis=0) for part in study.correctness.right]
     between_seeds = compared.between(correct).times(1 / compared.seeds)
     family = between_seeds if compared.seeds >= FEWEST else Family(0.0, 0.0, math.inf)
@@ -94,10 +106,22 @@ def between(study: Analysis, freeze: int, other: int) -> Estimate:
     return compared.estimate(weights, compared.family("freeze"))
 
 
-def missed(study: Analysis, freeze: int) -> dict[str, float]:
-    """By class, the share of its test images that runs at a depth give another class, per cent."""
-    evidence = study.evidence
-    runs = [record for record in evidence.finished if record.settings.freeze == freeze]
+def missed(
+    study: Analysis, freeze: int, levels: Mapping[str, object] = NOTHING
+) -> dict[str, float]:
+    """By class, the share of its test images that runs at a depth give another class, per cent.
+
+    Args:
+        study: the study.
+        freeze: the depth.
+        levels: of other factors, to which the runs are restricted.
+    """
+    evidence, wanted = study.evidence, {"freeze": freeze, **levels}
+    runs = [
+        record
+        for record in evidence.finished
+        if all(cell(name, record.settings.levels[name]) == wanted[name] for name in wanted)
+    ]
     tables = pd.concat(evidence.predictions(record) for record in runs)
     wrong = 100 * (tables["label"] != tables["predicted"]).groupby(tables["label"]).mean()
     return {evidence.best[0].facts.classes[label]: float(share) for label, share in wrong.items()}

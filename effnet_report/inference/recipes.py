@@ -1,5 +1,6 @@
 """The effect of freezing at each recipe: whether one conclusion holds for all of them."""
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -8,10 +9,14 @@ import pandas as pd
 from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
 from effnet_report.evidence import smaller
+from effnet_report.evidence.correctness import Correctness
 from effnet_report.inference import contrasts
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.seeds_and_images import Estimate, Estimator
 
 Recipe = tuple[tuple[str, object], ...]  # a level of each setting of the recipe
+SETTINGS = ("norm_statistics", "learning_rate", "augment", "early_stop_patience")  # of a recipe
+STUDY = "study"  # factor of studies that are compared with each other
 
 
 def factors(study: Analysis) -> list[str]:
@@ -95,19 +100,95 @@ def by_recipe(study: Analysis) -> pd.DataFrame:
     Returns:
         One row per recipe and depth: recipe (in words), freeze, effect, low, high (points).
     """
-    design = study.correctness.design
-    recipes = of(study)
+    return _by_depth(study.estimator, {recipe: in_words(recipe) for recipe in of(study)})
+
+
+def by_study(studies: Sequence[Analysis]) -> pd.DataFrame:
+    """The same of studies that have one recipe each, see `comparable`."""
+    recipes = [_recipe(study) for study in studies]
+    shared = set.intersection(*map(set, recipes))
+    names: dict[Recipe, str] = {
+        ((STUDY, place),): in_words(tuple(part for part in recipe if part not in shared))
+        for place, recipe in enumerate(recipes)
+    }
+    return _by_depth(_together(studies), names)
+
+
+def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
+    """Those of one recipe each that have the same configurations, and two seeds of equal split.
+
+    Nothing, unless there are two with different recipes.
+    """
+    single = [study for study in studies if not factors(study) and compares_depths(study)]
+    alike: dict[Recipe, Analysis] = {}
+    for study in single:
+        if _configurations(study).equals(_configurations(single[0])):
+            alike.setdefault(_recipe(study), study)
+    whole = [*alike.values()]
+    return whole if len(whole) > 1 and len(_common_seeds(whole)) > 1 else []
+
+
+def _recipe(study: Analysis) -> Recipe:
+    """The recipe of a study that has one."""
+    protocol = study.evidence.design.protocol
+    return tuple((name, getattr(protocol, name)) for name in SETTINGS)
+
+
+def difference(studies: Sequence[Analysis], freeze: int) -> Estimate:
+    """What a depth changes in the first study, minus what it changes in the last, points."""
+    compared = _together(studies)
+    design = compared.design
+    first, last = (
+        contrasts.level_weights(design, "freeze", freeze, 0, design[STUDY] == place)
+        for place in (0, len(studies) - 1)
+    )
+    return compared.estimate(first - last, compared.family("freeze", STUDY))
+
+
+def _configurations(study: Analysis) -> pd.DataFrame:
+    return study.correctness.design[[*SOURCE_FACTORS]].reset_index(drop=True)
+
+
+def _common_seeds(studies: Sequence[Analysis]) -> list[int]:
+    """The seeds that all studies have complete and split in the same way."""
+    splits = [
+        {(run.settings.seed, run.fingerprints.split) for run in study.evidence.finished}
+        for study in studies
+    ]
+    alike = {seed for seed, _ in set.intersection(*splits)}
+    whole = [set(study.correctness.seeds) for study in studies]
+    return sorted(alike.intersection(*whole))
+
+
+def _together(studies: Sequence[Analysis]) -> Estimator:
+    """The common seeds of several studies as if they were one, with the study as a factor."""
+    parts, seeds = [study.correctness for study in studies], _common_seeds(studies)
+    design = pd.concat(
+        [part.design.assign(**{STUDY: place}) for place, part in enumerate(parts)],
+        ignore_index=True,
+    )
+    design["number"] = range(1, len(design) + 1)
+    right = [
+        np.concatenate([part.right[part.seeds.index(seed)] for part in parts]) for seed in seeds
+    ]
+    tests = [parts[0].test_sets[parts[0].seeds.index(seed)] for seed in seeds]
+    return Estimator(Correctness(design, seeds, right, tests))
+
+
+def _by_depth(compared: Estimator, recipes: dict[Recipe, str]) -> pd.DataFrame:
+    """Every depth minus none at every recipe."""
+    design = compared.design
     depths = sorted(int(n) for n in design["freeze"].unique() if n)
-    family = study.estimator.family("freeze", *factors(study))
+    family = compared.family("freeze", *[name for name, _ in next(iter(recipes))])
     rows = []
-    for recipe in recipes:
-        at = np.all([design[name] == level for name, level in recipe], axis=0)
+    for recipe, name in recipes.items():
+        at = pd.Series(np.all([design[name] == level for name, level in recipe], axis=0))
         for depth in depths:
-            weights = contrasts.level_weights(design, "freeze", depth, 0, pd.Series(at))
-            effect = study.estimator.estimate(weights, family, looks=len(recipes) * len(depths))
+            weights = contrasts.level_weights(design, "freeze", depth, 0, at)
+            effect = compared.estimate(weights, family, looks=len(recipes) * len(depths))
             rows.append(
                 {
-                    "recipe": in_words(recipe),
+                    "recipe": name,
                     "freeze": depth,
                     "effect": effect.effect,
                     "low": effect.low,

@@ -259,8 +259,8 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
     for study, advice in advised:
         for other in shown.on_the_same_images(study):
             freeze, change = max(other.noninferiority.changes.items(), default=(0, None))
-            if change is None or (change.low <= 0 if advice.freeze == 0 else change.high >= 0):
-                continue
+            if change is None or not (change.low > 0 if advice.freeze == 0 else change.high < 0):
+                continue  # of one seed there is no interval, so nothing is shown
             yield (
                 f"contrary:{other.evidence.design.name}",
                 f"The study {shown.title(other)} shows the opposite on the same images: with its "

@@ -35,13 +35,30 @@ def answer(studies: list[Analysis]) -> HTML:
             "The advice on the first page holds for one recipe, the one that its card names.",
             key="recipe:unmeasured",
         )
-    study = recipes.tuned(studies[0])
-    table = recipes.by_recipe(study)
-    said = [*_answer(study, table), *coverage(studies[0].evidence)]
-    return finding(*said, key=f"recipe:{recipes.turns(table)}")
+    study, whole = recipes.tuned(studies[0]), _whole_studies(studies)
+    table = recipes.by_study(whole) if whole else recipes.by_recipe(study)
+    lines = [
+        *_answer(whole[0] if whole else study, table),
+        *(_apart(whole, table) if whole else ()),
+        *_pilot(study),
+        *coverage(studies[0].evidence),
+    ]
+    return finding(*lines, key=f"recipe:{recipes.turns(table)}")
+
+
+def _whole_studies(studies: list[Analysis]) -> list[Analysis]:
+    """Studies of the same images that differ in their recipe alone, the source's recipe last."""
+    return sorted(recipes.comparable(shown.on_the_same_images(studies[0])), key=_likeness)
+
+
+def _likeness(study: Analysis) -> int:
+    """How many settings of a study's recipe are the source's."""
+    source, own = load_study("paper").protocol, study.evidence.design.protocol
+    return sum(getattr(source, name) == getattr(own, name) for name in recipes.SETTINGS)
 
 
 def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
+    """What the deepest freeze changes at the recipes that differ most."""
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
@@ -49,20 +66,62 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
         f"{_estimated(worst)} with {worst.recipe}, and by {_estimated(best)} with "
         f"{best.recipe}."
     )
+    if recipes.turns(table) == "turns":
+        yield "So the recipe decides whether freezing helps: the main conclusion turns around."
+
+
+def _apart(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
+    """How far the effects of the two recipes are apart, tested on the images of both."""
+    apart = recipes.difference(whole, int(table["freeze"].max()))
     yield (
-        "So the recipe decides whether freezing helps: the main conclusion turns around."
-        if recipes.turns(table) == "turns"
-        else "Taken together, the recipes of this study do not show that the effect of freezing "
-        "turns around between them."
+        f"The two effects are {_estimated(apart, sign=False)} apart."
+        if apart.low > 0 or apart.high < 0
+        else f"The difference between the two, {_estimated(apart)}, may be chance."
     )
+
+
+def _pilot(study: Analysis) -> Iterator[str]:
+    """What each choice of the recipe changes in the study that compares recipes."""
     for choice, change in study.effects.items():
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
             yield f"With {choice}, {study.evidence.metric} changes by {_estimated(change)}."
+    table = recipes.by_recipe(study)
+    if recipes.turns(table) != "turns":
+        yield (
+            f"The {len(recipes.of(study))} recipes of the study {shown.title(study)} do not show "
+            "beyond doubt that the effect of freezing turns around between them."
+        )
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield (
-            "In each seed, each depth is trained at the learning rate that is best on its "
+            "There, each depth is trained in each seed at the learning rate that is best on its "
             "validation images."
         )
+
+
+def between_studies(studies: list[Analysis]) -> HTML:
+    """Change of accuracy against all depths, one line per study of the same images."""
+    whole = _whole_studies(studies) if studies else []
+    if not whole:
+        return paragraph([])
+    table = recipes.by_study(whole)
+    runs = sum(len(study.evidence.finished) for study in whole)
+    return _effects(
+        table,
+        whole[0],
+        "effect-by-study",
+        f"Each line is a study of the same images ({runs} runs in all{_differences(whole)}). The "
+        "95 % intervals of the changes hold for all depths of all lines at once.",
+    )
+
+
+def _differences(whole: list[Analysis]) -> str:
+    """What else differs between studies, beside the recipe that names their lines."""
+    protocols = [study.evidence.design.protocol.model_dump() for study in whole]
+    return "".join(
+        f"; {words.factor(name)} {' and '.join(words.level(name, p[name]) for p in protocols)}"
+        for name in protocols[0]
+        if name not in recipes.SETTINGS and len({str(p[name]) for p in protocols}) > 1
+    )
 
 
 def effects(studies: list[Analysis]) -> HTML:
@@ -70,19 +129,30 @@ def effects(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = recipes.tuned(studies[0])
-    table = recipes.by_recipe(study)
+    return _effects(
+        recipes.by_recipe(study),
+        study,
+        "effect-by-recipe",
+        "Each line is one recipe compared with freezing nothing at the same recipe; its 95 % "
+        "intervals hold for all depths and recipes at once. A change inside the band is too "
+        "small to matter.",
+    )
+
+
+def _effects(table: pd.DataFrame, study: Analysis, name: str, caption: str) -> HTML:
+    """Change of accuracy against depth, one line per recipe of a table."""
     figure = canvas(7.2, 4.2)
     axes = figure.subplots()
     axes.axhspan(-study.margin, study.margin, color=BAND, zorder=0)
     axes.axhline(0, color=INK, linewidth=1)
     names = list(table["recipe"].unique())
-    for place, name in enumerate(names):
-        line = table[table["recipe"] == name]
+    for place, recipe in enumerate(names):
+        line = table[table["recipe"] == recipe]
         shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
         colour, marker = SERIES[place % len(SERIES)], MARKERS[place // len(SERIES) % len(MARKERS)]
         places, effects = [0, *line["freeze"] + shift], [0, *line["effect"]]
         axes.plot(places, effects, color=colour)
-        axes.plot(places[1:], effects[1:], marker=marker, color=colour, label=name)
+        axes.plot(places[1:], effects[1:], marker=marker, color=colour, label=recipe)
         axes.vlines(line["freeze"] + shift, line["low"], line["high"], color=colour, alpha=0.5)
     axes.set_xlabel("frozen stages")
     axes.set_ylabel(f"change of {study.evidence.metric}, points")
@@ -91,18 +161,14 @@ def effects(studies: list[Analysis]) -> HTML:
     deepest = table[table["freeze"] == table["freeze"].max()]
     return html.figure(
         figure,
-        "effect-by-recipe",
+        name,
         key=f"recipe:{recipes.turns(table)}",
         finding=(
             f"With {deepest['freeze'].iloc[0]} frozen stages the change ranges from "
             f"{number(deepest['effect'].min(), sign=True)} to "
-            f"{number(deepest['effect'].max(), sign=True)} points over the recipes."
+            f"{number(deepest['effect'].max(), sign=True)} points over the {len(names)} recipes."
         ),
-        caption=(
-            "Each line is one recipe compared with freezing nothing at the same recipe; its 95 % "
-            "intervals hold for all depths and recipes at once. A change inside the band is too "
-            "small to matter."
-        ),
+        caption=caption,
         alt=sentences(
             table, "{recipe}, freeze {freeze}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"
         ),
@@ -121,11 +187,12 @@ def every_rate(studies: list[Analysis]) -> HTML:
     runs, metric = study.evidence.runs, study.evidence.metric
     means = runs.groupby([*rows, smaller.RATE])[["accuracy", "validation"]].mean().reset_index()
     wide = means.pivot(index=rows, columns=smaller.RATE, values="accuracy")
-    validation = means.pivot(index=rows, columns=smaller.RATE, values="validation")
+    by_seed = runs.loc[runs.groupby(["seed", *rows])["validation"].idxmax()]
+    chosen = by_seed.sort_values("seed").groupby(rows)[smaller.RATE].agg(list)
     lost = float((wide.max(axis=1) - wide.min(axis=1)).max())
     unbroken = {rate: f"{short_number(rate).replace('-', NO_BREAK_HYPHEN)}, %" for rate in wide}
     frame = wide.rename(columns=unbroken)
-    frame["best on validation"] = [short_number(rate) for rate in validation.idxmax(axis=1)]
+    frame["best on validation, by seed"] = [_rates(chosen[row]) for row in wide.index]
     frame = frame.reset_index()
     for name in rows[1:]:
         frame[name] = [words.beside(name, level) for level in frame[name]]
@@ -137,10 +204,17 @@ def every_rate(studies: list[Analysis]) -> HTML:
             f"The learning rate moves {metric} by up to {number(lost)} points at one depth and "
             "recipe."
         ),
-        caption=f"Mean test {metric} over the seeds, by learning rate. One rate for "
-        "all depths would favour those that it happens to suit.",
+        caption=f"Mean test {metric} over the seeds, by learning rate. The comparisons of depths "
+        "take in each seed the rate of the last column; one rate for all depths would favour "
+        "those that it happens to suit.",
         data=means,
     )
+
+
+def _rates(chosen: list[float]) -> str:
+    """The rates of the seeds, in one where they agree."""
+    written = [short_number(rate).replace("-", NO_BREAK_HYPHEN) for rate in chosen]
+    return written[0] if len(set(written)) == 1 else ", ".join(written)
 
 
 def race(studies: list[Analysis]) -> HTML:
@@ -207,16 +281,17 @@ def _moved(study: Analysis, factor: str) -> dict[str, object]:
 
 
 def source_alone(studies: list[Analysis]) -> HTML:
-    """The conclusion from the source's protocol alone, and that at the best recipe."""
+    """The conclusion from the source's protocol alone, and that of the study that advises."""
     if not studies:
         return _unmeasured()
     study = studies[0]
     of_one_recipe = [s for s in shown.on_the_same_images(study) if not recipes.factors(s)]
-    if not (of_one_recipe and of_one_recipe[0].depths):
+    source = max(of_one_recipe, key=_likeness, default=None)
+    if source is None or not source.depths:
         return _closest(study)
-    source, best = of_one_recipe[0], recipes.best(study)
+    (best,) = (one for one in shown.advising() if shown.same_images(one, study))
     chosen = best.evidence.design.protocol
-    names = recipes.factors(recipes.tuned(study))
+    names = [name for name in recipes.SETTINGS if name != "early_stop_patience"]
     recipe = recipes.in_words(tuple((name, getattr(chosen, name)) for name in names))
     (deepest, last), (freeze, change) = (
         max(one.noninferiority.changes.items()) for one in (source, best)
@@ -232,10 +307,12 @@ def source_alone(studies: list[Analysis]) -> HTML:
     )
 
 
-def _estimated(change: Estimate | pd.Series) -> str:
-    """A change with its interval; a row of `recipes.by_recipe` has both too."""
-    interval = f"95 % CI {number(change.low)} to {number(change.high)}"
-    return f"{number(change.effect, sign=True)} points ({interval})"
+def _estimated(change: Estimate | pd.Series, *, sign: bool = True) -> str:
+    """A change with its interval; without sign, how large it is."""
+    effect, low, high = change.effect, change.low, change.high
+    if not sign and effect < 0:
+        effect, low, high = -effect, -high, -low
+    return f"{number(effect, sign=sign)} points (95 % CI {number(low)} to {number(high)})"
 
 
 def _closest(study: Analysis) -> HTML:

@@ -94,6 +94,11 @@ def on_the_same_images(study: Analysis) -> list[Analysis]:
     return [other for other in others if _judged(other) and _data(other) == data]
 
 
+def same_images(study: Analysis, other: Analysis) -> bool:
+    """Whether two studies, with at least one record each, have the same data set."""
+    return _data(study) == _data(other)
+
+
 def factors_of(study: Analysis) -> list[str]:
     """Settings of which a study tries several levels."""
     return [name for name, levels in study.evidence.design.factors.items() if len(levels) > 1]

@@ -1,0 +1,81 @@
+"""Two studies of the same images with other recipes, compared as if they were one."""
+
+import shutil
+
+import numpy as np
+import pytest
+from factories import use_folders, write_study
+
+from effnet_core import paths
+from effnet_report.inference import analysis, recipes
+from effnet_report.pages import recipe
+
+KEPT = "norm_statistics: pretrained"
+FACTORS = "factors: {freeze: [0, 3, 6], head: [none], scheduler: [plateau, cosine]}\n"
+PILOT = (
+    "factors: {freeze: [0, 6], norm_statistics: [batch, pretrained], head: [none], "
+    "scheduler: [cosine]}\n"
+)
+
+
+@pytest.fixture
+def studies(tmp_path, monkeypatch):
+    """Studies `kept` and `source` of three depths, and the `pilot` that compares both recipes."""
+    use_folders(tmp_path, monkeypatch)
+    folder = paths.RESULTS.parent / "studies"
+    shutil.copytree(paths.STUDIES, folder)
+    monkeypatch.setattr(paths, "STUDIES", folder)
+    quick = (folder / "quick.yml").read_text()
+    assert KEPT in quick
+    batch = quick.replace(KEPT, "norm_statistics: batch")
+    for name, text, factors in (
+        ("kept", quick, FACTORS), ("source", batch, FACTORS), ("pilot", quick, PILOT)
+    ):  # fmt: skip
+        assert "seeds: [0]\n" in text
+        written = text.replace("seeds: [0]\n", f"seeds: [0, 1]\n{factors}")
+        (folder / f"{name}.yml").write_text(written)
+        write_study(name)
+    monkeypatch.setenv("EFFNET_STUDY", "kept,pilot,source")
+    return [analysis.load(name) for name in ("kept", "source")]
+
+
+def test_each_study_has_the_effects_that_it_has_alone(studies):
+    assert recipes.comparable(studies) == studies
+    table = recipes.by_study(studies).set_index(["recipe", "freeze"])
+    assert len(table) == 2 * 2
+    for study, name in zip(studies, ("pretrained statistics", "batch statistics"), strict=True):
+        for freeze, alone in study.noninferiority.changes.items():
+            row = table.loc[(name, freeze)]
+            assert row["effect"] == pytest.approx(alone.effect)
+            assert row["low"] < row["effect"] < row["high"]
+    apart = recipes.difference(studies, 6)
+    deepest = table.xs(6, level="freeze")["effect"]
+    assert apart.effect == pytest.approx(deepest.iloc[0] - deepest.iloc[1])
+
+
+def test_a_study_does_not_differ_from_itself(studies):
+    kept = studies[0]
+    apart = recipes.difference([kept, kept], 6)
+    assert apart.effect == 0
+    assert apart.low < 0 < apart.high
+    assert np.isclose(apart.low, -apart.high)
+
+
+def test_studies_of_one_recipe_or_other_configurations_are_not_compared(studies):
+    kept, source = studies
+    assert recipes.comparable([kept, kept]) == []
+    assert recipes.comparable([kept]) == []
+    assert recipes.comparable([kept, analysis.load("pilot"), source]) == [kept, source]
+
+
+def test_the_page_compares_them_and_names_the_source_last(studies):
+    shown = recipe.studies()
+    assert [study.evidence.reference for study in shown] == ["pilot"]
+    drawn = recipe.between_studies(shown).data
+    assert 'data-finding="recipe:' in drawn
+    assert "pretrained statistics" in drawn
+    assert "batch statistics" in drawn
+    first, *_ = recipes.by_study(studies).itertuples()
+    assert first.recipe == "pretrained statistics"
+    source = studies[1].noninferiority.changes[6].effect
+    assert f"{abs(source):.1f} points" in recipe.source_alone(shown).data

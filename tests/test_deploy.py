@@ -665,6 +665,29 @@ def test_a_threshold_finds_enough_of_a_class_with_the_fewest_false_alarms():
     assert known.probability == np.sort(scores[labels == 1])[2]
 
 
+def test_how_often_an_answer_is_right_is_counted_by_its_probability():
+    right = np.repeat([True, False], [90, 10])
+    sure = np.r_[np.full(80, 0.97), np.full(10, 0.72), np.full(8, 0.74), np.full(2, 1.0)]
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    groups = calibration.certainty(probabilities, np.where(right, 0, 1))
+    assert [(one.right, one.images) for one in groups] == [(10, 18), (80, 82)]
+    assert groups[1].probability == pytest.approx((80 * 0.97 + 2) / 82)
+
+
+def test_a_prediction_says_how_often_such_answers_are_right(study, capsys):
+    root, best = study
+    groups = kept.load("mine").calibration.stated.certainty
+    stated = records.load_predictions(records.record_path("mine", best.run_id))
+    test = stated[stated["part"] == "test"]
+    assert sum(one.images for one in groups) == len(test)
+    assert sum(one.right for one in groups) == (test["label"] == test["predicted"]).sum()
+    tell_predictions("mine", [str(root / "photos" / test["image"].iloc[0])], "table",
+                     Console(width=900))  # fmt: skip
+    sure = [one for one in groups if one.probability >= 0.9]
+    counted = f"{sum(one.right for one in sure)} of {sum(one.images for one in sure)} answers"
+    assert (counted in capsys.readouterr().out) == bool(sure)
+
+
 def test_a_class_that_should_not_be_missed_is_said_from_its_threshold_on(study, capsys):
     root, best = study
     model = kept.load("mine")

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from effnet_core import files
 from effnet_core.errors import InputError
 from effnet_report.evidence import locations
-from effnet_report.evidence.calibrated import Calibrated, Example, Threshold
+from effnet_report.evidence.calibrated import Calibrated, Certainty, Example, Threshold
 
 if TYPE_CHECKING:  # slow to import, and needed once
     from effnet_core.data.datasets import Dataset
@@ -33,6 +33,7 @@ RULE = (
 )
 RECALL = 0.95  # of a class that should rarely be missed
 OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
+GROUPS = 10  # of probability
 DIGITS = 3  # decimals of a logit in a map
 
 
@@ -184,6 +185,7 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
             probabilities,
             truth,
         ),
+        certainty=certainty(probabilities, truth),
         hardest=hardest,
         typical=typical,
         features=hashlib.sha256(content).hexdigest(),
@@ -220,6 +222,25 @@ def thresholds(
         )
         chosen.append(threshold)
     return chosen
+
+
+def certainty(probabilities: np.ndarray, truth: np.ndarray) -> list[Certainty]:
+    """How often the most probable class is right, by its probability.
+
+    Args:
+        probabilities: shape (N, classes).
+        truth: the classes, shape (N,).
+    """
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    group = np.minimum((sure * GROUPS).astype(int), GROUPS - 1)
+    return [
+        Certainty(
+            probability=float(sure[group == one].mean()),
+            right=int(right[group == one].sum()),
+            images=int((group == one).sum()),
+        )
+        for one in np.unique(group)
+    ]
 
 
 def _examples(

@@ -179,7 +179,7 @@ def _about(model: kept.Kept, watched: int | None) -> str:
     return (
         f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
         f"calibrated on its validation images (temperature {temperature:.2f}). "
-        f"{model.calibration.reliability()}"
+        f"{model.calibration.stated.trust} {model.calibration.reliability()}"
     ) + ("" if watched is None else f" {_watched(model, watched)}")
 
 

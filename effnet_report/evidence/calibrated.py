@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SURE = 0.9  # probability from which an answer counts as a sure one
+
 
 class Example(BaseModel):
     """A test image, and what the model says of it.
@@ -42,6 +44,21 @@ class Threshold(BaseModel):
     others: int = Field(ge=1)
 
 
+class Certainty(BaseModel):
+    """Test images to whose most probable class about the same calibrated probability is given.
+
+    Attributes:
+        probability: their mean, 0..1.
+        right: how many of the images belong to that class.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    probability: float = Field(ge=0, le=1)
+    right: int = Field(ge=0)
+    images: int = Field(ge=1)
+
+
 class Calibrated(BaseModel):
     """What `effnet predict` and `export` leave of the best run's calibration.
 
@@ -52,6 +69,8 @@ class Calibrated(BaseModel):
         loss: mean log loss on the test images, before and after.
         error: expected calibration error on them, likewise, points.
         thresholds: one per class, in their order; files of older versions have none.
+        certainty: groups of test images in rising order of probability, ten per cent apart; files
+            of older versions have none.
         hardest, typical: test images, the least and the most probable as labelled.
         features: sha256 of the file beside it, which holds those of the training images.
     """
@@ -69,6 +88,19 @@ class Calibrated(BaseModel):
     loss: tuple[float, float]
     error: tuple[float, float]
     thresholds: list[Threshold] = []
+    certainty: list[Certainty] = []
     hardest: list[Example]
     typical: list[Example]
     features: str
+
+    @property
+    def trust(self) -> str:
+        """How often answers of high and of lower probability are right; empty if not measured."""
+        parts = []
+        for which, high in (("of at least", True), ("below", False)):
+            groups = [one for one in self.certainty if (one.probability >= SURE) == high]
+            right = sum(one.right for one in groups)
+            if images := sum(one.images for one in groups):
+                of = f"{right:,} of {images:,} answers with a probability"
+                parts.append(f"{of} {which} {100 * SURE:.0f} % are right")
+        return f"On the test set, {' and '.join(parts)}." if parts else ""

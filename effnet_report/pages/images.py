@@ -121,24 +121,25 @@ def calibration(analysis: Analysis) -> HTML:
 def temperature(analysis: Analysis) -> HTML:
     """What dividing the logits by one number does to how sure the kept model is."""
     evidence = analysis.evidence
-    name, found = evidence.design.name, evidence.calibrated
-    if found is None:
+    name, known = evidence.design.name, evidence.calibrated
+    if known is None:
         command = Markup("<code>effnet predict {} PHOTOS</code>.").format(name)
         return html.paragraph(
             ["Probabilities are calibrated when the model is first used:", command]
         )
-    (raw, after), (loss, lower) = found.error, found.loss
+    (raw, after), (loss, lower) = known.error, known.loss
     return html.paragraph(
         [
             "The model of the best run divides its logits by a temperature of "
-            f"{number(found.temperature, 2)}, fitted on its validation images",
+            f"{number(known.temperature, 2)}, fitted on its validation images",
             Markup("({}).").format(cite("guo2017")),
-            f"On its {found.test_images:,} test images this changes the expected calibration "
+            f"On its {known.test_images:,} test images this changes the expected calibration "
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
-            f"It marks {number(100 * found.false_alarms)} % of these images as unlike the training "
-            f"images by mistake, and {number(100 * found.detected)} % of {found.other_images:,} "
-            f"images of another data set ({found.other}) rightly.",
+            known.trust,
+            f"It marks {number(100 * known.false_alarms)} % of these images as unlike the training "
+            f"images by mistake, and {number(100 * known.detected)} % of {known.other_images:,} "
+            f"images of another data set ({known.other}) rightly.",
         ]
     )
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from effnet_core import paths
 from effnet_core.study.studies import load_study
 from effnet_report.evidence.correctness import Correctness
-from effnet_report.inference import analysis, decisive, enough
+from effnet_report.inference import analysis, decisive, enough, forecast
 from effnet_report.inference.advice import advise
 from effnet_report.inference.seeds_and_images import Estimator
 from effnet_report.pages import answer, conclusions, shown
@@ -134,6 +134,36 @@ def test_a_sweep_starts_no_run_of_a_study_that_is_decided(tmp_path, monkeypatch,
     assert "After 2 of 4 seeds the depth is decided" in said
     assert "10 runs are left out" in said  # of three depths and two classical models, two seeds
     assert "After 2 of 4 seeds" in conclusions.stopping(analysis.load("clear")).data
+
+
+@pytest.mark.slow
+def test_the_forecast_after_every_seed_is_near_what_comes_out(monkeypatch):
+    study = analysis.load("published/elpv_source")
+    usual = forecast.depth_components(study.estimator)
+    monkeypatch.setattr(forecast, "published", lambda *_: (usual, []))
+    deepest = study.noninferiority.changes[6]
+    came_out = (deepest.high - deepest.low) / 2
+    for seeds in range(1, len(study.correctness.seeds) + 1):
+        early = Estimator(enough.first(study.correctness, seeds))
+        assert forecast.whole(study, early) == pytest.approx(came_out, rel=0.3)
+    assert forecast.whole(study, study.estimator) == pytest.approx(came_out, rel=0.05)
+
+
+def test_a_sweep_says_after_one_seed_how_narrow_the_intervals_will_be(
+    tmp_path, monkeypatch, capsys
+):
+    use_folders(tmp_path, monkeypatch)
+    paths.RESULTS.mkdir()
+    write_two_seeds_of("clear", monkeypatch)
+    for record in paths.records("clear").glob("*-seed1.json"):
+        record.unlink()
+    stop = sweep.Stop()
+    command._look(load_study("clear"), stop, Console(width=200))
+    said = capsys.readouterr().out
+    assert said.startswith("From what 1 of 4 seeds show")
+    expected = forecast.whole(study := analysis.load("clear"), study.estimator)
+    assert f"{expected:.1f} points" in said
+    assert not stop.decided
 
 
 def test_a_sweep_looks_when_the_last_run_of_a_seed_has_ended(monkeypatch):

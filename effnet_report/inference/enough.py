@@ -8,7 +8,7 @@ when its depth is decided is wrong about any depth at most one time in twenty.
 from dataclasses import dataclass, replace
 
 from effnet_report.evidence.correctness import Correctness
-from effnet_report.inference import decisive
+from effnet_report.inference import decisive, forecast
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimator
 from effnet_report.numbers import number
@@ -71,6 +71,17 @@ def look(study: Analysis, seeds: int | None = None) -> Look:
         deeper=deepest < max(shown.changes, default=0),
         unclear=unclear,
         margin=study.margin,
+    )
+
+
+def outlook(study: Analysis) -> str:
+    """How narrow the intervals will be with all seeds, from the complete ones, at least one."""
+    metric, seeds = study.evidence.metric, study.evidence.design.seeds
+    reach = number(forecast.whole(study, study.estimator))
+    return (
+        f"From what {len(study.correctness.seeds)} of {len(seeds)} seeds show: with all of them, "
+        f"the change of {metric} by freezing will be known to about \N{PLUS-MINUS SIGN}{reach} "
+        "points."
     )
 
 

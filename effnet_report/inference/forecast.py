@@ -10,6 +10,7 @@ from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis, contrasts, dunnett, power
+from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.power import Components
 from effnet_report.inference.seeds_and_images import Estimator
 from effnet_report.words import cell
@@ -56,6 +57,45 @@ def published(asked: Collection[str], recipe: Mapping[str, Any]) -> tuple[Compon
     names = ("seed", "image", "both", "freedom")
     means = {name: fmean(getattr(one, name) for one in measured.values()) for name in names}
     return Components(**means), list(measured)
+
+
+def whole(study: Analysis, compared: Estimator) -> float:
+    """Half-width of a depth minus none when all seeds of a study are trained, points.
+
+    Its own seeds say how much images and trainings vary. Of a single one only the images do; the
+    published studies say the rest.
+
+    Args:
+        study: of several planned seeds and several depths, none included.
+        compared: its complete seeds, at least one.
+    """
+    design, own = study.evidence.design, compared.correctness
+    variance, seeds, folds = _own(study, compared), len(design.seeds), design.protocol.folds
+    one_set = own.images / len(set(own.test_sets))
+    return half_width(
+        variance,
+        own.design["freeze"].nunique(),
+        seeds=seeds,
+        images=round(one_set * (min(seeds, folds) if folds else 1)),
+        folds=bool(folds),
+    )
+
+
+def _own(study: Analysis, compared: Estimator) -> Components:
+    """The variance components of a study, as far as its complete seeds show them."""
+    if compared.seeds > 1:
+        return depth_components(compared)
+    varied = {*contrasts.varied(compared)} - {"freeze"}
+    usual, _ = published(varied, dict(study.evidence.design.protocol))
+    return replace(usual, image=_image_variance(compared))
+
+
+def _image_variance(compared: Estimator) -> float:
+    """Variance of one image's contribution to the deepest freeze minus none, points squared."""
+    first, *_, last = contrasts.levels(compared.design, "freeze")
+    weights = contrasts.level_weights(compared.design, "freeze", last, first)
+    (differences,) = compared.differences(weights)
+    return float(differences.var(ddof=1))
 
 
 def _restricted(correctness: Correctness, levels: Mapping[str, Any]) -> Correctness:

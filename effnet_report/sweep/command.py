@@ -102,15 +102,23 @@ def sweep_shown(
 
 
 def _look(design: Study, stop: sweep.Stop, console: Console) -> None:
-    """Say whether the depth is decided, which two complete seeds can do at the earliest."""
+    """Say whether the depth is decided, and how narrow the intervals will be.
+
+    Two complete seeds can decide at the earliest.
+    """
     # SciPy takes a second to import, which the start of a sweep does not wait for.
-    from effnet_report.inference import analysis, enough, recipes  # noqa: PLC0415
+    from effnet_report.inference import analysis, enough  # noqa: PLC0415
 
     study = analysis.load(design.name)
-    if len(study.correctness.seeds) > 1 and recipes.compares_depths(study):
+    complete, depths = len(study.correctness.seeds), design.factors.get("freeze", [])
+    if not complete or len(depths) < 2 or 0 not in depths:
+        return
+    if complete > 1:
         look = enough.look(study)
         console.print(look.sentence)
         stop.decided = look.freeze is not None
+    if complete < len(design.seeds) and not stop.decided:
+        console.print(enough.outlook(study))
 
 
 def _to_do(

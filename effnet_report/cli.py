@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -464,9 +465,20 @@ def main() -> None:
     except OSError as error:
         what = f"use {error.filename}" if error.filename else "go on"
         _end(errors, str(cannot(what, error)))
+    except (ImportError, MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        _end(errors, f"There is too little memory ({error}). Close other programs, or allow more: "
+                     "`ulimit -v unlimited`.")  # fmt: skip
     except KeyboardInterrupt:
         errors.print("Stopped. Finished runs are kept; the same command continues.")
         sys.exit(130)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, the loader of libraries or PyTorch could not get memory."""
+    words = "failed to map segment|can(no|')t allocate memory"
+    return isinstance(error, MemoryError) or bool(re.search(words, str(error), re.IGNORECASE))
 
 
 def _prepare_process() -> None:

@@ -150,6 +150,33 @@ def test_equal_images_are_told_when_a_study_begins(here):
     assert check_images(design, loader.load("own", design)) == ""
 
 
+LACKS_MEMORY = [
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes"),
+    MemoryError("Unable to allocate 7 TiB for an array"),
+]
+
+
+@pytest.mark.parametrize("error", LACKS_MEMORY, ids=lambda error: type(error).__name__)
+def test_too_little_memory_is_told_in_one_sentence(here, clear, monkeypatch, error):
+    def app():
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    result = here.run("effnet", "plan", "tiny")
+    assert result.returncode == 1
+    assert f"too little memory ({error})" in clear(result.stderr)
+
+
+def test_other_errors_of_the_program_show_a_traceback(here, monkeypatch):
+    def app():
+        raise RuntimeError("of the program itself")
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(RuntimeError):
+        here.run("effnet", "plan", "tiny")
+
+
 def test_a_command_starts_without_what_it_does_not_use():
     """`effnet status` is typed often: PyTorch, Jupyter and pandas take most of a second or more."""
     slow = {"torch", "jupyter_client", "nbformat", "pandas", "fsspec"}

@@ -150,6 +150,8 @@ def test_a_race_can_be_typed():
         ({"freeze": "two"}, ["freeze = 'two'", "integer"]),
         ({"freeze": 2.0}, ["freeze = 2.0", "integer"]),
         ({"freeze": True}, ["freeze = True", "integer"]),
+        ({"threads": 10_000}, ["threads = 10000", "less than or equal to 1024"]),
+        ({"batch_size": 10**23}, ["batch_size = 1", "less than or equal to 1000000000"]),
         ({"head": "mpl"}, ["head = 'mpl'", "'none' or 'mlp'", "did you mean 'mlp'?"]),
         ({"scheduler": "cosin"}, ["'plateau' or 'cosine'", "did you mean 'cosine'?"]),
         ({"dataset": "eplv"}, ["dataset = 'eplv'", "imagefolder", "did you mean 'elpv'?"]),

@@ -180,6 +180,14 @@ def test_a_folder_that_cannot_be_read_is_told(photos, monkeypatch):
         imagefolder(str(photos))
 
 
+def test_folders_of_the_kernel_are_refused_before_they_are_walked(photos):
+    with pytest.raises(InputError, match="/proc/self belongs to the system"):
+        imagefolder("/proc/self")
+    (photos / "owl").symlink_to("/proc/self")
+    with pytest.raises(InputError, match="owl belongs to the system"):
+        imagefolder(str(photos))
+
+
 def test_a_linked_class_is_read_and_a_linked_folder_in_it_is_told(photos):
     (photos / "hound").symlink_to(photos / "dog")
     assert imagefolder(str(photos)).classes == ["cat", "dog", "hound"]

@@ -12,6 +12,8 @@ LITTER = {
     *("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "lost+found"),
     *("@eadir", "@recycle", "#recycle", "#snapshot", "system volume information"),
 }
+# Folders that the kernel makes up; some have no end.
+KERNEL = (Path("/proc"), Path("/sys"))
 
 
 class Walk(NamedTuple):
@@ -37,6 +39,9 @@ def walk(root: Path) -> Walk:
     pending = [root]
     while pending:
         folder = pending.pop()
+        if any(map(folder.resolve().is_relative_to, KERNEL)):
+            below.refused[folder] = "belongs to the system. Give a folder of images."
+            continue
         try:
             inside = sorted(folder.iterdir())
         except OSError as error:

@@ -64,6 +64,7 @@ StudyOrVariant = Annotated[
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range of NumPy's seeds
 Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(le=10**9)]  # larger numbers overflow in arithmetic
 # Settings that decide paths, speed or names, but never the outcome of a run.
 INCIDENTAL = {"data_dir", "labels", "cache_gb", "factors"}
 # Settings that must be equal in all runs of a study to make them comparable: the images and their
@@ -121,7 +122,7 @@ class Protocol(Strict):
     groups: str | None = Field(
         None, description="column, or pattern in names: images of one object stay in one part"
     )
-    max_images: int = Field(
+    max_images: Count = Field(
         0, ge=0, description="stratified subset of this size; 0 takes all images"
     )
     image_size: int = Field(ge=16, le=2048, description="side of the square input, pixels")
@@ -130,18 +131,18 @@ class Protocol(Strict):
     )
     background: Background = Field("white", description="behind transparent pixels and in padding")
     test_share: Share = Field(0.25, description="share of all images held out as the test set")
-    folds: int = Field(
+    folds: Count = Field(
         0, ge=0, description="seed s tests on fold s mod folds; 0 tests all seeds on one share"
     )
     official_test: bool = Field(False, description="test on the images that the data set names")
     validation_share: Share = Field(0.25, description="share of the rest; 0.25 is train 3 : 1")
-    train_images: int = Field(
+    train_images: Count = Field(
         0, ge=0, description="sampled per seed, with validation in proportion; 0 takes all"
     )
 
     backbone: str = Field("tf_efficientnet_lite0", description="a timm EfficientNet")
     weights: str = Field("packaged", description="packaged, hub, none, or a weights file")
-    hidden_width: int = Field(256, ge=1, description="width of the mlp head's hidden layer")
+    hidden_width: Count = Field(256, ge=1, description="width of the mlp head's hidden layer")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm_statistics: Literal["batch", "pretrained"] = Field(
@@ -161,7 +162,7 @@ class Protocol(Strict):
     learning_rate: Rates = Field(
         1e-4, description="a number; or a list, which the run races to continue with the best"
     )
-    race_epochs: int = Field(
+    race_epochs: Count = Field(
         1,
         ge=1,
         description="epochs per rate of a list; the lowest validation loss wins, by any criterion",
@@ -169,12 +170,12 @@ class Protocol(Strict):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="rate of each layer, as a share of the rate of the layer above it"
     )
-    head_first: int = Field(
+    head_first: Count = Field(
         0, ge=0, description="epochs of the head alone, at a rate of 1e-3, before the others"
     )
-    batch_size: int = Field(4, ge=2)
-    epochs: int = Field(15, ge=1, description="at most this many")
-    early_stop_patience: int | None = Field(
+    batch_size: Count = Field(4, ge=2)
+    epochs: Count = Field(15, ge=1, description="at most this many")
+    early_stop_patience: Count | None = Field(
         2, ge=1, description="epochs without an improvement; null trains all epochs"
     )
     select: Literal["best", "last"] = Field(
@@ -183,7 +184,7 @@ class Protocol(Strict):
     criterion: Criterion = Field(
         "accuracy", description="measure on validation that selects the epoch and the best run"
     )
-    plateau_patience: int = Field(1, ge=0)
+    plateau_patience: Count = Field(1, ge=0)
     plateau_factor: float = Field(0.5, gt=0, lt=1)
 
     cache_gb: float | None = Field(
@@ -192,7 +193,7 @@ class Protocol(Strict):
         description="disk for activations; 0 for none, None for a quarter of the free space",
     )
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(1, ge=1, description="CPU threads per run; changes the last bits")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads per run; changes the last bits")
     instructions: Instructions = Field(
         "portable",
         description="CPU instructions: portable gives equal bits on all x86 with AVX2; or native",

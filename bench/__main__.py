@@ -96,8 +96,8 @@ def main(
     for count, (turn, arm) in enumerate(todo, start=1):
         start = time.perf_counter()
         of = fingerprint(arm)
-        found = measure(arm, turn)
-        measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=found))
+        output = measure(arm, turn)
+        measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=output))
         summary(measured).model_copy(update=origin).save(locations.bench())
         seconds = time.perf_counter() - start
         console.print(f"[{count}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")

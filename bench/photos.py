@@ -104,8 +104,8 @@ def _rows(device: str, network: dict[str, object], timed: Timed, jobs: int) -> l
 def main() -> None:
     """Compute the hours, and write them."""
     rows = [*on_this_cpu(), *on_the_gpu()]
-    found = Photos(versions=versions(), machine=hardware(), commit=commit(), rows=rows)
-    found.save(locations.photos())
+    photos = Photos(versions=versions(), machine=hardware(), commit=commit(), rows=rows)
+    photos.save(locations.photos())
     print(f"Written: {locations.photos().relative_to(paths.ROOT)}")
 
 

@@ -73,7 +73,7 @@ def train(study: str) -> None:
         run.execute(settings.model_dump())
 
 
-def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
+def compare(judged: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
     """What an audit found of what was planted.
 
     Args:
@@ -82,14 +82,14 @@ def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[st
     """
     table = table.set_index("path")
     planted = table["label"] != table["truth"]
-    suspects = said.suspects
+    suspects = judged.suspects
     # The most confident errors of one run, on images that it did not train on.
     sure = one["confidence"].where(one["label"] != one["predicted"], -one["confidence"])
     alone = sure.sort_values(ascending=False).index[:FIRST]
-    predicted = pd.DataFrame(said.votes, index=said.names, columns=said.classes)
-    truth = predicted.columns.get_indexer(table["truth"].loc[said.names])
+    predicted = pd.DataFrame(judged.votes, index=judged.names, columns=judged.classes)
+    truth = predicted.columns.get_indexer(table["truth"].loc[judged.names])
     suspected = suspects.loc[suspects["suspected"], "image"]
-    checked = np.where(said.names.isin(suspected), truth, said.labels)
+    checked = np.where(judged.names.isin(suspected), truth, judged.labels)
     rows = np.arange(len(truth))
     return {
         "images": len(table),
@@ -100,10 +100,10 @@ def compare(said: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[st
         "suspected": len(suspected),
         "suspected_precision": float(planted.loc[suspected].mean()),
         "suspected_recall": float(planted.loc[suspected].sum() / planted.sum()),
-        "accuracy": 100 * said.accuracy,
-        "most_accuracy": 100 * said.corrected_accuracy,
-        "checked_accuracy": 100 * float(said.votes[rows, checked].mean()),
-        "true_accuracy": 100 * float(said.votes[rows, truth].mean()),
+        "accuracy": 100 * judged.accuracy,
+        "most_accuracy": 100 * judged.corrected_accuracy,
+        "checked_accuracy": 100 * float(judged.votes[rows, checked].mean()),
+        "true_accuracy": 100 * float(judged.votes[rows, truth].mean()),
     }
 
 

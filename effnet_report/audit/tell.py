@@ -33,10 +33,10 @@ def audit(study: str, console: Console) -> None:
         InputError: no run has finished, or the extra `audit` is not installed.
     """
     study_evidence = evidence.load(study)
-    said = judgements(study_evidence)
-    suspects, dataset = said.suspects, pictures(study_evidence)
+    judged = judgements(study_evidence)
+    suspects, dataset = judged.suspects, pictures(study_evidence)
     folder = paths.records(study_evidence.design.name) / "audit"
-    _print_suspects(said, suspects, console)
+    _print_suspects(judged, suspects, console)
     if dataset is None:
         _write_labels(folder, labels_table(suspects), console)
         console.print(
@@ -47,16 +47,16 @@ def audit(study: str, console: Console) -> None:
     with console.status("Looking at the images ..."):
         facts, squares = look(dataset)
         pairs = twins(dataset, squares)
-        known = cues(said, facts)
+        known = cues(judged, facts)
     _write_labels(folder, labels_table(suspects, dataset, pairs), console)
     _write(folder / TWINS, pairs)
     _write(folder / CUES, known)
     shown = suspects[suspects["suspected"]].head(SHOWN)
     title = f"{study_evidence.design.title}: labels to check"
     made = _cards(shown, dataset, study_evidence.design.protocol, pairs)
-    page = "".join(cards.page(title, [_summary(said, suspects)], made))
+    page = "".join(cards.page(title, [_summary(judged, suspects)], made))
     files.write(folder / SHEET, page.encode())
-    for sentence in [*_twins_in_words(pairs), *_cues_in_words(said, known)]:
+    for sentence in [*_twins_in_words(pairs), *_cues_in_words(judged, known)]:
         console.print(escape(sentence))
     console.print(
         f"The first {len(shown)} suspects as a page: {folder / SHEET}. All labels, the most "
@@ -104,17 +104,17 @@ def _csv(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
 
 
-def _summary(said: Judgements, suspects: pd.DataFrame) -> str:
+def _summary(judged: Judgements, suspects: pd.DataFrame) -> str:
     return (
         f"{suspects['suspected'].sum():,} of {len(suspects):,} labels are suspected to be wrong, "
-        f"by {said.runs.min()} to {said.runs.max()} runs that did not train on the image. The "
-        f"runs are right on {100 * said.accuracy:.1f} % of these images as labelled. Checking the "
-        f"suspected labels can raise this to {100 * said.corrected_accuracy:.1f} %, if all of them "
-        "are wrong."
+        f"by {judged.runs.min()} to {judged.runs.max()} runs that did not train on the image. The "
+        f"runs are right on {100 * judged.accuracy:.1f} % of these images as labelled. Checking "
+        f"the suspected labels can raise this to {100 * judged.corrected_accuracy:.1f} %, if all "
+        "of them are wrong."
     )
 
 
-def _print_suspects(said: Judgements, suspects: pd.DataFrame, console: Console) -> None:
+def _print_suspects(judged: Judgements, suspects: pd.DataFrame, console: Console) -> None:
     table = Table("image", "label", "probability", "suggested", "probability", "wrong in")
     for row in suspects[suspects["suspected"]].head(PRINTED).itertuples():
         table.add_row(
@@ -124,8 +124,8 @@ def _print_suspects(said: Judgements, suspects: pd.DataFrame, console: Console) 
         )
     console.print(table)
     always = int((suspects["wrong"] == 1).sum())
-    console.print(f"{_summary(said, suspects)} All runs got {always:,} images wrong.")
-    for pair in said.confused.head(3).itertuples():
+    console.print(f"{_summary(judged, suspects)} All runs got {always:,} images wrong.")
+    for pair in judged.confused.head(3).itertuples():
         console.print(
             escape(
                 f"{pair.one} and {pair.other} are confused both ways: {100 * pair.one_as_other:.0f}"
@@ -143,8 +143,8 @@ def _twins_in_words(pairs: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _cues_in_words(said: Judgements, known: pd.DataFrame) -> Iterator[str]:
-    base = 100 * pd.Series(said.labels).value_counts(normalize=True).max()
+def _cues_in_words(judged: Judgements, known: pd.DataFrame) -> Iterator[str]:
+    base = 100 * pd.Series(judged.labels).value_counts(normalize=True).max()
     for cue, groups in known.groupby("cue", sort=False):
         guessed, accuracies = groups["told"].iloc[0], groups["accuracy"]
         low, high = accuracies.min(), accuracies.max()

@@ -20,17 +20,17 @@ def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     if not analysed.evidence.finished:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
     recommendation = recipes.best(analysed).recommendation
-    table, said = recommendation.table, recommendation.sentences
+    table, sentences = recommendation.table, recommendation.sentences
     if as_json:
         content = {
             "study": analysed.evidence.reference,
-            "sentences": said,
+            "sentences": sentences,
             "rule": recommendation.rule,
             "depths": table.astype(object).where(table.notna(), None).to_dict("records"),
         }
         print(json.dumps(content, indent=1, allow_nan=False))
         return
-    for sentence in said:
+    for sentence in sentences:
         console.print(escape(sentence))
     shown = Table(
         "freeze",

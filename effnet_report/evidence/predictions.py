@@ -157,10 +157,10 @@ def check(record: AnyRecord, predictions: Predictions) -> None:
         if max(labels.max(initial=0), predicted.max(initial=0)) >= classes:
             raise InputError(f"it predicts classes that its {classes} do not have")
         for name, value in recomputed(labels, predicted, classes).items():
-            said = getattr(stated, name)
-            if abs(said - value) > ROUNDING:
+            claimed = getattr(stated, name)
+            if abs(claimed - value) > ROUNDING:
                 raise InputError(
-                    f"its {part} {name} is {said:.2f} %, and {value:.2f} % by its predictions"
+                    f"its {part} {name} is {claimed:.2f} %, and {value:.2f} % by its predictions"
                 )
 
 

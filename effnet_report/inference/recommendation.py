@@ -93,10 +93,10 @@ class Recommendation:
     @property
     def sentences(self) -> list[str]:
         """What to do, and what the study is too small for; first the one that holds for more."""
-        said = [self.too_small, self.sentence]
+        sentences = [self.too_small, self.sentence]
         if self.noninferiority.deepest_noninferior:
-            said.reverse()
-        return [text for text in said if text]
+            sentences.reverse()
+        return [text for text in sentences if text]
 
     @property
     def sentence(self) -> str:

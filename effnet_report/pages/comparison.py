@@ -175,8 +175,8 @@ def candidates(analysis: Analysis) -> HTML:
         if failed:
             why = evidence.failures[failed[0]]
             more = link("reproducibility.html#missing", "what is missing")
-            said = f"No classical model could be trained; {failed[0]} has failed: {why}"
-            return finding(said, Markup("See {}.").format(more))
+            gap = f"No classical model could be trained; {failed[0]} has failed: {why}"
+            return finding(gap, Markup("See {}.").format(more))
         return nothing_yet(evidence, "classical model")
     frame = pd.DataFrame([candidate.model_dump() for candidate in tried])
     frame["options"] = frame["options"].map(_options)
@@ -184,11 +184,11 @@ def candidates(analysis: Analysis) -> HTML:
     names = {"cv_accuracy": "accuracy, %", "cv_sd": "spread, points"}
     ranked = frame.sort_values("cv_accuracy", ascending=False).rename(columns=names)
     best = ranked.groupby("kind", sort=False)["accuracy, %"].max()
-    said = " and ".join(f"{number(value)} % on {kind}" for kind, value in best.items())
+    scores = " and ".join(f"{number(value)} % on {kind}" for kind, value in best.items())
     return table(
         ranked.head(SHOWN).drop(columns="kind"),
         "classical-candidates",
-        finding=f"The best of {len(frame)} classical models reach {said} in cross-validation.",
+        finding=f"The best of {len(frame)} classical models reach {scores} in cross-validation.",
         caption=f"The {min(SHOWN, len(frame))} best on the first seed's training images; the CSV "
         "has all. The spread is the standard deviation over folds.",
         data=ranked,

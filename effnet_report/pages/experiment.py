@@ -271,13 +271,13 @@ def _monitored(design: Study, metric: str) -> str:
         watching.append("early stopping")
     if "best" in _levels("select", design):
         watching.append("the choice of the best epoch")
-    said = [f"validation {metric} decides {' and '.join(watching)}"] if watching else []
+    watched = [f"validation {metric} decides {' and '.join(watching)}"] if watching else []
     if "plateau" in _levels("scheduler", design):
-        said.append(
+        watched.append(
             "validation loss lowers the rate of the plateau schedule. If both were the same loss, "
             "early stopping would end a run before the schedule could act"
         )
-    text = "; ".join(said) or "nothing: every run trains all epochs and keeps the last one"
+    text = "; ".join(watched) or "nothing: every run trains all epochs and keeps the last one"
     return f"{text[:1].upper()}{text[1:]}."
 
 

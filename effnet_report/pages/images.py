@@ -237,16 +237,16 @@ def labels(analysis: Analysis) -> HTML:
     dataset = pictures(evidence)
     if dataset is None:
         return no_images(evidence)
-    said = judgements(evidence)
-    classes, rows = np.array(said.classes), np.arange(len(said.labels))
+    judged = judgements(evidence)
+    classes, rows = np.array(judged.classes), np.arange(len(judged.labels))
     data = pd.DataFrame(
         {
-            "image": said.names,
-            "label": classes[said.labels],
-            "probability": 100 * said.of_label(said.probabilities),
-            "other": classes[said.suggested],
-            "probability_of_other": 100 * said.probabilities[rows, said.suggested],
-            "runs": said.runs,
+            "image": judged.names,
+            "label": classes[judged.labels],
+            "probability": 100 * judged.of_label(judged.probabilities),
+            "other": classes[judged.suggested],
+            "probability_of_other": 100 * judged.probabilities[rows, judged.suggested],
+            "runs": judged.runs,
         }
     ).sort_values("probability", kind="stable")
     about = shown.about(analysis)

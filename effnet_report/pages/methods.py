@@ -49,10 +49,10 @@ def _significant(analysis: Analysis) -> tuple[str, str]:
 
 def _covered() -> list[str]:
     """How often intervals cover the truth, if that was simulated."""
-    found = measurements.coverage()
-    if found is None:
+    simulated = measurements.coverage()
+    if simulated is None:
         return []
-    shares = [covered for case in found.cases for covered in case.covered.values()]
+    shares = [covered for case in simulated.cases for covered in case.covered.values()]
     return [
         f"In simulated studies, 95 % intervals cover the truth in {number(min(shares))} to "
         f"{number(max(shares))} % of the cases."
@@ -90,8 +90,8 @@ def verdicts(analysis: Analysis) -> HTML:
 
 def simulation(analysis: Analysis) -> HTML:
     """How often the intervals cover the truth in simulated studies, for what this one compares."""
-    found = measurements.coverage()
-    if found is None:
+    simulated = measurements.coverage()
+    if simulated is None:
         return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
     data = pd.DataFrame(
         {
@@ -100,7 +100,7 @@ def simulation(analysis: Analysis) -> HTML:
             "claim": claim,
             "covered": covered,
         }
-        for case in found.cases
+        for case in simulated.cases
         for claim, covered in case.covered.items()
     )
     ranges = data.groupby(["claim", "studies"], sort=False)["covered"].agg(["min", "max"])
@@ -125,10 +125,10 @@ def simulation(analysis: Analysis) -> HTML:
             "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
             "points; {} simulates it again."
         ).format(
-            f"{found.replicates:,}",
+            f"{simulated.replicates:,}",
             ", ".join(data["size"].unique()),
-            found.study,
-            number(196 * math.sqrt(0.95 * 0.05 / found.replicates)),
+            simulated.study,
+            number(196 * math.sqrt(0.95 * 0.05 / simulated.replicates)),
             Markup(SIMULATE),
         ),
         data=data,
@@ -151,15 +151,15 @@ def _is_compared(simulated: str, analysis: Analysis) -> bool:
 def resolving(analysis: Analysis) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
     evidence = analysis.evidence
-    parts, found = analysis.components, analysis.correctness
+    parts, correctness = analysis.components, analysis.correctness
     if not parts:
         return paragraph(["Two complete seeds are needed to say how small a change could be seen."])
-    seeds, images = len(found.seeds), found.images
+    seeds, images = len(correctness.seeds), correctness.images
     every = sum(getattr(evidence.finished[0].facts, f"{part}_images")
                 for part in ("train", "validation", "test"))  # fmt: skip
     # Folds that are not trained yet are counted too: they bring the rest of the images.
     designs = {"as many folds over all images": (every, True)}
-    if not found.folds:
+    if not correctness.folds:
         designs = {"as here": (images, False), **designs}
     rows = [
         {"comparison": name, "design": design, "seeds": count, "images": size,
@@ -180,20 +180,22 @@ def resolving(analysis: Analysis) -> HTML:
     for (name, design), line in data.groupby(["comparison", "design"], sort=False):
         over_images = design == "one test set"
         axes, x = (right, "images") if over_images else (left, "seeds")
-        style = "--" if "folds" in design and not found.folds else "-"
+        style = "--" if "folds" in design and not correctness.folds else "-"
         axes.plot(line[x], line["smallest"], style, color=colours[name],
                   label=name if over_images else None)  # fmt: skip
         if style == "-":
             axes.plot(line[x], line["floor"], ":", color=colours[name], linewidth=1)
     for axes in (left, right):
         axes.axhline(margin, color=INK, linewidth=1, label="smallest that matters")
-    kind = "each with a fold of its own" if found.folds else "dashed: in folds"
+    kind = "each with a fold of its own" if correctness.folds else "dashed: in folds"
     left.set(xlabel=f"seeds ({kind})", ylabel="difference, points")
     left.set(xticks=range(2, MOST_SEEDS + 1), ylim=(0, None))
     right.set_xlabel(f"test images, with {seeds} seeds")
     logarithmic(right)
     legend(figure, right)
-    now = {name: one.smallest(seeds, images, folds=found.folds) for name, one in parts.items()}
+    now = {
+        name: one.smallest(seeds, images, folds=correctness.folds) for name, one in parts.items()
+    }
     worst = max(now, key=lambda name: now[name])
     best = min(now, key=lambda name: now[name])
     return html.figure(
@@ -209,7 +211,7 @@ def resolving(analysis: Analysis) -> HTML:
             "dotted lines are the limit for any number of seeds. "
             + (
                 f"On the left, {every:,} images are divided into as many folds as seeds."
-                if found.folds
+                if correctness.folds
                 else "Dashed lines are for seeds that each test another share of the images."
             )
         ),

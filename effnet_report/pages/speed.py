@@ -44,18 +44,18 @@ def gap() -> HTML:
 
 def answer(bench: Benchmark) -> HTML:
     """How much time the design takes here, against the way people do it."""
-    sweep, said = bench.sweep, []
+    sweep, findings = bench.sweep, []
     if sweep.against_expert:
-        said.append(
+        findings.append(
             f"A complete sweep is {_faster(sweep.against_expert)} than the trainings of a "
             f"hand-tuned script, overhead included{_on_many_images(bench)}."
         )
     if usual := sweep.against_peers.get("plain"):
-        said.append(
+        findings.append(
             f"Its trainings are {number(1 / usual.median)} times as fast as the loop that most "
             "people write."
         )
-    return finding(*said) if said else finding("The speed has not been measured yet.")
+    return finding(*findings) if findings else finding("The speed has not been measured yet.")
 
 
 def _faster(ratio: Measured) -> str:
@@ -257,16 +257,16 @@ def _against_recipes(images: str, part: pd.DataFrame) -> str:
         return max(models.loc[in_time, "accuracy"], default=0.0)
 
     ahead = sum(0 < best(own, budget) >= best(others, budget) for budget in BUDGETS)
-    said = (
+    reached = (
         f"On {images}, our best model is at least as accurate as any other recipe's at {ahead} of "
         f"{len(BUDGETS)} time limits from {BUDGETS[0]} to {BUDGETS[-1]:,} s."
     )
     rivals = others[others["recipe"] == RECIPES["fastai"]]
     if rivals.empty or own.empty:
-        return said
+        return reached
     rival = rivals.loc[rivals["accuracy"].idxmax()]
     as_good = own.loc[own["accuracy"] >= rival["accuracy"], "cpu_seconds"]
     if as_good.empty:
-        return f"{said} It does not reach the best of fastai, {number(rival['accuracy'])} %."
+        return f"{reached} It does not reach the best of fastai, {number(rival['accuracy'])} %."
     share = number(as_good.min() / rival["cpu_seconds"], 2)
-    return f"{said} It reaches the best of fastai in {share} of its time."
+    return f"{reached} It reaches the best of fastai in {share} of its time."

@@ -43,8 +43,8 @@ class Target:
 
 
 def _share_of_ceiling(bench: Benchmark) -> Measured | None:
-    shares = [found.speedup.median / found.ceiling.median
-              for found in bench.kept.values() if found.kept]  # fmt: skip
+    shares = [part.speedup.median / part.ceiling.median
+              for part in bench.kept.values() if part.kept]  # fmt: skip
     return _least(shares)
 
 
@@ -60,7 +60,7 @@ def _largest(values: list[float]) -> Measured | None:
 
 def _nonlinearity(bench: Benchmark) -> Measured | None:
     """Largest deviation of the time per image from its mean over the sizes."""
-    each = [found.seconds.median / images for images, found in bench.growth.items()]
+    each = [run.seconds.median / images for images, run in bench.growth.items()]
     mean = sum(each) / len(each) if each else 0.0
     return _largest([abs(one / mean - 1) for one in each])
 
@@ -149,7 +149,7 @@ def _met(target: Target, bench: Benchmark) -> bool | None:
 
 def answer(bench: Benchmark) -> HTML:
     """How many targets were met."""
-    met = [found for target in TARGETS if (found := _met(target, bench)) is not None]
+    met = [reached for target in TARGETS if (reached := _met(target, bench)) is not None]
     if not met:
         return finding("The speed has not been measured yet.")
     return finding(f"{sum(met)} of the {len(met)} targets that were measured are met.")
@@ -199,14 +199,14 @@ def limits(bench: Benchmark) -> HTML:
     data = pd.DataFrame(
         {
             "frozen stages": depth,
-            "measured, ms": 1000 * found.measured.median,
-            "arithmetic at peak, ms": 1000 * found.arithmetic.median,
-            "memory at its bandwidth, ms": 1000 * found.memory.median,
+            "measured, ms": 1000 * limit.measured.median,
+            "arithmetic at peak, ms": 1000 * limit.arithmetic.median,
+            "memory at its bandwidth, ms": 1000 * limit.memory.median,
             "of the bound, %": 100
-            * max(found.arithmetic.median, found.memory.median)
-            / found.measured.median,
+            * max(limit.arithmetic.median, limit.memory.median)
+            / limit.measured.median,
         }
-        for depth, found in bench.limits.items()
+        for depth, limit in bench.limits.items()
     )
     share = data["of the bound, %"]
     return table(
@@ -263,14 +263,14 @@ def instructions(bench: Benchmark) -> HTML:
     data = pd.DataFrame(
         {
             "frozen stages": freeze,
-            "portable, ms": 1000 * found.portable.median,
-            "native, ms": 1000 * found.native.median,
-            "portable, native = 1": number(found.ratio.median, 2),
-            "lowest to highest": f"{number(found.ratio.low, 2)} to {number(found.ratio.high, 2)}",
+            "portable, ms": 1000 * built.portable.median,
+            "native, ms": 1000 * built.native.median,
+            "portable, native = 1": number(built.ratio.median, 2),
+            "lowest to highest": f"{number(built.ratio.low, 2)} to {number(built.ratio.high, 2)}",
         }
-        for freeze, found in bench.instructions.items()
+        for freeze, built in bench.instructions.items()
     )
-    times = [found.ratio.median for found in bench.instructions.values()]
+    times = [built.ratio.median for built in bench.instructions.values()]
     return table(
         data,
         "instructions",
@@ -389,12 +389,12 @@ def growth(bench: Benchmark) -> HTML:
     data = pd.DataFrame(
         {
             "images": images,
-            "training, s": found.seconds.median,
-            "ms per image": 1000 * found.seconds.median / images,
-            "overhead, s": found.fixed_seconds.median,
-            "peak memory, MB": round(found.peak_memory_mb.median),
+            "training, s": run.seconds.median,
+            "ms per image": 1000 * run.seconds.median / images,
+            "overhead, s": run.fixed_seconds.median,
+            "peak memory, MB": round(run.peak_memory_mb.median),
         }
-        for images, found in bench.growth.items()
+        for images, run in bench.growth.items()
     )
     first, last = data.iloc[0], data.iloc[-1]
     return table(

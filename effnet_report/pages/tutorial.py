@@ -38,10 +38,10 @@ def answer(analysis: Analysis) -> HTML:
 
 def times() -> HTML:
     """How long a study of some numbers of photos takes, as `effnet plan` computes it."""
-    found = measurements.photos()
-    if found is None:
+    photos = measurements.photos()
+    if photos is None:
         return paragraph([Markup("Not computed yet: <code>python -m bench.photos</code> does it.")])
-    rows = pd.DataFrame([row.model_dump() for row in found.rows])
+    rows = pd.DataFrame([row.model_dump() for row in photos.rows])
     on_cpu = rows["device"] == "cpu"
     rows["where"] = rows["device"].where(~on_cpu, rows["jobs"].map("{} cores of a CPU".format))
     rows["network"] = rows["backbone"].map(NETWORKS) + rows["image_size"].map(", {} px".format)
@@ -57,7 +57,7 @@ def times() -> HTML:
             "A study of {} runs, four depths in five folds, with more epochs for fewer photos; "
             "smaller studies take less. The times are those of <code>effnet plan</code> at the "
             "speed of {} and of the GPU."
-        ).format(int(usual.runs), found.machine["processor"]),
+        ).format(int(usual.runs), photos.machine["processor"]),
         data=rows.drop(columns=["where", "network", "time"]),
     )
 

@@ -74,11 +74,21 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     if change.high < 0:
         effect = f"lowered {metric} by {number(-change.effect)} points"
         low, high = -change.high, -change.low
-    first = "" if advice.freeze else "freeze nothing: "
     interval = f"95 % CI {number(low)} to {number(high)}"
-    yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
-    if change.low <= 0 <= change.high:
-        yield f"{sure(advice)}."
+    unclear = all(one.change.low <= 0 <= one.change.high for one in study.depths)
+    if unclear and not advice.freeze and len(study.depths) > 1:
+        effects = [one.change.effect for one in study.depths]
+        yield (
+            f"On {name}, no number of frozen stages clearly changed {metric}: the differences to "
+            f"freezing nothing are {number(min(effects), sign=True)} to "
+            f"{number(max(effects), sign=True)} points. {sure(advice)}; freezing "
+            f"{stages(advice.depth.freeze)}, which may lose least, {effect} ({interval})."
+        )
+    else:
+        first = "" if advice.freeze else "freeze nothing: "
+        yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
+        if change.low <= 0 <= change.high:
+            yield f"{sure(advice)}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
         yield (
@@ -263,8 +273,8 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
                 continue  # of one seed there is no interval, so nothing is shown
             yield (
                 f"contrary:{other.evidence.design.name}",
-                f"The study {shown.title(other)} shows the opposite on the same images: with its "
-                f"recipe, freezing {stages(freeze)} changed {advice.metric} by "
+                f"The study {shown.title(other)} comes to another conclusion on the same images: "
+                f"with its recipe, freezing {stages(freeze)} changed {advice.metric} by "
                 f"{span(change, sign=True)} points.",
             )
 
@@ -272,9 +282,10 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
 def _other_recipes(studies: list[Analysis]) -> str:
     """Whether the advice survives another recipe, if a study of the book compares any."""
     compared = [study for study in shown.recipes() if study.correctness.seeds]
-    with_recipes = [study.evidence.reference for study in compared]
     untried = [
-        shown.about(study).name for study in studies if study.evidence.reference not in with_recipes
+        shown.about(study).name
+        for study in studies
+        if not any(shown.same_images(study, other) for other in compared)
     ]
     page = Markup('<a href="recipe.html">Does the recipe matter?</a>')
     if not compared:

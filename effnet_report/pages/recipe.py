@@ -82,15 +82,19 @@ def _apart(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
 
 def _pilot(study: Analysis) -> Iterator[str]:
     """What each choice of the recipe changes in the study that compares recipes."""
-    for choice, change in study.effects.items():
-        if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0):
-            yield f"With {choice}, {study.evidence.metric} changes by {_estimated(change)}."
     table = recipes.by_recipe(study)
+    listed = ", ".join(map(str, [0, *sorted(table["freeze"].unique())]))
+    clear = [
+        f"with {choice}, {study.evidence.metric} changes by {_estimated(change)}"
+        for choice, change in study.effects.items()
+        if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0)
+    ]
+    yield (
+        f"The study {shown.title(study)} compares {len(recipes.of(study))} recipes at freeze "
+        f"{listed}: {'; '.join(clear) or 'none is clearly better'}."
+    )
     if recipes.turns(table) != "turns":
-        yield (
-            f"The {len(recipes.of(study))} recipes of the study {shown.title(study)} do not show "
-            "beyond doubt that the effect of freezing turns around between them."
-        )
+        yield "That freezing helps with one of them and harms with another is not beyond doubt."
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield (
             "There, each depth is trained in each seed at the learning rate that is best on its "

@@ -125,7 +125,7 @@ def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
         if _configurations(study).equals(_configurations(single[0])):
             alike.setdefault(_recipe(study), study)
     whole = [*alike.values()]
-    return whole if len(whole) > 1 and len(_common_seeds(whole)) > 1 else []
+    return whole if len(whole) > 1 and len(common_seeds(whole)) > 1 else []
 
 
 def _recipe(study: Analysis) -> Recipe:
@@ -149,7 +149,7 @@ def _configurations(study: Analysis) -> pd.DataFrame:
     return study.correctness.design[[*SOURCE_FACTORS]].reset_index(drop=True)
 
 
-def _common_seeds(studies: Sequence[Analysis]) -> list[int]:
+def common_seeds(studies: Sequence[Analysis]) -> list[int]:
     """The seeds that all studies have complete and split in the same way."""
     splits = [
         {(run.settings.seed, run.fingerprints.split) for run in study.evidence.finished}
@@ -162,7 +162,7 @@ def _common_seeds(studies: Sequence[Analysis]) -> list[int]:
 
 def _together(studies: Sequence[Analysis]) -> Estimator:
     """The common seeds of several studies as if they were one, with the study as a factor."""
-    parts, seeds = [study.correctness for study in studies], _common_seeds(studies)
+    parts, seeds = [study.correctness for study in studies], common_seeds(studies)
     design = pd.concat(
         [part.design.assign(**{STUDY: place}) for place, part in enumerate(parts)],
         ignore_index=True,

@@ -142,15 +142,16 @@ def trade_off(studies: list[Analysis]) -> HTML:
         axes.axhspan(points["least_allowed"].iloc[0], points.iloc[0].accuracy, color=BAND, zorder=0)
         for row in points.itertuples():
             colour = depth_colour(row.freeze)
-            side = 1 if row.freeze % 2 else -1  # neighbours in time write on different sides
             axes.vlines(row.epoch_seconds, row.low, row.high, color=colour, linewidth=2)
             axes.plot(
                 row.epoch_seconds, row.accuracy, "*" if row.recommended else "o", color=colour,
                 markersize=15 if row.recommended else 7, markeredgecolor=INK, markeredgewidth=0.5,
             )  # fmt: skip
+            # Above its bar; freezing nothing has none and takes longest, so the right is free.
+            (at, offset) = (row.high, (-4, 4)) if row.high > 0 else (row.accuracy, (9, -5))
             axes.annotate(
-                str(row.freeze), (row.epoch_seconds, row.accuracy), xytext=(8 * side, 5),
-                textcoords="offset points", ha="left" if side > 0 else "right", weight="bold",
+                str(row.freeze), (row.epoch_seconds, at), xytext=offset,
+                textcoords="offset points", weight="bold",
             )  # fmt: skip
         axes.set_title(plain(name), loc="left", fontsize=11)
         axes.set_xlabel("CPU time per epoch, s")

@@ -108,12 +108,12 @@ def between_studies(studies: list[Analysis]) -> HTML:
     if not whole:
         return paragraph([])
     table = recipes.by_study(whole)
-    runs = sum(len(study.evidence.finished) for study in whole)
+    seeds = len(recipes.common_seeds(whole))
     return _effects(
         table,
         whole[0],
         "effect-by-study",
-        f"Each line is a study of the same images ({runs} runs in all{_differences(whole)}). The "
+        f"Each line is a study of the same images ({seeds} seeds{_differences(whole)}). The "
         "95 % intervals of the changes hold for all depths of all lines at once.",
     )
 

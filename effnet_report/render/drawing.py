@@ -17,7 +17,7 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "os^vPX"
 MARKER = {"none": "o", "mlp": "s"}
 LINE = {"none": "-", "mlp": "--"}
-LONGEST_NAME, SHORT_ENTRY = 24, 10  # letters
+LONGEST_NAME, SHORT_ENTRY, LONG_ENTRY = 24, 10, 44  # letters
 INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
 GRID, BAND = "#e5e5e5", "#eeeeee"
 ON_LIGHT = "#1a1a1a"  # text on a pale colour, in any theme
@@ -71,13 +71,14 @@ def by_head_and_scheduler(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.Da
 
 
 def legend(figure: Figure, *panels: Axes) -> None:
-    """One legend below the drawing, each entry once; short entries side by side."""
+    """One legend below the drawing, each entry once; those that are short side by side."""
     entries = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    columns = 2 if max(map(len, entries), default=0) > SHORT_ENTRY else 4
+    longest = max(map(len, entries), default=0)
+    columns = 4 if longest <= SHORT_ENTRY else 2 if longest <= LONG_ENTRY else 1
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 

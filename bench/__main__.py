@@ -85,7 +85,7 @@ def main(
     """Measure speed and memory against the way people do it, into results/bench.json."""
     origin = {"versions": versions(), "machine": hardware()}
     measured = _measured(origin)
-    there = {(one.turn, one.arm) for one in measured}
+    there = {(measurement.turn, measurement.arm) for measurement in measured}
     todo = [
         (turn, arm)
         for turn in range(repeats)
@@ -109,7 +109,11 @@ def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
     before = benchmark()
     if (before.versions, before.machine) != (origin["versions"], origin["machine"]):
         return []
-    return [one for one in before.measurements if one.of == fingerprint(one.arm)]
+    return [
+        measurement
+        for measurement in before.measurements
+        if measurement.of == fingerprint(measurement.arm)
+    ]
 
 
 def fingerprint(arm: str) -> str:

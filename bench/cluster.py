@@ -140,11 +140,11 @@ def rows(work: Work, study: Study, rng: np.random.Generator) -> Iterator[Cluster
         alone, bound = [], []
         for _ in range(REPLICATES):
             epochs = [int(rng.choice(work.epochs[task.settings.freeze])) for task in tasks]
-            one = makespan(tasks, epochs, work, 1, ON_RAY)
-            alone.append(one)
+            single = makespan(tasks, epochs, work, 1, ON_RAY)
+            alone.append(single)
             longest = max(sum(work.seconds(task.settings.freeze, count)[1:])
                           for task, count in zip(tasks, epochs, strict=True))  # fmt: skip
-            bound.append(one / gpus / max(one / gpus, longest))
+            bound.append(single / gpus / max(single / gpus, longest))
             for order in ORDERS:
                 hours[order.name].append(makespan(tasks, epochs, work, gpus, order))
         for name, seconds in hours.items():

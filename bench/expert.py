@@ -57,7 +57,7 @@ def train_all(study: str) -> dict[str, float]:
     _decode(runs[0])
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("fork")) as pool:
         made = pool.map(train, runs)
-        return {run.run_id: one.accuracy for run, one in zip(runs, made, strict=True)}
+        return {run.run_id: trained.accuracy for run, trained in zip(runs, made, strict=True)}
 
 
 def train_one(settings: Settings) -> float:

@@ -179,14 +179,16 @@ def repeated(freeze: int) -> GpuRun:
         )
         with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
             made.append(fresh.submit(_train, settings).result())
-    facts, seconds = made[0].facts, [one.made.seconds for one in made]
+    facts, seconds = made[0].facts, [trained.made.seconds for trained in made]
     return GpuRun(
         freeze=freeze,
         images=facts.train_images + facts.validation_images + facts.test_images,
         epochs=len(made[0].outcome.history),
-        equal=all(one.outcome == made[0].outcome for one in made),
-        training_seconds=[one["train"] + one["evaluate"] for one in seconds],
-        fixed_seconds=[one["total"] - one["train"] - one["evaluate"] for one in seconds],
+        equal=all(trained.outcome == made[0].outcome for trained in made),
+        training_seconds=[trained["train"] + trained["evaluate"] for trained in seconds],
+        fixed_seconds=[
+            trained["total"] - trained["train"] - trained["evaluate"] for trained in seconds
+        ],
     )
 
 

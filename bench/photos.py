@@ -75,9 +75,9 @@ def on_the_gpu() -> list[PhotosRow]:
     paper = load_study("paper").protocol
     network = {name: getattr(paper, name) for name in ("backbone", "weights", "image_size")}
     (step,) = [
-        one
-        for one in measured.steps
-        if (one.freeze, one.precision, one.form) == (0, "float32", "computed")
+        timed_step
+        for timed_step in measured.steps
+        if (timed_step.freeze, timed_step.precision, timed_step.form) == (0, "float32", "computed")
     ]
     speed = Speed(forward=step.seconds / step.flop, training=step.seconds / step.flop)
     timed = at_speed(study_of(PHOTOS[0], network), CLASSES, speed)

@@ -73,7 +73,7 @@ def train(study: str) -> None:
         run.execute(settings.model_dump())
 
 
-def compare(judged: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
+def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
     """What an audit found of what was planted.
 
     Args:
@@ -84,7 +84,7 @@ def compare(judged: Judgements, one: pd.DataFrame, table: pd.DataFrame) -> dict[
     planted = table["label"] != table["truth"]
     suspects = judged.suspects
     # The most confident errors of one run, on images that it did not train on.
-    sure = one["confidence"].where(one["label"] != one["predicted"], -one["confidence"])
+    sure = single["confidence"].where(single["label"] != single["predicted"], -single["confidence"])
     alone = sure.sort_values(ascending=False).index[:FIRST]
     predicted = pd.DataFrame(judged.votes, index=judged.names, columns=judged.classes)
     truth = predicted.columns.get_indexer(table["truth"].loc[judged.names])
@@ -119,8 +119,8 @@ def main() -> None:
         (paths.STUDIES / f"{study}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
         train(study)
         finished = evidence.load(study)
-        one = finished.predictions(finished.best[0])
-        results[known] = compare(judgements(finished), one, table)
+        single = finished.predictions(finished.best[0])
+        results[known] = compare(judgements(finished), single, table)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(json.dumps(results[known], indent=1), flush=True)
 

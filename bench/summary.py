@@ -51,10 +51,10 @@ class Turns:
     """
 
     def __init__(self, measured: Sequence[Measurement]) -> None:
-        count = 1 + max((one.turn for one in measured), default=-1)
+        count = 1 + max((measurement.turn for measurement in measured), default=-1)
         self.each: list[dict[str, Found]] = [{} for _ in range(count)]
-        for one in measured:
-            self.each[one.turn][one.arm] = one.found
+        for measurement in measured:
+            self.each[measurement.turn][measurement.arm] = measurement.found
 
     def measured(self, value: Callable[[dict[str, Found]], float]) -> Measured | None:
         """A value over the turns that have all it needs; None without any."""
@@ -161,7 +161,7 @@ def _large(turns: Turns) -> LargeRuns:
 
 def _kept(turns: Turns, freeze: int) -> KeptActivations | None:
     made = [turn[f"depth {freeze}"] for turn in turns.each if f"depth {freeze}" in turn]
-    both = {key: all(one[key] for one in made) for key in ("kept", "equal")}
+    both = {key: all(measurement[key] for measurement in made) for key in ("kept", "equal")}
     return turns.part(KeptActivations, f"depth {freeze}", **both)
 
 

@@ -121,19 +121,19 @@ def twins(dataset: Dataset, squares: np.ndarray) -> pd.DataFrame:
     for start in range(0, len(flat), TOGETHER):
         likeness = flat[start : start + TOGETHER] @ flat.T
         for a, b in zip(*np.nonzero(likeness >= ALIKE), strict=True):
-            one, other = start + int(a), int(b)
-            if one < other and dataset.labels[one] != dataset.labels[other]:
-                rows.append(_pair(dataset, one, other) | {"likeness": float(likeness[a, b])})
+            first, other = start + int(a), int(b)
+            if first < other and dataset.labels[first] != dataset.labels[other]:
+                rows.append(_pair(dataset, first, other) | {"likeness": float(likeness[a, b])})
     columns = ["one", "other", "one_label", "other_label", "likeness"]
     return pd.DataFrame(rows, columns=columns).sort_values("likeness", ascending=False)
 
 
-def _pair(dataset: Dataset, one: int, other: int) -> dict[str, str | float]:
+def _pair(dataset: Dataset, first: int, other: int) -> dict[str, str | float]:
     names: Sequence[str] = dataset.names
     classes, labels = dataset.classes, dataset.labels
     return {
-        "one": names[one],
+        "one": names[first],
         "other": names[other],
-        "one_label": classes[labels[one]],
+        "one_label": classes[labels[first]],
         "other_label": classes[labels[other]],
     }

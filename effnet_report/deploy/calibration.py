@@ -235,11 +235,11 @@ def certainty(probabilities: np.ndarray, truth: np.ndarray) -> list[Certainty]:
     group = np.minimum((sure * GROUPS).astype(int), GROUPS - 1)
     return [
         Certainty(
-            probability=float(sure[group == one].mean()),
-            right=int(right[group == one].sum()),
-            images=int((group == one).sum()),
+            probability=float(sure[group == number].mean()),
+            right=int(right[group == number].sum()),
+            images=int((group == number).sum()),
         )
-        for one in np.unique(group)
+        for number in np.unique(group)
     ]
 
 
@@ -318,9 +318,9 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) ->
     """Expected calibration error, points: |confidence - accuracy| by bin, weighted by images."""
     probabilities = np.exp(_log_softmax(logits))
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    place = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [(place == b).mean() * abs(sure[place == b].mean() - right[place == b].mean())
-            for b in np.unique(place)]  # fmt: skip
+    bin_of = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [(bin_of == b).mean() * abs(sure[bin_of == b].mean() - right[bin_of == b].mean())
+            for b in np.unique(bin_of)]  # fmt: skip
     return 100 * float(np.sum(gaps))
 
 

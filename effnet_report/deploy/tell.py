@@ -121,25 +121,25 @@ def _unreadable(looks: Iterable[Look], bad: list[str]) -> Iterator[Look]:
 
 def _save_maps(looks: Iterable[Look], folder: Path) -> Iterator[Look]:
     """One picture per image, named after it; numbers tell images of the same name apart."""
-    for place, look in enumerate(looks, start=1):
+    for number, look in enumerate(looks, start=1):
         if look.view is not None and look.heat is not None:
             both = np.hstack([look.view, overlay(look.view, look.heat)])
             buffer = io.BytesIO()
             Image.fromarray(both).save(buffer, "PNG")
-            name = f"{place:04d}-{Path(look.prediction.image).stem}.png"
+            name = f"{number:04d}-{Path(look.prediction.image).stem}.png"
             files.write(folder / name, buffer.getvalue())
         yield look
 
 
 def _card(look: Look) -> cards.Card:
-    one = look.prediction
+    answer = look.prediction
     if look.view is None:
-        return cards.Card(one.image, "unreadable", notes=[one.error])
+        return cards.Card(answer.image, "unreadable", notes=[answer.error])
     views = [look.view]
     if look.heat is not None:
         views.append(overlay(look.view, look.heat))
-    notes = ["unlike the training images"] if one.unlike else []
-    return cards.Card(one.image, one.label, views, look.shares, notes)
+    notes = ["unlike the training images"] if answer.unlike else []
+    return cards.Card(answer.image, answer.label, views, look.shares, notes)
 
 
 def _as_json(looks: Iterable[Look]) -> Iterator[Look]:
@@ -163,10 +163,12 @@ def _as_csv(looks: Iterable[Look]) -> Iterator[Look]:
 def _as_table(looks: Iterable[Look], console: Console) -> Iterator[Look]:
     table = Table("image", "class", "probability", "")
     for look in looks:
-        one = look.prediction
-        word = "unreadable" if one.error else "unlike the training images" if one.unlike else ""
-        shown = "" if one.error else f"{100 * one.probability:.1f} %"
-        table.add_row(escape(one.image), escape(one.label), shown, word)
+        answer = look.prediction
+        word = (
+            "unreadable" if answer.error else "unlike the training images" if answer.unlike else ""
+        )
+        shown = "" if answer.error else f"{100 * answer.probability:.1f} %"
+        table.add_row(escape(answer.image), escape(answer.label), shown, word)
         yield look
     console.print(table)
 

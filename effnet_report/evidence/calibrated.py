@@ -98,9 +98,9 @@ class Calibrated(BaseModel):
         """How often answers of high and of lower probability are right; empty if not measured."""
         parts = []
         for which, high in (("of at least", True), ("below", False)):
-            groups = [one for one in self.certainty if (one.probability >= SURE) == high]
-            right = sum(one.right for one in groups)
-            if images := sum(one.images for one in groups):
+            groups = [group for group in self.certainty if (group.probability >= SURE) == high]
+            right = sum(group.right for group in groups)
+            if images := sum(group.images for group in groups):
                 of = f"{right:,} of {images:,} answers with a probability"
                 parts.append(f"{of} {which} {100 * SURE:.0f} % are right")
         return f"On the test set, {' and '.join(parts)}." if parts else ""

@@ -287,17 +287,17 @@ def of_source() -> list[Judgement]:
         **dict.fromkeys(("time", "memory", "optimism"), unknown("the source does not report it")),
     }
     judged = []
-    for one in judge(compared, estimates, margin):
-        verdict = CONSISTENCY[one.verdict] if one.estimate.known else "not reported"
-        span = one.span("consistency interval")
-        sentence = f"{one.measured}, in one table of single runs: {span}: {verdict}."
-        judged.append(replace(one, verdict=verdict, sentence=sentence, adjusted_p=math.nan))
+    for conclusion in judge(compared, estimates, margin):
+        verdict = CONSISTENCY[conclusion.verdict] if conclusion.estimate.known else "not reported"
+        span = conclusion.span("consistency interval")
+        sentence = f"{conclusion.measured}, in one table of single runs: {span}: {verdict}."
+        judged.append(replace(conclusion, verdict=verdict, sentence=sentence, adjusted_p=math.nan))
     return judged
 
 
 def by_chance(judged: Sequence[Judgement]) -> str:
     """How many effects would seem clear by chance alone."""
-    tested = sum(one.estimate.known for one in judged)
+    tested = sum(conclusion.estimate.known for conclusion in judged)
     if not tested:
         return "No verdict rests on an interval yet."
     return (

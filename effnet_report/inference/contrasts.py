@@ -172,15 +172,15 @@ def simple_effects(compared: Compared, factor: str, at: str) -> dict[tuple[Any, 
     """
     design = compared.design
     first, *others = levels(design, factor)
-    pairs = [(place, other) for place in levels(design, at) for other in others]
+    pairs = [(at_level, other) for at_level in levels(design, at) for other in others]
     family = compared.family(factor, at)
     return {
-        (place, other): compared.estimate(
-            level_weights(design, factor, other, first, design[at] == place),
+        (at_level, other): compared.estimate(
+            level_weights(design, factor, other, first, design[at] == at_level),
             family,
             looks=len(pairs),
         )
-        for place, other in pairs
+        for at_level, other in pairs
     }
 
 

@@ -55,7 +55,7 @@ def published(asked: Collection[str], recipe: Mapping[str, Any]) -> tuple[Compon
     if not measured:
         return ASSUMED, []
     names = ("seed", "image", "both", "freedom")
-    means = {name: fmean(getattr(one, name) for one in measured.values()) for name in names}
+    means = {name: fmean(getattr(parts, name) for parts in measured.values()) for name in names}
     return Components(**means), list(measured)
 
 

@@ -108,8 +108,8 @@ def by_study(studies: Sequence[Analysis]) -> pd.DataFrame:
     recipes = [_recipe(study) for study in studies]
     shared = set.intersection(*map(set, recipes))
     names: dict[Recipe, str] = {
-        ((STUDY, place),): in_words(tuple(part for part in recipe if part not in shared))
-        for place, recipe in enumerate(recipes)
+        ((STUDY, number),): in_words(tuple(part for part in recipe if part not in shared))
+        for number, recipe in enumerate(recipes)
     }
     return _by_depth(_together(studies), names)
 
@@ -139,8 +139,8 @@ def difference(studies: Sequence[Analysis], freeze: int) -> Estimate:
     compared = _together(studies)
     design = compared.design
     first, last = (
-        contrasts.level_weights(design, "freeze", freeze, 0, design[STUDY] == place)
-        for place in (0, len(studies) - 1)
+        contrasts.level_weights(design, "freeze", freeze, 0, design[STUDY] == number)
+        for number in (0, len(studies) - 1)
     )
     return compared.estimate(first - last, compared.family("freeze", STUDY))
 
@@ -164,7 +164,7 @@ def _together(studies: Sequence[Analysis]) -> Estimator:
     """The common seeds of several studies as if they were one, with the study as a factor."""
     parts, seeds = [study.correctness for study in studies], common_seeds(studies)
     design = pd.concat(
-        [part.design.assign(**{STUDY: place}) for place, part in enumerate(parts)],
+        [part.design.assign(**{STUDY: number}) for number, part in enumerate(parts)],
         ignore_index=True,
     )
     design["number"] = range(1, len(design) + 1)

@@ -192,8 +192,10 @@ def spread(differences: Sequence[np.ndarray], test_sets: Sequence[int]) -> Sprea
     seeds, sets = len(differences), sorted(set(test_sets))
     if len(sets) > 1:  # each image is seen by the seeds of its own test set alone
         means = [
-            np.mean([d for d, k in zip(differences, test_sets, strict=True) if k == one], axis=0)
-            for one in sets
+            np.mean(
+                [d for d, k in zip(differences, test_sets, strict=True) if k == test_set], axis=0
+            )
+            for test_set in sets
         ]
         return Spread(float(np.mean([m.var(ddof=1) / len(m) for m in means])) / len(sets), 0.0)
     table = np.stack(differences)

@@ -56,7 +56,9 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
         yield from main.recommendation.sentences
         return
     if len({advice.freeze for _, advice in advised}) > 1:
-        listed = [f"{stages(one.freeze)} on {shown.about(study).name}" for study, one in advised]
+        listed = [
+            f"{stages(advice.freeze)} on {shown.about(study).name}" for study, advice in advised
+        ]
         yield f"The recommended depth depends on the images: freeze {' and '.join(listed)}."
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: all data sets agree."
@@ -75,9 +77,9 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         effect = f"lowered {metric} by {number(-change.effect)} points"
         low, high = -change.high, -change.low
     interval = f"95 % CI {number(low)} to {number(high)}"
-    unclear = all(one.change.low <= 0 <= one.change.high for one in study.depths)
+    unclear = all(depth.change.low <= 0 <= depth.change.high for depth in study.depths)
     if unclear and not advice.freeze and len(study.depths) > 1:
-        effects = [one.change.effect for one in study.depths]
+        effects = [depth.change.effect for depth in study.depths]
         yield (
             f"On {name}, no number of frozen stages clearly changed {metric}: the differences to "
             f"freezing nothing are {number(min(effects), sign=True)} to "

@@ -30,10 +30,10 @@ def answer(simulated: Cluster | None) -> HTML:
 
 
 def _answer(ours: pd.DataFrame) -> Iterator[str]:
-    one, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
+    single, most = ours.iloc[0], ours[ours["seeds"] == ours["seeds"].min()].iloc[-1]
     yield (
         f"In simulation, a study of {most.seeds} seeds of the source's network runs "
-        f"{number(one.hours / most.hours, 0)} times as fast on {most.gpus} GPUs as on one; the "
+        f"{number(single.hours / most.hours, 0)} times as fast on {most.gpus} GPUs as on one; the "
         f"GPUs are busy for {number(most.efficiency, 0)} % of the time."
     )
     if most.bound < GOAL:

@@ -42,8 +42,8 @@ def answer(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    judged = [one for one in analysis.claims if one.key in claims.SOURCES]
-    counts = Counter(one.verdict for one in judged)
+    judged = [judgement for judgement in analysis.claims if judgement.key in claims.SOURCES]
+    counts = Counter(judgement.verdict for judgement in judged)
     return finding(
         f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
         *shown.other_recipes(analysis),
@@ -145,7 +145,7 @@ def forest(analysis: Analysis) -> HTML:
         compared["source"] = (OneTable(source.results(), shared), THEIRS, "s", 0.15)
     if analysis.correctness.seeds:
         compared["this study"] = (analysis.estimator, OURS, "o", -0.15)
-    effects = {name: contrasts.all_choices(one) for name, (one, *_) in compared.items()}
+    effects = {name: contrasts.all_choices(estimator) for name, (estimator, *_) in compared.items()}
     labels = list(dict.fromkeys(choice for choices in effects.values() for choice in choices))
     figure = canvas(7.2, 1 + 0.42 * len(labels))
     axes = figure.subplots()
@@ -157,7 +157,7 @@ def forest(analysis: Analysis) -> HTML:
     margin = analysis.margin
     axes.axvspan(-margin, margin, color=BAND, zorder=0, label="too small to matter")
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks([-place for place in range(len(labels))], labels)
+    axes.set_yticks([-line for line in range(len(labels))], labels)
     axes.set_xlabel(f"change of {analysis.evidence.metric}, points")
     legend(figure, axes)
     data = pd.DataFrame(
@@ -204,7 +204,7 @@ def stopping(analysis: Analysis) -> HTML:
     seen = enough.looks(analysis)
     if not seen:
         return paragraph([])
-    early = next((one for one in seen if one.freeze is not None), seen[-1])
+    early = next((look for look in seen if look.freeze is not None), seen[-1])
     return paragraph(
         [
             early.sentence,

@@ -39,7 +39,10 @@ def answer(studies: dict[str, Analysis]) -> HTML:
 
 def _agreed(studies: dict[str, Analysis]) -> list[str]:
     """Conclusions with the same clear verdict on every data set."""
-    verdicts = [{one.key: one.verdict for one in study.claims} for study in studies.values()]
+    verdicts = [
+        {judgement.key: judgement.verdict for judgement in study.claims}
+        for study in studies.values()
+    ]
     return [
         key
         for key in _shared(studies)
@@ -113,7 +116,7 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
 
 def _count(judged: list[claims.Judgement]) -> str:
     """Whether the verdicts agree."""
-    verdicts = {one.verdict for one in judged}
+    verdicts = {judgement.verdict for judgement in judged}
     if verdicts == {"inconclusive"}:
         return "unclear"
     return "mixed" if len(verdicts) > 1 else "the same"
@@ -130,16 +133,16 @@ def forest(studies: dict[str, Analysis]) -> HTML:
     drawn = choices | ({"mean over these sets": together} if together else {})
     figure = canvas(7.2, 1.6 + 0.12 * len(labels) * (len(drawn) + 1))
     axes = figure.subplots()
-    for place, (title, effects) in enumerate(drawn.items()):
+    for line, (title, effects) in enumerate(drawn.items()):
         mean = effects is together
-        colour = INK if mean else SERIES[place % len(SERIES)]
-        marker = "D" if mean else MARKERS[place % len(MARKERS)]
+        colour = INK if mean else SERIES[line % len(SERIES)]
+        marker = "D" if mean else MARKERS[line % len(MARKERS)]
         for label, estimate in effects.items():
-            height = -labels.index(label) - 0.7 * ((place + 0.5) / len(drawn) - 0.5)
+            height = -labels.index(label) - 0.7 * ((line + 0.5) / len(drawn) - 0.5)
             axes.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=1.5)
             axes.plot(estimate.effect, height, marker, color=colour, label=plain(title, 80))
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks([-place for place in range(len(labels))], labels)
+    axes.set_yticks([-line for line in range(len(labels))], labels)
     metrics = dict.fromkeys(study.evidence.metric for study in studies.values())
     axes.set_xlabel(f"change of {' or '.join(metrics)}, percentage points")
     legend(figure, axes)
@@ -183,7 +186,9 @@ def means(studies: dict[str, Analysis]) -> HTML:
     """The mean effect over these data sets, and whether they differ by more than chance."""
     if len(studies) < 2:
         return html.paragraph(["A mean over data sets needs at least two of them."])
-    judged = [{one.key: one.estimate for one in e.claims} for e in studies.values()]
+    judged = [
+        {judgement.key: judgement.estimate for judgement in e.claims} for e in studies.values()
+    ]
     rows, data = [], []
     for key in (key for key in SAME_EVERYWHERE if key in _shared(studies)):
         estimates = [every[key] for every in judged]

@@ -68,7 +68,7 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     spans = [run if len(run) < 3 else [f"{run[0]} to {run[-1]}"] for run in runs]
-    return ", ".join(str(one) for span in spans for one in span)
+    return ", ".join(str(value) for span in spans for value in span)
 
 
 def no_images(evidence: Evidence) -> HTML:

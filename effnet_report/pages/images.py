@@ -339,9 +339,9 @@ def by_group(analysis: Analysis) -> HTML:
     figure = canvas(7.2, 1 + 0.7 * len(means))
     axes = figure.subplots()
     rng = np.random.default_rng(0)
-    for place, group in enumerate(means["group"]):
+    for line, group in enumerate(means["group"]):
         points = data.loc[data["group"] == group, "accuracy"]
-        heights = place + rng.uniform(-0.15, 0.15, len(points))
+        heights = line + rng.uniform(-0.15, 0.15, len(points))
         axes.plot(points, heights, "o", color=OURS, alpha=0.4, markersize=4)
     axes.plot(means["accuracy"], means.index, "|", color=INK, markersize=22, markeredgewidth=2)
     words = means["group"].map(plain) + "\n" + means["images"].map("{:,} images".format)

@@ -41,7 +41,7 @@ def answer(analysis: Analysis) -> HTML:
 
 def _significant(analysis: Analysis) -> tuple[str, str]:
     """How many results the correction for all of them leaves, and the stable name of that."""
-    left = sum(one.adjusted_p < 1 - LEVEL for one in analysis.claims)
+    left = sum(judgement.adjusted_p < 1 - LEVEL for judgement in analysis.claims)
     verb = "remains" if left == 1 else "remain"
     results = f"{left} of {len(analysis.claims)} results {verb} significant"
     return f"{results} after Holm's correction.", f"holm:{left}"
@@ -163,15 +163,15 @@ def resolving(analysis: Analysis) -> HTML:
         designs = {"as here": (images, False), **designs}
     rows = [
         {"comparison": name, "design": design, "seeds": count, "images": size,
-         "smallest": one.smallest(count, size, folds=folds), "floor": one.floor(size)}
-        for name, one in parts.items()
+         "smallest": part.smallest(count, size, folds=folds), "floor": part.floor(size)}
+        for name, part in parts.items()
         for design, (size, folds) in designs.items()
         for count in range(2, MOST_SEEDS + 1)
     ]  # fmt: skip
     rows += [
         {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
-         "smallest": one.smallest(seeds, size), "floor": one.floor(size)}
-        for name, one in parts.items() for size in IMAGES
+         "smallest": part.smallest(seeds, size), "floor": part.floor(size)}
+        for name, part in parts.items() for size in IMAGES
     ]  # fmt: skip
     data = pd.DataFrame(rows)
     figure = canvas(7.2, 4)
@@ -194,7 +194,7 @@ def resolving(analysis: Analysis) -> HTML:
     logarithmic(right)
     legend(figure, right)
     now = {
-        name: one.smallest(seeds, images, folds=correctness.folds) for name, one in parts.items()
+        name: part.smallest(seeds, images, folds=correctness.folds) for name, part in parts.items()
     }
     worst = max(now, key=lambda name: now[name])
     best = min(now, key=lambda name: now[name])

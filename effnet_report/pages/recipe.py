@@ -150,10 +150,10 @@ def _effects(table: pd.DataFrame, study: Analysis, name: str, caption: str) -> H
     axes.axhspan(-study.margin, study.margin, color=BAND, zorder=0)
     axes.axhline(0, color=INK, linewidth=1)
     names = list(table["recipe"].unique())
-    for place, recipe in enumerate(names):
+    for series, recipe in enumerate(names):
         line = table[table["recipe"] == recipe]
-        shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
-        colour, marker = SERIES[place % len(SERIES)], MARKERS[place // len(SERIES) % len(MARKERS)]
+        shift = 0.5 * ((series + 0.5) / len(names) - 0.5)
+        colour, marker = SERIES[series % len(SERIES)], MARKERS[series // len(SERIES) % len(MARKERS)]
         places, effects = [0, *line["freeze"] + shift], [0, *line["effect"]]
         axes.plot(places, effects, color=colour)
         axes.plot(places[1:], effects[1:], marker=marker, color=colour, label=recipe)

@@ -29,13 +29,13 @@ def sources() -> HTML:
     """Every source with its link, its licence and what it is used for."""
     entries = Markup().join(
         Markup('<li id="{}">{}. {}. {}{} Used for {}.</li>').format(
-            one.key,
-            one.title,
-            one.where,
-            Markup("{}. ").format(link(one.link, one.link)) if one.link else "",
-            f"Licence: {one.licence}." if one.licence else "",
-            one.used_for,
+            reference.key,
+            reference.title,
+            reference.where,
+            Markup("{}. ").format(link(reference.link, reference.link)) if reference.link else "",
+            f"Licence: {reference.licence}." if reference.licence else "",
+            reference.used_for,
         )
-        for one in references().values()
+        for reference in references().values()
     )
     return HTML(Markup('<ul class="report-sources">{}</ul>').format(entries))

@@ -242,11 +242,15 @@ def _version_of_code(evidence: Evidence) -> str:
         return "All records were made by today's code."
     try:
         now = {kind: code_fingerprint(kind) for kind in ("run", "classical")}
-        current = [one for one in evidence.verifications if one.code == now]
+        current = [repetition for repetition in evidence.verifications if repetition.code == now]
     except InputError:
         current = []
-    repeated = {run for one in current for run in one.verified} & earlier
-    other = {run for one in current for run in (*one.within_tolerance, *one.different)}
+    repeated = {run for repetition in current for run in repetition.verified} & earlier
+    other = {
+        run
+        for repetition in current
+        for run in (*repetition.within_tolerance, *repetition.different)
+    }
     return (
         f"{len(earlier)} of {len(records)} records were made by an earlier version; "
         f"{len(repeated - other)} of {len(repeated)} repeated equal to the bit with today's code."

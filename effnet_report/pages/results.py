@@ -170,12 +170,12 @@ def interaction(analysis: Analysis) -> HTML:
         means = evidence.configurations.pivot_table(
             index=main, columns=factor, values="accuracy", sort=False
         )
-        for place, level in enumerate(means):
+        for index, level in enumerate(means):
             axes.plot(
-                means.index.map(levels.index), means[level], marker=MARKERS[place % len(MARKERS)],
-                color=SERIES[place % len(SERIES)], label=plain(words.level(factor, level), 34),
+                means.index.map(levels.index), means[level], marker=MARKERS[index % len(MARKERS)],
+                color=SERIES[index % len(SERIES)], label=plain(words.level(factor, level), 34),
             )  # fmt: skip
-        axes.set_xticks(range(len(levels)), [plain(words.level(main, one), 12) for one in levels])
+        axes.set_xticks(range(len(levels)), [plain(words.level(main, tick), 12) for tick in levels])
         axes.set_xlabel(words.factor(main))
         axes.set_title(words.factor(factor), loc="left", fontsize=11)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

@@ -25,8 +25,8 @@ from effnet_report.render.html import finding, paragraph, table
 def answer() -> HTML:
     """What follows from the source's own table."""
     table = tables.results()
-    judged = [one for one in claims.of_source() if one.key in claims.SOURCES]
-    consistent = sum(one.verdict == claims.CONSISTENCY["supported"] for one in judged)
+    judged = [judgement for judgement in claims.of_source() if judgement.key in claims.SOURCES]
+    consistent = sum(judgement.verdict == claims.CONSISTENCY["supported"] for judgement in judged)
     return finding(
         f"The source trained {len(table)} configurations once each; "
         f"{factors.leaders(table, 'accuracy')} reached the highest accuracy, "

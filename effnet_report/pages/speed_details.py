@@ -62,7 +62,7 @@ def _nonlinearity(bench: Benchmark) -> Measured | None:
     """Largest deviation of the time per image from its mean over the sizes."""
     each = [run.seconds.median / images for images, run in bench.growth.items()]
     mean = sum(each) / len(each) if each else 0.0
-    return _largest([abs(one / mean - 1) for one in each])
+    return _largest([abs(seconds / mean - 1) for seconds in each])
 
 
 TARGETS = [
@@ -375,9 +375,9 @@ def _alike(runs: list[GpuRun]) -> str:
     """Whether whole runs came out alike on this card."""
     if not runs:
         return "No whole run was measured."
-    depths = ", ".join(str(one.freeze) for one in runs if one.equal)
+    depths = ", ".join(str(run.freeze) for run in runs if run.equal)
     return (
-        f"{sum(one.equal for one in runs)} of {len(runs)} whole runs (freeze {depths}), each "
+        f"{sum(run.equal for run in runs)} of {len(runs)} whole runs (freeze {depths}), each "
         "trained three times, with and without kept activations, were equal to the bit."
     )
 
@@ -417,9 +417,13 @@ def machine(bench: Benchmark) -> HTML:
     rows = [
         *(("hardware", name, value) for name, value in bench.machine.items()),
         *(("version", name, value) for name, value in bench.versions.items()),
-        ("commit", "git", ", ".join(sorted({one.commit for one in bench.measurements}))),
+        (
+            "commit",
+            "git",
+            ", ".join(sorted({measurement.commit for measurement in bench.measurements})),
+        ),
     ]
-    arms = len({one.arm for one in bench.measurements})
+    arms = len({measurement.arm for measurement in bench.measurements})
     return table(
         pd.DataFrame(rows, columns=["what", "name", "value"]),
         "bench-machine",

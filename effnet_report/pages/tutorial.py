@@ -27,7 +27,7 @@ def answer(analysis: Analysis) -> HTML:
     if not evidence.finished:
         return nothing_yet(evidence)
     made = [record.made for record in evidence.everything]
-    hours = sum((one.cpu_seconds or one.seconds)["total"] for one in made) / 3600
+    hours = sum((trained.cpu_seconds or trained.seconds)["total"] for trained in made) / 3600
     took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes"
     return finding(
         f"The {len(evidence.everything)} runs of the study shown here took {took} of CPU time.",

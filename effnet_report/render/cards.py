@@ -104,8 +104,8 @@ def check_replaceable(path: Path) -> None:
 def _item(card: Card) -> str:
     name = printable(card.name)
     views = Markup().join(
-        Markup('<img src="{}" alt="{}" loading="lazy">').format(jpeg(view), "" if place else name)
-        for place, view in enumerate(card.views)
+        Markup('<img src="{}" alt="{}" loading="lazy">').format(jpeg(view), "" if number else name)
+        for number, view in enumerate(card.views)
     )
     shares = Markup().join(
         Markup(

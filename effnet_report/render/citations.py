@@ -67,7 +67,7 @@ class About(BaseModel):
 def references() -> dict[str, Reference]:
     """All sources by key, in the order of the page."""
     content = json.loads((FOLDER / "references.json").read_text(encoding="utf-8"))
-    return {one["key"]: Reference.model_validate(one) for one in content}
+    return {entry["key"]: Reference.model_validate(entry) for entry in content}
 
 
 def cite(key: str) -> Markup:

@@ -29,9 +29,9 @@ QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "re
 def freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:
     figure = canvas(7.2, 3.8)
     axes = figure.subplots()
-    for place, (head, scheduler, group) in enumerate(by_head_and_scheduler(runs)):
+    for series, (head, scheduler, group) in enumerate(by_head_and_scheduler(runs)):
         axes.plot(
-            group["freeze"] + 0.12 * (place - 1.5), group["accuracy"], MARKER[head],
+            group["freeze"] + 0.12 * (series - 1.5), group["accuracy"], MARKER[head],
             color=COLOUR[scheduler], label=label(head, scheduler, group),
             markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
         )  # fmt: skip

@@ -69,11 +69,11 @@ class Left:
 
 def pack(task: Task, study: Study) -> Carried:
     """Pack a task with its checkpoints."""
-    places = {place: paths.CACHE / place for place in checkpoints(task)}
+    places = {relative: paths.CACHE / relative for relative in checkpoints(task)}
     return Carried(
         task,
         yaml.safe_dump(study.model_dump(exclude={"name"})).encode(),
-        {name: place.read_bytes() for name, place in places.items() if place.is_file()},
+        {name: path.read_bytes() for name, path in places.items() if path.is_file()},
         environment(task.settings),
     )
 
@@ -84,7 +84,7 @@ def checkpoints(task: Task) -> list[str]:
         return []
     run = task.settings
     checkpoint_files = (paths.checkpoint(run.study, task.run_id), records.first_epoch(run))
-    return [place.relative_to(paths.CACHE).as_posix() for place in checkpoint_files]
+    return [path.relative_to(paths.CACHE).as_posix() for path in checkpoint_files]
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -110,8 +110,8 @@ def execute(run: Carried) -> Iterator[Checkpoints | Left]:
     """Execute a run here; yield its checkpoints as they appear, then its results."""
     study = run.task.settings.study
     files.write(paths.STUDIES / f"{study}.yml", run.study)
-    for place, data in run.checkpoints.items():
-        files.write(paths.CACHE / place, data)
+    for relative, data in run.checkpoints.items():
+        files.write(paths.CACHE / relative, data)
     task = replace(run.task, notebook=paths.NOTEBOOKS / run.task.notebook.name, study=study)
     output = paths.CACHE / "running" / study / f"{task.run_id}.ipynb"
     made = [records.record_path(study, run_id) for run_id in task.leaves]
@@ -137,16 +137,16 @@ def _wait_for_orphan(task: Task) -> None:
 def _executed(task: Task, output: Path) -> Generator[Checkpoints, None, str]:
     """Yield new checkpoints; return the error or an empty string."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    before = {place: _written(paths.CACHE / place) for place in checkpoints(task)}
+    before = {relative: _written(paths.CACHE / relative) for relative in checkpoints(task)}
     with ThreadPoolExecutor(1) as pool:
         ending = pool.submit(_here().run, task, output)
         while wait([ending], timeout=LOOK).not_done:
-            for place, known in before.items():
-                written = _written(paths.CACHE / place)
+            for relative, known in before.items():
+                written = _written(paths.CACHE / relative)
                 if written > known:
-                    before[place] = written
+                    before[relative] = written
                     with suppress(FileNotFoundError):  # its run has just ended
-                        yield {place: (paths.CACHE / place).read_bytes()}
+                        yield {relative: (paths.CACHE / relative).read_bytes()}
     return ending.result()
 
 
@@ -155,24 +155,24 @@ def _here() -> Here:
     return Here(1, warm.NOTEBOOKS)
 
 
-def _written(place: Path) -> int:
+def _written(path: Path) -> int:
     """Time of the last write to a file, ns; 0 if it does not exist."""
     try:
-        return place.stat().st_mtime_ns
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
 def _clear(places: list[Path]) -> None:
-    for place in places:
-        place.unlink(missing_ok=True)
+    for path in places:
+        path.unlink(missing_ok=True)
 
 
 def write_checkpoints(came: Checkpoints) -> None:
     """Write the checkpoints of a run, for the case that its machine is lost."""
-    for place, data in came.items():
+    for relative, data in came.items():
         with suppress(InputError):  # on a full disk training goes on, like a local run
-            files.write(paths.CACHE / place, data)
+            files.write(paths.CACHE / relative, data)
 
 
 def accept(task: Task, left: Left, output: Path) -> None:

@@ -411,7 +411,7 @@ def test_a_troubled_study_builds_and_says_what_is_missing(book):
     site = book.site
     for page in PAGES:
         assert 'class="report-finding"' in (site / f"{page.stem}.html").read_text()
-    assert "3 of 28 runs are not part of this" in (site / "index.html").read_text()
+    assert "3 of 28 runs are missing" in (site / "index.html").read_text()
     missing = (site / "reproducibility.html").read_text()
     assert "The &lt;b&gt;disk&lt;/b&gt; was full." in missing
 

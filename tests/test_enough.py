@@ -96,7 +96,7 @@ def test_where_every_freeze_loses_the_advice_is_to_freeze_nothing(tmp_path, monk
     assert advice.depth.freeze in (3, 6)
     assert advice.accuracy.effect == pytest.approx(92, abs=1)
     assert advice.accuracy.low > 85  # of two seeds, for other images only
-    assert "%, for other images" in answer.advice([studied]).data
+    assert "% (the interval is for other images only)" in answer.advice([studied]).data
     assert studied.recommendation.depth is None
     assert studied.recommendation.sentence.startswith("Freeze nothing")
     assert 'data-finding="advice:clear:freeze0"' in answer.advice([studied]).data

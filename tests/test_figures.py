@@ -259,8 +259,8 @@ def test_without_intervals_nothing_is_said_to_be_unclear():
 @pytest.mark.parametrize(
     ("seeds", "skipped", "words"),
     [
-        ((0, 1), (), "56 of 112 runs are not part of this (0 failed): all of seeds 2, 3."),
-        ((0,), (), "84 of 112 runs are not part of this (0 failed): all of seeds 1 to 3."),
+        ((0, 1), (), "56 of 112 runs are missing (0 failed): all of seeds 2, 3."),
+        ((0,), (), "84 of 112 runs are missing (0 failed): all of seeds 1 to 3."),
         ((0, 1, 2, 3), (5, 9, 10, 11), ": configuration 5, 9 to 11 of seeds 0 to 3."),
         ((0, 1, 2), (28,), ": configuration 28 of seeds 0 to 2; all of seed 3."),
         ((0, 1, 2, 3), (), ""),

@@ -67,7 +67,7 @@ def advise(study: Analysis) -> Advice | None:
         depth=depth,
         accuracy=accuracy(study, freeze, decided),
         best=best,
-        behind_best=between(study, freeze, best),
+        behind_best=_behind(study, freeze, best),
         on_validation=int(means["validation"].idxmax()),
         p=study.judgement["depth"].adjusted_p,
         missed=missed(study, freeze, decided),
@@ -97,6 +97,17 @@ def accuracy(study: Analysis, freeze: int, levels: Mapping[str, object] = NOTHIN
     estimate = compared.of_differences(correct, family)
     low, high = np.clip([estimate.low, estimate.high], 0, 100)  # of few seeds it may reach further
     return replace(estimate, low=float(low), high=float(high))
+
+
+def _behind(study: Analysis, freeze: int, best: int) -> Estimate:
+    """The recommended depth minus the best one, points.
+
+    Where nothing is to be frozen, the interval is that of all depths at once, as everywhere else.
+    """
+    change = study.noninferiority.changes.get(best)
+    if freeze or change is None:
+        return between(study, freeze, best)
+    return replace(change, effect=-change.effect, low=-change.high, high=-change.low)
 
 
 def between(study: Analysis, freeze: int, other: int) -> Estimate:

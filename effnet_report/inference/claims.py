@@ -225,6 +225,12 @@ def judge(
     measured, estimates = _measured(compared, by_depth)
     estimates |= others
     adjusted = holm([estimates[key].p for key in judged])
+    # That freezing saves something without a loss is no surer than that it loses nothing.
+    without_loss = dict(zip(judged, adjusted, strict=True)).get("depth", math.nan)
+    adjusted = [
+        max(p, without_loss) if key in ("time", "memory") and not math.isnan(p) else p
+        for key, p in zip(judged, adjusted, strict=True)
+    ]
     judgements = []
     for (key, claim), p in zip(judged.items(), adjusted, strict=True):
         estimate, of_these_data = estimates[key], measured.get(key, claim.measured)

@@ -105,11 +105,8 @@ def by_recipe(study: Analysis) -> pd.DataFrame:
 
 def by_study(studies: Sequence[Analysis]) -> pd.DataFrame:
     """The same of studies that have one recipe each, see `comparable`."""
-    recipes = [_recipe(study) for study in studies]
-    shared = set.intersection(*map(set, recipes))
     names: dict[Recipe, str] = {
-        ((STUDY, number),): in_words(tuple(part for part in recipe if part not in shared))
-        for number, recipe in enumerate(recipes)
+        ((STUDY, number),): recipe for number, recipe in enumerate(differences(studies))
     }
     return _by_depth(_together(studies), names)
 
@@ -126,6 +123,14 @@ def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
             alike.setdefault(_recipe(study), study)
     whole = [*alike.values()]
     return whole if len(whole) > 1 and len(common_seeds(whole)) > 1 else []
+
+
+def differences(studies: Sequence[Analysis]) -> list[str]:
+    """What tells the recipe of each study from the others', in words; nothing if all agree."""
+    recipes = [_recipe(study) for study in studies]
+    shared = set.intersection(*map(set, recipes))
+    apart = [tuple(part for part in recipe if part not in shared) for recipe in recipes]
+    return [in_words(parts) for parts in apart if parts]
 
 
 def _recipe(study: Analysis) -> Recipe:

@@ -106,7 +106,7 @@ class Recommendation:
             return "No depth can be recommended: there is no interval to choose by."
         change = depth.change
         does = (
-            f"{_saves(depth.time)} and {_changes(change.effect, self.metric)} "
+            f"{_saves(depth.time)} and {_changes(change, self.metric)} "
             f"(95 % CI {number(change.low)} to {number(change.high)})."
         )
         if self.depth:
@@ -160,6 +160,8 @@ def _saves(time: Estimate) -> str:
     return f"saves {number(time.effect, 0)} % of the training time per epoch"
 
 
-def _changes(points: float, metric: str) -> str:
-    verb = "raises" if points >= 0 else "lowers"
-    return f"{verb} {metric} by {number(abs(points))} points"
+def _changes(change: Estimate, metric: str) -> str:
+    if change.low <= 0 <= change.high:
+        return f"changes {metric} by {number(change.effect, sign=True)} points"
+    verb = "raises" if change.effect >= 0 else "lowers"
+    return f"{verb} {metric} by {number(abs(change.effect))} points"

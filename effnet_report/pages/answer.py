@@ -16,7 +16,7 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
-from effnet_report.numbers import number
+from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
 from effnet_report.pages.answer_cards import card, span, stages, sure
 from effnet_report.pages.gaps import coverage, nothing_yet
@@ -57,9 +57,9 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
         return
     if len({advice.freeze for _, advice in advised}) > 1:
         listed = [
-            f"{stages(advice.freeze)} on {shown.about(study).name}" for study, advice in advised
+            f"{advice.freeze or 'none'} on {shown.about(study).name}" for study, advice in advised
         ]
-        yield f"The recommended depth depends on the images: freeze {' and '.join(listed)}."
+        yield f"The recommended number of frozen stages is {' and '.join(listed)}."
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: all data sets agree."
     for study, advice in advised:
@@ -78,14 +78,8 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         low, high = -change.high, -change.low
     interval = f"95 % CI {number(low)} to {number(high)}"
     unclear = all(depth.change.low <= 0 <= depth.change.high for depth in study.depths)
-    if unclear and not advice.freeze and len(study.depths) > 1:
-        effects = [depth.change.effect for depth in study.depths]
-        yield (
-            f"On {name}, no number of frozen stages clearly changed {metric}: the differences to "
-            f"freezing nothing are {number(min(effects), sign=True)} to "
-            f"{number(max(effects), sign=True)} points. {sure(advice)}; freezing "
-            f"{stages(advice.depth.freeze)}, which may lose least, {effect} ({interval})."
-        )
+    if unclear and not advice.freeze:
+        yield from _undecided(name, advice)
     else:
         first = "" if advice.freeze else "freeze nothing: "
         yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
@@ -94,9 +88,25 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     lead = study.over_classical
     if lead.known and lead.high < 0:
         yield (
-            f"Without fine-tuning, the best classical model is {number(-lead.effect)} points ahead "
-            f"of the best fine-tuned network on {name}."
+            f"On {name}, the best classical model is more accurate than the best fine-tuned "
+            f"network, by {number(-lead.effect)} points (95 % CI {number(-lead.high)} to "
+            f"{number(-lead.low)})."
         )
+
+
+def _undecided(name: str, advice: Advice) -> Iterator[str]:
+    """What to do where no depth is shown to be better, worse or as good."""
+    depth = advice.depth
+    yield (
+        f"On {name}, we cannot tell whether freezing helps or harms with this recipe: a loss above "
+        f"{number(advice.margin)} points cannot be ruled out at any depth, so train the whole "
+        "network."
+    )
+    yield (
+        f"If training time matters, freeze {stages(depth.freeze)}: that saves "
+        f"{number(depth.time.effect, 0)} % of the time per epoch, and changes {advice.metric} by "
+        f"{span(depth.change, sign=True)} points (95 % CI)."
+    )
 
 
 def advice(studies: list[Analysis]) -> HTML:
@@ -185,7 +195,12 @@ def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
     parts = []
     for name, points in data.groupby("images", sort=False):
         none, best = points.iloc[0], points.loc[points["accuracy"].idxmax()]
-        part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
+        part = (
+            f"on {name}, the means lie between {number(points['accuracy'].min())} and "
+            f"{number(best.accuracy)} %, too close to tell apart"
+        )
+        if (points["low"] > none.accuracy).any() or (points["high"] < none.accuracy).any():
+            part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
         for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():
             share = 100 * advised.epoch_seconds / none.epoch_seconds
             part = (
@@ -205,32 +220,33 @@ def depths(studies: list[Analysis]) -> HTML:
         return paragraph([])
     for study in studies:
         about = shown.about(study)
-        for depth in study.depths:
-            lost = missed(study, depth.freeze)
-            without = saved_without_keeping(study, depth.freeze)
+        for freeze, depth in [(0, None), *((depth.freeze, depth) for depth in study.depths)]:
+            lost = missed(study, freeze)
             worst = max(lost, key=lambda label: lost[label])
-            reached = accuracy(study, depth.freeze).effect
+            without = number(saved_without_keeping(study, freeze), 0)
             rows.append(
                 {
                     "images": about.name,
-                    "frozen stages": depth.freeze,
-                    f"{study.evidence.metric}, %": number(reached),
-                    "change, points": span(depth.change, sign=True),
-                    "time saved, outputs kept, %": number(depth.time.effect, 0),
-                    "time saved, not kept, %": number(without, 0),
+                    "frozen stages": freeze,
+                    f"{study.evidence.metric}, %": number(accuracy(study, freeze).effect),
+                    "change, points": span(depth.change, sign=True, margin=study.margin)
+                    if depth
+                    else DASH,
+                    "time saved, outputs kept, %": number(depth.time.effect, 0) if depth else DASH,
+                    "time saved, not kept, %": without if depth else DASH,
                     "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
     frame = pd.DataFrame(rows)
     if frame["images"].nunique() == 1:
         frame = frame.drop(columns="images")
-    safe = sum(depth.change.low > -study.margin for study in studies for depth in study.depths)
+    safe = [depth.change.low > -study.margin for study in studies for depth in study.depths]
     return html.table(
         frame,
         "saves-and-risks",
-        key=f"noninferior:{safe}",
-        finding=f"A loss above {number(studies[0].margin)} points is ruled out at {safe} of "
-        f"{len(frame)} depths.",
+        key=f"noninferior:{sum(safe)}",
+        finding=f"A loss above {number(studies[0].margin)} points is ruled out at {sum(safe)} of "
+        f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
             "Changes against freezing nothing, with 95 % intervals for other trainings and other "
             "images. CPU time per epoch is measured where the output of the frozen stages is kept "
@@ -260,9 +276,9 @@ def limits(studies: list[Analysis]) -> HTML:
             ).format(protocol.backbone),
             "recipe": _other_recipes(studies),
             **dict(_contrary(advised)),
-            "selected": "The depths were chosen by the test intervals shown here, which flatters "
-            "them a little. Validation images alone would freeze "
-            f"{' and '.join(on_validation)}.",
+            "selected": "Depths are chosen by the intervals shown here, which come from test "
+            "images; that flatters them a little. By the highest mean on validation images, one "
+            f"would freeze {' and '.join(on_validation)}.",
         }
     )
 
@@ -276,7 +292,7 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
                 continue  # of one seed there is no interval, so nothing is shown
             yield (
                 f"contrary:{other.evidence.design.name}",
-                f"The study {shown.title(other)} comes to another conclusion on the same images: "
+                f"The study “{shown.title(other)}” comes to another conclusion on the same images: "
                 f"with its recipe, freezing {stages(freeze)} changed {advice.metric} by "
                 f"{span(change, sign=True)} points.",
             )
@@ -301,11 +317,13 @@ def _other_recipes(studies: list[Analysis]) -> str:
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     least, most = deepest.iloc[0], deepest.iloc[-1]
     return Markup(
-        "{}: freezing {} stages changed {} by {} points ({} to {}) with {}, and by {} points "
-        "({} to {}) with {}; these 95 % intervals hold for all recipes at once.{} {}"
+        "{}: in the study “{}” ({} seeds, {} px), freezing {} stages changed {} by {} points ({} "
+        "to {}) with {}, and by {} points ({} to {}) with {}; these 95 % intervals hold for all "
+        "its recipes at once.{} {}"
     ).format(
-        "It depends on the recipe" if recipes.turns(table) == "turns" else "Recipes compared",
-        *(most.freeze, study.evidence.metric),
+        "It depends on the recipe" if recipes.turns(table) == "turns" else "Other recipes",
+        *(shown.title(compared[0]), len(study.correctness.seeds)),
+        *(study.evidence.design.protocol.image_size, most.freeze, study.evidence.metric),
         *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),
         *(number(least.effect, sign=True), number(least.low), number(least.high), least.recipe),
         f" On {' and '.join(untried)} no other recipe was tried." if untried else "",

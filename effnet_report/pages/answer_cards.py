@@ -1,15 +1,19 @@
 """The cards of the first page, one per data set, and the words that they share with the page."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
-from effnet_core.study.design import SOURCE_FACTORS
+from effnet_core.study.design import short_number
 from effnet_report import words
+from effnet_report.evidence import smaller
 from effnet_report.evidence.pictures import pictures
-from effnet_report.inference import analysis
+from effnet_report.inference import analysis, contrasts
 from effnet_report.inference.advice import (
     EITHER,
     FEWEST,
@@ -25,7 +29,7 @@ from effnet_report.render import html
 from effnet_report.render.html import link
 
 PICTURES, SIDE = 2, 72  # of each class, and pixels
-RECIPE = ("norm_statistics", "learning_rate", "augment", "head", "scheduler")
+RECIPE = ("norm_statistics", "learning_rate", "augment")
 THRESHOLD = "tutorial.html#choose-a-threshold"
 CLASSES = 4  # of which pictures and missed shares are shown
 
@@ -52,15 +56,32 @@ def card(study: Analysis) -> Markup:
 
 def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     """What stands on a card, line by line."""
-    yield "What to do", Markup("<br>").join(_recipe(study, advised))
-    of_images = ", for other images" if len(study.correctness.seeds) < FEWEST else ""
-    yield study.evidence.metric.capitalize(), f"{span(advised.accuracy)} %{of_images}"
+    yield "What to do", Markup("<br>").join(_compared(study, advised))
+    yield "Recipe used", Markup("<br>").join(_recipe(study, advised))
+    few = len(study.correctness.seeds) < FEWEST
+    of_images = " (the interval is for other images only)" if few else ""
+    yield (
+        study.evidence.metric.capitalize(),
+        (
+            f"{span(advised.accuracy)} %{of_images}; always naming the commonest class would reach "
+            f"{number(_commonest(study))} %"
+        ),
+    )
     yield "How sure", f"{sure(advised)}."
     yield f"Highest {advised.metric}", _best(advised)
     yield "Saves", _saves(study, advised)
     yield "Misses", _missed(study, advised.missed)
     yield "Against classical models", _against_classical(study.over_classical)
     yield "Evidence", _evidence(study)
+
+
+def _commonest(study: Analysis) -> float:
+    """What always naming the class with the most test images would reach, per cent."""
+    evidence = study.evidence
+    if evidence.design.protocol.criterion == "balanced_accuracy":
+        return 100 / len(evidence.best[0].facts.classes)
+    labels = pd.concat(evidence.predictions(record)["label"] for record in evidence.best)
+    return float(100 * labels.value_counts(normalize=True).max())
 
 
 def _evidence(study: Analysis) -> str:
@@ -70,11 +91,11 @@ def _evidence(study: Analysis) -> str:
     chosen = (
         f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
     )
-    trained = f", each trained on {facts.train_images:,}" if facts else ""
+    trained = f", each trained on {facts.train_images:,} images" if facts else ""
     return (
         f"{chosen} ({len(study.evidence.configurations)} configurations, "
-        f"{len(study.correctness.seeds)} seeds), tested on {study.correctness.images:,} images"
-        f"{trained}, of {study.evidence.design.protocol.image_size} px"
+        f"{len(study.correctness.seeds)} seeds){trained}; {study.correctness.images:,} test "
+        f"images; all of {study.evidence.design.protocol.image_size} px"
     )
 
 
@@ -93,19 +114,46 @@ def _saves(study: Analysis, advised: Advice) -> str:
     return f"nothing; freezing {deeper} would save {time}, and change {advised.metric} by {points}"
 
 
-def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
-    """What to set, the depth first."""
-    protocol = study.evidence.design.protocol
+def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
+    """What the study compared: the depth, and the other choices."""
     of = study.recommendation.stages
     yield f"freeze {f'{advised.freeze} of {of} stages' if advised.freeze else 'nothing'}"
-    # A study that does not compare the source's heads and schedules does not speak of them.
-    compared = shown.factors_of(study)
-    names = [name for name in RECIPE if name not in SOURCE_FACTORS or name in compared]
-    fixed = {name: getattr(protocol, name) for name in names}
-    for name, level in (fixed | advised.choices).items():
-        either = level == EITHER
-        chosen = "either, no clear difference" if either else words.beside(name, level)
+    for name, level in advised.choices.items():
+        chosen = words.beside(name, level)
+        if level == EITHER:
+            first, *_, last = contrasts.levels(study.correctness.design, name)
+            (effect,) = contrasts.levels_at_once(study.estimator, name).values()
+            chosen = (
+                f"{words.beside(name, last)} instead of {words.beside(name, first)} changed "
+                f"{advised.metric} by {span(effect, sign=True)} points: no clear difference"
+            )
         yield f"{words.factor(name)}: {chosen}"
+
+
+def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
+    """What all runs of the study had in common."""
+    protocol = study.evidence.design.protocol
+    for name in (name for name in RECIPE if name not in advised.choices):
+        level = words.beside(name, getattr(protocol, name))
+        yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
+    yield f"epochs: {protocol.epochs}"
+    compared = [other for other in shown.recipes() if other.correctness.seeds]
+    if not any(shown.same_images(study, other) for other in compared):
+        yield "no other recipe was tried on these images"
+
+
+def _rate(study: Analysis) -> str:
+    """The learning rate; where rates raced, how often each of them won."""
+    rate = study.evidence.design.protocol.learning_rate
+    won = Counter(
+        record.outcome.history[0].learning_rate
+        for record in study.evidence.finished
+        if record.outcome.race
+    )
+    if not won:
+        return words.beside(smaller.RATE, rate)
+    listed = " and ".join(f"{short_number(rate)} in {n:,}" for rate, n in won.most_common())
+    return f"{words.level(smaller.RATE, rate)}; the winner was {listed} runs"
 
 
 def _best(advised: Advice) -> str:
@@ -135,7 +183,7 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     about = shown.about(study)
     ranked = sorted(shares.items(), key=lambda pair: -pair[1])
     listed = [
-        f"{number(share, 0)} of 100 in the class {about.plain(label)}"
+        f"{number(share, 0)} of 100 images of {about.plain(label)}"
         for label, share in ranked[:CLASSES]
     ]
     if len(ranked) > CLASSES:
@@ -175,8 +223,8 @@ def sure(advice: Advice) -> str:
         return f"{loss} cannot be ruled out at any depth, so freeze nothing"
     if advice.p > 1 - LEVEL:
         return (
-            f"{loss} is ruled out by this interval alone; after correction for all conclusions it "
-            f"no longer is ({_p(advice.p)})"
+            f"The interval excludes {loss[:1].lower()}{loss[1:]}; corrected for all conclusions of "
+            f"the study, the evidence against such a loss falls short ({_p(advice.p)})"
         )
     return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 
@@ -191,9 +239,13 @@ def stages(count: int) -> str:
     return f"{count} stage{'' if count == 1 else 's'}" if count else "nothing"
 
 
-def span(estimate: Estimate, decimals: int = 1, *, sign: bool = False) -> str:
-    effect = number(estimate.effect, decimals, sign=sign)
+def span(estimate: Estimate, *, sign: bool = False, margin: float = math.nan) -> str:
+    """An effect with its interval, with two decimals where one hides a side of the margin."""
+    effect = number(estimate.effect, sign=sign)
     if not estimate.known:
         return f"{effect} ({DASH})"
-    low, high = (number(bound, decimals, sign=sign) for bound in (estimate.low, estimate.high))
+    low, high = (
+        number(bound, 2 if abs(round(bound, 1)) == round(margin, 1) else 1, sign=sign)
+        for bound in (estimate.low, estimate.high)
+    )
     return f"{effect} ({low} to {high})"

@@ -9,6 +9,7 @@ from IPython.display import HTML
 from effnet_report.evidence import evidence
 from effnet_report.inference import analysis, claims
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recipes import differences
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
 from effnet_report.inference.several import cochran, mean_over
 from effnet_report.inference.wording import effect_with_interval
@@ -62,11 +63,26 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
         yield "It cannot say whether they hold on other images."
         return
     agreed = len(_agreed(studies))
-    verb = "conclusion agrees" if agreed == 1 else "conclusions agree"
-    yield f"The same design ran on {len(studies)} data sets: {'; '.join(studies)}."
-    yield f"{agreed or 'None'} of {len(_shared(studies))} {verb} on all of them."
+    verb = "conclusion has" if agreed == 1 else "conclusions have"
+    yield (
+        f"{len(studies)} data sets were trained with the same configurations: {'; '.join(studies)}."
+    )
+    yield from _other_recipes(studies)
+    yield (
+        f"{agreed or 'None'} of {len(_shared(studies))} {verb} the same clear verdict on all of "
+        "them."
+    )
     if len(studies) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
+
+
+def _other_recipes(studies: dict[str, Analysis]) -> Iterator[str]:
+    """In what the studies differ beside their images."""
+    if recipes := differences([*studies.values()]):
+        yield (
+            f"Their recipes differ too ({'; '.join(recipes)}), so a difference between them may be "
+            "due to the images or to the recipe."
+        )
 
 
 def _left_out(studies: dict[str, Analysis]) -> Iterator[str]:
@@ -96,8 +112,8 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
     for key in _shared(studies):
         here = {title: study.judgement[key] for title, study in studies.items()}
         each = {
-            title: f"{judged_words(one, studies[title])}: {one.span()}"
-            for title, one in here.items()
+            title: f"{judged_words(judgement, studies[title])}: {judgement.span()}"
+            for title, judgement in here.items()
         }
         statement = next(iter(here.values())).claim.statement
         rows.append({"conclusion": statement, **each, "in all": _count([*here.values()])})
@@ -159,7 +175,7 @@ def forest(studies: dict[str, Analysis]) -> HTML:
         finding=(
             f"Some choices help on one data set and hurt on another: {'; '.join(clear)}."
             if clear
-            else "No choice clearly helps on one data set and clearly hurts on another."
+            else "No setting clearly helps on one data set and clearly hurts on another."
         )
         if len(studies) > 1
         else f"What each choice changes on {next(iter(studies))}.",
@@ -190,9 +206,12 @@ def means(studies: dict[str, Analysis]) -> HTML:
         {judgement.key: judgement.estimate for judgement in e.claims} for e in studies.values()
     ]
     rows, data = [], []
-    for key in (key for key in SAME_EVERYWHERE if key in _shared(studies)):
+    keys = [key for key in SAME_EVERYWHERE if key in _shared(studies)]
+    tested = [cochran([every[key] for every in judged]) for key in keys]
+    corrected = claims.holm([p for _, p in tested])
+    for key, (q, _), p in zip(keys, tested, corrected, strict=True):
         estimates = [every[key] for every in judged]
-        mean, (q, p) = mean_over(estimates), cochran(estimates)
+        mean = mean_over(estimates)
         each = " and ".join(f"{number(e.effect, sign=True)}" for e in estimates)
         rows.append(
             {
@@ -201,7 +220,7 @@ def means(studies: dict[str, Analysis]) -> HTML:
                 if p < 1 - LEVEL
                 else effect_with_interval(mean),
                 "Cochran's Q": number(q) + f" on {len(studies) - 1}" * mean.known,
-                "p": p_value(p),
+                "p after Holm": p_value(p),
             }
         )
         data.append({"claim": key, **asdict(mean), "q": q, "q_p": p})

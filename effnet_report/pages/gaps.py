@@ -36,7 +36,11 @@ def coverage(evidence: Evidence) -> Iterator[str]:
     left = evidence.unfinished
     if left:
         failed = sum(settings.run_id in evidence.failures for settings in left)
-        yield Markup("{} of {} runs are not part of this ({} failed): {}. See {}.").format(
+        yield Markup(
+            "The study “{}” is not complete, so its results may change: {} of {} runs are missing "
+            "({} failed): {}. See {}."
+        ).format(
+            evidence.design.title,
             len(left),
             len(evidence.planned),
             failed,

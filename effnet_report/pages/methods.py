@@ -110,6 +110,7 @@ def simulation(analysis: Analysis) -> HTML:
     null = data[(data["studies"] == "no effects") & (data["claim"] == "all choices")]["covered"]
     low, high = WANTED
     inside = data["covered"].between(low, high).mean()
+    own, least = len(analysis.correctness.seeds), min(case.seeds for case in simulated.cases)
     kinds = [kind for kind in data["studies"].unique() if _is_compared(kind, analysis)]
     compared = [claim for claim in cells.index if _is_compared(claim, analysis)]
     return table(
@@ -121,12 +122,13 @@ def simulation(analysis: Analysis) -> HTML:
             f"{number(100 - null.min())} % of the studies show a clear choice."
         ),
         caption=Markup(
-            "Lowest and highest share of {} simulated studies, in per cent, over {}; the model of "
-            "per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up to {} "
-            "points; {} simulates it again."
+            "Lowest and highest share of {} simulated studies, in per cent, over {}{}; the model "
+            "of per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up "
+            "to {} points; {} simulates it again."
         ).format(
             f"{simulated.replicates:,}",
             ", ".join(data["size"].unique()),
+            f" (the {own} complete seeds here are fewer)" if own < least else "",
             simulated.study,
             number(196 * math.sqrt(0.95 * 0.05 / simulated.replicates)),
             Markup(SIMULATE),

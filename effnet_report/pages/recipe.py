@@ -74,9 +74,11 @@ def _apart(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
     """How far the effects of the two recipes are apart, tested on the images of both."""
     apart = recipes.difference(whole, int(table["freeze"].max()))
     yield (
-        f"The two effects are {_estimated(apart, sign=False)} apart."
+        f"The two effects are {_estimated(apart, sign=False)} apart, in the {apart.seeds} seeds "
+        "that both studies have."
         if apart.low > 0 or apart.high < 0
-        else f"The difference between the two, {_estimated(apart)}, may be chance."
+        else f"The difference between the two, {_estimated(apart)}, may be chance; it is measured "
+        f"in the {apart.seeds} seeds that both studies have."
     )
 
 
@@ -90,7 +92,7 @@ def _pilot(study: Analysis) -> Iterator[str]:
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0)
     ]
     yield (
-        f"The study {shown.title(study)} compares {len(recipes.of(study))} recipes at freeze "
+        f"The study “{shown.title(study)}” compares {len(recipes.of(study))} recipes at freeze "
         f"{listed}: {'; '.join(clear) or 'none is clearly better'}."
     )
     if recipes.turns(table) != "turns":

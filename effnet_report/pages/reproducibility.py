@@ -33,12 +33,12 @@ def answer(analysis: Analysis) -> HTML:
     agreement = (
         f"They differ in {' and '.join(several)}: do not compare them before you know why."
         if several
-        else "All come from the same images, the same starting weights and the same code."
+        else "All fine-tuned runs come from the same images, starting weights and code."
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
     return finding(
         f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; together they "
-        f"took {number(hours)} hours.",
+        f"took {number(hours)} hours, counted one after the other.",
         agreement,
         *coverage(evidence),
     )

@@ -57,9 +57,14 @@ def other_recipes(study: Analysis) -> Iterator[Markup]:
     ]
     if others:
         yield Markup(
-            "This page is about the study {}. Other recipes were tried on the same images: {}. The "
-            "first page takes its advice from the study that is best on validation images. {}"
-        ).format(title(study), listed(others), link("recipe.html", "Does the recipe matter?"))
+            "This page is about the study “{}”. Other studies tried other recipes on the same "
+            "images: {}. Of these studies, the first page takes the one whose best model is best "
+            "on validation images. {}"
+        ).format(
+            title(study),
+            listed([f"“{other}”" for other in others]),
+            link("recipe.html", "Does the recipe matter?"),
+        )
 
 
 def _images(design: Study) -> tuple[str, str | None, str | None]:

@@ -30,7 +30,8 @@ def answer(analysis: Analysis) -> HTML:
     hours = sum((trained.cpu_seconds or trained.seconds)["total"] for trained in made) / 3600
     took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes"
     return finding(
-        f"The {len(evidence.everything)} runs of the study shown here took {took} of CPU time.",
+        f"The {len(evidence.finished)} fine-tuned runs of the study shown here, with "
+        f"{len(evidence.without_training)} models without fine-tuning, took {took} of CPU time.",
         "You say how many hours a study of your own photos may take; it ends with a report like "
         "this one and a trained model.",
     )
@@ -107,8 +108,9 @@ def threshold(analysis: Analysis) -> HTML:
             f"{number(low.threshold, 2)} it misses {number(low.missed, 0)} % with "
             f"{number(low.false_alarms, 0)} %."
         ),
-        caption="Test images of the configuration that is best on validation. A lower threshold "
-        "misses less and raises more false alarms.",
+        caption="Test images of the configuration that is best on validation; the card of the "
+        "first page averages all configurations of its depth. A lower threshold misses less and "
+        "raises more false alarms.",
         alt=sentences(
             data, "{threshold:.2f}: missed {missed:.0f} %, false alarms {false_alarms:.0f} %"
         ),

@@ -53,6 +53,20 @@ def test_each_study_has_the_effects_that_it_has_alone(studies):
     assert apart.effect == pytest.approx(deepest.iloc[0] - deepest.iloc[1])
 
 
+def test_the_gain_of_a_recipe_is_that_of_the_mean_accuracies(studies):
+    kept, source = (study.correctness for study in studies)
+    for freeze in (0, 6):
+        own, theirs = (
+            part.accuracies[:, (part.design["freeze"] == freeze).to_numpy()].mean()
+            for part in (kept, source)
+        )
+        gain = recipes.gain(studies, freeze)
+        assert gain.effect == pytest.approx(own - theirs)
+        assert gain.low < gain.effect < gain.high
+    changed = recipes.gain(studies, 6).effect - recipes.gain(studies, 0).effect
+    assert recipes.difference(studies, 6).effect == pytest.approx(changed)
+
+
 def test_a_study_does_not_differ_from_itself(studies):
     kept = studies[0]
     apart = recipes.difference([kept, kept], 6)
@@ -72,6 +86,8 @@ def test_the_page_compares_them_and_names_the_source_last(studies):
     shown = recipe.studies()
     assert [study.evidence.reference for study in shown] == ["pilot"]
     drawn = recipe.between_studies(shown).data
+    gain = recipes.gain(studies, 0).effect
+    assert f"{abs(gain):.1f} points" in recipe.answer(shown).data
     assert 'data-finding="recipe:' in drawn
     assert "pretrained statistics" in drawn
     assert "batch statistics" in drawn

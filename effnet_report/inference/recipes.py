@@ -125,6 +125,15 @@ def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
     return whole if len(whole) > 1 and len(common_seeds(whole)) > 1 else []
 
 
+def gain(studies: Sequence[Analysis], freeze: int) -> Estimate:
+    """Accuracy of the first study at a depth, minus that of the last one, points."""
+    compared = _together(studies)
+    design = compared.design
+    at = design["freeze"] == freeze
+    weights = contrasts.level_weights(design, STUDY, 0, len(studies) - 1, at)
+    return compared.estimate(weights, compared.family(STUDY, "freeze"))
+
+
 def differences(studies: Sequence[Analysis]) -> list[str]:
     """What tells the recipe of each study from the others', in words; nothing if all agree."""
     recipes = [_recipe(study) for study in studies]

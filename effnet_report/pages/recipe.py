@@ -19,6 +19,7 @@ from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph
 
+TURNS = "So the recipe decides whether freezing helps: the main conclusion turns around."
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
@@ -37,13 +38,9 @@ def answer(studies: list[Analysis]) -> HTML:
         )
     study, whole = recipes.tuned(studies[0]), _whole_studies(studies)
     table = recipes.by_study(whole) if whole else recipes.by_recipe(study)
-    lines = [
-        *_answer(whole[0] if whole else study, table),
-        *(_apart(whole, table) if whole else ()),
-        *_pilot(study),
-        *coverage(studies[0].evidence),
-    ]
-    return finding(*lines, key=f"recipe:{recipes.turns(table)}")
+    lines = _between(whole, table) if whole else _alone(study, table)
+    missing = coverage(studies[0].evidence)
+    return finding(*lines, *_pilot(study), *missing, key=f"recipe:{recipes.turns(table)}")
 
 
 def _whole_studies(studies: list[Analysis]) -> list[Analysis]:
@@ -57,8 +54,31 @@ def _likeness(study: Analysis) -> int:
     return sum(getattr(source, name) == getattr(own, name) for name in recipes.SETTINGS)
 
 
-def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
-    """What the deepest freeze changes at the recipes that differ most."""
+def _between(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
+    """What another recipe changes with nothing and with much frozen, on the images of both."""
+    metric, deepest = whole[0].evidence.metric, int(table["freeze"].max())
+    none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
+    first, *_, last = [line for _, line in table[table["freeze"] == deepest].iterrows()]
+    apart = recipes.difference(whole, deepest)
+    yield (
+        f"With {first.recipe}, instead of {last.recipe}, {metric} changes by {_estimated(none)} "
+        f"where nothing is frozen, and by {_estimated(most)} where {deepest} stages are."
+    )
+    yield (
+        f"So freezing {deepest} stages changes {metric} by {_estimated(first)} with the first "
+        f"recipe and by {_estimated(last)} with the other, in the {apart.seeds} seeds that both "
+        "have."
+    )
+    if recipes.turns(table) == "turns":
+        yield TURNS
+    elif apart.low <= 0 <= apart.high:
+        yield f"The difference between these two, {_estimated(apart)}, may be chance."
+    else:
+        yield f"These two are {_estimated(apart, sign=False)} apart: the recipe decides."
+
+
+def _alone(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
+    """What the deepest freeze changes at the recipes of one study that differ most."""
     deepest = table[table["freeze"] == table["freeze"].max()].sort_values("effect")
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
@@ -67,19 +87,7 @@ def _answer(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
         f"{best.recipe}."
     )
     if recipes.turns(table) == "turns":
-        yield "So the recipe decides whether freezing helps: the main conclusion turns around."
-
-
-def _apart(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
-    """How far the effects of the two recipes are apart, tested on the images of both."""
-    apart = recipes.difference(whole, int(table["freeze"].max()))
-    yield (
-        f"The two effects are {_estimated(apart, sign=False)} apart, in the {apart.seeds} seeds "
-        "that both studies have."
-        if apart.low > 0 or apart.high < 0
-        else f"The difference between the two, {_estimated(apart)}, may be chance; it is measured "
-        f"in the {apart.seeds} seeds that both studies have."
-    )
+        yield TURNS
 
 
 def _pilot(study: Analysis) -> Iterator[str]:

@@ -217,6 +217,7 @@ def folders(root, *names):
     [
         (("seg_train/a/1.png", "seg_test/a/1.png", "seg_pred/1.png"), "parts of a data set"),
         (("train/1.png", "test1/1.png"), "parts of a data set"),
+        (("entrenamiento/1.png", "prueba/1.png", "validacio\u0301n/1.png"), "parts of a data set"),
         (("train/cat/1.png", "unlabeled/1.png"), "parts of a data set"),
         (("train/cat/1.png", "train/dog/1.png", "bus/1.png"), "like a part of a data set"),
         (("cat/train/1.png", "cat/test/2.png", "dog/train/1.png"), "inside of its classes"),

@@ -608,6 +608,16 @@ def test_deep_colour_in_separate_planes_is_told(tmp_path):
     assert "more than 8 bits" in facts["error"]
 
 
+@pytest.mark.fault("folders that are no classes")
+def test_a_class_that_may_be_a_missing_label_is_told(tmp_path, capsys):
+    for name in ("cat", "nan", "?", "+", "-", "+1", "none"):
+        photo(tmp_path / "p" / name / "1.png", 1)
+    dataset = imagefolder(str(tmp_path / "p"))
+    new_command.tell(dataset, look(dataset), "", Console(width=300))
+    told = re.findall(r"Class (\S+) looks like a missing label", capsys.readouterr().out)
+    assert told == ["?", "nan"]
+
+
 def test_the_column_of_labels_is_told_where_several_could_be(photos, tmp_path):
     names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
     labels = tmp_path / "t.csv"

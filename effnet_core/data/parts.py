@@ -1,6 +1,7 @@
 """Recognise names of the parts of a data set, such as train, val and test."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -10,6 +11,14 @@ WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled", "unsup", "unsupervised", "pred"), "unlabeled"),
+}
+# The same in Spanish, Portuguese, French, German and Italian.
+FOREIGN = {
+    **dict.fromkeys(("entrenamiento", "treino", "treinamento", "entraînement"), "train"),
+    **dict.fromkeys(("entrainement", "addestramento"), "train"),
+    **dict.fromkeys(("validación", "validacion", "validação", "validacao"), "val"),
+    **dict.fromkeys(("validierung", "validazione"), "val"),
+    **dict.fromkeys(("prueba", "pruebas", "teste", "testes"), "test"),
 }
 # Other words in names of parts, as in `Training_set` and `test-images`; numbers occur too.
 FILLERS = {
@@ -41,9 +50,10 @@ def parts_among(names: Sequence[str]) -> dict[str, str]:
 
 def _words(name: str) -> tuple[list[str], frozenset[str]]:
     """The parts that words of a name mean, and its other words without numbers."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
     words = [word for word in re.split(r"[\W_\d]+", apart.lower()) if word]
-    return [WORDS[word] for word in words if word in WORDS], frozenset(words) - WORDS.keys()
+    known = WORDS | FOREIGN
+    return [known[word] for word in words if word in known], frozenset(words) - known.keys()
 
 
 def parts_inside(images: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from effnet_core.errors import InputError
 from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
+from effnet_report.intake.doubts import not_known
 from effnet_report.intake.look import COMPARED, Look, look
 from effnet_report.intake.naming import check_new_name
 from effnet_report.intake.options import RULE, Option
@@ -165,6 +166,11 @@ def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
     for kind, count in counts.head(100).items():
         table.add_row(escape(str(kind)), str(count))
     console.print(table)
+    for name in not_known(dataset.classes):
+        console.print(
+            f"[yellow]Class {escape(name)} looks like a missing label:[/] leave its images out "
+            "unless the model should learn to recognise them."
+        )
     sound = seen.images[seen.images["error"] == ""]
     sides = sound[["width", "height"]]
     console.print(

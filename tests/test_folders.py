@@ -158,9 +158,11 @@ def test_what_programs_leave_is_left_out_and_listed(photos):
     litter = ("cat/.ipynb_checkpoints/1.jpg", ".Trash-1000/cat/2.jpg", "__MACOSX/cat/3.jpg")
     for name in (*litter, "dog/@eaDir/rex-1.jpg/thumb.jpg", "dog/._rex-1.jpg", "dog/.rex.jpg"):
         photo(photos / name)
+    (photos / "cat" / "Icon\r").touch()
     dataset = imagefolder(str(photos))
     assert len(dataset) == 5
     assert set(dataset.left_out) == {
+        "cat/Icon\r",
         *("cat/.ipynb_checkpoints", ".Trash-1000", "__MACOSX", "dog/@eaDir"),
         *("dog/._rex-1.jpg", "dog/.rex.jpg"),
     }
@@ -256,6 +258,8 @@ ALIKE = [
     ("cat", "cat\u200b"),
     ("\ufb01sh", "fish"),
     ("cat", "c\u0430t"),
+    ("cat's", "cat\u2019s"),
+    ("x-ray", "x\u2013ray"),
     ("CAT", "\u0421AT"),
     ("stra\u00dfe", "STRASSE"),
 ]
@@ -318,10 +322,12 @@ def test_a_table_is_read_as_spreadsheets_and_scripts_write_it(photos, text):
     assert (dataset.names, dataset.classes) == (["cat/tom-1.jpg", "cat/tom-2.jpg"], ["a", "b"])
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
-def test_a_table_in_another_encoding_is_told_with_the_remedy(photos, encoding):
+@pytest.mark.parametrize(
+    ("kind", "encoding"), [("K\u00e4se", "cp1252"), ("K\u00e4se", "utf-16"), ("a", "utf-16-le")]
+)
+def test_a_table_in_another_encoding_is_told_with_the_remedy(photos, kind, encoding):
     with pytest.raises(InputError, match=r"not UTF-8 text\. Save it as UTF-8"):
-        table(photos, "path,label\ncat/tom-1.jpg,K\u00e4se\n", encoding)
+        table(photos, f"path,label\ncat/tom-1.jpg,{kind}\n", encoding)
 
 
 def test_names_and_labels_of_a_table_stay_text(photos):
@@ -355,6 +361,7 @@ def test_a_wider_folder_allows_them_and_whole_paths_become_relative(photos):
     [
         ("cat/tom-1.jpg,a\n./cat/tom-1.jpg,b", "1 images are there twice"),
         ('cat/tom-1.jpg,a\ncat/tom-2.jpg,"a,b"', "several classes in one cell"),
+        ("cat/tom-1.jpg,['a']\ncat/tom-2.jpg,\"['b', 'a']\"", "several classes in one cell"),
         ("cat/tom-1.jpg,a\ncat/tom-2.jpg", "line 3 has 1 columns, the first 2"),
     ],
 )
@@ -420,6 +427,14 @@ def test_images_without_an_object_or_all_with_one_are_told(photos, rule, told):
     (photos / "t.csv").write_text(text)
     with pytest.raises(InputError, match=told):
         imagefolder(str(photos), str(photos / "t.csv"), rule)
+
+
+@pytest.mark.parametrize("blank", ["nan", "N/A", "?", "-", "unknown"])
+def test_what_stands_for_a_blank_names_no_object(photos, blank):
+    text = f"path,label,Who\ncat/tom-1.jpg,a,x\ncat/tom-2.jpg,b,{blank}\ndog/ace-1.jpg,b,{blank}\n"
+    (photos / "t.csv").write_text(text)
+    with pytest.raises(InputError, match="names no object for 2 images"):
+        imagefolder(str(photos), str(photos / "t.csv"), "who")
 
 
 def test_names_of_objects_that_look_alike_are_one_object(photos):

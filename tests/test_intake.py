@@ -245,6 +245,16 @@ def test_a_class_too_small_for_any_study_is_told_before_anything_trains(
         begin(photos, capsys)
 
 
+def test_copies_are_blamed_only_where_there_are_some(own_studies, tmp_path, capsys):
+    for number in range(24):
+        photo(
+            tmp_path / "all" / ("cat", "dog")[number % 2] / f"p{number // 12}-{number}.png", number
+        )
+    with pytest.raises(InputError, match="images of 2 groups") as told:
+        begin(tmp_path / "all", capsys, groups="p[01]")
+    assert "copies" not in str(told.value)
+
+
 @pytest.mark.parametrize("name", ["../x", "published", "-x", "a b"])
 def test_a_name_that_cannot_be_a_study_is_told(photos, own_studies, capsys, name):
     with pytest.raises(InputError, match=name):

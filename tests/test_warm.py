@@ -13,6 +13,7 @@ import pytest
 from jupyter_client import KernelManager
 
 from effnet_core import paths
+from effnet_core.errors import InputError
 from effnet_report.jupyter import warm
 from effnet_report.jupyter.warm import WarmClient, WarmProvisioner
 
@@ -50,6 +51,20 @@ def test_a_kernel_that_died_before_it_answered_is_told(monkeypatch):
     monkeypatch.setattr(WarmClient, "is_alive", dead)
     with pytest.raises(RuntimeError, match="died before"):
         asyncio.run(WarmClient().wait_for_ready(timeout=5))
+
+
+def test_a_kernel_that_does_not_answer_in_time_is_told(monkeypatch):
+    async def alive(_):
+        return True
+
+    async def silent(_, timeout):
+        await asyncio.sleep(timeout)
+
+    monkeypatch.setattr(WarmClient, "is_alive", alive)
+    monkeypatch.setattr(WarmClient, "kernel_info", lambda _: None)
+    monkeypatch.setattr(WarmClient, "get_shell_msg", silent)
+    with pytest.raises(InputError, match=r"did not answer in 0 seconds\. Close"):
+        asyncio.run(WarmClient().wait_for_ready(timeout=0.01))
 
 
 def test_a_kernel_that_was_killed_is_known_to_have_ended():

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from effnet_core.data.formats import is_image
-from effnet_core.data.names import check_distinct, likeness, normalised
+from effnet_core.data.names import check_distinct, is_not_known, likeness, normalised
 from effnet_core.data.parts import WORDS, part_of, parts_among, parts_inside
 from effnet_core.data.walk import can_be_written, is_litter, only_readable, subfolders, walk
 from effnet_core.errors import InputError
@@ -182,14 +183,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         InputError: the table cannot be read, is not UTF-8, or its rows differ in length.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as a CSV table: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is not UTF-8 text. Save it as UTF-8; spreadsheets call it `CSV UTF-8`."
-        ) from None
+    text = _text(path)
     head = text.partition("\n")[0]
     separator = next((mark for mark in SEPARATORS if mark in head), ",")
     rows: list[list[str]] = []
@@ -208,6 +202,21 @@ def read_table(path: Path) -> pd.DataFrame:
     if len(set(map(str.lower, columns))) < len(columns):
         raise InputError(f"{path} has two columns of one name: {', '.join(columns)}.")
     return pd.DataFrame(rows[1:], columns=columns, dtype=str)
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8; UTF-16 of Latin letters would be UTF-8 with null characters."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error.strerror}.") from None
+    with suppress(UnicodeDecodeError):
+        text = data.decode("utf-8-sig")
+        if "\0" not in text:
+            return text
+    raise InputError(
+        f"{path} is not UTF-8 text. Save it as UTF-8; spreadsheets call it `CSV UTF-8`."
+    )
 
 
 def _is_file(path: Path) -> bool:
@@ -229,11 +238,13 @@ def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.S
 
 
 def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
-    """Make sure that no cell lists several classes, such as `cat,wet` beside `cat`."""
-    known = set(kinds)
-    for kind in sorted(known):
-        pieces = [normalised(piece) for piece in re.split("[,;|]", kind)]
-        if len(pieces) > 1 and known & set(pieces):
+    """Make sure that no cell lists several classes, such as `cat,wet` or `['cat', 'wet']`."""
+    pieces = {
+        kind: [piece.strip(" []()'\"") for piece in re.split("[,;|]", kind)] for kind in set(kinds)
+    }
+    single = {listed[0] for listed in pieces.values() if len(listed) == 1}
+    for kind, listed in sorted(pieces.items()):
+        if len(listed) > 1 and single & set(listed):
             raise InputError(
                 f"labels {labels}: {kind!r} is several classes in one cell. Give each image one "
                 "class."
@@ -295,8 +306,8 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
     Names that look alike, such as `P1` and `p1 `, stand for the same object.
 
     Args:
-        rule: a column of the table; or a regular expression whose match in an image's name (or
-            whose groups) names the object.
+        rule: a column of the table, in any case; or a regular expression whose match in an image's
+            name (or whose groups) names the object.
 
     Raises:
         InputError: the regular expression is invalid or too slow, an image has no object, or all
@@ -304,12 +315,17 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
     """
     if not rule:
         return None
-    if rule in listing.columns:
-        shown = listing.columns[rule].tolist()
+    column = next((name for name in listing.columns if name.lower() == rule.lower()), None)
+    if column is not None:
+        shown = listing.columns[column].tolist()
     else:
         shown = ["\0".join(match or [""]) for match in _matches(rule, listing)]
     alike = [likeness(name) for name in shown]
-    empty = [name for name, key in zip(listing.names, alike, strict=True) if not key.strip("\0")]
+    empty = [
+        name
+        for name, it in zip(listing.names, shown, strict=True)
+        if is_not_known(it) or not re.search(r"\w", it)
+    ]
     if empty:
         raise InputError(
             f"groups = {rule!r} names no object for {len(empty)} images, such as {empty[0]!r}. "

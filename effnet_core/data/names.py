@@ -8,12 +8,20 @@ from decimal import Decimal, InvalidOperation
 
 from effnet_core.errors import InputError
 
-# Cyrillic and Greek letters that look like Latin ones.
+# Cyrillic and Greek letters that look like Latin ones; forms of the apostrophe and the hyphen.
 TWINS = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0391\u0392\u0395\u039f",
     "aeopcyxijsoABEKMHOPCTXABEO",
+) | str.maketrans(
+    "\u2018\u2019\u02bc\u00b4`\u2010\u2011\u2012\u2013\u2014\u2212",
+    "'" * 5 + "-" * 6,
 )
+# Names that programs and people give to what they do not know.
+NOT_KNOWN = {
+    *("nan", "na", "n/a", "n.a.", "null", "nil", "?", "??", "unknown", "unlabeled", "undefined"),
+    *("not known", "not available", "tbd"),
+}
 
 
 def normalised(name: str) -> str:
@@ -21,11 +29,16 @@ def normalised(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
+def is_not_known(name: str) -> bool:
+    """Whether a name says that something is not known, such as `nan` or `?`."""
+    return normalised(name).lower() in NOT_KNOWN
+
+
 def likeness(name: str) -> str:
     """Return a key that is equal for names that look alike.
 
     Case, blanks, underscores, Unicode forms and invisible letters are ignored, letters that look
-    Latin count as Latin, and `1` equals `1.0`.
+    Latin count as Latin, all apostrophes and hyphens are equal, and `1` equals `1.0`.
     """
     latin = unicodedata.normalize("NFKC", name).translate(TWINS)
     folded = unicodedata.normalize("NFKC", latin.casefold())

@@ -9,7 +9,7 @@ from effnet_core.errors import InputError
 
 # Files and folders that file managers, archives and network drives create; not meant as images.
 LITTER = {
-    *("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "lost+found"),
+    *("thumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin", "lost+found"),
     *("@eadir", "@recycle", "#recycle", "#snapshot", "system volume information"),
 }
 # Folders that the kernel makes up; some have no end.

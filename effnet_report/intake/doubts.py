@@ -25,15 +25,6 @@ PIECE = re.compile(
     re.IGNORECASE,
 )
 
-# Names that programs and people give to images whose class they do not know.
-NOT_KNOWN = {"nan", "na", "n/a", "null", "nil", "unknown", "unlabeled", "undefined", "tbd"}
-
-
-def not_known(classes: Sequence[str]) -> list[str]:
-    """The classes whose names say that the class is not known, such as `nan` or `?`."""
-    return [name for name in classes if name.lower() in NOT_KNOWN or not re.search(r"[\w+-]", name)]
-
-
 REMEDY = "Give the folder that holds the classes, or a table of paths and labels: --labels FILE.csv"
 
 

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
+from effnet_core.data.names import is_not_known
 from effnet_core.data.splits import across_official_test
 from effnet_core.data.walk import can_be_written, walk
 from effnet_core.errors import InputError
 from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
-from effnet_report.intake.doubts import not_known
 from effnet_report.intake.look import COMPARED, Look, look
 from effnet_report.intake.naming import check_new_name
 from effnet_report.intake.options import RULE, Option
@@ -166,7 +166,7 @@ def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
     for kind, count in counts.head(100).items():
         table.add_row(escape(str(kind)), str(count))
     console.print(table)
-    for name in not_known(dataset.classes):
+    for name in filter(is_not_known, dataset.classes):
         console.print(
             f"[yellow]Class {escape(name)} looks like a missing label:[/] leave its images out "
             "unless the model should learn to recognise them."

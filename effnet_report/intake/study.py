@@ -151,11 +151,13 @@ def _check_different(design: Study, dataset: Dataset) -> None:
     """
     shown = design.protocol
     images = load_images(dataset, shown.image_size, shown.resize, shown.background)
-    if lacking := too_few(design, dataset, first_of_equals(images)):
-        raise InputError(
-            f"{lacking[0]} At {shown.image_size} x {shown.image_size} pixels, images that differ "
-            "in small details only are copies."
+    first = first_of_equals(images)
+    if lacking := too_few(design, dataset, first):
+        copies = (
+            f" At {shown.image_size} x {shown.image_size} pixels, images that differ in small "
+            "details only are copies."
         )
+        raise InputError(lacking[0] + copies * bool((first != np.arange(len(first))).any()))
 
 
 def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:

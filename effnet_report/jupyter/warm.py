@@ -32,6 +32,8 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
+from effnet_core.errors import InputError
+
 NAME = "effnet-warm"
 # Modules that the notebooks import.
 NOTEBOOKS = ("effnet_core.run", "effnet_report.pages.run_page")
@@ -180,15 +182,21 @@ class WarmClient(AsyncKernelClient):
 
         Raises:
             RuntimeError: the kernel died before it answered.
-            TimeoutError: it did not answer in so many seconds.
+            InputError: it did not answer in so many seconds.
         """
-        async with asyncio.timeout(timeout):
-            while await self.is_alive():
-                self.kernel_info()
-                with suppress(Empty):
-                    await self.get_shell_msg(timeout=1)
-                    await self.get_iopub_msg(timeout=0.2)
-                    return
+        try:
+            async with asyncio.timeout(timeout):
+                while await self.is_alive():
+                    self.kernel_info()
+                    with suppress(Empty):
+                        await self.get_shell_msg(timeout=1)
+                        await self.get_iopub_msg(timeout=0.2)
+                        return
+        except TimeoutError:
+            raise InputError(
+                f"The kernel did not answer in {timeout:.0f} seconds. Close other programs, and "
+                "start the run again."
+            ) from None
         raise RuntimeError("Kernel died before replying to kernel_info")
 
 

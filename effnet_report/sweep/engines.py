@@ -105,6 +105,8 @@ def _twice_if_no_fault_of_the_run(attempt: Callable[[], str]) -> str:
             return attempt()
         except OSError:  # a full disk does not concern the start
             raise
+        except InputError as error:  # it did not answer in time
+            reason = str(error)
         except Exception as error:  # an error of the kernel is an error of this run only
             reason = f"{type(error).__name__}: {error}"
     return reason

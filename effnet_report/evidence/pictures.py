@@ -1,10 +1,13 @@
 """The images of a study, where they are on this machine."""
 
+from functools import lru_cache
+
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.errors import InputError
 from effnet_report.evidence.evidence import Evidence
 
 
+@lru_cache(maxsize=1)  # several figures of a page show images of one study
 def pictures(evidence: Evidence) -> Dataset | None:
     """The images themselves, if they are here and are those that the runs have seen."""
     protocol = evidence.design.protocol

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from effnet_core.errors import InputError
-from effnet_core.model.backbones import build_network, load_backbone
+from effnet_core.model.backbones import load_backbone
+from effnet_report.sweep.plan import without_data
 
 PACKAGED = "tf_efficientnet_lite0"
 # On a GPU, from the most to the least accurate. Larger images than a network was pretrained on
@@ -51,8 +52,7 @@ class Network:
     @property
     def stages(self) -> int:
         """Stages that can be frozen, and the last one, which always trains."""
-        with torch.device("meta"):
-            return len(build_network(self.backbone).blocks)
+        return len(without_data(self.backbone).blocks)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -85,8 +85,7 @@ def networks(backbone: str | None, device: str | None, side: float) -> Iterator[
         raise InputError("--device cuda: PyTorch finds no GPU here. Leave --device out.")
     device = device or ("cuda" if there else "cpu")
     if backbone is not None:
-        with torch.device("meta"):
-            build_network(backbone)
+        without_data(backbone)  # refuses a name that timm does not know
         weights = "packaged" if backbone == PACKAGED else "hub"
         yield Network(backbone, weights, device, "as asked for")
         return

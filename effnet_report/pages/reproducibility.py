@@ -237,14 +237,11 @@ def fingerprints(analysis: Analysis) -> HTML:
 def _version_of_code(evidence: Evidence) -> str:
     """Whether the records were made by today's code; if not, whether it gives the same bits."""
     records = evidence.everything
-    earlier = {r.run_id for r in records if r.fingerprints.code != _today(r)}
+    now = {kind: code_fingerprint(kind) for kind in ("run", "classical")}
+    earlier = {r.run_id for r in records if r.fingerprints.code != now[_purpose(r)]}
     if not earlier:
         return "All records were made by today's code."
-    try:
-        now = {kind: code_fingerprint(kind) for kind in ("run", "classical")}
-        current = [repetition for repetition in evidence.verifications if repetition.code == now]
-    except InputError:
-        current = []
+    current = [repetition for repetition in evidence.verifications if repetition.code == now]
     repeated = {run for repetition in current for run in repetition.verified} & earlier
     other = {
         run
@@ -257,9 +254,9 @@ def _version_of_code(evidence: Evidence) -> str:
     )
 
 
-def _today(record: AnyRecord) -> str:
-    """The fingerprint that the record's code would have today."""
-    return code_fingerprint("run" if isinstance(record, Record) else "classical")
+def _purpose(record: AnyRecord) -> str:
+    """The purpose of the code that made a record, see `code_fingerprint`."""
+    return "run" if isinstance(record, Record) else "classical"
 
 
 def _tally(rows: list[dict[str, str]], columns: list[str]) -> pd.DataFrame:

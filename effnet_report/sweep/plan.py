@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -25,6 +26,9 @@ from effnet_core.study.schema import Stage
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
 from effnet_report.sweep.step_cost import StepCost, step_cost
+
+if TYPE_CHECKING:
+    from timm.models import EfficientNet
 
 # Number of images for the estimate if the study's own cannot be counted.
 NOMINAL_IMAGES = 1000
@@ -162,9 +166,15 @@ def fixed_hours(study: Study, train: int, images: int, classes: int) -> float:
 
 
 @cache
-def _stages(backbone: str, image_size: int) -> list[Stage]:
+def without_data(backbone: str) -> "EfficientNet":
+    """The layers of a network on the meta device, not to be changed."""
     with torch.device("meta"):
-        return stage_costs(build_network(backbone), image_size)
+        return build_network(backbone)
+
+
+@cache
+def _stages(backbone: str, image_size: int) -> list[Stage]:
+    return stage_costs(without_data(backbone), image_size)
 
 
 def cached_boundary(run: Settings) -> int:

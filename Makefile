@@ -46,11 +46,21 @@ processors: $(ENVIRONMENT) ## compare bits with processors that qemu emulates (n
 bench: $(ENVIRONMENT) ## measure speed against other people's loops, hours; goes on where it was stopped; only=expert: some
 	$(BIN)/python -m bench --only "$(only)"
 
-test: lint ## check the style and run all tests
-	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(shell expr $(CORES) + 1) # many a test waits for what it has started
+test: $(ENVIRONMENT) ## check the style and run all tests
+	@$(call beside_lint,-n $(shell expr $(CORES) + 1)) # many a test waits for what it has started
 
-check: lint ## check the style and run the tests that are quick, in about a minute
-	$(BIN)/pytest $(SIDE_BY_SIDE) -n $(CORES) -m "not slow"
+check: $(ENVIRONMENT) ## check the style and run the tests that are quick, in about a minute
+	@$(call beside_lint,-n $(CORES) -m "not slow")
+
+# mypy works on one core, half a minute the first time: the tests need not wait for it.
+define beside_lint
+$(MAKE) --no-print-directory lint & lint=$$!; \
+$(BIN)/pytest $(SIDE_BY_SIDE) $(1); tests=$$?; \
+wait $$lint || { echo "The style is wrong: what lint said stands above the tests." >&2; exit 1; }; \
+exit $$tests
+endef
+# What pytest compiles of the tests is kept, two seconds per process, also where images forbid it.
+test check: export PYTHONDONTWRITEBYTECODE :=
 
 campaign: $(ENVIRONMENT) ## try everything that could lose a run or pass off a false record, and tally it, half an hour
 	$(BIN)/pytest -m "fault or cluster" --campaign

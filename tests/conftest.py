@@ -2,6 +2,7 @@
 
 import gc
 import os
+from itertools import groupby
 
 import pytest
 
@@ -34,16 +35,15 @@ def pytest_itemcollected(item):
 def pytest_collection_modifyitems(config, items):
     """Long tests begin first: none is left to one process when the others have ended.
 
-    xdist gives each process a piece of the list. What several tests need is made once, by
-    whichever is first; those of the built book stay together, so that no process waits for it.
+    xdist gives each process a piece of the list. Tests of a file stay together, as they share what
+    was trained, computed or imported for one of them; so do those of the built book.
     """
     processes = getattr(config, "workerinput", {"workercount": 1})["workercount"]
     long = [item for item in items if item.get_closest_marker("slow")]
-    long.sort(key=lambda item: "minutes" not in item.get_closest_marker("slow").args)
-    book = [item for item in long if "book" in item.fixturenames]
-    shares = [book, *([] for _ in range(processes - 1))]
-    for number, item in enumerate(item for item in long if item not in book):
-        shares[-1 - number % max(1, processes - 1)].append(item)
+    shares = [[item for item in long if "book" in item.fixturenames], *[[]] * (processes - 1)]
+    for together in in_pieces([item for item in long if item not in shares[0]]):
+        place = min(range(processes)[1:] or [0], key=lambda number: len(shares[number]))
+        shares[place] = [*shares[place], *together]
     short = [item for item in items if item not in long]
     pieces, left = [], len(items)
     for number, share in enumerate(shares):
@@ -52,3 +52,11 @@ def pytest_collection_modifyitems(config, items):
         pieces += [*share, *short[:room]]
         short, left = short[room:], left - size
     items[:] = pieces + short
+
+
+def in_pieces(items):
+    """What one process takes at once: a test of minutes, or all other tests of a file."""
+    minutes = [item for item in items if "minutes" in item.get_closest_marker("slow").args]
+    others = [item for item in items if item not in minutes]
+    files = (list(tests) for _, tests in groupby(others, key=lambda item: item.path))
+    return [*([item] for item in minutes), *sorted(files, key=len, reverse=True)]

@@ -68,6 +68,16 @@ class Clone:
         assert count == times, f"{count} times in {file}: {pattern}"
         path.write_text(changed)
 
+    def bring_book(self, *pages: str) -> None:
+        """Copy the book with its first page, these pages, and those that no build lacks."""
+        needed = {"index", *pages, "references", "runs"}
+        left_out = [page.stem for page in paths.BOOK.glob("*.md") if page.stem not in needed]
+        ignored = shutil.ignore_patterns("runs", *(f"{name}.md" for name in left_out))
+        shutil.copytree(paths.BOOK, self.root / "book", ignore=ignored)
+        shutil.copy(paths.ROOT / "_config.yml", self.root)
+        listed = rf" *- file: ({'|'.join(left_out)})\n"
+        self.edit("book/_toc.yml", listed, "", times=len(left_out))
+
     @property
     def environment(self) -> dict[str, str]:
         # Rich and papermill word things by the width of the terminal.
@@ -103,16 +113,21 @@ class Here:
     """
 
     def __init__(self, root: Path, patch: pytest.MonkeyPatch, capsys) -> None:
-        self.root, self._patch, self._capsys = root, patch, capsys
-        for name, place in (("RESULTS", "results"), ("CACHE", ".cache"), ("STUDIES", "studies")):
-            patch.setattr(paths, name, root / place)
-        patch.setattr(paths, "EXECUTED", root / "book" / "runs")
+        self._patch, self._capsys = patch, capsys
+        self.use(root)
         shutil.copytree(paths.ROOT / "studies", root / "studies")
         (root / "studies" / "tiny.yml").write_text(textwrap.dedent(Clone.TINY))
         patch.setenv("COLUMNS", "200")
         patch.setattr(cli, "console", Console(width=200))
         patch.setattr(sweep_command, "import_ahead", lambda _: None)  # starts processes
         patch.chdir(paths.ROOT)
+
+    def use(self, root: Path) -> None:
+        """Take the folders of another project, in which real processes have run."""
+        self.root = root
+        for name, place in (("RESULTS", "results"), ("CACHE", ".cache"), ("STUDIES", "studies")):
+            self._patch.setattr(paths, name, root / place)
+        self._patch.setattr(paths, "EXECUTED", root / "book" / "runs")
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """Call what the command calls; gives its exit status and what it printed."""

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import accumulate, groupby
 
 import nbformat
 import pytest
@@ -66,6 +67,10 @@ def measurements(turns: int = 3) -> Iterator[Measurement]:
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
             yield Measurement(turn=turn, arm=arm, commit="abc", found=found)
+
+
+def kind(measurement: Measurement) -> str:
+    return measurement.arm.split()[0]
 
 
 def as_accurate_as_long_trained(tool: str, *numbers: str) -> dict[str, float]:
@@ -267,8 +272,11 @@ def test_the_speed_page_says_what_is_missing(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypatch, tmp_path):
+    """After the first and the last arm of each kind, and before the first of all."""
     everything = list(measurements(turns=1))
-    for done in range(len(everything) + 1):
+    ends = list(accumulate(len(list(arms)) for _, arms in groupby(everything, kind)))
+    firsts = [end + 1 for end in ends[:-1]]
+    for done in sorted({0, 1, *firsts, *ends}):
         bench = written(monkeypatch, tmp_path / str(done), everything[:done])
         for draw in [*PARTS, *DETAILS]:
             assert draw(bench).data

@@ -105,12 +105,23 @@ def test_every_page_computes_whatever_is_missing(scenario, tmp_path, monkeypatch
     monkeypatch.setenv("EFFNET_STUDY", "quick")
     SCENARIOS[scenario](monkeypatch)
     monkeypatch.setattr(analysis, "load", cache(analysis.load))
+    words = {}
     for page in PAGES:
         shown = what_cells_show(page)
         assert "report-finding" in shown[0], page.stem
         text = "".join(shown)
         assert re.findall(r">[^<]*\bnan\b[^<]*", text) == [], page.stem
         assert faults_of_wording(text) == [], page.stem
+        words[page.stem] = BeautifulSoup(shown[0], "html.parser").text
+    if scenario == "whole":
+        assert_read(words, tmp_path / "wording.json")
+
+
+def assert_read(words: dict[str, str], written: Path) -> None:
+    """Pages open with the words that somebody has read aloud, and then put into the file."""
+    written.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n")
+    read = json.loads((Path(__file__).parent / "wording.json").read_text())
+    assert words == read, f"Read the new words in {written}, then copy it to tests/wording.json."
 
 
 # What a reader has to read twice, or never should see: see how we write, in CONTRIBUTING.
@@ -238,28 +249,6 @@ def what_cells_show(page: Path) -> list[str]:
         exec(compile(ast.Module(before, []), page.stem, "exec"), names)
         shown.append(eval(compile(ast.Expression(last.value), page.stem, "eval"), names).data)
     return shown
-
-
-@pytest.mark.slow
-def test_pages_open_with_the_words_that_were_last_read(tmp_path, monkeypatch):
-    """Somebody reads new words aloud once, and writes them into the file."""
-    use_folders(tmp_path, monkeypatch)
-    monkeypatch.setenv("EFFNET_STUDY", "quick")
-    write_study("quick")
-    monkeypatch.setattr(analysis, "load", cache(analysis.load))
-    words = {page.stem: BeautifulSoup(first_cell(page), "html.parser").text for page in PAGES}
-    written = tmp_path / "wording.json"
-    written.write_text(json.dumps(words, indent=1, ensure_ascii=False) + "\n")
-    read = json.loads((Path(__file__).parent / "wording.json").read_text())
-    assert words == read, f"Read the new words in {written}, then copy it to tests/wording.json."
-
-
-def first_cell(page: Path) -> str:
-    """The HTML of a page's opening sentences."""
-    *before, last = ast.parse(cells(page)[0]).body
-    names: dict[str, object] = {}
-    exec(compile(ast.Module(before, []), page.stem, "exec"), names)
-    return eval(compile(ast.Expression(last.value), page.stem, "eval"), names).data
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

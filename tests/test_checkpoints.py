@@ -23,7 +23,7 @@ from effnet_core.training.state import TrainingState
 
 # Everything random or remembered that a run can have; at freeze 0 with 3 x 3 kernels over
 # several channels, which lie in memory in another order than their indices say.
-RICH = SMALL | {"backbone": "tinynet_e", "head": "mlp", "drop_path": 0.2, "dropout": 0.4}
+RICH = SMALL | {"head": "mlp", "drop_path": 0.2, "dropout": 0.4}
 RICH |= {"epochs": 3, "max_images": 50}
 CASES = [{"freeze": 0, "scheduler": "plateau"}, {"freeze": 5, "scheduler": "cosine"}]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from effnet_core.model.backbones import build_network
-from effnet_core.model.cost import stage_costs
+from effnet_core.model.cost import stage_costs, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_report.sweep.step_cost import step_cost
 
@@ -47,3 +47,9 @@ def test_freezing_moves_work_to_the_prefix():
         assert deep.flop < shallow.flop
         assert deep.memory < shallow.memory
         assert deep.trainable <= shallow.trainable
+
+
+def test_caching_behind_the_first_stage_saves_too_little():
+    with torch.device("meta"):
+        stages = stage_costs(build_network("tf_efficientnet_lite0"), 160)
+    assert [worth_caching(stages, depth) for depth in range(1, 7)] == [False] + 5 * [True]

@@ -12,7 +12,7 @@ from effnet_core.study.design import SCHEDULERS
 from effnet_core.training.checkpoints import Checkpoint
 
 # Everything random that a run can have, in a network that is trained in a moment.
-RICH = SMALL | {"backbone": "tinynet_e", "head": "mlp", "drop_path": 0.2, "dropout": 0.4}
+RICH = SMALL | {"head": "mlp", "drop_path": 0.2, "dropout": 0.4}
 RICH |= {"epochs": 3, "max_images": 50, "freeze": 5, "norm_statistics": "pretrained"}
 RICH |= {"augment": "flips_and_turns", "class_weights": "balanced", "layer_decay": 0.8}
 RICH |= {"head_first": 2}

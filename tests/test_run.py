@@ -48,7 +48,7 @@ def test_kept_activations_change_nothing(own_folders, freeze):
         kept = train(freeze=freeze, head=head, scheduler=scheduler, max_images=60)
         assert kept.outcome == computed[head].outcome  # losses, rates, weights: to the bit
         assert kept.predictions == computed[head].predictions
-    assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 1)
+    assert bool(list(own_folders.glob("cache/prefix/*.npy"))) == (freeze > 0)
 
 
 RECIPES = [
@@ -64,7 +64,7 @@ RECIPES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_kept_activations_change_nothing_whatever_the_recipe(own_folders, recipe):
-    small = {"backbone": "tinynet_e", "freeze": 5, "max_images": 60}
+    small = {"freeze": 5, "max_images": 60}
     train(**small)  # whoever comes first keeps the images' own
     recipe = small | {"epochs": 3, "early_stop_patience": None} | recipe
     kept = train(**recipe)
@@ -77,9 +77,10 @@ def test_kept_activations_change_nothing_whatever_the_recipe(own_folders, recipe
 
 @pytest.mark.slow
 def test_settings_that_change_bits_are_in_the_record(own_folders):
-    network = {"backbone": "tinynet_e"}  # the smaller, the sooner it is compiled
-    plain, mixed = train(**network), train(**network, precision="bfloat16")
-    compiled = train(**network, compiled=True, epochs=1)
+    whole = {"batch_size": 5}  # divides all parts: for a last batch that is smaller, a network is
+    # compiled again
+    plain, mixed = train(**whole), train(**whole, precision="bfloat16")
+    compiled = train(**whole, compiled=True, epochs=1)
     assert (plain.settings.precision, plain.settings.compiled) == ("float32", False)
     assert mixed.settings.precision == "bfloat16"
     assert compiled.settings.compiled

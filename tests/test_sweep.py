@@ -52,36 +52,38 @@ def test_a_finished_sweep_is_left_as_it_is(here, swept):
     assert "epochs 2 -> 3" in changed.stderr
 
 
-def test_what_has_failed_or_is_damaged_is_taken_up_again(clone, swept):
+def test_what_has_failed_or_is_damaged_is_taken_up_again(clone, here, swept):
     swept.bring_to(clone.root)
+    here.use(clone.root)
     for kind in ("baseline", "classical"):
         for file in clone.root.glob(f"results/tiny/{kind}-*"):
             file.unlink()
     notebook = clone.root / "notebooks/classical.ipynb"
     whole = notebook.read_text()
     notebook.write_text(whole.replace("run.begin", "run.begin_nowhere"))
-    failed = clone.run("effnet", "sweep", "tiny")
-    assert failed.returncode == 1
-    assert "1 of 3 runs to do" in failed.stdout
-    assert "begin_nowhere" in failed.stdout
-    assert "Traceback" not in failed.stderr
-    assert "2 done, 1 failed" in clone.run("effnet", "status", "tiny").stdout
-
     record = clone.root / SECOND
     before = record.read_bytes()
     record.write_bytes(before[:-20])
-    assert "1 done, 1 failed, 1 damaged" in clone.run("effnet", "status", "tiny").stdout
-    healed = clone.run("effnet", "sweep", "tiny")
-    assert healed.returncode == 1
-    assert "--retry-failed" in healed.stdout
-    assert f"set aside as {record.name}.damaged" in healed.stdout
-    assert "1 of 3 runs to do" in healed.stdout
+    assert "1 done, 1 damaged, 1 missing" in here.run("effnet", "status", "tiny").stdout
+    failed = clone.run("effnet", "sweep", "tiny")
+    assert failed.returncode == 1
+    assert f"set aside as {record.name}.damaged" in failed.stdout
+    assert "2 of 3 runs to do" in failed.stdout
+    assert "begin_nowhere" in failed.stdout
+    assert "Traceback" not in failed.stderr
     assert json.loads(record.read_text())["outcome"] == json.loads(before)["outcome"]
+    assert "2 done, 1 failed" in here.run("effnet", "status", "tiny").stdout
+
+    left = here.run("effnet", "sweep", "tiny")
+    assert left.returncode == 1
+    assert "--retry-failed" in left.stdout
+    assert "runs to do" not in left.stdout
 
     notebook.write_text(whole)
     taken_up = clone.run("effnet", "sweep", "tiny", "--retry-failed")
     assert taken_up.returncode == 0, taken_up.stdout
-    assert "3 done" in clone.run("effnet", "status", "tiny").stdout
+    assert "1 of 3 runs to do" in taken_up.stdout
+    assert "3 done" in here.run("effnet", "status", "tiny").stdout
 
 
 def test_a_sweep_with_runs_missing_does_not_succeed(here, swept):

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,8 +67,7 @@ def follow(clone, *command: str) -> str:
 @pytest.mark.slow("minutes")
 def test_the_tutorial_leads_from_photos_to_a_report_and_a_model(clone, tmp_path):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
-    shutil.copytree(paths.BOOK, clone.root / "book", ignore=shutil.ignore_patterns("runs"))
-    shutil.copy(paths.ROOT / "_config.yml", clone.root)
+    clone.bring_book("experiment", "images", "results", "reproducibility")
     (photos,) = re.findall(r"```python\n(.*?)```", page(), flags=re.DOTALL)
     follow(clone, sys.executable, "-c", photos)
     tiles = sorted((clone.root.parent / "photos").rglob("*.png"))

@@ -18,7 +18,6 @@ from effnet_core.study.schema import Record
 
 # Dropout and stochastic depth, kept activations, three epochs, in under a second.
 TINY = SMALL | {
-    "backbone": "tinynet_e",
     "batch_size": 16,
     "freeze": 5,
     "head": "mlp",

@@ -38,6 +38,7 @@ BAD = {
     "number with a line in it": (PLAIN.replace("32", "3_2"), "3_2 would be read as 32"),
     "whole number without a dot": (PLAIN.replace("32", "1e2"), r"as text: write 100\."),
     "number without a dot": (f"{PLAIN}smallest_effect: 1e-4", r"write 1\.0e-4"),
+    "number in quotes": (f"{PLAIN}smallest_effect: '1.0e-4'", "is text: leave the quotes out"),
     "large number without a dot": (f"{PLAIN}smallest_effect: 1e4", r"write 1\.0e\+4"),
     "rates without a dot": (PLAIN.replace("32", "32, learning_rate: [3e-5]"), r"write 3\.0e-5"),
     "name that is a number": (PLAIN.replace("title: t", "title: 2024"), "write it in quotes"),

@@ -201,6 +201,8 @@ def _typing_hint(value: Any, problem: str) -> str:
             right = f"{whole}.0e{sign or '+'}{power}"
             if problem == "int_type" and float(text).is_integer():
                 right = f"{float(text):.0f}"
+            if right == text:
+                return " It is text: leave the quotes out."
             return f" YAML reads {text} as text: write {right}."
     return ""
 

@@ -166,7 +166,8 @@ def test_a_sweep_that_is_killed_goes_on(clone, truth, tally, temporary, campaign
     assert not list(clone.root.glob("results/tiny/*.failed.json"))
 
 
-def test_a_killed_kernel_ctrl_c_and_two_sweeps(clone, truth, tally):
+def test_a_killed_kernel_ctrl_c_and_two_sweeps(clone, here, truth, tally):
+    here.use(clone.root)
     killed = Sweep(clone)
     killed.wait_for(clone.root, f".cache/checkpoints/tiny/{FIRST}*")
     killed.kernel().kill()
@@ -177,7 +178,7 @@ def test_a_killed_kernel_ctrl_c_and_two_sweeps(clone, truth, tally):
     assert status == 130
     assert "The kernel was killed, probably for memory (SIGKILL)." in output
     assert f"{SECOND} stopped" in output
-    assert "probably for memory" in clone.run("effnet", "status", "tiny").stdout
+    assert "probably for memory" in here.run("effnet", "status", "tiny").stdout
     assert outcomes(clone) == {}
     tally["kills of a kernel"] += 1
 

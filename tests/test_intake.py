@@ -159,6 +159,7 @@ def large_photos(tmp_path):
     return tmp_path / "large"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("gpu")
 def test_on_a_gpu_the_hours_decide_how_large_the_network_is(large_photos, own_studies, capsys):
     chosen = []
@@ -212,6 +213,7 @@ def test_the_longest_runs_start_first_and_the_last_one_ends_the_study():
     assert weigh.in_parallel([3.0, 1.0], 2) == 3.0
 
 
+@pytest.mark.slow
 def test_the_interval_that_is_expected_is_the_one_that_the_report_gives():
     study = analysis.load("published/elpv_source")
     compared = study.estimator

@@ -220,6 +220,44 @@ def test_a_name_that_is_no_text_is_damage(study):
 
 
 @pytest.mark.fault("forged records")
+def test_an_image_that_is_hidden_in_the_line_of_another_is_damage(study):
+    """Two lines become one, and the image in the middle of it counts no more."""
+    path = records.record_path("quick", FIRST)
+    record, data = records.load_whole(path)
+    lines, _, last = data.rpartition(b"\ntest,")
+    merged = lines + b"test," + last
+    facts = record.facts.model_copy(update={"test_images": record.facts.test_images - 1})
+    digest = hashlib.sha256(merged).hexdigest()
+    forged = record.model_copy(update={"predictions": digest, "facts": facts})
+    overwrite(path, forged, merged)
+    assert "a line has another number of columns" in loader.load("quick").damaged[FIRST]
+
+
+ODD_NUMBERS = ("0.5-", "0..5", "0e", "1e5", "1e999", "05", "0.5e-", "0.5e-05e-05", "0.5.5", ".5",
+               "0.5e05", "-0.5", "0.", "1e-", "00.5")  # fmt: skip
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize("number", ODD_NUMBERS)
+def test_what_is_no_probability_is_damage(number):
+    table = "part,image,label,predicted,confidence,label_probability\n"
+    whole = "validation,a,0,0,0.5,\ntest,b,1,0,{},{}\n"
+    predictions.parse((table + whole.format("0.75", "0.25")).encode())
+    predictions.parse((table + whole.format("1", "5e-10")).encode())
+    for odd in (whole.format(number, "0.25"), whole.format("0.75", number)):
+        with pytest.raises(ValueError, match=r"probabilities|number|table|column"):
+            predictions.parse((table + odd).encode())
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize("number", ["9", "5.0", "1.5"])
+def test_no_label_has_a_probability_above_one(number):
+    table = "part,image,label,predicted,confidence,label_probability\n"
+    with pytest.raises(ValueError, match="probabilities"):
+        predictions.parse(f"{table}test,b,1,0,0.75,{number}\n".encode())
+
+
+@pytest.mark.fault("forged records")
 def test_half_a_character_in_a_record_is_damage(study):
     path = records.record_path("quick", FIRST)
     content = json.loads(path.read_text())

@@ -16,7 +16,7 @@ HEADER = (",".join([*PREDICTION_COLUMNS, LABEL_PROBABILITY]) + "\n").encode()
 COMMA = b","[0]
 DECIMALS = 6  # of the probabilities in older files
 END_OF_ONE = np.frombuffer(b",\ne", np.uint8)
-IN_NUMBERS = np.isin(np.arange(256), np.frombuffer(b"0123456789.e-+,", np.uint8))
+DIGIT = np.isin(np.arange(256), np.frombuffer(b"0123456789", np.uint8))
 # Tolerance for sums of floating-point numbers in another order, per cent.
 ROUNDING = 1e-6
 
@@ -60,7 +60,8 @@ def parse(content: bytes) -> Predictions:
     predicted, before = _numbers(data, comma)
     labels, name_end = _numbers(data, before)
     written = _probable(data, comma) & (data[before] == COMMA) & (data[name_end] == COMMA)
-    if not (written & (comma > starts)).all() or not IN_NUMBERS[_between(data, comma, ends)].all():
+    numbers = _between(data, comma, ends)
+    if not (written & (comma > starts)).all() or not _are_probabilities(numbers, newer=newer):
         raise ValueError("a line does not end in label, predicted and probabilities")
     unsaid = ends - commas[last] == 1
     if newer and not np.array_equal(unsaid, labels == predicted):
@@ -80,6 +81,40 @@ def _between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarr
     inside = np.zeros(len(data), np.int8)
     inside[starts], inside[ends] = 1, -1
     return data[inside.cumsum(dtype=np.int8).view(bool)]
+
+
+def _are_probabilities(written: np.ndarray, *, newer: bool) -> bool:
+    """Whether numbers are written as Python writes floats from 0 to 1: `0.25`, `1.5e-05`, `1`.
+
+    Args:
+        written: their bytes, a comma before each; nothing may stand for a number.
+        newer: whether each line has two: the confidence, which `_probable` looks at too, and the
+            probability of the label.
+    """
+    text = np.pad(written, (2, 2), constant_values=COMMA)
+    comma, dot, power, minus, digit = (
+        text == COMMA,
+        text == 46,
+        text == 101,
+        text == 45,
+        DIGIT[text],
+    )
+    before, after = np.roll(digit, 1), np.roll(digit, -1)
+    zero = (text == ord("0")) & np.roll(comma, 1)  # the first digit of a number
+    right = comma | digit
+    right |= dot & before & after & np.roll(comma, 2)
+    right |= power & before & np.roll(minus, -1)
+    right |= minus & np.roll(power, 1) & after
+    right &= ~zero | np.roll(dot | comma, -1)
+    number = comma.cumsum()  # which one a byte belongs to
+    powers = number[power]
+    large = number[digit & np.roll(comma, 1) & ~zero]
+    large = large[~np.isin(large, powers)]  # not below 1
+    return bool(
+        right.all()
+        and (np.diff(powers) > 0).all()
+        and (not newer or (large % 2 == 1).all())  # the two commas in front make it odd
+    )
 
 
 def _probable(data: np.ndarray, comma: np.ndarray) -> np.ndarray:
@@ -108,6 +143,8 @@ def _test_names(images: str, content: bytes) -> frozenset[str]:
         rows = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     except (csv.Error, ValueError) as error:
         raise ValueError(f"a name cannot be read ({error})") from None
+    if any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError("a line has another number of columns")
     if len({name for _, name, *_ in rows}) < len(rows):
         raise ValueError("it names an image twice")
     _listed[images] = frozenset(name for part, name, *_ in rows if part == "test")

@@ -77,7 +77,8 @@ def shown(tmp_path, monkeypatch):
 def test_two_data_sets_are_counted_with_all_words(shown, monkeypatch):
     found = shown(cats="a", dogs="b")
     text = elsewhere.answer(found).data
-    assert "2 data sets: Pictures of cats; Pictures of dogs" in text
+    assert "2 data sets were trained with the same configurations" in text
+    assert ": Pictures of cats; Pictures of dogs" in text
     assert "too few to speak about images in general" in text
     monkeypatch.setattr(elsewhere, "FEWEST", 2)
     assert "too few" not in elsewhere.answer(found).data

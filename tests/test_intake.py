@@ -650,11 +650,13 @@ def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, m
 
 
 @pytest.mark.fault("studies made again under their name")
-@pytest.mark.parametrize("left", ["results", "weights"])
+@pytest.mark.parametrize("left", ["results", "weights", "variant", "variant's weights"])
 def test_what_an_earlier_study_of_that_name_left_is_noticed(photos, own_studies, capsys, left):
     kept = {
         "results": paths.records("mine") / "01-freeze0-none-plateau-seed0.json",
         "weights": paths.CACHE / "weights" / "mine" / "x.safetensors",
+        "variant": paths.records("mine~0123456789ab") / "01-freeze0-none-plateau-seed0.json",
+        "variant's weights": paths.CACHE / "weights" / "mine~0123456789ab" / "x.safetensors",
     }[left]
     kept.parent.mkdir(parents=True)
     kept.write_text("x")

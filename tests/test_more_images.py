@@ -1,5 +1,6 @@
 """The forecast of what more training images would give."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 from effnet_core import paths, run
 from effnet_core.data.datasets import load_dataset
 from effnet_core.errors import InputError
+from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report.audit import more_images
 from effnet_report.evidence import evidence, growth
@@ -51,6 +53,15 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
     assert forecast.sentence in capsys.readouterr().out
     assert forecast.sentence in images.more(analysis.load("digits")).data
     assert [record.run_id for record in found.finished] == [settings.run_id]
+    beside, *_ = paths.RESULTS.glob("digits~*")
+    path = next(beside.glob("*.json"))
+    record, table = records.load_whole(path)
+    others = record.fingerprints.model_copy(update={"data": "0" * 64})
+    path.unlink()
+    records.save(record.model_copy(update={"fingerprints": others}), table)
+    with pytest.raises(InputError, match="of other images, other test images or other weights"):
+        more_images.more_images("digits", Console(width=200))
+    shutil.rmtree(beside)
     other = replace(load_dataset("digits"), labels=load_dataset("digits").labels[::-1])
     monkeypatch.setattr(more_images, "load_dataset", lambda *_: other)
     with pytest.raises(InputError, match="images of digits are not those"):

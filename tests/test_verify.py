@@ -237,7 +237,8 @@ def test_verdicts_name_the_distance():
         (
             ["equal", "different", "within tolerance"],
             "Of the repeated runs, 1 came out equal to the bit, 1 different as expected with other "
-            "code, versions or machine, 1 different against expectation.",
+            "code, versions or machine, which confirms the accuracy only roughly, 1 different "
+            "against expectation.",
         ),
         (["different"] * 2, "Of the repeated runs, 2 different against expectation."),
     ],

@@ -17,7 +17,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import loader, locations
+from effnet_report.evidence import loader, locations, predictions
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.correctness import contributions
 from effnet_report.evidence.evidence import Evidence
@@ -71,7 +71,37 @@ def _trained(best: Record, study: str, size: int) -> Record:
     parameters = settings.levels | {"study": study, "seed": settings.seed, "train_images": size}
     fewer = read_settings(parameters)
     existing = records.recorded_run(fewer, fewer.run_id)
-    return existing if isinstance(existing, Record) else run.execute(parameters)
+    if not isinstance(existing, Record):
+        return run.execute(parameters)
+    _check_alike(best, existing)
+    return existing
+
+
+def _check_alike(best: Record, fewer: Record) -> None:
+    """Make sure that a run on fewer images can stand beside the one on all of them.
+
+    Raises:
+        InputError: it saw other images or other weights, or its predictions are not its metrics'.
+    """
+    tests = []
+    path = records.record_path(fewer.settings.study, fewer.run_id)
+    try:
+        for record in (fewer, best):
+            beside = records.record_path(record.settings.study, record.run_id)
+            stated = predictions.parse(records.load_whole(beside)[1])
+            predictions.check(record, stated)
+            tests.append(stated.tests)
+    except (InputError, ValueError) as error:
+        raise InputError(f"{beside} is damaged: {error}") from None
+    same = all(
+        getattr(fewer.fingerprints, name) == getattr(best.fingerprints, name)
+        for name in ("data", "weights")
+    )
+    if not same or len(set(tests)) > 1:
+        raise InputError(
+            f"{path} is of other images, other test images or other weights than {best.run_id}. "
+            f"Move {path.parent} away; the run is then trained again."
+        )
 
 
 def _scatter(study: Analysis) -> float:

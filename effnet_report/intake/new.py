@@ -136,9 +136,13 @@ def _check_no_leftovers(name: str) -> None:
         paths.records(name): [p for p in paths.records(name).glob("*") if p.name not in made],
         paths.executed(name): list(paths.executed(name).glob("*")),
     }
+    # Variants too: runs of the study with another setting, such as fewer images.
+    variants = [*paths.RESULTS.glob(f"{name}~*"), *paths.executed(name).parent.glob(f"{name}~*")]
+    places |= {folder: [folder] for folder in sorted(variants)}
     places |= {
         folder: [folder]
-        for folder in sorted(paths.CACHE.glob(f"*/{name}"))
+        for pattern in (name, f"{name}~*")
+        for folder in sorted(paths.CACHE.glob(f"*/{pattern}"))
         if folder.parent.name in ("checkpoints", "epochs", "weights")
     }
     left = [str(place) for place, inside in places.items() if inside]

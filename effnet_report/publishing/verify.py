@@ -167,7 +167,11 @@ def summary(compared: Sequence[Comparison]) -> str:
         f"{counts[kind]} {words}"
         for kind, words in (
             ("equal", "came out equal to the bit"),
-            ("within tolerance", "different as expected with other code, versions or machine"),
+            (
+                "within tolerance",
+                "different as expected with other code, versions or machine, which confirms the "
+                "accuracy only roughly",
+            ),
             ("different", "different against expectation"),
         )
         if counts[kind]

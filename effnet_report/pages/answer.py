@@ -24,6 +24,8 @@ from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
 from effnet_report.render.html import finding, listing, paragraph
 
+LINE = Markup("<br>")  # what follows is about another data set
+
 
 def studies() -> list[Analysis]:
     """The studies that advise, one per data set, that of the main study first."""
@@ -36,7 +38,9 @@ def answer(studies: list[Analysis]) -> HTML:
     if not main.evidence.finished:
         return nothing_yet(main.evidence)
     advised = _advised(studies)
-    return finding(*_headline(main, advised), *coverage(main.evidence), key=_key(advised))
+    missing = [*coverage(main.evidence)]
+    lines = [*_headline(main, advised), *((LINE, *missing) if missing else ())]
+    return finding(*lines, key=_key(advised))
 
 
 def _advised(studies: list[Analysis]) -> list[tuple[Analysis, Advice]]:
@@ -63,6 +67,8 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: all data sets agree."
     for study, advice in advised:
+        if len(advised) > 1:
+            yield LINE
         yield from _sentences(study, advice)
 
 

@@ -1,5 +1,6 @@
 """Crash-safe writes: readers see the old file or the new one, after a power cut too."""
 
+import errno
 import importlib.util
 import os
 import tempfile
@@ -58,6 +59,17 @@ def write(path: Path, data: bytes) -> None:
     """Write a whole file or nothing; raises as `replaced` does."""
     with replaced(path) as partial:
         partial.write_bytes(data)
+
+
+def read(path: Path) -> bytes:
+    """The contents of a file, but not of a pipe, which may never end.
+
+    Raises:
+        OSError: the file is missing, is not a regular file, or cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    return path.read_bytes()
 
 
 def set_aside(path: Path, data: bytes) -> Path | None:

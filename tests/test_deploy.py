@@ -17,6 +17,7 @@ import torch
 import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
+from pydantic import ValidationError
 from rich.console import Console
 from safetensors.numpy import save
 from safetensors.torch import load_file, save_file
@@ -36,6 +37,7 @@ from effnet_report.deploy.recommend import tell_recommendation
 from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.escaping import Terminal
 from effnet_report.evidence import choice, evidence, locations
+from effnet_report.evidence.calibrated import Calibrated
 from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
@@ -291,7 +293,41 @@ def test_a_calibration_of_other_features_or_thresholds_is_not_used(study):
     beside.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is no calibration"):
         _ = kept.load("mine").calibration
+    beside.unlink()
+    os.mkfifo(beside)
+    with pytest.raises(InputError, match="is no calibration"):
+        _ = kept.load("mine").calibration
+    beside.unlink()
     beside.write_text(before)
+
+
+@pytest.mark.fault("forged calibrations")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["thresholds"][0].update(found=10**9),
+        lambda c: c["thresholds"][0].update(false_alarms=10**9),
+        lambda c: c["thresholds"][0].update(others=10**9),
+        lambda c: c["certainty"][0].update(right=10**9),
+        lambda c: c["certainty"][0].update(right=0, images=10**9),
+        lambda c: c["thresholds"].pop(),
+        lambda c: c.update(test_images=10**9),
+    ],
+)
+def test_a_calibration_counts_no_more_images_than_there_are(change):
+    published = locations.calibration("published/elpv_source").read_bytes()
+    whole = Calibrated.model_validate_json(published).model_dump(mode="json")
+    group = {"images": 100, "others": whole["test_images"] - 100, "found": 90, "false_alarms": 9}
+    other = group | {"images": group["others"], "others": 100}
+    rest = {"probability": 0.5, "validation_images": 50}
+    whole |= {
+        "thresholds": [group | rest, other | rest],
+        "certainty": [{"probability": 0.9, "right": 90, "images": whole["test_images"]}],
+    }
+    Calibrated.model_validate(whole)
+    change(whole)
+    with pytest.raises(ValidationError):
+        Calibrated.model_validate(whole)
 
 
 @pytest.mark.fault("forged weights")

@@ -19,7 +19,7 @@ from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
 from effnet_core.study.studies import load_study, read_settings
 from effnet_core.training import evaluate
-from effnet_report.evidence import evidence, loader, predictions
+from effnet_report.evidence import evidence, growth, loader, locations, predictions
 from effnet_report.evidence import failures as notes
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
@@ -106,6 +106,13 @@ EPOCH = {
     "train_loss": 0.5,
     "validation": even_metrics(50.0).model_dump(),
 }
+
+
+def shorter(epochs: list[dict]) -> list[dict]:
+    """Epochs that were validated on fewer images."""
+    return [epoch | {"validation": epoch["validation"] | {"images": 7}} for epoch in epochs]
+
+
 FORGERIES = {
     "test accuracy": ({"outcome__test__accuracy": 100.0}, "test accuracy is 100.00 %, and"),
     "macro recall": ({"outcome__test__recall": 1.0}, "test recall is 1.00 %, and"),
@@ -122,6 +129,20 @@ FORGERIES = {
     "a head that trained alone": (
         {"outcome__head_first": lambda _: [EPOCH]},
         "its head trained alone for 1 epochs",
+    ),
+    "an epoch of other images": (
+        {"outcome__history": lambda epochs: [epochs[0], *shorter(epochs[1:])]},
+        "an epoch was not validated on its 60 validation images",
+    ),
+    "a negative loss": ({"outcome__test__loss": -5.0}, "a loss of it is negative"),
+    "no stages": ({"facts__stages": []}, "its network has 0 stages"),
+    "more trained than there is": (
+        {"facts__trainable_parameters": 10**400},
+        "trains more parameters than its network has",
+    ),
+    "a phase longer than the run": (
+        {"made__seconds": {"train": 2.0, "total": 1.0}},
+        "takes longer than the run",
     ),
     "no time of training": ({"made__seconds": {"total": 1.0}}, "lacks the time of train"),
     "best of cycle": ({"outcome__best_of_cycle__accuracy": 99.0}, "best accuracy is not"),
@@ -158,6 +179,22 @@ def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
     assert FIRST not in found.believed
     with pytest.raises(InputError, match=why):
         raise InputError(found.damaged[FIRST])
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome__candidates": []},
+        {"outcome__classifier": "another"},
+        {"outcome__options": {"C": 2.0}},
+        {"outcome__candidates": lambda c: [c[0] | {"cv_accuracy": 99.0}, *c[1:]]},
+    ],
+    ids=["no candidates", "another model", "other options", "a better candidate"],
+)
+def test_only_the_best_candidate_is_the_classical_model(study, change):
+    forge("classical-seed0", **change)
+    assert "not the best of its candidates" in loader.load("quick").damaged["classical-seed0"]
 
 
 @pytest.mark.fault("forged records")
@@ -460,6 +497,18 @@ def test_a_seed_that_the_design_does_not_name_is_not_counted(study):
     assert "no run that the design names" in found.set_aside[settings.run_id]
     found.check_agreement()
     assert settings.run_id in reproducibility.missing(analysis.load("quick")).data
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_odd_files_beside_records_hang_nothing(study, make):
+    for path in (locations.calibration("quick"), locations.growth("quick")):
+        make(path)
+    found = analysis.load("quick").evidence
+    assert found.calibrated is None
+    assert growth.load(found) is None
+    make(locations.verification("quick", "any"))
+    with pytest.raises(InputError, match=r"verification-any\.json is damaged"):
+        _ = found.verifications
 
 
 def test_odd_files_in_place_of_a_record_are_named_and_hang_nothing(study):

@@ -112,17 +112,17 @@ def _read(kept: "Kept", beside: Path, path: Path) -> Calibration | None:
         InputError: there is one, and it cannot be right.
     """
     try:
-        content = json.loads(beside.read_bytes())
+        content = json.loads(files.read(beside))
         if content.keys() != Calibrated.model_fields.keys():  # another version's
             return None
         stated = Calibrated.model_validate(content)
-        arrays = path.read_bytes()
+        arrays = files.read(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError, ValidationError):
         raise InputError(
-            f"{beside} is no calibration: its temperature has to be above 0, and all its numbers "
-            "finite. Delete it: it is made again."
+            f"{beside} is no calibration: its temperature has to be above 0, all its numbers "
+            "finite, and no part larger than its whole. Delete it: it is made again."
         ) from None
     trained = kept.record.outcome.final_weights
     if (stated.final_weights, len(stated.thresholds)) != (trained, len(kept.classes)):

@@ -1,6 +1,8 @@
 """What the calibration of a study's best model left behind, as its pages show it."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SURE = 0.9  # probability from which an answer counts as a sure one
 
@@ -43,6 +45,12 @@ class Threshold(BaseModel):
     false_alarms: int = Field(ge=0)
     others: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _counts_no_more_than_there_are(self) -> Self:
+        if self.found > self.images or self.false_alarms > self.others:
+            raise ValueError("a threshold finds more images than there are")
+        return self
+
 
 class Certainty(BaseModel):
     """Test images to whose most probable class about the same calibrated probability is given.
@@ -57,6 +65,12 @@ class Certainty(BaseModel):
     probability: float = Field(ge=0, le=1)
     right: int = Field(ge=0)
     images: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _is_right_at_most_always(self) -> Self:
+        if self.right > self.images:
+            raise ValueError("more answers are right than there are")
+        return self
 
 
 class Calibrated(BaseModel):
@@ -92,6 +106,15 @@ class Calibrated(BaseModel):
     hardest: list[Example]
     typical: list[Example]
     features: str
+
+    @model_validator(mode="after")
+    def _counts_each_test_image_once(self) -> Self:
+        groups = sum(group.images for group in self.certainty)
+        classes = sum(threshold.images for threshold in self.thresholds)
+        both = {one.images + one.others for one in self.thresholds}
+        if {groups or self.test_images, classes or self.test_images, *both} != {self.test_images}:
+            raise ValueError("its groups do not have as many images as the test set")
+        return self
 
     @property
     def trust(self) -> str:

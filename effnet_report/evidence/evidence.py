@@ -8,7 +8,7 @@ from functools import cached_property
 import pandas as pd
 from pydantic import BaseModel
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Settings, Study
@@ -205,7 +205,7 @@ class Evidence:
         valid = []
         for path in locations.verifications(self.reference):
             try:
-                verification = Verification.model_validate_json(path.read_bytes())
+                verification = Verification.model_validate_json(files.read(path))
             except (OSError, ValueError):
                 raise InputError(
                     f"{path} is damaged. Delete it and run `effnet verify {self.reference}` again."
@@ -226,7 +226,7 @@ class Evidence:
     def calibrated(self) -> Calibrated | None:
         """The calibration of the best run; None if it belongs to another run or is missing."""
         try:
-            text = locations.calibration(self.reference).read_bytes()
+            text = files.read(locations.calibration(self.reference))
             calibrated = Calibrated.model_validate_json(text)
         except (OSError, ValueError):
             return None

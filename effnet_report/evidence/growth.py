@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from effnet_core import files
 from effnet_report.evidence import locations
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.evidence import Evidence
@@ -44,7 +45,7 @@ class Growth(BaseModel):
 def load(evidence: Evidence) -> Growth | None:
     """The forecast of a study; None if there is none, or one of another best run."""
     try:
-        growth = Growth.model_validate_json(locations.growth(evidence.reference).read_bytes())
+        growth = Growth.model_validate_json(files.read(locations.growth(evidence.reference)))
     except (OSError, ValueError):
         return None
     best = best_run(evidence.finished)

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.design import INCIDENTAL, VARIANT, Settings, Study
-from effnet_core.study.schema import AnyRecord, Record
+from effnet_core.study.design import FREEZE, INCIDENTAL, VARIANT, Settings, Study
+from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
 from effnet_core.study.studies import load_study, overrides, read_study, study_name
 from effnet_report.escaping import printable
 from effnet_report.evidence import predictions
@@ -191,6 +191,10 @@ def _sound(path: Path) -> _Sound:
         if isinstance(record, Record):
             _check_history(record)
             _check_race(record)
+        else:
+            _check_winner(record)
+        _check_losses(record)
+        _check_facts(record)
         _check_times(record)
     except (InputError, ValueError) as error:
         raise InputError(
@@ -216,6 +220,9 @@ def _check_history(record: Record) -> None:
             f"its head trained alone for {len(outcome.head_first)} epochs, and its settings want "
             f"{record.settings.head_first}"
         )
+    epochs, images = [*history, *outcome.head_first], record.facts.validation_images
+    if any(epoch.validation.images != images for epoch in epochs):
+        raise InputError(f"an epoch was not validated on its {images} validation images")
     if outcome.best_epoch != _chosen_epoch(record):
         raise InputError("its best epoch is not the one that its settings choose")
     if history[outcome.best_epoch - 1].validation != outcome.validation:
@@ -243,6 +250,38 @@ def _check_times(record: AnyRecord) -> None:
     for times in filter(None, (record.made.seconds, record.made.cpu_seconds)):
         if lacking := phases - times.keys():
             raise InputError(f"it lacks the time of {', '.join(sorted(lacking))}")
+        if max(times.values()) > times["total"]:
+            raise InputError("one of its phases takes longer than the run")
+
+
+def _check_facts(record: AnyRecord) -> None:
+    facts = record.facts
+    if len(facts.stages) <= max(FREEZE):
+        raise InputError(f"its network has {len(facts.stages)} stages, and some may be missing")
+    if facts.trainable_parameters > facts.total_parameters:
+        raise InputError("it trains more parameters than its network has")
+
+
+def _check_losses(record: AnyRecord) -> None:
+    losses = [record.outcome.validation.loss, record.outcome.test.loss]
+    if isinstance(record, Record):
+        for epoch in (*record.outcome.history, *record.outcome.head_first):
+            losses += [epoch.train_loss, epoch.validation.loss]
+    if min(losses) < 0:
+        raise InputError("a loss of it is negative")
+
+
+def _check_winner(record: ClassicalRecord) -> None:
+    """Check that the model is the best of its candidates in cross-validation."""
+    outcome = record.outcome
+    model = (outcome.features, outcome.classifier, outcome.options)
+    scores = [
+        candidate.cv_accuracy
+        for candidate in outcome.candidates
+        if (candidate.features, candidate.classifier, candidate.options) == model
+    ]
+    if not scores or max(scores) < max(one.cv_accuracy for one in outcome.candidates):
+        raise InputError("its model is not the best of its candidates")
 
 
 def _chosen_epoch(record: Record) -> int:

@@ -210,7 +210,7 @@ def _with_earlier(output: Path, content: dict[str, Any]) -> dict[str, Any]:
     records that have changed since.
     """
     try:
-        earlier = json.loads(output.read_bytes())
+        earlier = json.loads(files.read(output))
         if any(earlier[name] != content[name] for name in ("code", "versions", "machine")):
             return content
         now = set(content["verified"])
@@ -242,7 +242,7 @@ def _compared(study: str, record: AnyRecord, checksum: str, cache: Path) -> Comp
 def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyRecord]:
     folders = [path.parent for path in paths.RESULTS.glob("**/*-seed*.json")]
     known = sorted({folder.relative_to(paths.RESULTS).as_posix() for folder in folders})
-    if study not in known:
+    if study not in known and not any(records.record_files(study)):  # its folder may be a link
         raise InputError(f"No records of {study!r}. There are records of: {', '.join(known)}.")
     loaded = loader.load(study)
     loaded.check_agreement()

@@ -33,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+# A width of 0, or one that is no number, would hide all tables.
+if not os.environ.get("COLUMNS", "").strip("0").isdecimal():
+    os.environ.pop("COLUMNS", None)
 # Width of tables if the output is not a terminal, and COLUMNS does not say it.
 _KNOWN = bool(sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
 console = Terminal(width=None if _KNOWN else 120)

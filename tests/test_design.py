@@ -6,11 +6,12 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import design, studies
-from effnet_core.study.design import Settings
+from effnet_core.study.design import Protocol, Settings
 from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_report.evidence import loader
 from effnet_report.sweep.tasks import tasks_of
@@ -390,3 +391,8 @@ def test_the_main_study_states_the_pilots_figures_and_takes_its_recipe():
     assert stated == [round(n, 1) for n in (chosen, others[0], chosen, others[1])]
     protocol = load_study("elpv").protocol
     assert max(means, key=means.get)[:2] == (protocol.norm_statistics, protocol.augment)
+
+
+def test_a_learning_rate_beyond_all_numbers_is_refused():
+    with pytest.raises(ValidationError, match="finite number"):
+        Protocol(image_size=32, learning_rate=10**400)

@@ -441,3 +441,15 @@ def test_names_of_objects_that_look_alike_are_one_object(photos):
     text = "path,label,who\ncat/tom-1.jpg,a,P1\ncat/tom-2.jpg,b,p1 \ndog/ace-1.jpg,b,P2\n"
     (photos / "t.csv").write_text(text)
     assert imagefolder(str(photos), str(photos / "t.csv"), "who").groups.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("path;label;note, x\na;b;c\n", ["path", "label", "note, x"]),
+        ("path,label,,\na,b,,\nc,d\n", ["path", "label"]),
+    ],
+)
+def test_a_table_is_read_by_its_known_columns(tmp_path, text, columns):
+    (tmp_path / "t.csv").write_text(text)
+    assert list(data_folders.read_table(tmp_path / "t.csv").columns) == columns

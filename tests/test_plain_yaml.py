@@ -4,6 +4,7 @@ import pytest
 
 from effnet_core import paths
 from effnet_core.errors import InputError
+from effnet_core.study.plain_yaml import parse
 from effnet_core.study.studies import load_study, read_study
 from effnet_report.evidence.loader import load_design
 from effnet_report.intake.naming import check_new_name
@@ -128,3 +129,10 @@ def test_the_largest_seed_is_one_that_numpy_takes(tmp_path):
     path = tmp_path / "odd.yml"
     path.write_text(PLAIN.replace("[0]", "[0, 4294967295]"))
     assert load_study(str(path)).seeds == [0, 2**32 - 1]
+
+
+@pytest.mark.fault("hostile studies")
+@pytest.mark.parametrize("text", ["a: !!bool abc", "a: !!int ''", "a: !!timestamp abc"])
+def test_a_value_that_does_not_fit_its_tag_is_one_sentence(text):
+    with pytest.raises(InputError, match="does not fit its !! tag"):
+        parse(text, "a study")

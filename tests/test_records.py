@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -299,3 +300,16 @@ def test_a_record_is_named_as_its_settings_say(make_record, change):
     record, _ = make_record()
     with pytest.raises(ValidationError, match="does not fit the settings"):
         Record.model_validate(record.model_dump() | change)
+
+
+def test_a_record_that_cannot_be_read_is_not_set_aside_as_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "01-seed0.json"
+    path.write_text("{}")
+
+    def denied(self):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(InputError, match=r"Cannot read .*01-seed0\.json"):
+        records.set_aside(path)
+    assert path.is_file()

@@ -185,12 +185,18 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     text = _text(path)
     head = text.partition("\n")[0]
-    separator = next((mark for mark in SEPARATORS if mark in head), ",")
+    known = {*PATH_COLUMNS, *LABEL_COLUMNS}
+
+    def known_columns(mark: str) -> int:
+        return len(known.intersection(name.strip(' "').lower() for name in head.split(mark)))
+
+    separator = max(SEPARATORS, key=lambda mark: (known_columns(mark), mark in head))
     rows: list[list[str]] = []
     try:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         for row in filter(any, lines):
-            width = len(rows[0]) if rows else len(row)
+            # Spreadsheets add empty columns without a name at the end.
+            width = len(rows[0]) if rows else max(n for n, cell in enumerate(row, 1) if cell)
             if len(row) < width or any(row[width:]):
                 raise csv.Error(f"line {lines.line_num} has {len(row)} columns, the first {width}")
             rows.append(row[:width])

@@ -7,6 +7,7 @@ configuration (a level of each factor) and one seed.
 import hashlib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import product
@@ -44,6 +45,7 @@ Resize = Literal["squash", "pad", "crop"]
 Criterion = Literal["accuracy", "balanced_accuracy"]
 Background = Literal["white", "black"]
 MOST_RUNS = 10_000
+LARGEST = sys.float_info.max
 LONGEST_NAME = 200  # bytes; file systems allow 255, and names of a study's files are longer
 
 
@@ -89,7 +91,7 @@ def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     """One learning rate, or several that race."""
     several = isinstance(value, list | tuple)
     rates = value if several else [value]
-    numbers = all(type(rate) in (int, float) and math.isfinite(rate) and rate > 0 for rate in rates)
+    numbers = all(type(rate) in (int, float) and 0 < rate <= LARGEST for rate in rates)
     if not rates or not numbers or len(set(rates)) < len(rates):
         raise PydanticCustomError(
             "rate",

@@ -87,6 +87,8 @@ def parse(text: str, where: str) -> Any:
         return yaml.load(text, _PlainLoader)
     except RecursionError:
         raise InputError(f"{where} is nested too deeply for settings.") from None
+    except (KeyError, IndexError, AttributeError):  # errors of PyYAML's own constructors
+        raise InputError(f"{where} is not valid YAML: a value does not fit its !! tag.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where} is not valid YAML: {_one_line(error)}") from None
 

@@ -189,7 +189,17 @@ def differences(recorded: Settings, wanted: Settings) -> list[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged record and its predictions, so that they are kept but not counted."""
+    """Rename a damaged record and its predictions, so that they are kept but not counted.
+
+    Raises:
+        InputError: one of them cannot be read, which does not mean that it is damaged.
+    """
+    for file in (path, predictions_path(path)):
+        try:
+            if file.is_file():
+                file.read_bytes()
+        except OSError as error:
+            raise cannot(f"read {file}", error) from None
     record, predictions = _aside(path, "damaged")
     if predictions_path(path).is_file():
         predictions_path(path).rename(predictions)

@@ -28,6 +28,8 @@ from effnet_report.evidence.loader import load_design
 from effnet_report.render import cards
 from effnet_report.render.heat import overlay
 
+LONGEST_STEM = 200  # bytes; file systems allow 255, and the number and the ending need some
+
 
 def tell_predictions(
     study: str,
@@ -126,8 +128,10 @@ def _save_maps(looks: Iterable[Look], folder: Path) -> Iterator[Look]:
             both = np.hstack([look.view, overlay(look.view, look.heat)])
             buffer = io.BytesIO()
             Image.fromarray(both).save(buffer, "PNG")
-            name = f"{number:04d}-{Path(look.prediction.image).stem}.png"
-            files.write(folder / name, buffer.getvalue())
+            stem = Path(look.prediction.image).stem
+            while len(os.fsencode(stem)) > LONGEST_STEM:
+                stem = stem[:-1]
+            files.write(folder / f"{number:04d}-{stem}.png", buffer.getvalue())
         yield look
 
 

@@ -24,6 +24,7 @@ from effnet_report.evidence import failures as notes
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
 from effnet_report.pages import reproducibility
+from effnet_report.publishing import verify
 
 FIRST = "01-freeze0-none-plateau-seed0"
 
@@ -554,3 +555,10 @@ def test_a_study_named_after_another_is_no_variant_of_it(tmp_path, monkeypatch):
     (tmp_path / "mine~2.yml").write_text(content)
     with pytest.raises(InputError, match="mine~2"):
         load_study("mine~2")
+
+
+def test_records_in_a_linked_folder_are_verified(study, tmp_path):
+    folder = paths.records("quick")
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert len(verify._chosen("quick", [], None)) == 30

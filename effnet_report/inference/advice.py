@@ -60,7 +60,7 @@ def advise(study: Analysis) -> Advice | None:
     freeze = picked.freeze if picked else 0
     choices = dict(_choices(study, freeze))
     decided = {name: level for name, level in choices.items() if level != EITHER}
-    means = study.evidence.runs.groupby("freeze")[["accuracy", "validation"]].mean()
+    means = complete(study).groupby("freeze")[["accuracy", "validation"]].mean()
     best = int(means["accuracy"].idxmax())
     return Advice(
         freeze=freeze,
@@ -75,6 +75,12 @@ def advise(study: Analysis) -> Advice | None:
         metric=study.evidence.metric,
         margin=study.margin,
     )
+
+
+def complete(study: Analysis) -> pd.DataFrame:
+    """The runs of the seeds that have all of them; those of a part of a seed favour some depths."""
+    runs = study.evidence.runs
+    return runs[runs["seed"].isin(study.correctness.seeds)]
 
 
 def accuracy(study: Analysis, freeze: int, levels: Mapping[str, object] = NOTHING) -> Estimate:
@@ -131,7 +137,8 @@ def missed(
     runs = [
         record
         for record in evidence.finished
-        if all(cell(name, record.settings.levels[name]) == wanted[name] for name in wanted)
+        if record.settings.seed in study.correctness.seeds
+        and all(cell(name, record.settings.levels[name]) == wanted[name] for name in wanted)
     ]
     tables = pd.concat(evidence.predictions(record) for record in runs)
     wrong = 100 * (tables["label"] != tables["predicted"]).groupby(tables["label"]).mean()

@@ -12,6 +12,7 @@ from effnet_report.inference.advice import (
     Advice,
     accuracy,
     advise,
+    complete,
     missed,
     saved_without_keeping,
 )
@@ -127,7 +128,7 @@ def by_depth(studies: list[Analysis]) -> pd.DataFrame:
     for study in studies:
         if not (study.depths and study.correctness.seeds):
             continue
-        means = study.evidence.runs.groupby("freeze")[["accuracy", "epoch_seconds"]].mean()
+        means = complete(study).groupby("freeze")[["accuracy", "epoch_seconds"]].mean()
         advised = advise(study)
         name = shown.about(study).name
         none = float(means.loc[0, "accuracy"])

@@ -271,6 +271,22 @@ def test_an_image_that_is_hidden_in_the_line_of_another_is_damage(study):
     assert "a line has another number of columns" in loader.load("quick").damaged[FIRST]
 
 
+@pytest.mark.fault("forged records")
+def test_lines_merged_without_their_numbers_are_damage_beside_genuine_records(study):
+    """`test,a,0,1,0.6,` and `test,b,0,0,0.7,` become `test,a,0test,b,0,0,0.7,`."""
+    assert loader.load("quick").damaged == {}  # the list of images is known as a genuine one
+    path = records.record_path("quick", FIRST)
+    record, data = records.load_whole(path)
+    lines, _, last = data.rpartition(b"\ntest,")
+    kept, _, cut = lines.rpartition(b"\ntest,")
+    merged = kept + b"\ntest," + b",".join(cut.split(b",")[:2]) + b"test," + last
+    facts = record.facts.model_copy(update={"test_images": record.facts.test_images - 1})
+    digest = hashlib.sha256(merged).hexdigest()
+    forged = record.model_copy(update={"predictions": digest, "facts": facts})
+    overwrite(path, forged, merged)
+    assert "a line has another number of columns" in loader.load("quick").damaged[FIRST]
+
+
 ODD_NUMBERS = ("0.5-", "0..5", "0e", "1e5", "1e999", "05", "0.5e-", "0.5e-05e-05", "0.5.5", ".5",
                "0.5e05", "-0.5", "0.", "1e-", "00.5")  # fmt: skip
 

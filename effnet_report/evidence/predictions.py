@@ -67,8 +67,9 @@ def parse(content: bytes) -> Predictions:
     if newer and not np.array_equal(unsaid, labels == predicted):
         raise ValueError("the label's probability is there for a right prediction, or is missing")
     tested = data[starts] == ord("t")
-    images = _between(data, starts, before)
-    first = int((before - starts)[~tested].sum())
+    # With the end of the line in front, as two lines in one would else have the same bytes.
+    images = _between(data, starts - 1, before)
+    first = int((before - starts + 1)[~tested].sum())
     if not np.array_equal(tested, np.sort(tested)):
         raise ValueError("the validation images do not precede the test images")
     listed = _sha256(images)
@@ -92,13 +93,8 @@ def _are_probabilities(written: np.ndarray, *, newer: bool) -> bool:
             probability of the label.
     """
     text = np.pad(written, (2, 2), constant_values=COMMA)
-    comma, dot, power, minus, digit = (
-        text == COMMA,
-        text == 46,
-        text == 101,
-        text == 45,
-        DIGIT[text],
-    )
+    comma, dot, power, minus = (text == ord(sign) for sign in ",.e-")
+    digit = DIGIT[text]
     before, after = np.roll(digit, 1), np.roll(digit, -1)
     zero = (text == ord("0")) & np.roll(comma, 1)  # the first digit of a number
     right = comma | digit

@@ -19,6 +19,7 @@ from effnet_report.inference.advice import (
     FEWEST,
     Advice,
     advise,
+    complete,
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
@@ -86,8 +87,8 @@ def _commonest(study: Analysis) -> float:
 
 def _evidence(study: Analysis) -> str:
     """How many runs stand behind a card, of what."""
-    runs, facts = len(study.evidence.finished), study.evidence.facts
-    of = len(analysis.load(study.evidence.reference).evidence.finished)
+    runs, facts = len(complete(study)), study.evidence.facts
+    of = len(complete(analysis.load(study.evidence.reference)))
     chosen = (
         f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
     )
@@ -148,7 +149,7 @@ def _rate(study: Analysis) -> str:
     won = Counter(
         record.outcome.history[0].learning_rate
         for record in study.evidence.finished
-        if record.outcome.race
+        if record.outcome.race and record.settings.seed in study.correctness.seeds
     )
     if not won:
         return words.beside(smaller.RATE, rate)

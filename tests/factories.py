@@ -240,8 +240,8 @@ def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalR
             cv_sd=1.5,
             seconds=2.0,
         )
-        for features in ("pixels", "hog")
-        for classifier in ("svm", "knn")
+        for features in (("hog",) if kind == "baseline" else ("pixels", "hog"))
+        for classifier in (("svm",) if kind == "baseline" else ("svm", "knn"))
     ]
     record = ClassicalRecord(
         kind=kind,

@@ -199,6 +199,15 @@ def test_only_the_best_candidate_is_the_classical_model(study, change):
 
 
 @pytest.mark.fault("forged records")
+def test_baseline_and_best_classical_model_cannot_be_exchanged(study):
+    best = records.load(records.record_path("quick", "classical-seed0")).outcome.model_dump()
+    forge("baseline-seed0", outcome__candidates=best["candidates"])
+    forge("classical-seed0", outcome__candidates=best["candidates"][2:3])
+    damaged = loader.load("quick").damaged
+    assert all("one alone" in damaged[f"{kind}-seed0"] for kind in ("baseline", "classical"))
+
+
+@pytest.mark.fault("forged records")
 def test_a_worse_epoch_is_never_the_best(study):
     outcome = records.load(records.record_path("quick", FIRST)).outcome.model_dump()
     perfect = dict.fromkeys(("accuracy", "precision", "recall", "f1"), 100.0)

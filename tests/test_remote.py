@@ -177,3 +177,10 @@ def test_an_archive_cannot_write_beside_its_folder(own_folders):
     with pytest.raises(InputError, match="leads out of the archive's folder"):
         imagefolder(f"zip://::file://{own_folders / 'a.zip'}")
     assert not list(own_folders.rglob("outside.png"))
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "zip://::https://[host/photos.zip"])
+def test_a_malformed_url_is_refused_before_anything_is_fetched(url, own_folders):
+    (own_folders / "mine.yml").write_text(STUDY.format(url=url))
+    with pytest.raises(InputError, match=r"data_dir.*Invalid IPv6 URL"):
+        load_study(str(own_folders / "mine.yml"))

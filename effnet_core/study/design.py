@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     PlainValidator,
     SerializeAsAny,
+    ValidationInfo,
     create_model,
     model_validator,
 )
@@ -87,6 +88,24 @@ def _once(values: list[Any]) -> list[Any]:
 Once = AfterValidator(_once)
 
 
+def is_url(place: str) -> bool:
+    """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
+
+
+def _well_formed(place: str, info: ValidationInfo) -> str:
+    """Make sure that the URLs of a chain can be taken apart; they may hold a secret."""
+    try:
+        for url in place.split("::") if is_url(place) else []:
+            urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{info.field_name} is no URL that can be read: {error}.") from None
+    return place
+
+
+Place = Annotated[str, AfterValidator(_well_formed)]
+
+
 def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     """One learning rate, or several that race."""
     several = isinstance(value, list | tuple)
@@ -115,12 +134,12 @@ class Protocol(Strict):
     """Settings that all runs of a study share."""
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
-    data_dir: str | None = Field(
+    data_dir: Place | None = Field(
         None,
         description="folder with one folder per class, for `imagefolder`, relative to the study's "
         "file; or a URL that fsspec reads",
     )
-    labels: str | None = Field(None, description="CSV of paths and labels, instead of folders")
+    labels: Place | None = Field(None, description="CSV of paths and labels, instead of folders")
     groups: str | None = Field(
         None, description="column, or pattern in names: images of one object stay in one part"
     )
@@ -427,11 +446,6 @@ def places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
     """Apply a function to the settings that name a place of data, a path or URL."""
     given = protocol.model_dump(include={"data_dir", "labels"})
     return {name: change(place) for name, place in given.items() if place}
-
-
-def is_url(place: str) -> bool:
-    """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
 
 
 def place_name(place: str) -> str:

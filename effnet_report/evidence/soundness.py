@@ -1,0 +1,157 @@
+"""Whether one record is complete, and consistent with its predictions and with itself."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from effnet_core.errors import InputError
+from effnet_core.study import records
+from effnet_core.study.design import FREEZE
+from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
+from effnet_report.evidence import predictions
+
+
+class Sound(NamedTuple):
+    """A valid record, and what its predictions say of its images.
+
+    Attributes:
+        images: fingerprint of the names and labels of the validation and the test images.
+        tests: the same of the test images.
+        test_names: names of the test images.
+    """
+
+    record: AnyRecord
+    images: str
+    tests: str
+    test_names: frozenset[str]
+
+
+def read(path: Path) -> Sound:
+    """Read one record and check that it is complete and consistent.
+
+    Raises:
+        InputError: the record is damaged or contradicts itself.
+    """
+    record, content = records.load_whole(path)
+    try:
+        parsed = predictions.parse(content)
+        predictions.check(record, parsed)
+        if isinstance(record, Record):
+            _check_history(record)
+            _check_race(record)
+        else:
+            _check_winner(record)
+        _check_losses(record)
+        _check_facts(record)
+        _check_times(record)
+    except (InputError, ValueError) as error:
+        raise InputError(
+            f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
+            "from git."
+        ) from None
+    return Sound(record, parsed.images, parsed.tests, parsed.test_names)
+
+
+def _check_history(record: Record) -> None:
+    outcome = record.outcome
+    history = outcome.history
+    if [epoch.epoch for epoch in history] != list(range(1, len(history) + 1)):
+        raise InputError("its epochs are not numbered 1, 2, 3")
+    if not 0 < outcome.best_epoch <= len(history) <= record.settings.epochs:
+        raise InputError("its best epoch was not trained, or more epochs than its settings allow")
+    if len(history) != (due := _epochs_due(record)):
+        raise InputError(
+            f"it trained for {len(history)} epochs, and its settings stop training after {due}"
+        )
+    if len(outcome.head_first) != record.settings.head_first:
+        raise InputError(
+            f"its head trained alone for {len(outcome.head_first)} epochs, and its settings want "
+            f"{record.settings.head_first}"
+        )
+    epochs, images = [*history, *outcome.head_first], record.facts.validation_images
+    if any(epoch.validation.images != images for epoch in epochs):
+        raise InputError(f"an epoch was not validated on its {images} validation images")
+    if outcome.best_epoch != _chosen_epoch(record):
+        raise InputError("its best epoch is not the one that its settings choose")
+    if history[outcome.best_epoch - 1].validation != outcome.validation:
+        raise InputError("its validation metrics are not those of its best epoch")
+    for name, stated in outcome.best_of_cycle:
+        if stated != max(getattr(epoch.validation, name) for epoch in history):
+            raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _epochs_due(record: Record) -> int:
+    """The number of epochs after which the stopping rule ends a training with these scores."""
+    settings, best, highest = record.settings, 0, -1.0
+    for epoch in record.outcome.history:
+        score = epoch.validation.score(settings.criterion)
+        if score > highest:
+            best, highest = epoch.epoch, score
+        if epoch.epoch - best >= settings.patience:
+            return epoch.epoch
+    return settings.epochs
+
+
+def _check_times(record: AnyRecord) -> None:
+    phases = {"train", "total"} if isinstance(record, Record) else {"total"}
+    # Older records have wall time only.
+    for times in filter(None, (record.made.seconds, record.made.cpu_seconds)):
+        if lacking := phases - times.keys():
+            raise InputError(f"it lacks the time of {', '.join(sorted(lacking))}")
+        if max(times.values()) > times["total"]:
+            raise InputError("one of its phases takes longer than the run")
+
+
+def _check_facts(record: AnyRecord) -> None:
+    facts = record.facts
+    if len(facts.stages) <= max(FREEZE):
+        raise InputError(f"its network has {len(facts.stages)} stages, and some may be missing")
+    if facts.trainable_parameters > facts.total_parameters:
+        raise InputError("it trains more parameters than its network has")
+
+
+def _check_losses(record: AnyRecord) -> None:
+    losses = [record.outcome.validation.loss, record.outcome.test.loss]
+    if isinstance(record, Record):
+        for epoch in (*record.outcome.history, *record.outcome.head_first):
+            losses += [epoch.train_loss, epoch.validation.loss]
+    if min(losses) < 0:
+        raise InputError("a loss of it is negative")
+
+
+def _check_winner(record: ClassicalRecord) -> None:
+    """Check that the model is the best of its candidates; the baseline has no rivals."""
+    outcome = record.outcome
+    if (record.kind == "baseline") != (len(outcome.candidates) == 1):
+        raise InputError(
+            f"its model was chosen among {len(outcome.candidates)}, and the baseline is one alone"
+        )
+    model = (outcome.features, outcome.classifier, outcome.options)
+    scores = [
+        candidate.cv_accuracy
+        for candidate in outcome.candidates
+        if (candidate.features, candidate.classifier, candidate.options) == model
+    ]
+    if not scores or max(scores) < max(one.cv_accuracy for one in outcome.candidates):
+        raise InputError("its model is not the best of its candidates")
+
+
+def _chosen_epoch(record: Record) -> int:
+    history, settings = record.outcome.history, record.settings
+    if settings.select == "last":
+        return len(history)
+    return max(history, key=lambda epoch: epoch.validation.score(settings.criterion)).epoch
+
+
+def _check_race(record: Record) -> None:
+    """Check that the rate with the lowest validation loss won the race, and trained on."""
+    settings, heats, history = record.settings, record.outcome.race, record.outcome.history
+    rates = settings.rates if len(settings.rates) > 1 else ()
+    if tuple(heat.learning_rate for heat in heats) != rates:
+        raise InputError("its race is not one of the learning rates in its settings")
+    if not heats:
+        return
+    losses = {heat.learning_rate: heat.validation_loss for heat in heats}
+    lowest = min((loss for loss in losses.values() if loss is not None), default=None)
+    raced = history[min(settings.race_epochs, len(history)) - 1].validation.loss
+    if lowest is None or losses.get(history[0].learning_rate) != lowest or raced != lowest:
+        raise InputError("the learning rate with the lowest validation loss did not win its race")

@@ -106,6 +106,20 @@ def test_validation_and_test_images_decide_nothing(begun):
     assert other.evaluations["test"].metrics != found.evaluations["test"].metrics
 
 
+def test_the_best_model_on_the_other_kind_of_features_is_evaluated_too(begun):
+    learned = Trial("frozen network", "k-NN", {"n_neighbors": 3})
+    both = classical.compare(*begun, "grid", [SMALL_GRID[0], learned])
+    other = both.on_other_features
+    assert {both.best.on_learned_features, other.on_learned_features} == {True, False}
+    (trial,) = (t for t in (SMALL_GRID[0], learned) if t.features == other.features)
+    alone = classical.compare(*begun, "grid", [trial])
+    assert alone.on_other_features is None
+    assert {part: alone.evaluations[part].metrics for part in ("validation", "test")} == {
+        "validation": other.validation,
+        "test": other.test,
+    }
+
+
 def test_best_is_the_first_of_equals(begun):
     found = classical.compare(*begun, "grid", [SMALL_GRID[0], BASELINE, SMALL_GRID[0]])
     accuracies = [candidate.cv_accuracy for candidate in found.candidates]

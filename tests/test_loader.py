@@ -199,6 +199,33 @@ def test_only_the_best_candidate_is_the_classical_model(study, change):
 
 
 @pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    ("features", "lacking", "why"),
+    [
+        ("frozen network", 0, ""),
+        ("pixels", 0, "not the best of its candidates"),
+        ("another", 0, "not the best of its candidates"),
+        ("frozen network", 1, "different numbers of images"),
+    ],
+)
+def test_the_model_on_other_features_is_one_of_the_candidates(study, features, lacking, why):
+    outcome = records.load(records.record_path("quick", "classical-seed0")).outcome
+    learned = outcome.candidates[0].model_dump() | {"features": "frozen network"}
+    model = {name: learned[name] for name in ("features", "classifier", "options")}
+    scores = {
+        "validation": outcome.validation.model_dump(),
+        "test": outcome.test.model_dump() | {"images": outcome.test.images - lacking},
+    }
+    forge(
+        "classical-seed0",
+        outcome__candidates=lambda candidates: [learned, *candidates[1:]],
+        outcome__on_other_features=lambda _: model | scores | {"features": features},
+    )
+    damaged = loader.load("quick").damaged
+    assert why in damaged["classical-seed0"] if why else not damaged
+
+
+@pytest.mark.fault("forged records")
 def test_baseline_and_best_classical_model_cannot_be_exchanged(study):
     best = records.load(records.record_path("quick", "classical-seed0")).outcome.model_dump()
     forge("baseline-seed0", outcome__candidates=best["candidates"])

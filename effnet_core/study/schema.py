@@ -66,26 +66,43 @@ class Outcome(Strict):
     final_weights: str = Field(description="sha256 of the trained weights at the best epoch")
 
 
-class Candidate(Strict):
-    """One cell of the classical grid."""
+class ClassicalModel(Strict):
+    """A classifier on a description of the images."""
 
     features: str
     classifier: str
     options: Options
+
+    @property
+    def on_learned_features(self) -> bool:
+        """Whether a trained network computes the features; else they are hand-made."""
+        return self.features == "frozen network"
+
+
+class Candidate(ClassicalModel):
+    """One cell of the classical grid."""
+
     cv_accuracy: Percent
     cv_sd: float
     seconds: float
 
 
-class ClassicalOutcome(Strict):
-    """The outcome of the classical comparison; `candidates` lists the whole grid."""
+class Chosen(ClassicalModel):
+    """A classical model that was chosen by cross-validation, and how good it is."""
 
-    features: str
-    classifier: str
-    options: Options
-    candidates: list[Candidate]
     validation: Metrics
     test: Metrics
+
+
+class ClassicalOutcome(Chosen):
+    """The best model of the classical comparison; `candidates` lists the whole grid."""
+
+    candidates: list[Candidate]
+    on_other_features: Chosen | None = Field(
+        None,
+        description="the best model on hand-made features if the best of all works on those of "
+        "the frozen network, and the other way round; null in older records",
+    )
 
 
 class Stage(Strict):

@@ -48,6 +48,7 @@ from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import (
     Candidate,
+    Chosen,
     ClassicalKind,
     ClassicalOutcome,
     ClassicalRecord,
@@ -101,11 +102,14 @@ class Comparison:
     Attributes:
         best: the candidate with the highest mean accuracy, the first of equals.
         evaluations: evaluations of the best candidate, for `validation` and `test`.
+        on_other_features: the best of the candidates on hand-made features if `best` is not one
+            of them, else of the others; None if there are none.
     """
 
     candidates: list[Candidate]
     best: Candidate
     evaluations: dict[str, Evaluation]
+    on_other_features: Chosen | None
 
 
 def grid() -> Iterator[Trial]:
@@ -116,9 +120,10 @@ def grid() -> Iterator[Trial]:
 
 
 def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Comparison:
-    """Cross-validate models on the training set in the same folds, and evaluate the best one.
+    """Cross-validate models on the training set in the same folds, and evaluate the best ones.
 
-    The best model is fitted on the whole training set and predicts validation and test set.
+    The best model on hand-made features and the best on those of the frozen network are fitted on
+    the whole training set and predict validation and test set.
 
     Args:
         phase: name of the time in the record.
@@ -145,15 +150,40 @@ def compare(run: Run, data: Data, phase: str, trials: Iterable[Trial]) -> Compar
             )
             for trial in trials
         ]
-        best = max(candidates, key=lambda candidate: candidate.cv_accuracy)
-        features = described[best.features]
-        model = build(Trial(best.features, best.classifier, best.options), run.settings.seed)
-        model.fit(features.of(parts.train), labels[parts.train])
-        evaluations = {
-            part: evaluate(model, features.of(indices), labels[indices], indices)
-            for part, indices in (("validation", parts.validation), ("test", parts.test))
-        }
-    return Comparison(candidates, best, evaluations)
+        best = _best(candidates)
+        others = [c for c in candidates if c.on_learned_features != best.on_learned_features]
+        evaluations = _evaluate_parts(best, described, data)
+        on_other_features = _chosen(_best(others), described, data) if others else None
+    return Comparison(candidates, best, evaluations, on_other_features)
+
+
+def _best(candidates: list[Candidate]) -> Candidate:
+    return max(candidates, key=lambda candidate: candidate.cv_accuracy)
+
+
+def _chosen(candidate: Candidate, described: dict[str, Features], data: Data) -> Chosen:
+    evaluations = _evaluate_parts(candidate, described, data)
+    return Chosen(
+        features=candidate.features,
+        classifier=candidate.classifier,
+        options=candidate.options,
+        validation=evaluations["validation"].metrics,
+        test=evaluations["test"].metrics,
+    )
+
+
+def _evaluate_parts(
+    candidate: Candidate, described: dict[str, Features], data: Data
+) -> dict[str, Evaluation]:
+    """Fit a model on the whole training set, and evaluate it on validation and test set."""
+    labels, parts, seed = data.dataset.labels, data.split, data.settings.seed
+    features = described[candidate.features]
+    model = build(Trial(candidate.features, candidate.classifier, candidate.options), seed)
+    model.fit(features.of(parts.train), labels[parts.train])
+    return {
+        part: evaluate(model, features.of(indices), labels[indices], indices)
+        for part, indices in (("validation", parts.validation), ("test", parts.test))
+    }
 
 
 def describe(name: str, settings: Settings, data: Data) -> Features:
@@ -305,6 +335,7 @@ def _result(
             classifier=best.classifier,
             options=best.options,
             candidates=comparison.candidates,
+            on_other_features=comparison.on_other_features,
             validation=comparison.evaluations["validation"].metrics,
             test=comparison.evaluations["test"].metrics,
         ),

@@ -1,12 +1,13 @@
 """Whether one record is complete, and consistent with its predictions and with itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE
-from effnet_core.study.schema import AnyRecord, ClassicalRecord, Record
+from effnet_core.study.schema import AnyRecord, Candidate, Chosen, ClassicalRecord, Record
 from effnet_report.evidence import predictions
 
 
@@ -125,13 +126,25 @@ def _check_winner(record: ClassicalRecord) -> None:
         raise InputError(
             f"its model was chosen among {len(outcome.candidates)}, and the baseline is one alone"
         )
-    model = (outcome.features, outcome.classifier, outcome.options)
+    _check_best(outcome, outcome.candidates)
+    if other := outcome.on_other_features:
+        learned = outcome.on_learned_features
+        _check_best(other, [c for c in outcome.candidates if c.on_learned_features != learned])
+        if (other.validation.images, other.test.images) != (
+            outcome.validation.images,
+            outcome.test.images,
+        ):
+            raise InputError("its two models were evaluated on different numbers of images")
+
+
+def _check_best(model: Chosen, candidates: Sequence[Candidate]) -> None:
     scores = [
-        candidate.cv_accuracy
-        for candidate in outcome.candidates
-        if (candidate.features, candidate.classifier, candidate.options) == model
+        one.cv_accuracy
+        for one in candidates
+        if (one.features, one.classifier, one.options)
+        == (model.features, model.classifier, model.options)
     ]
-    if not scores or max(scores) < max(one.cv_accuracy for one in outcome.candidates):
+    if not scores or max(scores) < max(one.cv_accuracy for one in candidates):
         raise InputError("its model is not the best of its candidates")
 
 

@@ -6,13 +6,14 @@ from statistics import fmean
 import pandas as pd
 from scipy import stats
 
-from effnet_core.study.schema import AnyRecord, ClassicalRecord
+from effnet_core.study.schema import AnyRecord, Chosen, ClassicalModel, ClassicalRecord, Outcome
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness, chosen_on_validation
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.words import configuration
 
 THIS_STUDY = "this study"
+KINDS = ("hand-made features", "features of the frozen network")
 
 
 def models(evidence: Evidence, complete: Correctness) -> pd.DataFrame:
@@ -49,33 +50,65 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
             "images": labels.index.nunique(),
             "accuracy": 100 * float(largest),
         }
-    for kind, title in (("baseline", "baseline"), ("classical", "best classical model per seed")):
-        if kind in evidence.classical:
-            records = evidence.classical[kind]
-            yield _row(evidence, f"{title} ({_kinds(records)})", records)
+    if baselines := evidence.classical.get("baseline"):
+        outcomes = [record.outcome for record in baselines]
+        yield _row(evidence, f"baseline ({_kinds(outcomes)})", baselines, outcomes)
+    yield from _classical(evidence, evidence.classical.get("classical", []))
     if len(complete.seeds) > 1:
         numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
         chosen = set(zip(complete.seeds, numbers, strict=True))
         runs = [r for r in evidence.finished if (r.settings.seed, r.number) in chosen]
-        yield _row(evidence, "best fine-tuned model per seed, selected on validation", runs)
+        name = "best fine-tuned model per seed, selected on validation"
+        yield _row(evidence, name, runs, [run.outcome for run in runs])
     if evidence.finished:
         best = configuration(evidence.best_settings.levels)
         name = f"fine-tuned configuration with the best mean validation {evidence.metric} ({best})"
-        yield _row(evidence, name, evidence.best)
+        yield _row(evidence, name, evidence.best, [run.outcome for run in evidence.best])
 
 
-def _kinds(records: Sequence[ClassicalRecord]) -> str:
+def kind(model: ClassicalModel) -> str:
+    """What a classical model works on, one of `KINDS`."""
+    return KINDS[model.on_learned_features]
+
+
+def _classical(
+    evidence: Evidence, records: Sequence[ClassicalRecord]
+) -> Iterator[dict[str, object]]:
+    """The best model per seed on each kind of features, and of both where seeds differ in it.
+
+    Older records have the best of all only.
+    """
+    best: dict[str, list[Chosen]] = {name: [] for name in KINDS}
+    for record in records:
+        for model in filter(None, (record.outcome, record.outcome.on_other_features)):
+            best[kind(model)].append(model)
+    rivals = [record.outcome for record in records]
+    for name, models in best.items():
+        if records and len(models) == len(records):
+            how = _kinds(models).removeprefix("frozen network with ")
+            title = f"best classical model per seed on {name} ({how})"
+            yield _row(evidence, title, records, models)
+    if records and rivals not in best.values():
+        yield _row(evidence, f"best classical model per seed ({_kinds(rivals)})", records, rivals)
+
+
+def _kinds(models: Sequence[ClassicalModel]) -> str:
     """The features and classifiers of classical models, as in `HOG with SVM or random forest`."""
     by_features: dict[str, set[str]] = {}
-    for record in records:
-        by_features.setdefault(record.outcome.features, set()).add(record.outcome.classifier)
+    for model in models:
+        by_features.setdefault(model.features, set()).add(model.classifier)
     return "; ".join(
         f"{features} with {' or '.join(sorted(names))}" for features, names in by_features.items()
     )
 
 
-def _row(evidence: Evidence, model: str, runs: Sequence[AnyRecord]) -> dict[str, object]:
-    scores = [record.outcome.test for record in runs]
+def _row(
+    evidence: Evidence,
+    model: str,
+    runs: Sequence[AnyRecord],
+    outcomes: Sequence[Outcome | Chosen],
+) -> dict[str, object]:
+    scores = [outcome.test for outcome in outcomes]
     return {
         "model": model,
         "source": THIS_STUDY,

@@ -25,8 +25,6 @@ from effnet_report.render.drawing import (
 )
 from effnet_report.render.html import finding, link, table
 
-LEARNED = {"frozen network"}  # features of the candidates that a trained network computes
-SIDES = {"hand-made features": False, "features of the frozen network": True}
 SHOWN = 10  # rows of the grid
 
 
@@ -48,8 +46,11 @@ def answer(analysis: Analysis) -> HTML:
 def _rival(analysis: Analysis) -> Iterator[str]:
     """On which features the classical models work that were best on validation."""
     records = analysis.evidence.classical.get("classical", [])
-    if kinds := sorted({_kind(record.outcome.features) for record in records}):
-        yield f"The best classical model per seed works on {' or '.join(kinds)}."
+    if kinds := sorted({compared.kind(record.outcome) for record in records}):
+        yield (
+            "The rival of fine-tuning is the classical model that cross-validation ranks first in "
+            f"each seed; it works on {' or '.join(kinds)}."
+        )
 
 
 def best_of(models: pd.DataFrame) -> str:
@@ -136,8 +137,8 @@ def effort(analysis: Analysis) -> HTML:
             "CPU minutes per seed": evidence.runs.groupby("seed")["cpu_seconds"].sum().mean() / 60,
         }
     ]
-    for name, kind in SIDES.items():
-        tried = [c for c in _candidates(analysis) if (c.features in LEARNED) == kind]
+    for name in compared.KINDS:
+        tried = [c for c in _candidates(analysis) if compared.kind(c) == name]
         if tried:
             minutes = sum(candidate.seconds for candidate in tried) / 60
             rows.append(
@@ -180,7 +181,7 @@ def candidates(analysis: Analysis) -> HTML:
         return nothing_yet(evidence, "classical model")
     frame = pd.DataFrame([candidate.model_dump() for candidate in tried])
     frame["options"] = frame["options"].map(_options)
-    frame.insert(0, "kind", [_kind(candidate.features) for candidate in tried])
+    frame.insert(0, "kind", [compared.kind(candidate) for candidate in tried])
     names = {"cv_accuracy": "accuracy, %", "cv_sd": "spread, points"}
     ranked = frame.sort_values("cv_accuracy", ascending=False).rename(columns=names)
     best = ranked.groupby("kind", sort=False)["accuracy, %"].max()
@@ -193,10 +194,6 @@ def candidates(analysis: Analysis) -> HTML:
         "has all. The spread is the standard deviation over folds.",
         data=ranked,
     )
-
-
-def _kind(features: str) -> str:
-    return next(name for name, learned in SIDES.items() if (features in LEARNED) == learned)
 
 
 def _options(options: dict[str, object]) -> str:

@@ -85,8 +85,8 @@ def _check_same_outcomes(loaded: loader.Loaded, target: str) -> None:
         except InputError:  # damaged or not there
             continue
         # Predictions files of older records lack a column.
-        parts = [records.reproducible_part(r) | {"predictions": ""} for r in (published, record)]
-        if parts[0] != parts[1]:
+        pair = [one.model_copy(update={"predictions": ""}) for one in (published, record)]
+        if not records.came_out_equal(*pair):
             raise InputError(
                 f"{run_id} is published with another outcome than that of {loaded.design.name}. "
                 f"Nothing was replaced. To publish the new outcomes, delete {path.parent} first; "

@@ -303,7 +303,7 @@ def compare(recorded: AnyRecord, repeated: AnyRecord, checksum: str) -> Comparis
     again = repeated.outcome.test.accuracy
     low, high = accuracy_interval(test.accuracy, test.images)
     agreement: Agreement = "different"
-    if records.reproducible_part(recorded) == records.reproducible_part(repeated):
+    if records.came_out_equal(recorded, repeated):
         agreement = "equal"
     elif origin and not experiment and low <= again <= high:
         agreement = "within tolerance"

@@ -16,7 +16,8 @@ from effnet_core.study.studies import load_study, override_lines, read_settings
 from effnet_report.evidence import loader
 from effnet_report.sweep.tasks import tasks_of
 
-OF_THE_SOURCE = ["elpv", "elpv_source", "fashion", "paper", "quick"]  # its factors
+# Studies with the source's factors.
+OF_THE_SOURCE = ["elpv", "elpv_source", "fashion", "fashion_source", "paper", "quick"]
 STUDIES = [*OF_THE_SOURCE, "recipe"]
 CONFIGURATION = {"freeze": 2, "head": "none", "scheduler": "plateau", "seed": 0}
 
@@ -74,7 +75,7 @@ def test_paper_is_the_sources_protocol_line_by_line():
 
 def test_schedule_and_patience_are_the_sources():
     names = ("batch_size", "early_stop_patience", "plateau_patience", "plateau_factor")
-    for study in {*OF_THE_SOURCE} - {"quick", "elpv"}:  # with the recipe of the pilot
+    for study in {*OF_THE_SOURCE} - {"quick", "elpv", "fashion"}:  # with the pilot's recipe
         protocol = load_study(study).protocol
         assert {n: getattr(protocol, n) for n in names} == {n: SOURCE[n] for n in names}
 

@@ -80,7 +80,7 @@ def test_runs_that_train_nothing_take_time_too(folder_study):
     assert 3600 * planning.fixed_hours(twice, 30, 60, 2) == pytest.approx(2 * seconds)
 
 
-@pytest.mark.parametrize("study", ["quick", "elpv_source", "fashion"])
+@pytest.mark.parametrize("study", ["quick", "elpv_source", "fashion_source"])
 def test_the_classical_comparison_takes_about_what_it_took(study):
     record = records.load(records.record_path(f"published/{study}", "classical-seed0"))
     facts = record.facts

@@ -452,6 +452,104 @@ def test_two_folds_test_no_image_twice(two_folds, kept):
         found.check_agreement()
 
 
+@pytest.fixture
+def four_folds(tmp_path) -> dict[int, list[Path]]:
+    """Three runs of each fold of the published study of solar cells, by fold."""
+    there, here = Path(__file__).parents[1] / "results/published/elpv_source", paths.RESULTS
+    (here / "elpv_source").mkdir(parents=True)
+    for path in there.glob("0[125]-*"):
+        shutil.copy(path, here / "elpv_source")
+    assert loader.load("elpv_source").set_aside == {}
+    found = [*records.record_files("elpv_source")]
+    return {n: [p for p in found if p.stem.endswith(f"seed{n}")] for n in range(4)}
+
+
+def retell(path: Path, change) -> None:
+    """Change a record's table of predictions, and all numbers that follow from it."""
+    record, data = records.load_whole(path)
+    table = change(predictions_of(data))
+    data = records.predictions_csv(table)
+    rows = table[table["part"] == "test"]
+    scores = predictions.recomputed(rows["label"].to_numpy(), rows["predicted"].to_numpy(), 2)
+    test = record.outcome.test.model_copy(update=scores | {"images": len(rows)})
+    facts = record.facts.model_copy(update={"test_images": len(rows)})
+    changes = {
+        "outcome": record.outcome.model_copy(update={"test": test}),
+        "facts": facts,
+        "predictions": hashlib.sha256(data).hexdigest(),
+    }
+    overwrite(path, record.model_copy(update=changes), data)
+
+
+def predictions_of(data: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(data), dtype={"image": str}, keep_default_na=False)
+
+
+@pytest.mark.fault("records of something else")
+def test_labels_of_one_folds_test_images_cannot_be_improved(four_folds):
+    """All records of a fold call right what its first record predicts; other folds know better."""
+    table = predictions_of(records.load_whole(four_folds[1][0])[1])
+    wrong = table[(table["part"] == "test") & (table["label"] != table["predicted"])]["image"][:40]
+
+    def improve(table: pd.DataFrame) -> pd.DataFrame:
+        chosen = table["image"].isin(wrong)
+        table.loc[chosen, "label"] = 1 - table.loc[chosen, "label"]
+        right = table["label"] == table["predicted"]
+        return table.assign(label_probability=np.where(right, "", "0.3"))
+
+    for path in four_folds[1]:
+        retell(path, improve)
+    loaded = loader.load("elpv_source")
+    assert loaded.damaged == {}
+    assert set(loaded.disagreeing) == {path.stem for path in four_folds[1]}
+    assert "labels images otherwise than most" in loaded.disagreeing[four_folds[1][0].stem]
+
+
+@pytest.mark.fault("records of something else")
+def test_no_fold_can_leave_out_the_test_images_that_are_hard(four_folds):
+    table = predictions_of(records.load_whole(four_folds[2][0])[1])
+    hard = table[(table["part"] == "test") & (table["label"] != table["predicted"])]["image"][:40]
+    for path in four_folds[2]:
+        retell(path, lambda table: table[~table["image"].isin(hard)])
+    loaded = loader.load("elpv_source")
+    assert set(loaded.disagreeing) == {path.stem for path in four_folds[2]}
+    assert "lacks test images" in loaded.disagreeing[four_folds[2][0].stem]
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"facts__train_images": 5}, "numbers of images"),
+        ({"facts__stages": lambda stages: stages[::-1]}, "stages"),
+        ({"facts__trainable_parameters": 0}, "numbers of parameters"),
+    ],
+)
+def test_facts_that_other_records_contradict_are_noticed(study, changes, what):
+    """Of two records, the older is kept: one of the two is set aside."""
+    forge(FIRST, **changes)
+    assert f"has other {what} than" in " ".join(loader.load("quick").disagreeing.values())
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize("classes", [256, 300, 1100])
+def test_any_number_of_classes_is_read_as_it_is_written(classes):
+    labels = np.arange(classes)
+    table = pd.DataFrame(
+        {
+            "part": "test",
+            "image": [f"{label}.png" for label in labels],
+            "label": labels,
+            "predicted": labels,
+            "confidence": 0.5,
+            "label_probability": "",
+        }
+    )
+    parsed = predictions.parse(records.predictions_csv(table))
+    assert np.array_equal(parsed.labels, labels)
+    assert np.array_equal(parsed.predicted, labels)
+
+
 @pytest.mark.fault("records of something else")
 def test_a_sweep_trains_no_seed_with_another_split_than_its_records(study):
     found = loader.load("quick")

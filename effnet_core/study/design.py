@@ -24,6 +24,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationInfo,
     create_model,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -93,19 +94,6 @@ def is_url(place: str) -> bool:
     return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
 
 
-def _well_formed(place: str, info: ValidationInfo) -> str:
-    """Make sure that the URLs of a chain can be taken apart; they may hold a secret."""
-    try:
-        for url in place.split("::") if is_url(place) else []:
-            urlsplit(url)
-    except ValueError as error:
-        raise ValueError(f"{info.field_name} is no URL that can be read: {error}.") from None
-    return place
-
-
-Place = Annotated[str, AfterValidator(_well_formed)]
-
-
 def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     """One learning rate, or several that race."""
     several = isinstance(value, list | tuple)
@@ -134,12 +122,12 @@ class Protocol(Strict):
     """Settings that all runs of a study share."""
 
     dataset: Literal["elpv", "fashion_mnist", "digits", "imagefolder"] = "elpv"
-    data_dir: Place | None = Field(
+    data_dir: str | None = Field(
         None,
         description="folder with one folder per class, for `imagefolder`, relative to the study's "
         "file; or a URL that fsspec reads",
     )
-    labels: Place | None = Field(None, description="CSV of paths and labels, instead of folders")
+    labels: str | None = Field(None, description="CSV of paths and labels, instead of folders")
     groups: str | None = Field(
         None, description="column, or pattern in names: images of one object stay in one part"
     )
@@ -229,6 +217,17 @@ class Protocol(Strict):
     )
     head: Head = "none"
     scheduler: Scheduler = "plateau"
+
+    @field_validator("data_dir", "labels")
+    @classmethod
+    def _url_can_be_read(cls, place: str | None, info: ValidationInfo) -> str | None:
+        """Make sure that the URLs of a chain can be taken apart; they may hold a secret."""
+        try:
+            for url in place.split("::") if place and is_url(place) else []:
+                urlsplit(url)
+        except ValueError as error:
+            raise ValueError(f"{info.field_name} is no URL that can be read: {error}.") from None
+        return place
 
     @model_validator(mode="after")
     def _one_kind_of_test_set(self) -> Self:

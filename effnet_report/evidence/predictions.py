@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,18 @@ DIGIT = np.isin(np.arange(256), np.frombuffer(b"0123456789", np.uint8))
 ROUNDING = 1e-6
 
 
+class Listed(NamedTuple):
+    """The images of a predictions file; files of one list share the same one.
+
+    Attributes:
+        labels: index of the class by name, as written.
+        test_names: names of the test images; the others are validation images.
+    """
+
+    labels: dict[str, str]
+    test_names: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of a run, in the order of its file.
@@ -30,7 +43,7 @@ class Predictions:
         labels, predicted: class indices, shape (N,).
         images: sha256 of part, name and label of every image.
         tests: sha256 of part, name and label of the test images.
-        test_names: names of the test images.
+        listed: the images by name.
     """
 
     tested: np.ndarray
@@ -38,7 +51,7 @@ class Predictions:
     predicted: np.ndarray
     images: str
     tests: str
-    test_names: frozenset[str]
+    listed: Listed
 
 
 def parse(content: bytes) -> Predictions:
@@ -72,9 +85,9 @@ def parse(content: bytes) -> Predictions:
     first = int((before - starts + 1)[~tested].sum())
     if not np.array_equal(tested, np.sort(tested)):
         raise ValueError("the validation images do not precede the test images")
-    listed = _sha256(images)
-    names = _test_names(listed, content)
-    return Predictions(tested, labels, predicted, listed, _sha256(images[first:]), names)
+    fingerprint = _sha256(images)
+    listed = _list_images(fingerprint, content)
+    return Predictions(tested, labels, predicted, fingerprint, _sha256(images[first:]), listed)
 
 
 def _between(data: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -127,28 +140,30 @@ def _sha256(data: np.ndarray) -> str:
     return hashlib.sha256(data.tobytes()).hexdigest()
 
 
-def _test_names(images: str, content: bytes) -> frozenset[str]:
-    """Names of the test images; checks once per list of images that all names are text and differ.
+def _list_images(images: str, content: bytes) -> Listed:
+    """The images by name; checks once per list of images that all names are text and differ.
 
     Args:
         images: sha256 of the list of images.
     """
-    if images in _listed:
-        return _listed[images]
+    if images in _lists:
+        return _lists[images]
     try:
-        rows = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+        header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
     except (csv.Error, ValueError) as error:
         raise ValueError(f"a name cannot be read ({error})") from None
-    if any(len(row) != len(rows[0]) for row in rows):
+    if any(len(row) != len(header) for row in rows):
         raise ValueError("a line has another number of columns")
-    if len({name for _, name, *_ in rows}) < len(rows):
+    labels = {name: label for _, name, label, *_ in rows}
+    if len(labels) < len(rows):
         raise ValueError("it names an image twice")
-    _listed[images] = frozenset(name for part, name, *_ in rows if part == "test")
-    return _listed[images]
+    test_names = frozenset(name for part, name, *_ in rows if part == "test")
+    _lists[images] = Listed(labels, test_names)
+    return _lists[images]
 
 
-# The test images of each list of images that was checked; the records of a seed share a list.
-_listed: dict[str, frozenset[str]] = {}
+# Each list of images that was checked, by its sha256; the records of a seed share a list.
+_lists: dict[str, Listed] = {}
 
 
 def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +174,7 @@ def _numbers(data: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray
         more = digits <= 9
         if not more.any():
             break
-        values += scale * np.where(more, digits, 0)
+        values[more] += scale * digits[more].astype(np.int64)
         places = places - more
         scale *= 10
     if (places == ends - 1).any():

@@ -17,13 +17,13 @@ class Sound(NamedTuple):
     Attributes:
         images: fingerprint of the names and labels of the validation and the test images.
         tests: the same of the test images.
-        test_names: names of the test images.
+        listed: the images by name.
     """
 
     record: AnyRecord
     images: str
     tests: str
-    test_names: frozenset[str]
+    listed: predictions.Listed
 
 
 def read(path: Path) -> Sound:
@@ -49,7 +49,7 @@ def read(path: Path) -> Sound:
             f"{path} contradicts itself: {error}. Delete it and repeat the run, or restore it "
             "from git."
         ) from None
-    return Sound(record, parsed.images, parsed.tests, parsed.test_names)
+    return Sound(record, parsed.images, parsed.tests, parsed.listed)
 
 
 def _check_history(record: Record) -> None:

@@ -153,7 +153,7 @@ def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
         looks.append(predictions(accuracy - gap, rng, fold))
         epoch = Epoch(
             epoch=number,
-            learning_rate=(settings.rates[0] if len(settings.rates) > 1 else 1e-4) / number,
+            learning_rate=settings.rates[0] / number,
             train_loss=0.7 / number,
             validation=metrics(looks[-1], "validation"),
         )

@@ -9,6 +9,7 @@ import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,7 @@ from effnet_report.inference import analysis, decisive
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
+from effnet_report.publishing.exchange import alone
 from effnet_report.render import cards
 from effnet_report.render.heat import overlay
 from effnet_report.sweep.command import keep_best
@@ -418,6 +420,30 @@ def test_an_exported_model_says_the_same_as_ours(exported, study, monkeypatch, c
         said, probability = capsys.readouterr().out.rsplit(maxsplit=1)
         assert said == one.label
         assert float(probability) == pytest.approx(one.probability, abs=1e-4)
+
+
+@pytest.mark.fault("files of a user")
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_or_link_in_place_of_an_export_is_left(own_folders, kind):
+    there = paths.records("mine") / "model"
+    there.parent.mkdir(parents=True)
+    there.symlink_to(own_folders) if kind == "link" else there.write_text("mine")
+    with pytest.raises(InputError, match=r"is a link or a file.*Move it away"):
+        export.export(SimpleNamespace(study="mine"))
+    assert there.is_symlink() if kind == "link" else there.read_text() == "mine"
+
+
+@pytest.mark.fault("files of a user")
+def test_two_do_not_export_at_once(own_folders):
+    earlier = paths.records("mine") / "model"
+    earlier.mkdir(parents=True)
+    (earlier / "notes.txt").write_text("mine")
+    with (
+        alone(paths.records("mine")),
+        pytest.raises(InputError, match=r"Another process writes to .*mine"),
+    ):
+        export.export(SimpleNamespace(study="mine"))
+    assert [path.name for path in paths.records("mine").rglob("*")] == ["model", "notes.txt"]
 
 
 def test_without_the_extra_nothing_is_exported_and_it_is_told(study, monkeypatch):

@@ -1,6 +1,7 @@
 """Images with the same pixels are found, told, and never on both sides of a split."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ def test_copies_are_found_whatever_their_names_and_formats(own_folders, copies):
     }
     told = describe_duplicates(dataset, first)
     assert told.startswith("11 of 51 images have the same pixels as another")
+    names = [f"a\u202e{name}\x1b[2J" for name in dataset.names]
+    assert describe_duplicates(replace(dataset, names=names), first).isprintable()
     assert "0/copy-00.tiff = 0/00.png" in told
     assert told.endswith("and 1 more. 1 of them are in another class than their twin.")
 

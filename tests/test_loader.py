@@ -121,6 +121,28 @@ FORGERIES = {
     "predictions": ({"table": all_right}, r"accuracy is .* and 100.00 % by its predictions"),
     "number of images": ({"facts__test_images": 201}, "names 201 test images, and predicts 200"),
     "classes": ({"facts__classes": ["one"]}, "predicts classes that its 1"),
+    "parameters of stages": ({"facts__total_parameters": 5}, "more parameters than its network"),
+    "trained parameters": (
+        {"facts__trainable_parameters": 5_000_000},
+        "outside of its frozen stages",
+    ),
+    "an epoch of no whole image": (
+        {
+            "outcome__history": lambda epochs: [
+                epochs[0] | {"validation": epochs[0]["validation"] | {"accuracy": 61.234567}},
+                *epochs[1:],
+            ]
+        },
+        "gives an epoch's accuracy",
+    ),
+    "first learning rate": (
+        {"outcome__history": lambda epochs: [epochs[0] | {"learning_rate": 1.0}, *epochs[1:]]},
+        "not those of its settings",
+    ),
+    "a later learning rate": (
+        {"outcome__history": lambda epochs: [*epochs[:-1], epochs[-1] | {"learning_rate": -5.0}]},
+        "not those of its settings",
+    ),
     "best epoch": ({"outcome__best_epoch": 1}, "not the one that its settings choose"),
     "an epoch too many": ({"outcome__best_epoch": 9}, "best epoch was not trained"),
     "an epoch too few": (

@@ -1,5 +1,6 @@
 """The forecast of what more training images would give."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report.audit import more_images
-from effnet_report.evidence import evidence, growth
+from effnet_report.evidence import evidence, growth, locations
 from effnet_report.inference import analysis
 from effnet_report.pages import images
 
@@ -52,6 +53,19 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
     assert forecast.low <= forecast.gain <= forecast.high
     assert forecast.sentence in capsys.readouterr().out
     assert forecast.sentence in images.more(analysis.load("digits")).data
+    for impossible in (
+        {"sizes": [-3, 7, whole]},
+        {"sizes": [7, whole]},
+        {"sizes": [7, 8, 10**9]},
+        {"accuracy": [1, 2, 1e9]},
+        {"accuracy": [1, 2, 99.9]},
+        {"low": 2.0, "high": 1.0},
+        {"more": 10**9},
+        {"run_id": "another"},
+    ):
+        forged = json.dumps(json.loads(forecast.model_dump_json()) | impossible)
+        locations.growth("digits").write_text(forged)
+        assert growth.load(found) is None, impossible
     assert [record.run_id for record in found.finished] == [settings.run_id]
     beside, *_ = paths.RESULTS.glob("digits~*")
     path = next(beside.glob("*.json"))
@@ -61,7 +75,19 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
     records.save(record.model_copy(update={"fingerprints": others}), table)
     with pytest.raises(InputError, match="of other images, other test images or other weights"):
         more_images.more_images("digits", Console(width=200))
+    path.unlink()
+    few = record.facts.model_copy(update={"train_images": 2})
+    records.save(record.model_copy(update={"facts": few}), table)
+    with pytest.raises(InputError, match="fewer training images than its settings want"):
+        more_images.more_images("digits", Console(width=200))
     shutil.rmtree(beside)
+    published = paths.records("published/digits")
+    shutil.copytree(paths.records("digits"), published)
+    (published / "study.yml").write_text(STUDY)
+    (own_folders / "digits.yml").write_text(STUDY.replace("epochs: 1", "epochs: 2"))
+    with pytest.raises(InputError, match="has changed since its runs: epochs 1 -> 2"):
+        more_images.more_images("published/digits", Console(width=200))
+    (own_folders / "digits.yml").write_text(STUDY)
     other = replace(load_dataset("digits"), labels=load_dataset("digits").labels[::-1])
     monkeypatch.setattr(more_images, "load_dataset", lambda *_: other)
     with pytest.raises(InputError, match="images of digits are not those"):

@@ -1,5 +1,6 @@
 """The command `papermill notebooks/train.ipynb -p freeze 2`, in the ways people start it."""
 
+import errno
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import nbformat
 import papermill.cli  # noqa: F401  before the plugin, which it loads
 import pytest
@@ -17,7 +19,7 @@ from copies import Clone
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.records import checksum
-from effnet_report.jupyter import papermill_plugin
+from effnet_report.jupyter import papermill_plugin, warm
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
@@ -203,6 +205,41 @@ def test_what_a_run_prints_and_what_goes_wrong_acts_on_no_terminal():
     papermill_plugin.Plain(stream).write("cat\x1b[2J\u202e\n")
     assert stream.getvalue() == "cat\\x1b[2J\\u202e\n"
     assert papermill_plugin._told(InputError("a\x1bb")).message == "a\\x1bb"
+
+
+@pytest.fixture
+def no_kernel(own_folders, monkeypatch):
+    """Notebooks are not executed: what papermill would do is a function of the test."""
+    monkeypatch.setattr(warm, "start_with", lambda *_: None)
+    mine = own_folders / "mine.ipynb"
+    mine.write_text("mine")
+    return mine
+
+
+def execute(papermill, output: Path):
+    options = {"stdout_file": None}
+    return papermill_plugin._carefully(papermill)(
+        str(paths.TRAIN_NOTEBOOK), str(output), {}, **options
+    )
+
+
+@pytest.mark.fault("files of a user")
+def test_a_notebook_that_exists_stays_until_the_new_one_is_whole(no_kernel):
+    def on_a_full_disk(input_path, output_path, **_):
+        Path(output_path).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(click.ClickException, match="No space left"):
+        execute(on_a_full_disk, no_kernel)
+    assert no_kernel.read_text() == "mine"
+    execute(lambda output_path, **_: Path(output_path).write_text("new"), no_kernel)
+    assert no_kernel.read_text() == "new"
+
+
+@pytest.mark.fault("files of a user")
+def test_a_folder_is_no_notebook(no_kernel):
+    with pytest.raises(click.ClickException, match="is not a file"):
+        execute(None, no_kernel.parent)
 
 
 def assert_one_message(result, words) -> None:

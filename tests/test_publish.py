@@ -281,6 +281,31 @@ def test_a_published_record_of_another_outcome_is_not_replaced(root, source):
     assert published() == before.keys()
 
 
+@pytest.mark.fault("records to be overwritten")
+@pytest.mark.parametrize("change", [("[0, 1]", "[2, 3]"), ("freeze: [5]", "freeze: [6]")])
+def test_published_runs_are_not_left_out_by_another_design(root, source, change):
+    """The study was made again with other seeds or levels, and has records of its own."""
+    publish(load_study(str(source)), source)
+    before = published()
+    shutil.rmtree(paths.records("mine"))
+    source.write_text(source.read_text().replace(*change))
+    for settings in load_study(str(source)).runs():
+        save_run(settings)
+    with pytest.raises(InputError, match=r"2 published runs of mine are not in this design"):
+        publish(load_study(str(source)), source)
+    assert published() == before
+    assert len(loader.load("published/mine").believed) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"cells": 1}', b"\xff\xfe"])
+def test_a_damaged_notebook_is_told_and_nothing_is_published(root, source, content):
+    (notebook,) = paths.executed("mine").glob("*seed0.ipynb")
+    notebook.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=f"{notebook.name} is no whole notebook"):
+        publish(load_study(str(source)), source)
+    assert published() == set()
+
+
 @pytest.mark.fault("links")
 @pytest.mark.parametrize("place", [paths.records, paths.executed], ids=["records", "notebooks"])
 @pytest.mark.parametrize("kind", ["link", "file"])

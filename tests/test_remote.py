@@ -78,6 +78,11 @@ def test_a_study_keeps_the_url_and_a_record_only_its_name(own_folders):
     assert settings.recorded().data_dir == "photos.zip"
 
 
+@pytest.mark.parametrize("place", ["file:///photos/..", "/photos/..", "s3://bucket/", ".."])
+def test_the_copy_of_a_url_has_a_name_of_its_own(place):
+    assert place_name(place) == "data"
+
+
 SECRET = "s3cr3t%2Fkey+1"
 WITH_SECRETS = [
     f"nosuch://host/photos.zip?token={SECRET}",

@@ -35,7 +35,8 @@ def describe_duplicates(dataset: Dataset, first: np.ndarray) -> str:
     copies = np.flatnonzero(first != np.arange(len(first)))
     if not len(copies):
         return ""
-    pairs = [f"{dataset.names[index]} = {dataset.names[first[index]]}" for index in copies]
+    names = [repr(name)[1:-1] for name in dataset.names]  # nothing in it acts on a terminal
+    pairs = [f"{names[index]} = {names[first[index]]}" for index in copies]
     rest = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
     labels = dataset.labels
     elsewhere = int((labels[copies] != labels[first[copies]]).sum())

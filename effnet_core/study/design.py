@@ -451,4 +451,5 @@ def place_name(place: str) -> str:
     """The last part of a path or a URL, without the query of a URL, which may be a secret."""
     if is_url(place):  # may be a chain such as zip::https://host/photos.zip
         place = urlsplit(re.split("[?#]", place)[0].split("::")[-1]).path
-    return Path(place).name or "data"
+    name = Path(place).name
+    return "data" if name in ("", "..") else name

@@ -7,6 +7,7 @@ the images that there are.
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +18,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import loader, locations, predictions
+from effnet_report.evidence import loader, locations, soundness
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.correctness import contributions
 from effnet_report.evidence.evidence import Evidence
@@ -55,7 +56,7 @@ def more_images(study: str, console: Console) -> None:
         f"Training the best configuration on {' and on '.join(map(str, sizes))} of its "
         f"{whole} images, which takes about {duration(seconds)}."
     )
-    runs = [*(_trained(best, evidence.design.name, size) for size in sizes), best]
+    runs = [*(_trained(best, study, size) for size in sizes), best]
     growth = forecast(evidence, runs, _scatter(Analysis(evidence)))
     path = locations.growth(evidence.design.name)
     files.write(path, (growth.model_dump_json(indent=1) + "\n").encode())
@@ -68,40 +69,45 @@ def more_images(study: str, console: Console) -> None:
 def _trained(best: Record, study: str, size: int) -> Record:
     """The same run on fewer images; an existing record is used."""
     settings = best.settings
-    parameters = settings.levels | {"study": study, "seed": settings.seed, "train_images": size}
+    shared = {"study": settings.study, "seed": settings.seed, "train_images": size}
+    parameters = settings.levels | shared
     fewer = read_settings(parameters)
+    whole = fewer.model_copy(
+        update={"study": settings.study, "train_images": settings.train_images}
+    )
+    if changed := records.differences(settings, whole):
+        raise InputError(
+            f"The file of study {settings.study} has changed since its runs: {', '.join(changed)}. "
+            "Restore it, or give the changed study another name."
+        )
     existing = records.recorded_run(fewer, fewer.run_id)
     if not isinstance(existing, Record):
         return run.execute(parameters)
-    _check_alike(best, existing)
+    _check_alike(best, study, existing)
     return existing
 
 
-def _check_alike(best: Record, fewer: Record) -> None:
+def _check_alike(best: Record, study: str, fewer: Record) -> None:
     """Make sure that a run on fewer images can stand beside the one on all of them.
 
     Raises:
-        InputError: it saw other images or other weights, or its predictions are not its metrics'.
+        InputError: it saw other images or other weights, or contradicts itself.
     """
-    tests = []
     path = records.record_path(fewer.settings.study, fewer.run_id)
-    try:
-        for record in (fewer, best):
-            beside = records.record_path(record.settings.study, record.run_id)
-            stated = predictions.parse(records.load_whole(beside)[1])
-            predictions.check(record, stated)
-            tests.append(stated.tests)
-    except (InputError, ValueError) as error:
-        raise InputError(f"{beside} is damaged: {error}") from None
-    same = all(
-        getattr(fewer.fingerprints, name) == getattr(best.fingerprints, name)
-        for name in ("data", "weights")
-    )
-    if not same or len(set(tests)) > 1:
+    there = records.record_path(study, best.run_id)
+    tests = {soundness.read(one).tests for one in (path, there)}
+    if len(tests) > 1 or _shared(fewer) != _shared(best):
         raise InputError(
             f"{path} is of other images, other test images or other weights than {best.run_id}. "
             f"Move {path.parent} away; the run is then trained again."
         )
+
+
+def _shared(record: Record) -> tuple[object, ...]:
+    """What runs share that differ only in the number of training images."""
+    facts, prints = record.facts, record.fingerprints
+    network = facts.stages, facts.trainable_parameters, facts.total_parameters
+    return prints.data, prints.weights, facts.classes, *network
 
 
 def _scatter(study: Analysis) -> float:
@@ -121,7 +127,13 @@ def forecast(evidence: Evidence, runs: list[Record], scatter: float) -> Growth:
         scatter: standard deviation of a run's accuracy between trainings, points.
     """
     criterion = evidence.design.protocol.criterion
-    right = np.stack([100 * _by_image(record, criterion) for record in runs])
+    folders = [*(record.settings.study for record in runs[:-1]), evidence.reference]
+    right = np.stack(
+        [
+            100 * _by_image(records.record_path(folder, record.run_id), criterion)
+            for folder, record in zip(folders, runs, strict=True)
+        ]
+    )
     sizes = [record.facts.train_images for record in runs]
     more = min(FURTHEST, sizes[-1])
     rng = np.random.default_rng(0)
@@ -149,8 +161,8 @@ def forecast(evidence: Evidence, runs: list[Record], scatter: float) -> Growth:
     )
 
 
-def _by_image(record: Record, criterion: str) -> np.ndarray:
-    table = records.load_predictions(records.record_path(record.settings.study, record.run_id))
+def _by_image(path: Path, criterion: str) -> np.ndarray:
+    table = records.load_predictions(path)
     test = table[table["part"] == "test"].set_index("image").sort_index()
     return contributions(test, criterion).astype(float)
 

@@ -19,7 +19,7 @@ from effnet_core.model.heads import build_head
 from effnet_report.deploy import card
 from effnet_report.deploy.calibration import images_of
 from effnet_report.deploy.kept import Kept
-from effnet_report.publishing.exchange import exchange, recover
+from effnet_report.publishing.exchange import alone, check_replaceable, exchange, recover
 
 MODEL, CARD, HEAD = "model.onnx", "README.md", "head.safetensors"
 WRITTEN = {MODEL, CARD, HEAD, "config.json", "model.safetensors"}
@@ -64,31 +64,40 @@ def export(kept: Kept) -> Exported:
 
     Raises:
         InputError: the extra `export` is not installed; the images of the training are not here;
-            or the outputs differ: then nothing is written.
+            a file or link is in the way; another export is under way; or the outputs differ: then
+            nothing is written.
     """
     target = paths.records(kept.study) / "model"
+    check_replaceable(target)
     folder = target.with_name(".model")
     try:
-        recover(folder, target)
-        files.check_writable(folder)
-        network = _network(kept)
-        _to_onnx(network, kept, folder / MODEL)
-        exported = Exported(target, *_disagreement(kept, folder / MODEL))
-        if not exported.difference <= ALLOWED:
-            raise InputError(
-                f"ONNX Runtime differs from PyTorch by {exported.difference:.2g} in a probability "
-                f"(allowed: {ALLOWED:g}). Nothing was written; please report it."
-            )
-        _to_timm(network, kept, folder)
-        text = card.text(kept, exported.difference, exported.images)
-        (folder / CARD).write_text(text, encoding="utf-8")
-        if target.is_dir():
-            _carry_over(target, folder)
-        exchange(folder, target)
+        with alone(target.parent):
+            try:
+                return _exchanged(kept, folder, target)
+            finally:
+                recover(folder, target)
     except OSError as error:
         raise cannot(f"write {target}", error) from None
-    finally:
-        recover(folder, target)
+
+
+def _exchanged(kept: Kept, folder: Path, target: Path) -> Exported:
+    """Write into a new folder, and exchange it with the one of an earlier export."""
+    recover(folder, target)
+    files.check_writable(folder)
+    network = _network(kept)
+    _to_onnx(network, kept, folder / MODEL)
+    exported = Exported(target, *_disagreement(kept, folder / MODEL))
+    if not exported.difference <= ALLOWED:
+        raise InputError(
+            f"ONNX Runtime differs from PyTorch by {exported.difference:.2g} in a probability "
+            f"(allowed: {ALLOWED:g}). Nothing was written; please report it."
+        )
+    _to_timm(network, kept, folder)
+    text = card.text(kept, exported.difference, exported.images)
+    (folder / CARD).write_text(text, encoding="utf-8")
+    if target.is_dir():
+        _carry_over(target, folder)
+    exchange(folder, target)
     return exported
 
 

@@ -1,11 +1,15 @@
 """What `effnet more` found: what more training images would give, as pages show it."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from effnet_core import files
+from effnet_core.study.schema import Percent
 from effnet_report.evidence import locations
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.evidence import Evidence
+from effnet_report.evidence.predictions import ROUNDING
 from effnet_report.numbers import number
 
 
@@ -26,12 +30,20 @@ class Growth(BaseModel):
     run_id: str
     final_weights: str
     metric: str
-    sizes: list[int]
-    accuracy: list[float]
-    more: int
+    sizes: list[Annotated[int, Field(ge=1)]]
+    accuracy: list[Percent]
+    more: int = Field(ge=1)
     gain: float
-    low: float
-    high: float
+    low: float = Field(ge=-100)
+    high: float = Field(le=100)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.sizes != sorted(set(self.sizes)) or len(self.sizes) != len(self.accuracy):
+            raise ValueError("its sizes do not rise, or one of them has no accuracy")
+        if self.more > self.sizes[-1] or self.low > self.high:
+            raise ValueError("its forecast goes too far, or its interval has no inside")
+        return self
 
     @property
     def sentence(self) -> str:
@@ -43,11 +55,15 @@ class Growth(BaseModel):
 
 
 def load(evidence: Evidence) -> Growth | None:
-    """The forecast of a study; None if there is none, or one of another best run."""
+    """The forecast of a study; None if there is none, or one that is not of the best run."""
     try:
         growth = Growth.model_validate_json(files.read(locations.growth(evidence.reference)))
     except (OSError, ValueError):
         return None
     best = best_run(evidence.finished)
-    same = best is not None and best.outcome.final_weights == growth.final_weights
-    return growth if same else None
+    if best is None:
+        return None
+    of_all = growth.run_id, growth.final_weights, growth.sizes[-1]
+    expected = best.run_id, best.outcome.final_weights, best.facts.train_images
+    score = best.outcome.test.score(evidence.design.protocol.criterion)
+    return growth if of_all == expected and abs(growth.accuracy[-1] - score) < ROUNDING else None

@@ -10,6 +10,8 @@ from effnet_core.study.design import FREEZE
 from effnet_core.study.schema import AnyRecord, Candidate, Chosen, ClassicalRecord, Record
 from effnet_report.evidence import predictions
 
+WHOLE = 1e-4  # largest distance of a count from a whole number, after arithmetic with percentages
+
 
 class Sound(NamedTuple):
     """A valid record, and what its predictions say of its images.
@@ -71,6 +73,12 @@ def _check_history(record: Record) -> None:
     epochs, images = [*history, *outcome.head_first], record.facts.validation_images
     if any(epoch.validation.images != images for epoch in epochs):
         raise InputError(f"an epoch was not validated on its {images} validation images")
+    right = [epoch.validation.accuracy * images / 100 for epoch in epochs]
+    if any(abs(count - round(count)) > WHOLE for count in right):
+        raise InputError(f"no number of its {images} validation images gives an epoch's accuracy")
+    rates = [epoch.learning_rate for epoch in history]
+    if rates[0] not in record.settings.rates or not 0 <= min(rates) <= max(rates) <= rates[0]:
+        raise InputError("its learning rates are not those of its settings and schedules")
     if outcome.best_epoch != _chosen_epoch(record):
         raise InputError("its best epoch is not the one that its settings choose")
     if history[outcome.best_epoch - 1].validation != outcome.validation:
@@ -106,8 +114,16 @@ def _check_facts(record: AnyRecord) -> None:
     facts = record.facts
     if len(facts.stages) <= max(FREEZE):
         raise InputError(f"its network has {len(facts.stages)} stages, and some may be missing")
-    if facts.trainable_parameters > facts.total_parameters:
-        raise InputError("it trains more parameters than its network has")
+    if sum(stage.parameters for stage in facts.stages) > facts.total_parameters:
+        raise InputError("its stages have more parameters than its network")
+    freeze = record.settings.freeze
+    frozen = sum(stage.parameters for stage in facts.stages[: freeze + 1]) if freeze else 0
+    if facts.trainable_parameters > facts.total_parameters - frozen:
+        raise InputError(
+            "it trains more parameters than its network has outside of its frozen stages"
+        )
+    if facts.train_images < record.settings.train_images:  # copies of an image are not counted
+        raise InputError("it has fewer training images than its settings want")
 
 
 def _check_losses(record: AnyRecord) -> None:

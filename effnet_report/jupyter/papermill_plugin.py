@@ -123,14 +123,16 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             if output_path == ITS_PLACE:
                 files.check_writable(place.parent)
                 output_path = str(place)
+            working, of_record = output_path, False
+            if os.path.lexists(output_path):  # stays until the new notebook is whole
+                _check_replaceable(Path(output_path))
+                # That of an existing record stays unless the repetition gave the same result.
+                of_record = bool(recorded) and Path(output_path).resolve() == place.resolve()
+                running = paths.CACHE / "running" / settings.study / place.name
+                running.parent.mkdir(parents=True, exist_ok=True)
+                working = str(running)
         except InputError as error:
             raise _told(error) from None
-        working = output_path
-        if recorded and place.is_file() and Path(output_path).resolve() == place.resolve():
-            # The notebook of an existing record stays until the repetition gave the same result.
-            running = paths.CACHE / "running" / settings.study / place.name
-            running.parent.mkdir(parents=True, exist_ok=True)
-            working = str(running)
         # Printed lines per epoch replace the progress bar of cells.
         options |= {
             "stdout_file": options["stdout_file"] or Plain(sys.stderr),
@@ -143,11 +145,12 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                 input_path=input_path, output_path=working, parameters=parameters, **options
             )
             if working != output_path:
-                _move(Path(working), place)
+                _move(Path(working), Path(output_path).resolve())
         except PapermillExecutionError as error:
             if working != output_path:
+                differs = place.with_name(f"{place.name}.differs")
                 with suppress(InputError):  # on a full disk the original error is more important
-                    _move(Path(working), place.with_name(f"{place.name}.differs"))
+                    _move(Path(working), differs if of_record else Path(output_path))
             if error.ename != InputError.__name__:
                 raise
             raise _told(error.evalue) from None
@@ -160,6 +163,18 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return execute
+
+
+def _check_replaceable(notebook: Path) -> None:
+    """Make sure that a notebook can be replaced by a new one.
+
+    Raises:
+        InputError: it is no file, or cannot be written.
+    """
+    if not notebook.is_file():
+        raise InputError(f"{notebook} is not a file. Give the notebook another name.")
+    if not os.access(notebook, os.W_OK):
+        raise InputError(f"{notebook} cannot be written. Allow it, or give another name.")
 
 
 def _told(error: InputError | str) -> click.ClickException:

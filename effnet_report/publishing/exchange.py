@@ -40,6 +40,19 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_replaceable(there: Path) -> None:
+    """Make sure that an exchange would replace a folder, or nothing.
+
+    Raises:
+        InputError: a link or a file has this name.
+    """
+    if there.is_symlink() or (there.exists() and not there.is_dir()):
+        raise InputError(
+            f"{there} is a link or a file, and would be replaced by a folder. Move it away, and "
+            "try again."
+        )
+
+
 def recover(staged: Path, there: Path) -> None:
     """Undo an unfinished exchange of a killed process: restore `there` and delete `staged`."""
     before = _before(staged)

@@ -16,7 +16,7 @@ from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import loader, locations
-from effnet_report.publishing.exchange import alone, exchange, recover
+from effnet_report.publishing.exchange import alone, check_replaceable, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
 
@@ -43,7 +43,8 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         raise InputError(f"Study {design.name} has no records: `effnet sweep {source}` makes them.")
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
-    _check_folders([there for _, there in folders])
+    for _, there in folders:
+        check_replaceable(there)
     try:
         with alone(paths.records(PUBLISHED)), _leaving_nothing(folders):
             _check_same_outcomes(loaded, target)
@@ -54,22 +55,12 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
                         there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
                     )
             notebooks = _stage(loaded, stage, source)
-            _checked(stage, None)  # checks against the published design
+            _check_whole(_checked(stage, None))  # against the design that is published now
             for staged, there in folders:
                 exchange(staged, there)
     except OSError as error:
         raise cannot(f"publish {design.name}", error) from None
     return len(loaded.believed), notebooks
-
-
-def _check_folders(published: list[Path]) -> None:
-    """Make sure that nothing but folders is replaced."""
-    for there in published:
-        if there.is_symlink() or (there.exists() and not there.is_dir()):
-            raise InputError(
-                f"{there} is a link or a file, and publishing would replace it by a folder. Move "
-                "it away, and publish again."
-            )
 
 
 def _check_same_outcomes(loaded: loader.Loaded, target: str) -> None:
@@ -129,6 +120,22 @@ def _checked(reference: str, design: Study | None) -> loader.Loaded:
     if loaded.damaged:
         raise InputError(next(iter(loaded.damaged.values())))
     return loaded
+
+
+def _check_whole(staged: loader.Loaded) -> None:
+    """Make sure that every run that is published already is part of the new design.
+
+    Raises:
+        InputError: one is not, and would not count any more.
+    """
+    if staged.uncounted:
+        name = staged.design.name
+        raise InputError(
+            f"{len(staged.uncounted)} published runs of {name} are not in this design, such as "
+            f"{next(iter(staged.uncounted))}. Nothing was replaced. Restore the seeds and levels, "
+            f"or delete {paths.records(f'{PUBLISHED}/{name}')} first; git has a copy if it was "
+            "committed."
+        )
 
 
 def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
@@ -193,7 +200,14 @@ def _without(local: dict[str, str], text: str) -> str:
 
 def _copy_notebook(source: Path, target: Path, local: dict[str, str]) -> None:
     """Copy a notebook without paths of this machine, which papermill writes to the metadata too."""
-    notebook = nbformat.reads(_without(local, source.read_text(encoding="utf-8")), as_version=4)
+    try:
+        notebook = nbformat.reads(_without(local, source.read_text(encoding="utf-8")), as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat raises errors of JSON, of its schema and of attributes
+        raise InputError(
+            f"{source} is no whole notebook ({type(error).__name__}). Delete it, and publish again "
+            "without its page, or repeat the run with papermill."
+        ) from None
     papermill = notebook.metadata.setdefault("papermill", {})
     if "input_path" in papermill:
         papermill["input_path"] = f"{paths.NOTEBOOKS.name}/{Path(papermill['input_path']).name}"

@@ -57,6 +57,11 @@ def planted() -> Path:
     return paths.RESULTS / "audit.json"
 
 
+def consecutive() -> Path:
+    """What models have right if neighbouring solar cells stay on one side of a split."""
+    return paths.RESULTS / "consecutive.json"
+
+
 def coverage() -> Path:
     """How often intervals cover the truth in simulated studies."""
     return paths.RESULTS / "simulation.json"

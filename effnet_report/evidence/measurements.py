@@ -400,6 +400,25 @@ def planted(dataset: str) -> Planted | None:
         return None
 
 
+class Consecutive(File):
+    """What models have right where blocks of consecutive solar cells stay on one side of a split.
+
+    Attributes:
+        block: number of cells in a block.
+        right: by number of frozen stages, 1 or 0 for each cell in the order of its number.
+    """
+
+    block: int
+    right: dict[int, str]
+    commit: str
+    hardware: dict[str, str]
+
+
+def consecutive() -> Consecutive | None:
+    """What `python -m bench.consecutive` has written; None before it ran."""
+    return Consecutive.load(locations.consecutive())
+
+
 def benchmark() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
     return Benchmark.load(locations.bench()) or Benchmark()

@@ -23,13 +23,15 @@ from effnet_report.evidence.measurements import Consecutive
 
 BLOCK = 100  # cells; a module has 36, 60 or 72 of them
 STUDY = "consecutive"
-FACTORS = {"freeze": [FREEZE[0], FREEZE[-1]], "head": ["none"], "scheduler": ["cosine"]}
+LIKE = "elpv"  # the study whose protocol is used
+LEVELS = {"head": "none", "scheduler": "cosine"}
+FACTORS = {"freeze": [FREEZE[0], FREEZE[-1]]} | {name: [level] for name, level in LEVELS.items()}
 CORES = 2
 
 
 def write_study() -> Path:
     """The main study's protocol, with the images as a table that names the block of each."""
-    dataset, like = elpv(), load_study("elpv")
+    dataset, like = elpv(), load_study(LIKE)
     files = [Path(str(image)) for image in dataset.images]
     folder = paths.CACHE / STUDY
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +75,15 @@ def main() -> None:
         frozen: right_by_cell([one for one in runs if one.freeze == frozen])
         for frozen in FACTORS["freeze"]
     }
-    found = Consecutive(block=BLOCK, right=right, commit=commit(), hardware=hardware())
-    found.save(locations.consecutive())
+    measured = Consecutive(
+        study=LIKE,
+        levels=LEVELS,
+        block=BLOCK,
+        right=right,
+        commit=commit(),
+        hardware=hardware(),
+    )
+    measured.save(locations.consecutive())
 
 
 if __name__ == "__main__":

@@ -404,10 +404,14 @@ class Consecutive(File):
     """What models have right where blocks of consecutive solar cells stay on one side of a split.
 
     Attributes:
+        study: whose protocol and recipe the models have.
+        levels: of its other factors than the number of frozen stages.
         block: number of cells in a block.
         right: by number of frozen stages, 1 or 0 for each cell in the order of its number.
     """
 
+    study: str
+    levels: dict[str, str]
     block: int
     right: dict[int, str]
     commit: str

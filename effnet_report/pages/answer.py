@@ -1,6 +1,7 @@
 """The first page: what to do on each data set, how good it is, what it costs and what it misses."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -274,6 +275,7 @@ def limits(studies: list[Analysis]) -> HTML:
     on_validation = [
         f"{stages(advice.on_validation)} on {shown.about(study).name}" for study, advice in advised
     ]
+    neighbours = chain.from_iterable(map(shown.neighbours, studies))
     return listing(
         {
             "covers": Markup(
@@ -281,6 +283,7 @@ def limits(studies: list[Analysis]) -> HTML:
                 "for images of these kinds. Another network or other images need a study of their "
                 "own."
             ).format(protocol.backbone),
+            **{f"neighbours-{place}": text for place, text in enumerate(neighbours)},
             "recipe": _other_recipes(studies),
             **dict(_contrary(advised)),
             "selected": "Depths are chosen by the intervals shown here, which come from test "

@@ -56,6 +56,7 @@ def answer(analysis: Analysis) -> HTML:
         f"The configuration that is best on validation reaches {number(accuracy)} % on "
         f"{tested:,} test images (95 % CI {number(low)} to {number(high)} for other images).",
         analysis.judgement["optimism"].sentence,
+        *shown.neighbours(analysis),
         *shown.other_recipes(analysis),
         *coverage(evidence),
     )

@@ -7,11 +7,13 @@ from markupsafe import Markup
 
 from effnet_core.study.design import Study
 from effnet_report.escaping import listed
-from effnet_report.evidence import evidence
+from effnet_report.evidence import evidence, measurements
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
+from effnet_report.inference import neighbours as of_neighbours
 from effnet_report.inference import recipes as of_recipes
 from effnet_report.inference.analysis import Analysis
+from effnet_report.numbers import number
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
 from effnet_report.render.html import link
@@ -102,6 +104,23 @@ def on_the_same_images(study: Analysis) -> list[Analysis]:
 def same_images(study: Analysis, other: Analysis) -> bool:
     """Whether two studies, with at least one record each, have the same data set."""
     return _data(study) == _data(other)
+
+
+def neighbours(study: Analysis) -> Iterator[str]:
+    """By how much neighbouring images on both sides of a split flatter accuracy, if measured."""
+    measured = measurements.consecutive()
+    changes = of_neighbours.changes(study.evidence, measured)
+    if measured and changes:
+        parts = [
+            f"by {number(change.effect, sign=True)} points (95 % CI {number(change.low)} to "
+            f"{number(change.high)}) with {change.frozen or 'no'} frozen stages"
+            for change in changes
+        ]
+        yield (
+            "The data set does not say which cells are of one module, so a random split can put "
+            f"them on both sides. Where blocks of {measured.block} consecutive cells stay on one "
+            f"side, accuracy changes {listed(parts)}."
+        )
 
 
 def factors_of(study: Analysis) -> list[str]:

@@ -9,7 +9,9 @@ import shutil
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -621,6 +623,40 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
     assert len({path.resolve() for path in images_at(["a", "a/*.png"]).images}) == 2
     with pytest.raises(InputError, match=r"nowhere/\*\.png' names no image"):
         images_at(["nowhere/*.png"])
+
+
+@pytest.mark.fault("images left out")
+@pytest.mark.parametrize("pattern", ["a/*", "a/**", "*", "a*"])
+def test_a_pattern_names_the_images_in_folders_as_the_folder_does(tmp_path, monkeypatch, pattern):
+    for name in ("1.png", "b/2.png", "b/c/3.png", "b/notes.txt", "__MACOSX/1.png", "d.png/4.png"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).write_bytes(b"")
+    (tmp_path / "a" / "b" / "loop").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    found, whole = images_at([pattern]), images_at(["a"])
+    assert sorted(found.images) == whole.images
+    assert len(whole.images) == 4
+    assert found.refused == whole.refused
+    assert {"notes.txt", "__MACOSX"} == {path.name for path in found.left_out}
+
+
+def test_a_matched_path_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "1.png").write_bytes(b"")
+    monkeypatch.setattr(Path, "is_dir", Mock(side_effect=PermissionError(13, "Permission denied")))
+    ((path, told),) = images_at([f"{tmp_path}/*"]).refused.items()
+    assert path == tmp_path / "1.png"
+    assert told.startswith("cannot be read (Permission denied). Make it readable")
+
+
+def test_a_pattern_does_not_look_into_folders_that_programs_create(tmp_path, monkeypatch):
+    for name in ("cat/1.png", "__MACOSX/1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    found = images_at(["*/*.png"])
+    assert [path.as_posix() for path in found.images] == ["cat/1.png"]
+    assert [path.as_posix() for path in found.left_out] == ["__MACOSX/1.png"]
+    assert len(images_at(["__MACOSX/*.png"]).images) == 1
 
 
 def test_images_that_are_not_there_are_told_before_a_run_is_trained_for_its_weights(monkeypatch):

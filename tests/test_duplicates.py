@@ -4,15 +4,21 @@ import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
+import factories
 import numpy as np
 import pytest
 from PIL import Image
 
 from effnet_core import run
 from effnet_core.data.datasets import digits, imagefolder
-from effnet_core.data.duplicates import describe_duplicates, first_of_equals
+from effnet_core.data.duplicates import (
+    beside_official_test,
+    describe_duplicates,
+    first_of_equals,
+)
 from effnet_core.data.images import load_images
 from effnet_core.data.splits import split_dataset
+from effnet_core.study.design import Settings
 
 
 def save(folder: Path, name: str, pixels: np.ndarray) -> None:
@@ -99,3 +105,23 @@ def test_a_run_keeps_copies_together_and_tells_them(own_folders, monkeypatch, ca
     trained = set(data.split.train % 100)
     assert len(data.split.test) == 2 * len(tested)
     assert not tested & trained
+
+
+@pytest.mark.fault("images in two parts")
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 8])
+def test_images_that_copies_of_test_images_keep_out_of_all_parts_are_counted(groups):
+    dataset = dataclasses.replace(
+        factories.dataset([100, 100]), groups=groups, official_test=np.arange(200) >= 160
+    )
+    first = np.arange(200)
+    first[[160, 168, 24]] = [0, 8, 16]  # two test images are copies, and a group joins another
+    first[161] = 17
+    parts = split_dataset(dataset, Settings(image_size=32, official_test=True), first)
+    left = sorted({*range(200)} - {*parts.train, *parts.validation, *parts.test})
+    assert np.flatnonzero(beside_official_test(dataset, first)).tolist() == left
+    assert len(left) == (3 if groups is None else 32)
+    told = describe_duplicates(dataset, first)
+    assert f"{len(left)} of the 160 images outside the test set are in no part" in told
+    assert "no part" not in describe_duplicates(
+        dataclasses.replace(dataset, official_test=None), first
+    )

@@ -370,41 +370,6 @@ def test_rows_that_are_not_what_they_seem_are_told(photos, rows, told):
         table(photos, f"path,label\n{rows}\n")
 
 
-@pytest.mark.parametrize("column", ["part", "split", "Set", "subset"])
-def test_a_column_of_parts_is_a_part_by_any_usual_name(photos, column):
-    text = (
-        f"path,label,{column}\ncat/tom-1.jpg,a,train\ncat/tom-2.jpg,b, Test\ndog/ace-1.jpg,a,val\n"
-    )
-    assert table(photos, text).official_test.tolist() == [False, True, False]
-
-
-@pytest.mark.parametrize("column", ["Usage", "dataset", "data set"])
-def test_a_column_of_nothing_but_parts_is_a_part_by_any_name(photos, column):
-    text = f"path,label,{column}\ncat/tom-1.jpg,a,Training\ncat/tom-2.jpg,b,PublicTest\n"
-    assert table(photos, text).official_test.tolist() == [False, True]
-    alike = f"path,label,{column}\ncat/tom-1.jpg,a,train\ncat/tom-2.jpg,b,train\n"
-    assert table(photos, alike).official_test is None
-
-
-@pytest.mark.parametrize("column", ["is_test", "Train", "in training set"])
-@pytest.mark.parametrize("flags", ["01", ("True", "False"), ("no", "yes")])
-def test_a_column_that_says_yes_and_no_to_a_part_is_refused(photos, column, flags):
-    rows = f"cat/tom-1.jpg,a,{flags[0]}\ncat/tom-2.jpg,b,{flags[1]}\n"
-    with pytest.raises(InputError, match=f"Column {column} says which images.*in a column part"):
-        table(photos, f"path,label,{column}\n{rows}")
-
-
-def test_a_column_that_holds_parts_and_others_or_two_that_differ_are_refused(photos):
-    with pytest.raises(InputError, match=r"Column split names parts, such as train, and 'x'"):
-        table(photos, "path,label,split\ncat/tom-1.jpg,a,train\ncat/tom-2.jpg,b,x\n")
-    with pytest.raises(InputError, match="part, split put images in different parts"):
-        table(
-            photos, "path,label,part,split\ncat/tom-1.jpg,a,test,train\ncat/tom-2.jpg,b,val,val\n"
-        )
-    other = table(photos, "path,label,set\ncat/tom-1.jpg,a,I\ncat/tom-2.jpg,b,II\n")
-    assert other.official_test is None
-
-
 @pytest.mark.fault("patterns that never end")
 @pytest.mark.parametrize("rule", ["^cat/(a+)+$", "(a|a)*b$", r"(\w+\s?)*!"])
 def test_a_pattern_that_would_take_for_ever_is_ended(photos, monkeypatch, rule):

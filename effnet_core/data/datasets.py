@@ -38,6 +38,7 @@ class Dataset:
             the same part of a split. None if every image is independent.
         official_test: shape (N,), bool: the test set that the authors name; None without one.
         left_out: files in the folder that are not images of a class.
+        remarks: sentences about what is not evident of the classes and parts.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Dataset:
     groups: np.ndarray | None = None
     official_test: np.ndarray | None = None
     left_out: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,7 +165,7 @@ def imagefolder(
     Raises:
         InputError: see `folders`.
     """
-    from effnet_core.data import folders  # noqa: PLC0415  imports pandas
+    from effnet_core.data import folders, part_columns  # noqa: PLC0415  import pandas
 
     if not (labels or data_dir):
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder per class.")
@@ -179,7 +181,8 @@ def imagefolder(
             doubt(place)
         raise
     classes, numbers = np.unique(listing.kinds, return_inverse=True)
-    tests = folders.for_testing(listing)
+    parts, unused = part_columns.parts_of(listing.columns, groups)
+    tests = np.array(parts) == "test"
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),
@@ -190,6 +193,7 @@ def imagefolder(
         groups=folders.objects(listing, groups),
         official_test=tests if tests.any() else None,
         left_out=listing.left_out,
+        remarks=[*listing.remarks, *unused],
     )
 
 

@@ -1,4 +1,4 @@
-"""Images with equal pixels: a split keeps them in the same part."""
+"""Images with equal pixels: no split puts them in two parts."""
 
 import numpy as np
 
@@ -42,6 +42,37 @@ def describe_duplicates(dataset: Dataset, first: np.ndarray) -> str:
     elsewhere = int((labels[copies] != labels[first[copies]]).sum())
     classes = f" {elsewhere} of them are in another class than their twin." if elsewhere else ""
     return (
-        f"{len(copies)} of {len(dataset)} images have the same pixels as another, and go to the "
-        f"same part as it: {', '.join(pairs[:SHOWN])}{rest}.{classes}"
+        f"{len(copies)} of {len(dataset)} images have the same pixels as another, and no split "
+        f"puts such images in two parts: {', '.join(pairs[:SHOWN])}{rest}.{classes}"
+        f"{describe_no_part(dataset, first)}"
     )
+
+
+def describe_no_part(dataset: Dataset, first: np.ndarray) -> str:
+    """A sentence about images that copies of official test images keep out of all parts."""
+    aside = int(beside_official_test(dataset, first).sum())
+    if dataset.official_test is None or not aside:
+        return ""
+    groups = "" if dataset.groups is None else ", or of an image of the same group,"
+    return (
+        f" With official_test, {aside} of the {int((~dataset.official_test).sum())} images outside "
+        f"the test set are in no part, because the test set has a copy of them{groups} and a model "
+        "must not be trained on it."
+    )
+
+
+def beside_official_test(dataset: Dataset, first: np.ndarray) -> np.ndarray:
+    """Whether an image outside the official test set is a copy or in the group of one in it.
+
+    Returns:
+        Shape (N,), bool.
+    """
+    if dataset.official_test is None:
+        return np.zeros(len(dataset), dtype=bool)
+    reached, before = dataset.official_test, 0
+    while reached.sum() > before:  # copies join groups, and groups have further copies
+        before = reached.sum()
+        reached = np.isin(first, first[reached])
+        if dataset.groups is not None:
+            reached |= np.isin(dataset.groups, dataset.groups[reached])
+    return reached & ~dataset.official_test

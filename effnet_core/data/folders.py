@@ -14,17 +14,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from effnet_core.data.doubts import check_not_pieces, check_only_photos
 from effnet_core.data.formats import is_image
+from effnet_core.data.layers import check_layers, doubted_layers, joined_folders
 from effnet_core.data.names import check_distinct, is_not_known, likeness, normalised
-from effnet_core.data.parts import WORDS, part_of, parts_among, parts_inside
+from effnet_core.data.parts import part_of, parts_among, parts_inside
 from effnet_core.data.walk import can_be_written, is_litter, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 
 # Names of table columns, in any case; the first existing one is used.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
-PART_COLUMNS = ("part", "split", "set", "subset", "partition", "fold", "phase")
-FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
 SEPARATORS = ",;\t|"
 # Seconds for matching all names, because some patterns take years on a long name.
 PATTERN_SECONDS = 10
@@ -42,6 +42,7 @@ class Listing(NamedTuple):
     Attributes:
         columns: columns of the table that lists the images; empty without a table.
         left_out: files below the folder that are not images or belong to no class.
+        remarks: sentences about what is not evident of the classes.
     """
 
     kinds: list[str]
@@ -49,6 +50,7 @@ class Listing(NamedTuple):
     files: list[Path]
     columns: pd.DataFrame
     left_out: list[str]
+    remarks: list[str]
 
 
 def class_folders(root: Path) -> Listing:
@@ -59,8 +61,8 @@ def class_folders(root: Path) -> Listing:
 
     Raises:
         InputError: the folder is missing, has fewer than two classes, a class without images, or
-            parts such as `train` instead of classes; a file cannot be read; or two classes look
-            alike.
+            parts such as `train` instead of classes; a file cannot be read; two classes look
+            alike; or the folders are no classes, see `doubts` and `layers`.
     """
     if not root.is_dir():
         raise InputError(
@@ -111,9 +113,13 @@ def class_folders(root: Path) -> Listing:
         )
     kinds = [normalised(within[path][0]) for path in files]
     check_distinct(f"data_dir {root}", kinds)
+    check_only_photos(root, names)
+    check_not_pieces(root, sorted(filled), names)
+    check_layers(root, names)
+    remarks = [*joined_folders(folder.name for folder in folders), *doubted_layers(names)]
     loose = [path for path in below.images if len(within[path]) == 1]
     aside = [path.relative_to(root).as_posix() for path in (*loose, *below.left_out)]
-    return Listing(kinds, names, files, pd.DataFrame(index=names), aside)
+    return Listing(kinds, names, files, pd.DataFrame(index=names), aside, remarks)
 
 
 def class_names(root: Path, labels: Path | None) -> list[str]:
@@ -174,7 +180,7 @@ def table(labels: Path, root: Path) -> Listing:
             raise InputError(f"labels {labels}: {name!r} cannot be written down. Rename it.")
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
-    return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [])
+    return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], [])
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -255,55 +261,6 @@ def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
                 f"labels {labels}: {kind!r} is several classes in one cell. Give each image one "
                 "class."
             )
-
-
-def parts_of(listing: Listing) -> list[str]:
-    """The part of each image, from a table's column such as `part`, `split` or `set`, or `""`.
-
-    A column of any other name counts too if it holds nothing but names of several parts.
-
-    Raises:
-        InputError: only some values are names of parts; a column such as `is_test` holds yes and
-            no; or two columns disagree.
-    """
-    by_column: dict[str, list[str]] = {}
-    for column, values in listing.columns.items():
-        name = str(column)
-        if name.lower() in (*PATH_COLUMNS, *LABEL_COLUMNS):
-            continue
-        _check_no_flags(name, values)
-        parts = [part_of(value) for value in values]
-        if name.lower() not in PART_COLUMNS and len(set(parts)) * all(parts) < 2:
-            continue
-        if any(parts) and not all(parts):
-            odd = values.iloc[parts.index("")]
-            raise InputError(
-                f"Column {name} names parts, such as {next(filter(None, parts))}, and {odd!r}. "
-                f"Give every image one of {', '.join(WORDS)}; or rename the column."
-            )
-        if all(parts):
-            by_column[name] = parts
-    if len(set(map(tuple, by_column.values()))) > 1:
-        raise InputError(
-            f"Columns {', '.join(by_column)} put images in different parts. Remove all but one."
-        )
-    return next(iter(by_column.values()), [""] * len(listing.names))
-
-
-def _check_no_flags(name: str, values: pd.Series) -> None:
-    """Make sure that a column such as `is_test` does not say yes or no for each image."""
-    flags = set(values.str.lower())
-    if len(flags) == 2 and flags < FLAGS and part_of(re.sub(r"(?i)^(is|in)[\W_]+", "", name)):
-        raise InputError(
-            f"Column {name} says which images belong to a part by {' and '.join(sorted(flags))}. "
-            "Name the parts instead, such as train and test, in a column part; or rename the "
-            "column."
-        )
-
-
-def for_testing(listing: Listing) -> np.ndarray:
-    """The test set that a table names, shape (N,), bool."""
-    return np.array([part == "test" for part in parts_of(listing)], dtype=bool)
 
 
 def objects(listing: Listing, rule: str | None) -> np.ndarray | None:

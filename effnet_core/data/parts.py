@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 # Words for parts of a data set, with the part that each means.
 WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("train", "training", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled", "unsup", "unsupervised", "pred"), "unlabeled"),
@@ -25,11 +25,15 @@ FILLERS = {
     *("set", "split", "data", "dataset", "images", "image", "imgs", "img", "photos", "folder"),
     *("public", "private"),  # of competitions
 }
+KNOWN = WORDS | FOREIGN
+_FILLER = f"(?:{'|'.join(sorted(FILLERS, key=len, reverse=True))})?"
+# Words without a mark between them, such as `trainset` and `publictest`.
+GLUED = re.compile(f"({_FILLER})({'|'.join(sorted(KNOWN, key=len, reverse=True))})({_FILLER})")
 
 
 def part_of(name: str) -> str:
     """The part that a name means: train, val, test, unlabeled, or empty for other names."""
-    parts, rest = _words(name)
+    parts, rest = parts_and_rest(name)
     return parts[0] if len(parts) == 1 and rest <= FILLERS else ""
 
 
@@ -39,7 +43,7 @@ def parts_among(names: Sequence[str]) -> dict[str, str]:
     `seg_train` counts beside `seg_test`, because the two differ only in the word for the part.
     """
     parts = {name: part for name in names if (part := part_of(name))}
-    split = {name: _words(name) for name in names}
+    split = {name: parts_and_rest(name) for name in names}
     for name, (own, rest) in split.items():
         if len(own) == 1 and any(
             other and other != own and its_rest == rest for other, its_rest in split.values()
@@ -48,12 +52,19 @@ def parts_among(names: Sequence[str]) -> dict[str, str]:
     return parts
 
 
-def _words(name: str) -> tuple[list[str], frozenset[str]]:
+def parts_and_rest(name: str) -> tuple[list[str], frozenset[str]]:
     """The parts that words of a name mean, and its other words without numbers."""
+    words: list[str] = []
+    for word in words_of(name):
+        glued = GLUED.fullmatch(word)
+        words += filter(None, glued.groups()) if glued else [word]
+    return [KNOWN[word] for word in words if word in KNOWN], frozenset(words) - KNOWN.keys()
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in small letters, without numbers; `TestSet` is two words."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
-    words = [word for word in re.split(r"[\W_\d]+", apart.lower()) if word]
-    known = WORDS | FOREIGN
-    return [known[word] for word in words if word in known], frozenset(words) - known.keys()
+    return [word for word in re.split(r"[\W_\d]+", apart.lower()) if word]
 
 
 def parts_inside(images: Sequence[str]) -> list[str]:

@@ -30,10 +30,12 @@ class Walk(NamedTuple):
     left_out: list[Path]
 
 
-def walk(root: Path) -> Walk:
+def walk(root: Path, top: Path | None = None) -> Walk:
     """Sort everything below a folder into images, refused paths and other files.
 
-    Links to folders are followed in `root` itself but not below it, because they can form loops.
+    Args:
+        top: links to folders are followed in this folder, by default `root`, but not below it,
+            because they can form loops.
     """
     below = Walk([], {}, [])
     pending = [root]
@@ -45,24 +47,24 @@ def walk(root: Path) -> Walk:
         try:
             inside = sorted(folder.iterdir())
         except OSError as error:
-            below.refused[folder] = _unreadable(error)
+            below.refused[folder] = unreadable(error)
             continue
         for path in inside:
             try:
-                if _is_folder(path, root):
+                if is_folder(path, top or root):
                     pending.append(path)
                 else:
                     sort(path, below)
             except OSError as error:
-                below.refused[path] = _unreadable(error)
+                below.refused[path] = unreadable(error)
     refused = dict(sorted(below.refused.items()))
     return Walk(sorted(below.images), refused, sorted(below.left_out, key=_litter_last))
 
 
-def _is_folder(path: Path, root: Path) -> bool:
+def is_folder(path: Path, top: Path) -> bool:
     """Whether to look into a path as a folder."""
     plain = not is_litter(path) and can_be_written(path.name) and path.is_dir()
-    return plain and (path.parent == root or not path.is_symlink())
+    return plain and (path.parent == top or not path.is_symlink())
 
 
 def sort(path: Path, below: Walk) -> None:
@@ -104,7 +106,7 @@ def subfolders(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not is_litter(path))
     except OSError as error:
-        raise InputError(f"{folder} {_unreadable(error)}") from None
+        raise InputError(f"{folder} {unreadable(error)}") from None
 
 
 def is_litter(path: Path) -> bool:
@@ -117,7 +119,8 @@ def can_be_written(name: str) -> bool:
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
 
 
-def _unreadable(error: OSError) -> str:
+def unreadable(error: OSError) -> str:
+    """The reason why a path is refused, with the remedy."""
     return (
         f"cannot be read ({error.strerror}). Make it readable, or move it out of the data folder."
     )

@@ -1,23 +1,26 @@
 """What the kept model says of new images."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from glob import glob
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 
 from effnet_core.data.images import decode
-from effnet_core.data.walk import Walk, sort, walk
+from effnet_core.data.walk import Walk, is_folder, is_litter, sort, unreadable, walk
 from effnet_core.errors import InputError
 from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.kept import Kept
 
 TOGETHER = 32  # images that are in memory at a time
 MOST_SHOWN = 3  # classes
+WILD = re.compile(r"[*?[]")  # as in patterns
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,29 @@ def _at(place: str) -> Walk:
         return Walk([Path(named)], {}, [])
     if os.path.isdir(named):  # noqa: PTH112
         return walk(Path(named))
+    return _matched(named)
+
+
+def _matched(pattern: str) -> Walk:
+    """What matches a pattern; folders count with everything in them."""
+    top = Path(*takewhile(lambda part: not WILD.search(part), Path(pattern).parts))
     walked = Walk([], {}, [])
-    for path in map(Path, sorted(glob(named, recursive=True))):  # noqa: PTH207  takes any pattern
-        if not path.is_dir():
-            sort(path, walked)
+    folders: set[Path] = set()
+    for path in map(Path, sorted(glob(pattern, recursive=True))):  # noqa: PTH207  takes any pattern
+        if not folders.isdisjoint(path.parents):
+            continue  # the walk through that folder lists it, or says why not
+        if any(is_litter(Path(folder)) for folder in path.parts[len(top.parts) : -1]):
+            walked.left_out.append(path)
+            continue
+        try:
+            if path == top or is_folder(path, top):
+                folders.add(path)
+                below = walk(path, top)
+                walked.images.extend(below.images)
+                walked.refused.update(below.refused)
+                walked.left_out.extend(below.left_out)
+            else:
+                sort(path, walked)
+        except OSError as error:
+            walked.refused[path] = unreadable(error)
     return walked

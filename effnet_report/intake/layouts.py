@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
+from effnet_core.data.doubts import REMEDY, check_not_pieces, check_only_photos
 from effnet_core.data.folders import LABEL_COLUMNS, read_table, unwrapped
+from effnet_core.data.layers import check_layers
 from effnet_core.data.names import normalised
 from effnet_core.data.parts import part_of, parts_among
 from effnet_core.data.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
-from effnet_report.intake.doubts import REMEDY, check_not_pieces, check_only_photos
 
 Row = tuple[str, str, str]  # path, label, part
 
@@ -81,8 +82,7 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
     table = _of_parted_classes(root, holding, names)
     if table is not None:
         return table, _pooled(table["part"].unique().tolist())
-    check_not_pieces(root, holding, names)
-    return None, _doubted([root / name for name in holding])
+    return None, ""
 
 
 def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
@@ -129,6 +129,7 @@ def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[R
         raise InputError(f"{folder} holds parts inside of a part ({', '.join(classes)}). {REMEDY}")
     names = [path.relative_to(folder).as_posix() for path in walk(folder).images]
     check_not_pieces(folder, classes, names)
+    check_layers(folder, names)
     place = folder.relative_to(root).as_posix()
     for name in names:
         yield f"{place}/{name}", name.split("/")[0], part
@@ -149,19 +150,6 @@ def _of_parted_classes(root: Path, classes: list[str], names: list[str]) -> pd.D
         raise InputError(f"{root / deeper[0]} holds parts with further folders inside. {REMEDY}")
     rows = [("/".join(way), way[0], parts[way[0]][way[1]]) for way in ways]
     return pd.DataFrame(rows, columns=["path", "label", "part"])
-
-
-def _doubted(folders: list[Path]) -> str:
-    """What is odd of class folders that all hold the same folders."""
-    inside = [{path.name for path in subfolders(folder)} for folder in folders]
-    same = set.intersection(*inside) if len(inside) > 1 else set()
-    if len(same) < 2 or any(names != same for names in inside):
-        return ""
-    return (
-        f"Look twice: each of the classes {', '.join(folder.name for folder in folders)} holds the "
-        f"same folders, {', '.join(sorted(same))}. If those are the classes, move them together, "
-        "or give a table: --labels FILE.csv"
-    )
 
 
 def _pooled(parts: list[str]) -> str:
@@ -204,7 +192,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
                 _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
                 for place, picture in enumerate(frame.pop(column))
             ]
-        tables.append(frame.assign(part=part) if len(parts) > 1 else frame)
+        tables.append(frame.assign(part=part) if parts_among([*parts]) else frame)
     remark = _pooled([part_of(part) or part for part in parts])
     if target.is_dir():
         remark = f"The pictures were unpacked to {target}. {remark}".strip()

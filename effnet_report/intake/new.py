@@ -13,6 +13,7 @@ from rich.table import Table
 
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
+from effnet_core.data.duplicates import describe_no_part
 from effnet_core.data.names import is_not_known
 from effnet_core.data.splits import across_official_test
 from effnet_core.data.walk import can_be_written, walk
@@ -193,13 +194,17 @@ def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
                       f"{sides.min(axis=1).median():.0f} pixels.")  # fmt: skip
     if remark:
         console.print(escape(remark))
+    for sentence in dataset.remarks:
+        console.print(escape(sentence))
     if dataset.left_out:
         console.print(
             f"Left out, not images of a class: {len(dataset.left_out)} files or folders, "
             f"{escape(listed(dataset.left_out))}."
         )
     if dataset.official_test is not None:
-        console.print(_test_set(dataset, int(dataset.official_test.sum())))
+        images = int(dataset.official_test.sum())
+        no_part = describe_no_part(dataset, seen.first_of_equals)
+        console.print(_test_set(dataset, images, no_part))
     if dataset.groups is not None:
         console.print(f"Groups: {len(set(dataset.groups.tolist()))} objects, each in one part.")
     _tell_twins(seen.twins, len(dataset), console)
@@ -207,12 +212,12 @@ def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
         console.print(f"[red]Cannot be read:[/] {escape(row.name)}: {escape(row.error)}")
 
 
-def _test_set(dataset: Dataset, images: int) -> str:
+def _test_set(dataset: Dataset, images: int, no_part: str) -> str:
     """A sentence about the test set that the data name."""
     if studies.tests_officially(dataset):
         return (
             f"Their own test set, {images} images, stays the test set; from the "
-            "others every seed of a study draws its own training and validation images."
+            f"others every seed of a study draws its own training and validation images.{no_part}"
         )
     if torn := across_official_test(dataset):
         return (

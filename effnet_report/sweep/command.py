@@ -67,9 +67,9 @@ def sweep_shown(
         if ray is None:
             import_ahead(warm.NOTEBOOKS)  # imports while the images are read
     with console.status("Reading all images ..."):
-        twins = sweep.check_images(design, loaded)
-    if twins:
-        console.print(escape(twins))
+        remarks = sweep.check_images(design, loaded)
+    if remarks:
+        console.print(escape(remarks))
     sweep.leave_design(design, study_path(study))
     pending = _to_do(design, everything, loaded, retry_failed, console)
     failures, stop = 0, sweep.Stop()

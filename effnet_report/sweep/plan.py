@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.duplicates import describe_no_part
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import build_network
@@ -213,10 +214,13 @@ def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
         validation = round((images - test) * protocol.validation_share)
         counts = (images - test - validation, validation, test)
         return counts, {}, f"Hours are for {images} images of 2 classes, as a guess: {error}"
-    parts = split_dataset(dataset, next(study.runs()), _first_of_equal_files(dataset))
+    first = _first_of_equal_files(dataset)
+    parts = split_dataset(dataset, next(study.runs()), first)
     counts = (len(parts.train), len(parts.validation), len(parts.test))
     by_class = dict(zip(dataset.classes, np.bincount(dataset.labels).tolist(), strict=True))
-    notes = too_few(study, dataset)
+    notes = [*too_few(study, dataset), *dataset.remarks]
+    if protocol.official_test:
+        notes += filter(None, [describe_no_part(dataset, first).strip()])
     if dataset.left_out:
         names = listed(dataset.left_out)
         notes.append(f"{len(dataset.left_out)} files are left out, no images of a class: {names}.")

@@ -100,7 +100,8 @@ def check_images(design: Study, loaded: Loaded) -> str:
     Decodes every image, once for all runs, so no run starts that would fail at a bad file.
 
     Returns:
-        A sentence about images with equal pixels; empty if there are none.
+        Sentences about what is not evident of the classes and parts, and about images with equal
+        pixels; mostly empty.
 
     Raises:
         InputError: the images, their parts or groups are missing or have changed; the images are
@@ -118,7 +119,7 @@ def check_images(design: Study, loaded: Loaded) -> str:
     for seed in design.seeds:
         run = next(run for run in design.runs() if run.seed == seed)
         loaded.check_split(seed, split_dataset(dataset, run, first).fingerprint)
-    return describe_duplicates(dataset, first)
+    return " ".join(filter(None, [*dataset.remarks, describe_duplicates(dataset, first)]))
 
 
 def _check_readable(dataset: Dataset) -> None:

@@ -18,6 +18,8 @@ MASK_ENDING = re.compile(
     r"([ _-]|(?<=[a-z])(?=[A-Z]))(?i:masks?|seg|segmentations?|gt|groundtruth|labels?|trimaps?"
     r"|annotations?)$"
 )
+# No path without one of these letters has a word for masks.
+ANY_MASK = re.compile("mask|annot|seg|trimap|ground|gt|label|target", re.IGNORECASE)
 THUMBNAILS = re.compile(r"thumbs|.*thumbnails?.*", re.IGNORECASE)
 PIECE = re.compile(
     r"(.*[\W_])?(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard"
@@ -55,7 +57,7 @@ def check_only_photos(root: Path, images: Sequence[str]) -> None:
     """
     for kind, unwanted in {
         "masks or annotations": masks_among(images),
-        "thumbnails": [name for name in images if _in_thumbnails(name)],
+        "thumbnails": thumbnails_among(images),
     }.items():
         if unwanted:
             raise InputError(
@@ -94,9 +96,12 @@ def masks_among(images: Sequence[str]) -> list[str]:
     """The images that are masks of others, if most images with a mask word in the path are.
 
     The path of a mask differs from its image's in the word: `masks/a.png` belongs to
-    `images/a.jpg`, `cat/a_mask.png` to `cat/a.png`, `ManualMask/a.png` to `scans/a.png`. If the
-    name ends in the word, the image may be in any folder.
+    `images/a.jpg`, `cat/a_mask.png` to `cat/a.png`, `cat_gt/1.png` to `cat/1.png`,
+    `ManualMask/a.png` to `scans/a.png`. If the name ends in the word, the image may be in any
+    folder.
     """
+    if not any(map(ANY_MASK.search, images)):
+        return []
     folders = {folder for name in images for folder in PurePath(name.lower()).parts[:-1]}
     words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
     keys = {name: _key(name, words) for name in images}
@@ -105,7 +110,11 @@ def masks_among(images: Sequence[str]) -> list[str]:
     plain = [keys[name][0] for name in images if not _key(name, MASKS_BESIDE_IMAGES)[1]]
     photos |= {key[-1:] for key in plain if re.search("[a-z]", key[-1])}
     marked = [name for name, (_, is_marked) in keys.items() if is_marked]
-    masks = [name for name in marked if keys[name][0] in photos or _in_name(name, photos)]
+    masks = [
+        name
+        for name in marked
+        if keys[name][0] in photos or _in_name(name, photos) or _unmarked(name) in photos
+    ]
     return masks if len(masks) * 2 > len(marked) else []
 
 
@@ -114,6 +123,12 @@ def _in_name(name: str, photos: set[tuple[str, ...]]) -> bool:
     last = PurePath(name).stem
     stem = MASK_ENDING.sub("", last)
     return stem != last and (stem.lower(),) in photos
+
+
+def _unmarked(name: str) -> tuple[str, ...]:
+    """The path of an image without endings that mean masks, such as `cat/1` of `cat_gt/1.png`."""
+    parts = (MASK_ENDING.sub("", part).lower() for part in PurePath(name).with_suffix("").parts)
+    return tuple(part for part in parts if part not in IMAGES)
 
 
 def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
@@ -125,5 +140,8 @@ def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
     return (*others, stem.lower()), stem != last or bool(masks)
 
 
-def _in_thumbnails(name: str) -> bool:
-    return any(map(THUMBNAILS.fullmatch, PurePath(name).parts[:-1]))
+def thumbnails_among(images: Sequence[str]) -> list[str]:
+    """The images in folders for thumbnails."""
+    folders = {name.rpartition("/")[0] for name in images}
+    small = {place for place in folders if any(map(THUMBNAILS.fullmatch, place.split("/")))}
+    return [name for name in images if name.rpartition("/")[0] in small]

@@ -1,0 +1,110 @@
+"""Find the column of a table that says which part of the data set each image belongs to."""
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from effnet_core.data.folders import LABEL_COLUMNS, PATH_COLUMNS
+from effnet_core.data.parts import (
+    FILLERS,
+    KNOWN,
+    WORDS,
+    part_of,
+    parts_among,
+    parts_and_rest,
+    words_of,
+)
+from effnet_core.errors import InputError
+
+# Words that can be the whole name of a column of parts, and words that a longer name can end with.
+NAMES = re.compile("(part|set|subset|phase)(id)?")
+ENDS = re.compile(r"\w*(splits?|partitions?)(id)?|(k|cv)?folds?(id)?")
+# Words beside them that say nothing, as in `split_id` and `used_for_test`.
+COUNTING = {"id", "name", "no", "nr", "number", "num", "index", "idx", "type", "label"}
+LINKING = {"is", "in", "for", "used", "use", "of", "the", "or", "and", "vs", "flag"}
+# As in `istest`; `invalid` means something else.
+PREFIX = re.compile(f"is(?=({'|'.join(KNOWN)})(set)?$)|in(?=train(ing)?(set)?$)")
+FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
+# A column of more values than this names objects, not parts.
+MOST_PARTS = 10
+
+
+def parts_of(columns: pd.DataFrame, groups: str | None) -> tuple[list[str], list[str]]:
+    """The part of each row of a table, or `""`, and remarks about columns that are not used.
+
+    A column such as `part`, `split` or `is_test` has to name parts. Any other column names the
+    parts if it holds nothing but names of several parts.
+
+    Args:
+        groups: the rule for images of one object; a column of this name need not name parts.
+
+    Raises:
+        InputError: a column that has to name parts holds other values too, or nothing else; or
+            two columns disagree.
+    """
+    by_column: dict[str, list[str]] = {}
+    remarks = []
+    for column, values in columns.items():
+        name = str(column)
+        if name.lower() in (*PATH_COLUMNS, *LABEL_COLUMNS) or not any(values):
+            continue
+        divides, different = divides_by_name(name), values.unique()
+        known = parts_among(different) if divides else {it: part_of(it) for it in different}
+        parts = [known.get(value, "") for value in values]
+        if all(parts) and (divides or len(set(parts)) > 1):
+            by_column[name] = parts
+        elif divides and any(parts):
+            odd = values.iloc[parts.index("")]
+            raise InputError(
+                f"Column {name} names parts, such as {next(filter(None, parts))}, and {odd!r}. "
+                f"Give every image one of {', '.join(WORDS)}; or rename the column."
+            )
+        elif name.lower() != (groups or "").lower():
+            remarks += _not_used(name, sorted(different))
+    if len(set(map(tuple, by_column.values()))) > 1:
+        raise InputError(
+            f"Columns {', '.join(by_column)} put images in different parts. Remove all but one."
+        )
+    return next(iter(by_column.values()), [""] * len(columns)), remarks
+
+
+def divides_by_name(name: str) -> bool:
+    """Whether a column's name, such as `split` or `is_test`, leaves no doubt that it holds parts.
+
+    A word alone, such as `test` or `val`, may be something else.
+    """
+    words = [word for word in words_of(name) if word not in COUNTING]
+    if words and (ENDS.fullmatch(words[-1]) or (len(words) == 1 and NAMES.fullmatch(words[0]))):
+        return True
+    return _means_a_part(name) and name.strip().lower() not in KNOWN
+
+
+def _means_a_part(name: str) -> bool:
+    """Whether a name has words for parts and no others, such as `istest` or `train_or_test`."""
+    words = [PREFIX.sub("", word) for word in words_of(name) if word not in LINKING]
+    parts, rest = parts_and_rest(" ".join(words))
+    return bool(parts) and rest <= FILLERS
+
+
+def _not_used(name: str, values: Sequence[str]) -> list[str]:
+    """A remark about a column that seems to hold parts; none about other columns.
+
+    Raises:
+        InputError: it divides the images, in words or numbers that no one can be sure about.
+    """
+    if not divides_by_name(name) and not _means_a_part(name):
+        return []
+    folds = "fold" in name.lower() and all(value.isdecimal() for value in values)
+    few = divides_by_name(name) and 1 < len(values) <= MOST_PARTS
+    flags = len(values) == 2 and FLAGS.issuperset(value.lower() for value in values)
+    if (few or flags) and not folds:
+        raise InputError(
+            f"Column {name} says which images belong to which part by {' and '.join(values)}, "
+            "which are no names of parts. Name the parts train, validation and test, in a "
+            "column part; or rename the column if it means something else."
+        )
+    return [
+        f"Column {name} is not used, because it names no parts: every seed of a study draws its "
+        "own training, validation and test images."
+    ]

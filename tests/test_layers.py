@@ -1,0 +1,101 @@
+"""Folders that hold classes, repeat them or belong to them, told apart by the names inside."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from effnet_core.data.datasets import imagefolder
+from effnet_core.errors import InputError
+from effnet_report.intake import layouts
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Gives a folder with three images in each of some folders inside."""
+
+    def make(*folders, names=("1.png", "2.png", "3.png")):
+        for folder in folders:
+            (tmp_path / "p" / folder).mkdir(parents=True)
+            for name in names:
+                Image.new("L", (4, 4)).save(tmp_path / "p" / folder / name)
+        return str(tmp_path / "p")
+
+    return make
+
+
+SITES = ("hospitalA/ill", "hospitalA/well", "hospitalB/ill", "hospitalB/well")
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (SITES, "folders hospitalA, hospitalB, several of which hold ill, well.*groups"),
+        ((*SITES, "hospitalB/other", "hospitalC/ill"), "several of which hold ill, well"),
+        (tuple(f"{site}/images" for site in SITES), "several of which hold ill, well"),
+        (("x/0", "x/1", "y/0", "y/1"), "several of which hold 0, 1"),
+        (("cat", "dog", "resized/cat", "resized/dog"), r"resized holds folders .* \(cat, dog\)"),
+        (("cat", "dog", "small/Cat"), r"small holds folders .* \(Cat\)"),
+        (("2019/cat", "2019/dog", "2020/cat", "2020/dog"), "numbered pieces"),
+        (("cat", "dog", "cat_gt", "dog_gt"), "masks or annotations .* 6 in all"),
+        (("cat", "dog", "cat labels"), "masks or annotations"),
+        (("cat", "dog", "thumbnails"), "thumbnails .* 3 in all"),
+        (("trainset/cat", "trainset/dog", "testset/cat", "testset/dog"), "parts of a data set"),
+        (("traindata/cat", "testdata/cat"), "parts of a data set"),
+        (("trainval/cat", "test/cat"), "parts of a data set"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused_by_a_study_too(tree, folders, told):
+    with pytest.raises(InputError, match=told):
+        imagefolder(tree(*folders))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("cat/images", "dog/images"),
+        ("cat/originals", "dog/copies"),
+        ("cat", "dog", "bird", "owl", "ant", "cat/wide", "cat/near", "dog/wide", "dog/near"),
+        ("cat_gt", "dog"),
+        ("testament", "trains"),
+    ],
+)
+def test_folders_inside_classes_are_no_doubt_of_themselves(tree, folders):
+    dataset = imagefolder(tree(*folders))
+    assert dataset.classes == sorted({folder.split("/")[0] for folder in folders})
+    assert dataset.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (("ill/p01", "ill/p02", "well/p01", "well/p02"), "the same folders, p01, p02. If those"),
+        (("cat", "dog", "cat/dog"), "cat/dog is trained as class cat, but there is a class dog"),
+    ],
+)
+def test_folders_that_may_be_something_else_are_told(tree, folders, told):
+    (remark,) = imagefolder(tree(*folders)).remarks
+    assert told in remark
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("cat", "cat "),
+        ("big cat", "big  cat"),
+        ("caf\u00e9", "cafe\u0301"),
+    ],
+)
+def test_folders_that_are_one_class_are_told(tree, pair):
+    dataset = imagefolder(tree(*pair, "dog"))
+    assert dataset.classes == [pair[0], "dog"]
+    (remark,) = dataset.remarks
+    assert all(ascii(name) in remark for name in pair)
+    assert remark.endswith(f"are one class, {pair[0]}.")
+
+
+def test_parts_without_a_mark_in_their_names_are_parts(tree):
+    root = tree("trainset/cat", "trainset/dog", "testset/cat", "testset/dog")
+    table, _, _ = layouts.tabulate("mine", Path(root), None)
+    assert table["part"].value_counts().to_dict() == {"train": 6, "test": 6}

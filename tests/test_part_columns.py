@@ -1,0 +1,113 @@
+"""The column of a table that says which part of the data set each image belongs to."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from effnet_core.data.datasets import imagefolder
+from effnet_core.data.part_columns import parts_of
+from effnet_core.errors import InputError
+
+TRAIN_TEST = ["train", "train", "test"]
+
+
+def parts(column, values, groups=None):
+    return parts_of(pd.DataFrame({column: list(values)}, dtype=str), groups)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("part", ("train", "val", " Test")),
+        ("Set", ("trainset", "trainset", "testset")),
+        ("split", ("traindata", "valdata", "test images")),
+        ("fold", ("train_a", "train_a", "test_a")),
+        ("is_test", ("trainset", "trainset", "testset")),
+        ("subset", ("trainval", "trainval", "test")),
+        ("Usage", ("Training", "Training", "publictest")),
+        ("data set", ("Training", "Training", "PublicTest")),
+    ],
+)
+def test_words_for_parts_in_a_column_are_parts(column, values):
+    found, remarks = parts(column, values)
+    assert [part == "test" for part in found] == [False, False, True]
+    assert remarks == []
+
+
+@pytest.mark.fault("parts that are not used")
+@pytest.mark.parametrize("column", ["split", "Set", "fold", "is_test", "istest", "testset"])
+@pytest.mark.parametrize("values", ["AAB", ("tr", "tr", "te"), ("train_a", "train_a", "test_b")])
+def test_words_that_may_be_parts_are_refused(column, values):
+    with pytest.raises(InputError, match=rf"Column {column} .* by .*{values[2]}.*or rename"):
+        parts(column, values)
+
+
+@pytest.mark.fault("parts that are not used")
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("is_test", "istest", "isTrainSet", "testset", "Test", "in training set", "for_testing"),
+        *("in_training", "split", "split_id", "data_split", "train_test_split", "train_or_test"),
+        *("traintestsplit", "partition", "setid"),
+    ],
+)
+@pytest.mark.parametrize("flags", ["011", ("True", "False", "True"), ("no", "yes", "no")])
+def test_a_column_that_says_yes_and_no_to_a_part_is_refused(column, flags):
+    with pytest.raises(InputError, match=f"Column {column} says which images.*in a column part"):
+        parts(column, flags)
+
+
+@pytest.mark.fault("parts that are not used")
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("fold", "123"),
+        ("cv_fold", "010"),
+        ("split", "xxx"),
+        ("part", [f"part {place}" for place in range(30)]),
+        ("val", ("0.1", "0.2", "0.3")),
+    ],
+)
+def test_a_column_of_no_parts_whose_name_seems_to_say_so_is_told(column, values):
+    found, (remark,) = parts(column, values)
+    assert set(found) == {""}
+    assert f"Column {column} is not used" in remark
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("invalid", ("yes", "no", "no")),
+        ("test_id", "121"),
+        ("test score", "121"),
+        ("body part", "aab"),
+        ("manifold", "aab"),
+        ("kind", ("train", "train", "train")),
+        ("split", ("", "", "")),
+    ],
+)
+def test_other_columns_are_left_alone(column, values):
+    assert parts(column, values) == ([""] * 3, [])
+
+
+def test_a_column_that_names_the_groups_need_not_name_parts():
+    assert parts("Set", ("I", "I", "II"), groups="set") == ([""] * 3, [])
+    assert parts("set", TRAIN_TEST, groups="set")[0] == TRAIN_TEST
+
+
+def test_a_column_of_parts_and_others_or_two_that_differ_are_refused():
+    with pytest.raises(InputError, match=r"Column split names parts, such as train, and 'x'"):
+        parts("split", ("train", "train", "x"))
+    table = pd.DataFrame({"part": TRAIN_TEST, "split": TRAIN_TEST[::-1]})
+    with pytest.raises(InputError, match="part, split put images in different parts"):
+        parts_of(table, None)
+
+
+def test_what_a_table_says_of_parts_reaches_the_data_set(tmp_path):
+    for name in ("1.png", "2.png", "3.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label,split,fold\n1.png,a,train,1\n2.png,b,Test,2\n3.png,b,val,3\n")
+    dataset = imagefolder(None, str(labels))
+    assert dataset.official_test.tolist() == [False, True, False]
+    assert ["fold" in remark for remark in dataset.remarks] == [True]

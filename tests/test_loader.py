@@ -553,6 +553,26 @@ def test_facts_that_other_records_contradict_are_noticed(study, changes, what):
     assert f"has other {what} than" in " ".join(loader.load("quick").disagreeing.values())
 
 
+@pytest.mark.fault("records of something else")
+def test_a_depth_has_not_the_outcome_of_another(study):
+    given = records.load(records.record_path("quick", FIRST))
+    table = records.load_whole(records.record_path("quick", FIRST))[1]
+    path = records.record_path("quick", "28-freeze6-mlp-cosine-seed0")
+    record = records.load(path)
+    taken = {name: getattr(given, name) for name in ("outcome", "predictions", "made")}
+    overwrite(path, record.model_copy(update=taken), table)
+    loaded = loader.load("quick")
+    assert loaded.damaged == {}
+    assert len(loaded.disagreeing) == 1
+    assert "another seed, depth or head" in next(iter(loaded.disagreeing.values()))
+
+
+def test_many_classes_need_no_memory():
+    scores = predictions.recomputed(np.array([0, 299_999]), np.array([0, 5]), 300_000)
+    assert scores["accuracy"] == 50
+    assert scores["recall"] == pytest.approx(100 / 3)
+
+
 @pytest.mark.fault("forged records")
 @pytest.mark.parametrize("classes", [256, 300, 1100])
 def test_any_number_of_classes_is_read_as_it_is_written(classes):

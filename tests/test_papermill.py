@@ -242,6 +242,13 @@ def test_a_folder_is_no_notebook(no_kernel):
         execute(None, no_kernel.parent)
 
 
+@pytest.mark.fault("files of a user")
+@pytest.mark.parametrize("ours", [paths.TRAIN_NOTEBOOK, paths.CLASSICAL_NOTEBOOK])
+def test_our_notebooks_are_not_replaced_by_executed_ones(no_kernel, ours):
+    with pytest.raises(click.ClickException, match="is the notebook itself"):
+        execute(None, ours)
+
+
 def assert_one_message(result, words) -> None:
     assert result.returncode != 0
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]

@@ -122,9 +122,10 @@ def _oldest_first(sound_records: dict[str, Sound]) -> list[str]:
 
 
 def _same_weights(sound_records: dict[str, Sound]) -> dict[str, str]:
-    """Records with the trained weights of an older record of another seed.
+    """Records with the trained weights of an older record of another seed, depth or head.
 
-    Seeds start with different heads, so two of them never end with equal weights.
+    Seeds start with different heads, so two of them never end with equal weights; nor do networks
+    of which other parts were trained.
     """
     same: dict[str, str] = {}
     trained: dict[str, Record] = {}
@@ -132,10 +133,11 @@ def _same_weights(sound_records: dict[str, Sound]) -> dict[str, str]:
         record = sound_records[name].record
         if isinstance(record, Record):
             older = trained.setdefault(record.outcome.final_weights, record)
-            if older.settings.seed != record.settings.seed:
+            trained_as = [(one.settings.seed, _network(one.settings)) for one in (older, record)]
+            if trained_as[0] != trained_as[1]:
                 same[name] = (
-                    f"has the trained weights of {older.run_id}, which has another seed: one of "
-                    "the two is a copy"
+                    f"has the trained weights of {older.run_id}, which has another seed, depth or "
+                    "head: one of the two is a copy"
                 )
     return same
 

@@ -215,11 +215,10 @@ def check(record: AnyRecord, predictions: Predictions) -> None:
 def recomputed(labels: np.ndarray, predicted: np.ndarray, classes: int) -> dict[str, float]:
     """Accuracy and macro averages over the classes that occur, per cent, as in scikit-learn.
 
-    Computed from the confusion matrix, because scikit-learn takes 2 s to import and 5 ms per table.
+    Computed here, because scikit-learn takes 2 s to import and 5 ms per table.
     """
-    cells = np.bincount(labels * classes + predicted, minlength=classes**2)
-    matrix = cells.reshape(classes, classes)
-    right, is_so, said_so = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    counted = (labels[labels == predicted], labels, predicted)
+    right, is_so, said_so = (np.bincount(some, minlength=classes) for some in counted)
     occurs = is_so + said_so > 0
     right, is_so, said_so = right[occurs], is_so[occurs], said_so[occurs]
     return {

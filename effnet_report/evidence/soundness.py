@@ -182,5 +182,6 @@ def _check_race(record: Record) -> None:
     losses = {heat.learning_rate: heat.validation_loss for heat in heats}
     lowest = min((loss for loss in losses.values() if loss is not None), default=None)
     raced = history[min(settings.race_epochs, len(history)) - 1].validation.loss
-    if lowest is None or losses.get(history[0].learning_rate) != lowest or raced != lowest:
+    first = next((rate for rate, loss in losses.items() if loss == lowest), None)
+    if lowest is None or history[0].learning_rate != first or raced != lowest:
         raise InputError("the learning rate with the lowest validation loss did not win its race")

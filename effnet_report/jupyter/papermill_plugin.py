@@ -169,8 +169,10 @@ def _check_replaceable(notebook: Path) -> None:
     """Make sure that a notebook can be replaced by a new one.
 
     Raises:
-        InputError: it is no file, or cannot be written.
+        InputError: it is no file, cannot be written, or is the one to execute.
     """
+    if _is_ours(str(notebook)):
+        raise InputError(f"{notebook} is the notebook itself. Give the executed one another name.")
     if not notebook.is_file():
         raise InputError(f"{notebook} is not a file. Give the notebook another name.")
     if not os.access(notebook, os.W_OK):

@@ -52,7 +52,7 @@ def _ours(evidence: Evidence, complete: Correctness) -> Iterator[dict[str, objec
         }
     if baselines := evidence.classical.get("baseline"):
         outcomes = [record.outcome for record in baselines]
-        yield _row(evidence, f"baseline ({_kinds(outcomes)})", baselines, outcomes)
+        yield _row(evidence, f"baseline ({kinds(outcomes)})", baselines, outcomes)
     yield from _classical(evidence, evidence.classical.get("classical", []))
     if len(complete.seeds) > 1:
         numbers = complete.design["number"].iloc[chosen_on_validation(evidence, complete)]
@@ -85,14 +85,14 @@ def _classical(
     rivals = [record.outcome for record in records]
     for name, models in best.items():
         if records and len(models) == len(records):
-            how = _kinds(models).removeprefix("frozen network with ")
+            how = kinds(models).removeprefix("frozen network with ")
             title = f"best classical model per seed on {name} ({how})"
             yield _row(evidence, title, records, models)
     if records and rivals not in best.values():
-        yield _row(evidence, f"best classical model per seed ({_kinds(rivals)})", records, rivals)
+        yield _row(evidence, f"best classical model per seed ({kinds(rivals)})", records, rivals)
 
 
-def _kinds(models: Sequence[ClassicalModel]) -> str:
+def kinds(models: Sequence[ClassicalModel]) -> str:
     """The features and classifiers of classical models, as in `HOG with SVM or random forest`."""
     by_features: dict[str, set[str]] = {}
     for model in models:

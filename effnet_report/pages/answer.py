@@ -18,9 +18,10 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.comparison import kinds
 from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
-from effnet_report.pages.answer_cards import card, span, stages, sure
+from effnet_report.pages.answer_cards import card, one_recipe, saving, span, stages, sure
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
@@ -87,7 +88,7 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     interval = f"95 % CI {number(low)} to {number(high)}"
     unclear = all(depth.change.low <= 0 <= depth.change.high for depth in study.depths)
     if unclear and not advice.freeze:
-        yield from _undecided(name, advice)
+        yield from _undecided(study, name, advice)
     else:
         first = "" if advice.freeze else "freeze nothing: "
         yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
@@ -95,14 +96,16 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
             yield f"{sure(advice)}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
+        rivals = [record.outcome for record in study.evidence.classical["classical"]]
+        only = ", with the only recipe that was tried there" if one_recipe(study) else ""
         yield (
-            f"On {name}, the best classical model is more accurate than the best fine-tuned "
-            f"network, by {number(-lead.effect)} points (95 % CI {number(-lead.high)} to "
-            f"{number(-lead.low)})."
+            f"On {name}, the best classical model ({kinds(rivals)}) is more accurate than the best "
+            f"fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "
+            f"{number(-lead.high)} to {number(-lead.low)})."
         )
 
 
-def _undecided(name: str, advice: Advice) -> Iterator[str]:
+def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     """What to do where no depth is shown to be better, worse or as good."""
     depth = advice.depth
     yield (
@@ -111,9 +114,9 @@ def _undecided(name: str, advice: Advice) -> Iterator[str]:
         "network."
     )
     yield (
-        f"If training time matters, freeze {stages(depth.freeze)}: that saves "
-        f"{number(depth.time.effect, 0)} % of the time per epoch, and changes {advice.metric} by "
-        f"{span(depth.change, sign=True)} points (95 % CI)."
+        f"Freezing {stages(depth.freeze)} has the smallest possible loss, "
+        f"{number(max(0, -depth.change.low))} points: it changes {advice.metric} by "
+        f"{span(depth.change, sign=True)} points (95 % CI) and saves {saving(study, depth)}."
     )
 
 
@@ -228,6 +231,7 @@ def depths(studies: list[Analysis]) -> HTML:
         return paragraph([])
     for study in studies:
         about = shown.about(study)
+        validated = complete(study).groupby("freeze")["validation"].mean()
         for freeze, depth in [(0, None), *((depth.freeze, depth) for depth in study.depths)]:
             lost = missed(study, freeze)
             worst = max(lost, key=lambda label: lost[label])
@@ -238,6 +242,9 @@ def depths(studies: list[Analysis]) -> HTML:
                     "frozen stages": freeze,
                     f"{study.evidence.metric}, %": number(accuracy(study, freeze).effect),
                     "change, points": span(depth.change, sign=True, margin=study.margin)
+                    if depth
+                    else DASH,
+                    "on validation, points": number(validated[freeze] - validated[0], sign=True)
                     if depth
                     else DASH,
                     "time saved, outputs kept, %": number(depth.time.effect, 0) if depth else DASH,
@@ -257,7 +264,8 @@ def depths(studies: list[Analysis]) -> HTML:
         f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
             "Changes against freezing nothing, with 95 % intervals for other trainings and other "
-            "images. CPU time per epoch is measured where the output of the frozen stages is kept "
+            "images; beside them the change on validation images, by which no depth was chosen. "
+            "CPU time per epoch is measured where the output of the frozen stages is kept "
             "on disk, and computed from the arithmetic where it is not."
         ),
         data=data,
@@ -286,9 +294,9 @@ def limits(studies: list[Analysis]) -> HTML:
             **{f"neighbours-{place}": text for place, text in enumerate(neighbours)},
             "recipe": _other_recipes(studies),
             **dict(_contrary(advised)),
-            "selected": "Depths are chosen by the intervals shown here, which come from test "
-            "images; that flatters them a little. By the highest mean on validation images, one "
-            f"would freeze {' and '.join(on_validation)}.",
+            "selected": "The recommended depth is chosen by intervals of the test images, which "
+            "flatters its accuracy a little. By the highest mean on validation images, over all "
+            f"heads and schedules, one would freeze {' and '.join(on_validation)}.",
         }
     )
 
@@ -331,7 +339,7 @@ def _other_recipes(studies: list[Analysis]) -> str:
         "to {}) with {}, and by {} points ({} to {}) with {}; these 95 % intervals hold for all "
         "its recipes at once.{} {}"
     ).format(
-        "It depends on the recipe" if recipes.turns(table) == "turns" else "Other recipes",
+        "It depends on the recipe" if recipes.turns(table) == "turns" else "Recipes compared",
         *(shown.title(compared[0]), len(study.correctness.seeds)),
         *(study.evidence.design.protocol.image_size, most.freeze, study.evidence.metric),
         *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),

@@ -23,6 +23,7 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recommendation import Depth
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages import shown
@@ -64,8 +65,8 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     yield (
         study.evidence.metric.capitalize(),
         (
-            f"{span(advised.accuracy)} %{of_images}; always naming the commonest class would reach "
-            f"{number(_commonest(study))} %"
+            f"{span(advised.accuracy)} %{of_images}, the mean over {_averaged(study, advised)}; "
+            f"always naming the commonest class would reach {number(_commonest(study))} %"
         ),
     )
     yield "How sure", f"{sure(advised)}."
@@ -74,6 +75,15 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
     yield "Misses", _missed(study, advised.missed)
     yield "Against classical models", _against_classical(study.over_classical)
     yield "Evidence", _evidence(study)
+
+
+def _averaged(study: Analysis, advised: Advice) -> str:
+    """Which configurations an accuracy is the mean of."""
+    design = study.correctness.design
+    wanted = {"freeze": advised.freeze} | advised.choices
+    at = [design[name] == level for name, level in wanted.items() if level != EITHER]
+    count = int(np.all(at, axis=0).sum())
+    return f"the {count} configurations advised here" if count > 1 else "its seeds"
 
 
 def _commonest(study: Analysis) -> float:
@@ -92,27 +102,38 @@ def _evidence(study: Analysis) -> str:
     chosen = (
         f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
     )
-    trained = f", each trained on {facts.train_images:,} images" if facts else ""
+    images = study.correctness.images
+    trained = (
+        f", each trained on {facts.train_images:,} and tested on {facts.test_images:,} images"
+        if facts
+        else ""
+    )
+    all_folds = f", {images:,} in all" if study.correctness.folds else ""
     return (
         f"{chosen} ({len(study.evidence.configurations)} configurations, "
-        f"{len(study.correctness.seeds)} seeds){trained}; {study.correctness.images:,} test "
-        f"images; all of {study.evidence.design.protocol.image_size} px"
+        f"{len(study.correctness.seeds)} seeds){trained}{all_folds}; all images are shrunk to "
+        f"{study.evidence.design.protocol.image_size} px"
     )
 
 
 def _saves(study: Analysis, advised: Advice) -> str:
     """What the advised depth saves, or what freezing would save where nothing is to be frozen."""
     depth = advised.depth
-    without = number(saved_without_keeping(study, depth.freeze), 0)
-    time = (
-        f"{number(depth.time.effect, 0)} % of the time per epoch if the output of the frozen "
-        f"stages is kept on disk, about {without} % if not"
-    )
+    time = saving(study, depth)
     if advised.freeze:
         return time
     points = f"{span(depth.change, sign=True)} points"
     deeper = stages(depth.freeze)
     return f"nothing; freezing {deeper} would save {time}, and change {advised.metric} by {points}"
+
+
+def saving(study: Analysis, depth: Depth) -> str:
+    """The time that a depth saves, with and without kept outputs of the frozen stages."""
+    without = number(saved_without_keeping(study, depth.freeze), 0)
+    return (
+        f"{number(depth.time.effect, 0)} % of the time per epoch if the output of the frozen "
+        f"stages is kept on disk, about {without} % if not"
+    )
 
 
 def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
@@ -125,8 +146,8 @@ def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
             first, *_, last = contrasts.levels(study.correctness.design, name)
             (effect,) = contrasts.levels_at_once(study.estimator, name).values()
             chosen = (
-                f"{words.beside(name, last)} instead of {words.beside(name, first)} changed "
-                f"{advised.metric} by {span(effect, sign=True)} points: no clear difference"
+                f"{words.beside(name, first)} or {words.beside(name, last)}; the second changed "
+                f"{advised.metric} by {span(effect, sign=True)} points, no clear difference"
             )
         yield f"{words.factor(name)}: {chosen}"
 
@@ -138,9 +159,14 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
         level = words.beside(name, getattr(protocol, name))
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
     yield f"epochs: {protocol.epochs}"
-    compared = [other for other in shown.recipes() if other.correctness.seeds]
-    if not any(shown.same_images(study, other) for other in compared):
+    if one_recipe(study):
         yield "no other recipe was tried on these images"
+
+
+def one_recipe(study: Analysis) -> bool:
+    """Whether no study of the book compares recipes on these images."""
+    compared = [other for other in shown.recipes() if other.correctness.seeds]
+    return not any(shown.same_images(study, other) for other in compared)
 
 
 def _rate(study: Analysis) -> str:

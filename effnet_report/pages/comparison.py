@@ -62,14 +62,15 @@ def best_of(models: pd.DataFrame) -> str:
         return "No model of this study is finished yet."
     top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
     sentence = (
-        f"The most accurate model here reaches {number(top['accuracy'].iloc[0])} %: "
+        "Chosen on validation images, the most accurate model here reaches "
+        f"{number(top['accuracy'].iloc[0])} %: "
         f"{' and '.join(top['model'])}"
     )
     if theirs.empty:
         return f"{sentence}."
     other = theirs.iloc[0]
     return (
-        f"{sentence}. The best published accuracy on these images is {number(other['accuracy'])} % "
+        f"{sentence}. The published accuracy that we compare with is {number(other['accuracy'])} % "
         f"({other['model']}, {other['source']}), with another split and other labels."
     )
 

@@ -75,6 +75,11 @@ def _between(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
         yield f"The difference between these two, {_estimated(apart)}, may be chance."
     else:
         yield f"These two are {_estimated(apart, sign=False)} apart: the recipe decides."
+    if differences := _differences(whole):
+        yield (
+            f"The studies also differ in other settings ({differences.removeprefix('; ')}), so the "
+            "difference is that of both protocols as a whole."
+        )
 
 
 def _alone(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
@@ -317,6 +322,8 @@ def source_alone(studies: list[Analysis]) -> HTML:
             _conclusion(last.low, last.high, study.evidence.metric),
             f"At the recipe that is best on validation here, {recipe}, "
             f"freezing {freeze} stages changes it by {_estimated(change)}.",
+            "These intervals are of each study alone, with all its seeds; further up, they are for "
+            "both studies together.",
         ]
     )
 

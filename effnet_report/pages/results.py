@@ -89,7 +89,7 @@ def table_1(analysis: Analysis) -> HTML:
         "table-1-results",
         finding=title,
         caption="Mean accuracy and test F1 over the seeds; the last column links each seed's run. "
-        "Validation images chose the epoch, and test images chose nothing.",
+        "Validation images chose the epoch of each run; test images chose no run and no epoch.",
         data=frame.drop(columns="seeds"),
         filters=list(headings.values()),
     )

@@ -109,6 +109,7 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
     if not studies:
         return html.paragraph(["No data set can be judged yet."])
     rows, data = [], []
+    margin = next(iter(studies.values())).margin
     for key in _shared(studies):
         here = {title: study.judgement[key] for title, study in studies.items()}
         each = {
@@ -126,8 +127,8 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
         "the same clear verdict everywhere.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
         "and other images of that kind. That a choice does not improve quality is supported where "
-        f"the CI excludes a gain above {number(next(iter(studies.values())).margin)} points. Saved memory below zero "
-        "means that freezing takes more.",
+        f"the CI excludes a gain above {number(margin)} points. Saved memory below zero means that "
+        "freezing takes more.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),
     )
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from effnet_core.data.datasets import Dataset
+from effnet_core.data.datasets import Dataset, imagefolder
 from effnet_core.errors import InputError
 from effnet_report.audit import cues, tell
 from effnet_report.audit.judgements import Judgements, _vectors, judgements
@@ -121,6 +121,16 @@ def test_the_table_to_correct_has_all_images_and_no_formula():
     assert table["path"].tolist() == ["./=1+1.png", "z.png"]
     assert table["label"].tolist() == ["'@a", "b"]
     assert table["twin"].iloc[0] == "./-z.png"
+
+
+@pytest.mark.parametrize("kinds", [("-left", "@home"), ("=a", "'b'"), ("+1", "\uff0bx")])
+def test_the_table_to_correct_gives_the_same_classes_again(tmp_path, kinds):
+    names = ["1.png", "2.png"]
+    for name in names:
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    table = tell.labels_table(pd.DataFrame({"image": names, "label": kinds}))
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    assert imagefolder(None, str(tmp_path / "labels.csv")).classes == sorted(kinds)
 
 
 @pytest.mark.fault("files of the user in the way")

@@ -549,6 +549,21 @@ def test_a_page_and_pictures_show_all_images_with_their_classes(study, tmp_path,
 
 
 @pytest.mark.fault("files of the user in the way")
+def test_pictures_of_maps_replace_no_other_file(study, tmp_path, capsys):
+    photo = next((study[0] / "photos").rglob("*.png"))
+    maps = tmp_path / "maps"
+    (maps).mkdir()
+    mine = maps / f"0001-{photo.stem}.png"
+    mine.write_bytes(b"my only copy")
+    for _ in range(2):
+        tell_predictions("mine", [str(photo)], "csv", Console(), maps=maps)
+    earlier = maps / f"0001-{photo.stem}.1.png"
+    assert earlier.read_bytes() == b"my only copy"
+    assert {*maps.iterdir()} == {mine, earlier}
+    assert str(earlier) in capsys.readouterr().err.replace("\n", "")
+
+
+@pytest.mark.fault("files of the user in the way")
 def test_a_page_replaces_no_file_but_an_earlier_page(tmp_path):
     photo, page = tmp_path / "photo.png", tmp_path / "page.html"
     photo.write_bytes(b"my only copy")

@@ -13,7 +13,7 @@ from factories import save_deep_planes
 from PIL import Image
 from rich.console import Console
 
-from effnet_core import paths
+from effnet_core import files, paths
 from effnet_core.data.datasets import imagefolder, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
@@ -596,7 +596,7 @@ def test_a_file_of_that_name_is_not_overwritten(parts, own_studies, capsys):
 
 
 @pytest.mark.fault("files of the user in the way")
-@pytest.mark.parametrize("later", ["written", "interrupted"])
+@pytest.mark.parametrize("later", ["written", "equal", "interrupted"])
 def test_a_study_that_appears_meanwhile_is_kept(photos, own_studies, capsys, monkeypatch, later):
     write, mine = new_command.studies.write, own_studies / "mine.yml"
 
@@ -605,6 +605,8 @@ def test_a_study_that_appears_meanwhile_is_kept(photos, own_studies, capsys, mon
         mine.write_text("title: by hand")
         if later == "interrupted":
             raise KeyboardInterrupt
+        if later == "equal":
+            monkeypatch.setattr(new_command.studies, "_yaml", lambda *_: "title: by hand")
         return write(*arguments, **named)
 
     monkeypatch.setattr(new_command.studies, "write", slow)
@@ -645,6 +647,23 @@ def test_a_failure_leaves_nothing_that_was_written(parts, own_studies, capsys, m
         raise KeyboardInterrupt
 
     monkeypatch.setattr(new_command.sheet, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begin(parts("train", "test"), capsys)
+    assert not list(own_studies.glob("mine.*"))
+
+
+@pytest.mark.fault("files of the user in the way")
+@pytest.mark.parametrize("last", ["csv", "yml"])
+def test_a_stop_right_after_a_file_was_written_removes_it(
+    parts, own_studies, capsys, monkeypatch, last
+):
+    def interrupted(path, data):
+        create(path, data)
+        if path.suffix == f".{last}":
+            raise KeyboardInterrupt
+
+    create = files.create
+    monkeypatch.setattr(files, "create", interrupted)
     with pytest.raises(KeyboardInterrupt):
         begin(parts("train", "test"), capsys)
     assert not list(own_studies.glob("mine.*"))

@@ -17,7 +17,7 @@ import pandas as pd
 from effnet_core.data.doubts import check_not_pieces, check_only_photos
 from effnet_core.data.formats import is_image
 from effnet_core.data.layers import check_layers, doubted_layers, joined_folders
-from effnet_core.data.names import check_distinct, is_not_known, likeness, normalised
+from effnet_core.data.names import check_distinct, is_not_known, likeness, normalised, unquoted
 from effnet_core.data.parts import part_of, parts_among, parts_inside
 from effnet_core.data.walk import can_be_written, is_litter, only_readable, subfolders, walk
 from effnet_core.errors import InputError
@@ -129,7 +129,7 @@ def class_names(root: Path, labels: Path | None) -> list[str]:
         InputError: the folder or the table cannot be read.
     """
     if labels:
-        kinds = _column(labels, read_table(labels), LABEL_COLUMNS).tolist()
+        kinds = _column(labels, read_table(labels), LABEL_COLUMNS).map(unquoted).tolist()
     else:
         kinds = [folder.name for folder in subfolders(unwrapped(root))]
     return sorted(set(map(normalised, kinds)))
@@ -157,7 +157,7 @@ def table(labels: Path, root: Path) -> Listing:
     names = names.map(
         lambda name: os.path.relpath(name, root) if Path(name).is_absolute() else name
     )
-    kinds = kinds.map(normalised)
+    kinds = kinds.map(unquoted).map(normalised)
     files = [root / name for name in names]
     plain = names.map(os.path.normpath)
     problems = {

@@ -17,6 +17,8 @@ TWINS = str.maketrans(
     "\u2018\u2019\u02bc\u00b4`\u2010\u2011\u2012\u2013\u2014\u2212",
     "'" * 5 + "-" * 6,
 )
+# As `effnet audit` and other programs write text that looks like a formula.
+QUOTED = re.compile("'[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 # Names that programs and people give to what they do not know.
 NOT_KNOWN = {
     *("nan", "na", "n/a", "n.a.", "null", "nil", "?", "??", "unknown", "unlabeled", "undefined"),
@@ -27,6 +29,11 @@ NOT_KNOWN = {
 def normalised(name: str) -> str:
     """Return a name in Unicode's composed form (NFC), with surplus blanks removed."""
     return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def unquoted(text: str) -> str:
+    """Return text without the apostrophe that keeps a spreadsheet from computing it."""
+    return text[1:] if QUOTED.match(text) else text
 
 
 def is_not_known(name: str) -> bool:

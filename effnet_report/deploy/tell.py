@@ -75,7 +75,7 @@ def tell_predictions(
         looks = bar.track(predict(model, walked, bool(page or maps), watched), total=images)
         looks = _unreadable(looks, bad)
         if maps:
-            looks = _save_maps(looks, maps)
+            looks = _save_maps(looks, maps, errors)
         printed = _as_table(looks, console) if form == "table" else WRITERS[form](looks)
         if page:
             pieces = cards.page(f"{images} images by {study}", [about], map(_card, printed))
@@ -121,8 +121,11 @@ def _unreadable(looks: Iterable[Look], bad: list[str]) -> Iterator[Look]:
         yield look
 
 
-def _save_maps(looks: Iterable[Look], folder: Path) -> Iterator[Look]:
-    """One picture per image, named after it; numbers tell images of the same name apart."""
+def _save_maps(looks: Iterable[Look], folder: Path, errors: Console) -> Iterator[Look]:
+    """One picture per image, named after it; numbers tell images of the same name apart.
+
+    Another file of that name is renamed.
+    """
     for number, look in enumerate(looks, start=1):
         if look.view is not None and look.heat is not None:
             both = np.hstack([look.view, overlay(look.view, look.heat)])
@@ -131,7 +134,10 @@ def _save_maps(looks: Iterable[Look], folder: Path) -> Iterator[Look]:
             stem = Path(look.prediction.image).stem
             while len(os.fsencode(stem)) > LONGEST_STEM:
                 stem = stem[:-1]
-            files.write(folder / f"{number:04d}-{stem}.png", buffer.getvalue())
+            path, picture = folder / f"{number:04d}-{stem}.png", buffer.getvalue()
+            if earlier := files.set_aside(path, picture):
+                errors.print(escape(f"The earlier {path} differs and is now {earlier}."))
+            files.write(path, picture)
         yield look
 
 

@@ -54,34 +54,36 @@ def new(
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"
     own = labels is not None and labels.resolve() == copy.resolve()
-    made: list[Path] = []  # files that an error removes
+    made: dict[Path, bytes] = {}  # files that an error removes, if they hold these bytes
     if table is not None:
         source["labels"] = copy.name
         if not own:
-            _write_new(copy, table)
-            made.append(copy)
+            _check_free(copy)
     if groups:
         source["groups"] = groups
     try:
+        if table is not None and not own:
+            studies.create(copy, table.to_csv(index=False).encode(), made)
         draft = _study(name, source, remark, wishes, console=console, made=made)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
-        for path in made:
-            path.unlink(missing_ok=True)
+        for path, data in made.items():
+            if path.is_file() and path.read_bytes() == data:
+                path.unlink()
         if isinstance(error, InputError):
-            raise InputError(str(error).replace(str(copy), str(labels or images))) from None
+            own_name = f"labels {labels or images}"
+            raise InputError(str(error).replace(f"labels {copy}", own_name)) from None
         raise
     tell_choice(draft, hours, console)
     console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
 
 
-def _write_new(copy: Path, table: pd.DataFrame) -> None:
-    """Write the table of a study, unless the file exists."""
+def _check_free(copy: Path) -> None:
+    """Make sure that the table of the study replaces no file."""
     if copy.exists():
         raise InputError(
             f"{copy} exists already and belongs to another study. Choose another name, or move it. "
             f"To use it as the table of labels, give --labels {copy}."
         )
-    files.create(copy, table.to_csv(index=False).encode())
 
 
 def _study(
@@ -91,7 +93,7 @@ def _study(
     wishes: studies.Wishes,
     *,
     console: Console,
-    made: list[Path],
+    made: dict[Path, bytes],
 ) -> studies.Draft:
     dataset = studies.images_of(source)
     if "labels" in source:
@@ -107,8 +109,7 @@ def _study(
             "them out of the folder; no study was written."
         )
     with console.status("Timing a few training steps ..."):
-        draft = studies.write(name, dataset, seen, source, wishes)
-    made.append(draft.path)
+        draft = studies.write(name, dataset, seen, source, wishes, made=made)
     place = paths.records(name) / SHEET
     numbered = sheet.save(dataset, draft.study.protocol, place)
     console.print(f"Contact sheet: {os.path.relpath(place)}")

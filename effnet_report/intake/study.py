@@ -76,10 +76,13 @@ def write(
     look: Look,
     source: dict[str, str],
     wishes: Wishes,
+    *,
+    made: dict[Path, bytes],
 ) -> Draft:
     """Write `studies/NAME.yml` for inspected images.
 
     Args:
+        made: files that an error has to remove; the study's is added.
         source: the settings data_dir, labels and groups, as far as they are needed.
 
     Raises:
@@ -107,10 +110,20 @@ def write(
     chosen = best(weighed, hours)
     _check_different(material.study(name, chosen), dataset)
     path = paths.STUDIES / f"{name}.yml"
-    files.create(path, _yaml(name, material, chosen).encode())
+    create(path, _yaml(name, material, chosen).encode(), made)
     alternatives = {limit: best(weighed, limit) for limit in limits}
     why, fits = material.network.why, chosen.hours <= hours
     return Draft(path, load_study(name), chosen, fits, alternatives, like, why)
+
+
+def create(path: Path, data: bytes, made: dict[Path, bytes]) -> None:
+    """Write a new file, and note it in `made` even if Ctrl-C comes right after it was written."""
+    made[path] = data
+    try:
+        files.create(path, data)
+    except InputError:  # it exists by now, and is another program's
+        del made[path]
+        raise
 
 
 Weighed = tuple[Material, list[list[Option]]]

@@ -23,13 +23,7 @@ from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
-from effnet_core.model.prefix import (
-    Boundary,
-    Pixels,
-    cached_depths,
-    computed_on,
-    frozen_boundary,
-)
+from effnet_core.model.prefix import Boundary, Pixels, cached_depths, computed_on, frozen_boundary
 from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import INCIDENTAL, PARAMETERS, Settings
@@ -187,6 +181,7 @@ def load_data(run: Run) -> Data:
         dataset = load_dataset(
             settings.dataset, settings.data_dir, settings.labels, settings.groups
         )
+        print(end="".join(f"{remark}\n" for remark in dataset.remarks))
         images = load_images(dataset, settings.image_size, settings.resize, settings.background)
         first = first_of_equals(images)
         if notice := describe_duplicates(dataset, first):

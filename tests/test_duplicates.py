@@ -93,6 +93,7 @@ def test_a_run_keeps_copies_together_and_tells_them(own_folders, monkeypatch, ca
         labels=np.tile(dataset.labels[:100], 2),
         names=dataset.names[:200],
         images=np.tile(dataset.images[:100], (2, 1, 1)),
+        remarks=["Odd."],
     )
     monkeypatch.setattr(run, "load_dataset", lambda *_: doubled)
     begun = run.begin(
@@ -100,7 +101,9 @@ def test_a_run_keeps_copies_together_and_tells_them(own_folders, monkeypatch, ca
     )
     data = run.load_data(begun)
     begun.lock.release()
-    assert "100 of 200 images have the same pixels" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2] == "Odd."
+    assert told[-1].startswith("100 of 200 images have the same pixels")
     tested = set(data.split.test % 100)
     trained = set(data.split.train % 100)
     assert len(data.split.test) == 2 * len(tested)

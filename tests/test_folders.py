@@ -405,7 +405,18 @@ def test_what_stands_for_a_blank_names_no_object(photos, blank):
 def test_names_of_objects_that_look_alike_are_one_object(photos):
     text = "path,label,who\ncat/tom-1.jpg,a,P1\ncat/tom-2.jpg,b,p1 \ndog/ace-1.jpg,b,P2\n"
     (photos / "t.csv").write_text(text)
-    assert imagefolder(str(photos), str(photos / "t.csv"), "who").groups.tolist() == [0, 0, 1]
+    dataset = imagefolder(str(photos), str(photos / "t.csv"), "who")
+    assert dataset.groups.tolist() == [0, 0, 1]
+    (remark,) = dataset.remarks
+    assert remark.startswith("1 names of groups look like another")
+    assert "'P1' and 'p1 '" in remark
+
+
+def test_groups_of_several_matches_are_told_in_words(photos):
+    for name in ("1_12.png", "11_2.png"):
+        photo(photos / "cat" / name)
+    (remark,) = imagefolder(str(photos), groups=r"(\w)(.*)\.").remarks
+    assert "\x00" not in remark
 
 
 @pytest.mark.parametrize(

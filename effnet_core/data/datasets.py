@@ -183,6 +183,7 @@ def imagefolder(
     classes, numbers = np.unique(listing.kinds, return_inverse=True)
     parts, unused = part_columns.parts_of(listing.columns, groups)
     tests = np.array(parts) == "test"
+    objects, alike = folders.objects(listing, groups)
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),
@@ -190,10 +191,10 @@ def imagefolder(
         names=listing.names,
         subgroups=[],
         images=listing.files,
-        groups=folders.objects(listing, groups),
+        groups=objects,
         official_test=tests if tests.any() else None,
         left_out=listing.left_out,
-        remarks=[*listing.remarks, *unused],
+        remarks=[*listing.remarks, *unused, *alike],
     )
 
 

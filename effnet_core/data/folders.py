@@ -263,10 +263,10 @@ def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
             )
 
 
-def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
-    """Number of the object in each image, shape (N,), int64; None without a rule.
+def objects(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, list[str]]:
+    """Number of the object in each image, shape (N,), int64, and remarks; None without a rule.
 
-    Names that look alike, such as `P1` and `p1 `, stand for the same object.
+    Names that look alike, such as `P1` and `p1 `, stand for the same object, which is remarked.
 
     Args:
         rule: a column of the table, in any case; or a regular expression whose match in an image's
@@ -277,7 +277,7 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
             images show the same object.
     """
     if not rule:
-        return None
+        return None, []
     column = next((name for name in listing.columns if name.lower() == rule.lower()), None)
     if column is not None:
         shown = listing.columns[column].tolist()
@@ -297,7 +297,20 @@ def objects(listing: Listing, rule: str | None) -> np.ndarray | None:
     if len(set(alike)) == 1:
         columns = ", ".join(listing.columns) or "none, as there is no table"
         raise InputError(f"groups = {rule!r} makes all images one object. Columns: {columns}.")
-    return np.unique(alike, return_inverse=True)[1].astype(np.int64)
+    numbers = np.unique(alike, return_inverse=True)[1].astype(np.int64)
+    return numbers, _joined_objects(dict(zip(shown, alike, strict=True)))
+
+
+def _joined_objects(likenesses: dict[str, str]) -> list[str]:
+    """A remark about objects with more than one name."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(like, name), name) for name, like in likenesses.items()]
+    joined = [pair for pair in pairs if pair[0] != pair[1]]
+    return [
+        f"{len(joined)} names of groups look like another and count as the same group, such as "
+        f"{one!r} and {other!r}.".replace("\\x00", " ")
+        for one, other in joined[:1]
+    ]
 
 
 def _matches(rule: str, listing: Listing) -> list[list[str] | None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from effnet_core.data.doubts import IMAGES
-from effnet_core.data.names import likeness, normalised
+from effnet_core.data.names import likeness, normalised, shown
 from effnet_core.data.parts import FILLERS
 from effnet_core.errors import InputError
 
@@ -49,7 +49,8 @@ def doubted_layers(images: Sequence[str]) -> list[str]:
     """Remarks about folders inside classes that `check_layers` lets pass."""
     inside = _inside(images)
     remarks = [
-        f"Look twice: {name}/{inner} is trained as class {name}, but there is a class {inner}."
+        f"Look twice: {shown(name)}/{shown(inner)} is trained as class {shown(name)}, but there is "
+        f"a class {shown(inner)}."
         for name in inside
         for inner in _classes_in(name, inside)
     ]
@@ -69,7 +70,7 @@ def joined_folders(names: Iterable[str]) -> list[str]:
     for name in names:
         by_class.setdefault(normalised(name), []).append(name)
     return [
-        f"The folders {', '.join(map(ascii, folders))} are one class, {kind}."
+        f"The folders {', '.join(map(ascii, folders))} are one class, {shown(kind)}."
         for kind, folders in by_class.items()
         if len(folders) > 1
     ]
@@ -108,4 +109,4 @@ def _shared(inside: dict[str, dict[str, int]], images: Sequence[str]) -> list[st
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + " ..." * (len(names) > 5)
+    return ", ".join(map(shown, names[:5])) + " ..." * (len(names) > 5)

@@ -31,6 +31,11 @@ def normalised(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
+def shown(name: str) -> str:
+    """A name in which nothing acts on a terminal."""
+    return repr(name)[1:-1]
+
+
 def unquoted(text: str) -> str:
     """Return text without the apostrophe that keeps a spreadsheet from computing it."""
     return text[1:] if QUOTED.match(text) else text

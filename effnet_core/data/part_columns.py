@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from effnet_core.data.folders import LABEL_COLUMNS, PATH_COLUMNS
+from effnet_core.data.names import shown
 from effnet_core.data.parts import (
     FILLERS,
     KNOWN,
@@ -105,6 +106,6 @@ def _not_used(name: str, values: Sequence[str]) -> list[str]:
             "column part; or rename the column if it means something else."
         )
     return [
-        f"Column {name} is not used, because it names no parts: every seed of a study draws its "
-        "own training, validation and test images."
+        f"Column {shown(name)} is not used, because it names no parts: every seed of a study draws "
+        "its own training, validation and test images."
     ]

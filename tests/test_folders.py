@@ -293,6 +293,8 @@ def test_blanks_and_unicode_forms_of_a_class_are_evened_out(tmp_path):
     dataset = imagefolder(root, str(tmp_path / "t.csv"))
     assert dataset.classes == ["cat", "cr\u00eape"]
     assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    (remark,) = dataset.remarks
+    assert "4 labels were evened out: 'cat ' means class 'cat'" in remark
 
 
 def table(root, text, encoding="utf-8"):

@@ -157,7 +157,7 @@ def table(labels: Path, root: Path) -> Listing:
     names = names.map(
         lambda name: os.path.relpath(name, root) if Path(name).is_absolute() else name
     )
-    kinds = kinds.map(unquoted).map(normalised)
+    stated, kinds = kinds, kinds.map(unquoted).map(normalised)
     files = [root / name for name in names]
     plain = names.map(os.path.normpath)
     problems = {
@@ -180,7 +180,18 @@ def table(labels: Path, root: Path) -> Listing:
             raise InputError(f"labels {labels}: {name!r} cannot be written down. Rename it.")
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
-    return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], [])
+    remarks = _evened_out(stated[stated != kinds], kinds)
+    return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
+
+
+def _evened_out(stated: pd.Series, kinds: pd.Series) -> list[str]:
+    """A remark about labels that are not the names of their classes."""
+    if stated.empty:
+        return []
+    return [
+        f"Blanks, an apostrophe or the Unicode form of {len(stated)} labels were evened out: "
+        f"{stated.iloc[0]!a} means class {kinds[stated.index[0]]!a}."
+    ]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -39,9 +39,10 @@ def check_layers(root: Path, images: Sequence[str]) -> None:
         raise InputError(
             f"{root} holds the folders {tops}, several of which hold {inner}, so it is unclear "
             f"which of them are the classes. If {inner} are: move the images of each into one "
-            "folder, or give a table of paths and labels (--labels FILE.csv), where a column for "
-            f"{tops} can be the groups. If {tops} are: move their images out of the folders "
-            "inside, or rename these so that no two are equal."
+            "folder, or give a table of paths and labels (--labels FILE.csv), with a column for "
+            f"{tops} that --groups can name if there are enough of them for a split. If {tops} "
+            "are: move their images out of the folders inside, or rename these so that no two are "
+            "equal."
         )
 
 

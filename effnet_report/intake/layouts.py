@@ -13,7 +13,6 @@ from effnet_core import files, paths
 from effnet_core.data.doubts import REMEDY, check_not_pieces, check_only_photos
 from effnet_core.data.folders import LABEL_COLUMNS, read_table, unwrapped
 from effnet_core.data.layers import check_layers
-from effnet_core.data.names import normalised
 from effnet_core.data.parts import part_of, parts_among
 from effnet_core.data.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
@@ -48,16 +47,13 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
 
 
 def _about_labels(table: pd.DataFrame) -> str:
-    """What is not evident of the labels: their column, if several could hold them, and changes."""
+    """The column of the labels, if several could hold them."""
     known = {str(name).lower(): name for name in table}
     columns = [known[name] for name in LABEL_COLUMNS if name in known]
     if not columns:
         return ""
     used, *unused = columns
-    remarks = [f"The labels are those of column {used}, not of {', '.join(unused)}."] * bool(unused)
-    if rows := int((table[used] != table[used].map(normalised)).sum()):
-        remarks.append(f"Blanks or the Unicode form of {rows} labels were evened out.")
-    return " ".join(remarks)
+    return f"The labels are those of column {used}, not of {', '.join(unused)}." * bool(unused)
 
 
 def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:

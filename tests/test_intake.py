@@ -362,6 +362,21 @@ def test_pictures_that_a_renamed_study_uses_stay(photos, own_folders, monkeypatc
     assert {path: path.read_bytes() for path in first.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("names", "column"), [(("test",), False), (("a", "b"), False), (("train", "test"), True)]
+)
+def test_parts_of_a_data_set_on_disk_are_named_if_they_are_known(
+    photos, own_folders, monkeypatch, names, column
+):
+    files = sorted(photos.rglob("*.png"))
+    (photos / "dataset_info.json").write_text("{}")
+    saved = ({name: Saved(files) for name in names}, {name: {} for name in names})
+    monkeypatch.setattr(layouts, "_saved", lambda _: saved)
+    table, _, _ = layouts.tabulate("mine", photos, None)
+    assert len(table) == len(files) * len(names)
+    assert ("part" in table) == column
+
+
 def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):
     """As `DatasetDict.save_to_disk` writes it: Arrow streams and JSON files."""
     pyarrow = pytest.importorskip("pyarrow")

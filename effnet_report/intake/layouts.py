@@ -179,7 +179,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
     frames = {part: _labels_in_words(t.to_pandas(), features[part]) for part, t in parts.items()}
     # Other pictures get another folder, because a study of another name may use these.
     target = paths.CACHE / "unpacked" / f"{name}-{_pictures_hash(frames)}"
-    tables = []
+    tables, named = [], len(parts) > 1 and parts_among([*parts])
     for part, frame in frames.items():
         column = _picture_column(frame)
         if column:
@@ -188,7 +188,7 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
                 _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
                 for place, picture in enumerate(frame.pop(column))
             ]
-        tables.append(frame.assign(part=part) if parts_among([*parts]) else frame)
+        tables.append(frame.assign(part=part) if named else frame)
     remark = _pooled([part_of(part) or part for part in parts])
     if target.is_dir():
         remark = f"The pictures were unpacked to {target}. {remark}".strip()

@@ -130,7 +130,7 @@ def test_each_module_decides_outcomes_or_is_known_not_to():
 # Of modules that decide something, what decides nothing: it tells, keeps on disk, or compares.
 UNDECIDING_NAMES = {
     *("describe_duplicates", "load_images", "cached_depths", "check_same_run"),
-    *("Candidate", "Epoch", "Heat"),
+    *("Epoch", "Heat"),
 }
 
 

@@ -57,7 +57,7 @@ CLASSICAL: Modules = (
     | SPLIT
     | {
         "effnet_core/run.py": ("load_data",),
-        "effnet_core/study/schema.py": ("Metrics",),
+        "effnet_core/study/schema.py": ("Metrics", "Candidate", "Chosen"),
         "effnet_core/training/evaluate.py": (),
         "effnet_report/baseline/classical.py": ("BASELINE", "compare", "grid"),
     }

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,22 @@ def test_the_table_to_correct_gives_the_same_classes_again(tmp_path, kinds):
     table = tell.labels_table(pd.DataFrame({"image": names, "label": kinds}))
     table.to_csv(tmp_path / "labels.csv", index=False)
     assert imagefolder(None, str(tmp_path / "labels.csv")).classes == sorted(kinds)
+
+
+def test_the_table_to_correct_keeps_the_test_set_and_the_objects(tmp_path):
+    names = [f"{number}.png" for number in range(6)]
+    for name in names:
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    parts, groups = np.array([1, 1, 0, 0, 0, 0], bool), np.array([0, 0, 1, 1, 2, 2])
+    own = dataset(np.zeros((6, 4, 4), np.uint8), [0, 1, 0, 1, 0, 1], names)
+    own = replace(own, official_test=parts, groups=groups)
+    suspects = pd.DataFrame({"image": names[2:4], "label": ["a", "b"], "runs": 3})
+    pairs = pd.DataFrame({"one": [], "other": []})
+    tell.labels_table(suspects, own, pairs).to_csv(tmp_path / "labels.csv", index=False)
+    again = imagefolder(None, str(tmp_path / "labels.csv"), tell.GROUP)
+    order = np.argsort(again.names)
+    assert np.array_equal(again.official_test[order], parts)
+    assert np.array_equal(np.unique(again.groups[order], return_inverse=True)[1], groups)
 
 
 @pytest.mark.fault("files of the user in the way")

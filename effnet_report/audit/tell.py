@@ -19,6 +19,7 @@ from effnet_report.evidence import evidence
 from effnet_report.evidence.pictures import pictures
 from effnet_report.render import cards
 
+GROUP = "group"  # column of the table
 LABELS, SHEET, CUES, TWINS = "labels.csv", "suspects.html", "cues.csv", "twins.csv"
 PRINTED, SHOWN, SIDE = 10, 60, 160  # rows; cards; pixels
 
@@ -61,7 +62,8 @@ def audit(study: str, console: Console) -> None:
     console.print(
         f"The first {len(shown)} suspects as a page: {folder / SHEET}. All labels, the most "
         f"doubtful first: {folder / LABELS}. Correct its column `label`, then: effnet new "
-        f"corrected --images FOLDER --labels {folder / LABELS}",
+        f"corrected --images FOLDER --labels {folder / LABELS}"
+        + (f" --groups {GROUP}" if dataset.groups is not None else ""),
         soft_wrap=True,
     )
 
@@ -82,10 +84,22 @@ def labels_table(
         rest = pd.DataFrame({"path": dataset.names, "label": classes})
         table = pd.concat([table, rest[~rest["path"].isin(table["path"])]])
         table = table.astype({"runs": "Int64"})
+        for column, values in _parts_and_groups(dataset).items():
+            table[column] = table["path"].map(dict(zip(dataset.names, values, strict=True)))
     for column in table.columns.intersection(["path", "twin"]):  # still paths to the same files
         text = table[column].fillna("").astype(str)
         table[column] = text.where(~text.str.startswith(FORMULA), "./" + text)
     return table.map(cell)
+
+
+def _parts_and_groups(dataset: Dataset) -> dict[str, list[str]]:
+    """Columns of what else the data set says of its images, so that a corrected one says it too."""
+    columns = {}
+    if dataset.official_test is not None:
+        columns["part"] = ["test" if test else "train" for test in dataset.official_test]
+    if dataset.groups is not None:
+        columns[GROUP] = [f"group {number}" for number in dataset.groups]
+    return columns
 
 
 def _write_labels(folder: Path, table: pd.DataFrame, console: Console) -> None:

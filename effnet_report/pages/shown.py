@@ -106,10 +106,14 @@ def same_images(study: Analysis, other: Analysis) -> bool:
     return _data(study) == _data(other)
 
 
+def flattery(study: Analysis) -> list[of_neighbours.Change]:
+    """What keeping neighbouring images on one side of a split changes, if that was measured."""
+    return of_neighbours.changes(study.evidence, measurements.consecutive())
+
+
 def neighbours(study: Analysis) -> Iterator[str]:
-    """By how much neighbouring images on both sides of a split flatter accuracy, if measured."""
-    measured = measurements.consecutive()
-    changes = of_neighbours.changes(study.evidence, measured)
+    """The same in words."""
+    measured, changes = measurements.consecutive(), flattery(study)
     if measured and changes:
         parts = [
             f"by {number(change.effect, sign=True)} points (95 % CI {number(change.low)} to "
@@ -119,7 +123,7 @@ def neighbours(study: Analysis) -> Iterator[str]:
         yield (
             "The data set does not say which cells are of one module, so a random split can put "
             f"them on both sides. Where blocks of {measured.block} consecutive cells stay on one "
-            f"side, accuracy changes {listed(parts)}."
+            f"side, accuracy changes {' and '.join(parts)}."
         )
 
 

@@ -87,7 +87,7 @@ def labels_table(
         for column, values in _parts_and_groups(dataset).items():
             table[column] = table["path"].map(dict(zip(dataset.names, values, strict=True)))
     for column in table.columns.intersection(["path", "twin"]):  # still paths to the same files
-        text = table[column].fillna("").astype(str)
+        text = table[column].astype(object).fillna("").astype(str)
         table[column] = text.where(~text.str.startswith(FORMULA), "./" + text)
     return table.map(cell)
 

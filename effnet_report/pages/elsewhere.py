@@ -109,7 +109,6 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
     if not studies:
         return html.paragraph(["No data set can be judged yet."])
     rows, data = [], []
-    margin = next(iter(studies.values())).margin
     for key in _shared(studies):
         here = {title: study.judgement[key] for title, study in studies.items()}
         each = {
@@ -126,9 +125,7 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
         finding=f"{len(_agreed(studies)) or 'None'} of {len(_shared(studies))} conclusions have "
         "the same clear verdict everywhere.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
-        "and other images of that kind. That a choice does not improve quality is supported where "
-        f"the CI excludes a gain above {number(margin)} points. Saved memory below zero means that "
-        "freezing takes more.",
+        "and other images of that kind.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),
     )
 

@@ -244,12 +244,13 @@ def depths(studies: list[Analysis]) -> HTML:
                     "change, points": span(depth.change, sign=True, margin=study.margin)
                     if depth
                     else DASH,
-                    "on validation, points": number(validated[freeze] - validated[0], sign=True)
+                    "validation, points": number(validated[freeze] - validated[0], sign=True)
                     if depth
                     else DASH,
-                    "time saved, outputs kept, %": number(depth.time.effect, 0) if depth else DASH,
-                    "time saved, not kept, %": without if depth else DASH,
-                    "most missed class": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
+                    "time saved, %": f"{number(depth.time.effect, 0)} or {without}"
+                    if depth
+                    else DASH,
+                    "most missed": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
     frame = pd.DataFrame(rows)
@@ -265,8 +266,8 @@ def depths(studies: list[Analysis]) -> HTML:
         caption=(
             "Changes against freezing nothing, with 95 % intervals for other trainings and other "
             "images; beside them the change on validation images, by which no depth was chosen. "
-            "CPU time per epoch is measured where the output of the frozen stages is kept "
-            "on disk, and computed from the arithmetic where it is not."
+            "Time saved is CPU time per epoch: first with the outputs of the frozen stages kept on "
+            "disk, as measured, then without, computed from the arithmetic."
         ),
         data=data,
     )

@@ -8,7 +8,7 @@ from factories import use_folders, write_study
 
 from effnet_core import paths
 from effnet_report.inference import analysis, recipes
-from effnet_report.pages import recipe
+from effnet_report.pages import answer_cards, recipe
 
 KEPT = "norm_statistics: pretrained"
 FACTORS = "factors: {freeze: [0, 3, 6], head: [none], scheduler: [plateau, cosine]}\n"
@@ -95,3 +95,15 @@ def test_the_page_compares_them_and_names_the_source_last(studies):
     assert first.recipe == "pretrained statistics"
     source = studies[1].noninferiority.changes[6].effect
     assert f"{abs(source):.1f} points" in recipe.source_alone(shown).data
+
+
+def test_a_card_says_at_which_depths_the_other_rate_won():
+    study = analysis.load("published/elpv")
+    runs = [r for r in study.evidence.finished if r.settings.seed in study.correctness.seeds]
+    low, high = (
+        [r.settings.freeze for r in runs if r.outcome.history[0].learning_rate == rate]
+        for rate in study.evidence.design.protocol.rates
+    )
+    said = answer_cards._rate(study)
+    assert f"1e-4 in {len(low)} runs" in said
+    assert f"3e-4 in {len(high)} (of freeze {', '.join(map(str, sorted(set(high))))})" in said

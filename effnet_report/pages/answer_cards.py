@@ -183,15 +183,19 @@ def one_recipe(study: Analysis) -> bool:
 def _rate(study: Analysis) -> str:
     """The learning rate; where rates raced, how often each of them won."""
     rate = study.evidence.design.protocol.learning_rate
-    won = Counter(
-        record.outcome.history[0].learning_rate
-        for record in study.evidence.finished
-        if record.outcome.race and record.settings.seed in study.correctness.seeds
-    )
+    won: dict[float, Counter[int]] = {}
+    for record in study.evidence.finished:
+        if record.outcome.race and record.settings.seed in study.correctness.seeds:
+            winner = record.outcome.history[0].learning_rate
+            won.setdefault(winner, Counter())[record.settings.freeze] += 1
     if not won:
         return words.beside(smaller.RATE, rate)
-    listed = " and ".join(f"{short_number(rate)} in {n:,}" for rate, n in won.most_common())
-    return f"{words.level(smaller.RATE, rate)}; the winner was {listed} runs"
+    most, *others = sorted(won, key=lambda winner: -won[winner].total())
+    text = f"the winner was {short_number(most)} in {won[most].total():,} runs"
+    for other in others:
+        depths = ", ".join(map(str, sorted(won[other])))
+        text += f", {short_number(other)} in {won[other].total():,} (of freeze {depths})"
+    return f"{words.level(smaller.RATE, rate)}; {text}"
 
 
 def _best(advised: Advice) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from effnet_core.errors import InputError
 from effnet_report.evidence import evidence
 from effnet_report.evidence.measurements import Consecutive
 from effnet_report.inference import neighbours
@@ -58,3 +59,10 @@ def test_another_study_is_not_compared(random_split):
     found, right = random_split
     assert neighbours.changes(found, measured(right, study="fashion")) == []
     assert neighbours.changes(found, None) == []
+
+
+def test_a_damaged_measurement_is_named(tmp_path):
+    path = tmp_path / "consecutive.json"
+    path.write_text(measured(np.array([True])).model_dump_json()[:-5])
+    with pytest.raises(InputError, match=r"consecutive\.json is damaged\. Restore it"):
+        Consecutive.load(path)

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ValidationError
 
 from effnet_core import files
+from effnet_core.errors import InputError
 from effnet_report.evidence import locations
 
 
@@ -37,8 +38,17 @@ class File(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """Read the file; None if it does not exist."""
-        return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
+        """Read the file; None if it does not exist.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
+        except ValueError:
+            raise InputError(
+                f"{path} is damaged. Restore it from git, or delete it and measure again."
+            ) from None
 
     def save(self, path: Path) -> None:
         """Write the file crash-safe."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from effnet_core import files
 from effnet_core.errors import InputError
@@ -452,7 +452,7 @@ def coverage() -> Coverage | None:
     """What `python -m bench.coverage` has written; None for what an earlier version wrote."""
     try:
         return Coverage.load(locations.coverage())
-    except ValidationError:
+    except InputError:
         return None
 
 

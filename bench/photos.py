@@ -14,8 +14,9 @@ from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import load_study
 from effnet_report.evidence import locations, measurements
 from effnet_report.evidence.measurements import Photos, PhotosRow
+from effnet_report.inference import forecast
 from effnet_report.intake.options import depths, usual_epochs
-from effnet_report.intake.weigh import RATES, RECIPE, in_parallel
+from effnet_report.intake.weigh import RATES, in_parallel
 from effnet_report.sweep.plan import RUN, Speed, Timed, at_speed, classical_hours, time_steps
 from effnet_report.sweep.sweep import automatic_jobs
 
@@ -38,7 +39,7 @@ def study_of(photos: int, network: dict[str, object]) -> Study:
             epochs=usual_epochs(photos),
             early_stop_patience=None,
             learning_rate=RATES,
-            norm_statistics=RECIPE["norm_statistics"],
+            norm_statistics=forecast.RECIPE["norm_statistics"],
             **network,
         ),
     }

@@ -223,8 +223,8 @@ def test_the_interval_that_is_expected_is_the_one_that_the_report_gives():
     )
     assert expected == pytest.approx((reported.high - reported.low) / 2, rel=0.15)
     # One run per depth instead of four leaves more noise, and as many seeds remove it.
-    single = forecast.published((), weigh.RECIPE)[0]
-    several = forecast.published(("head", "scheduler"), weigh.RECIPE)[0]
+    single = forecast.published((), forecast.RECIPE)[0]
+    several = forecast.published(("head", "scheduler"), forecast.RECIPE)[0]
     assert single.seed + single.image > several.seed + several.image
 
 

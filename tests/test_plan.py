@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -142,6 +143,9 @@ def test_the_tutorial_shows_the_hours_of_every_device(own_folders, monkeypatch):
     found = measurements.Photos(versions={}, machine={"processor": "A CPU"}, commit="", rows=rows)
     found.save(locations.photos())
     shown = tutorial.times().data
-    assert "A study of 3,000 photos takes 3.0 h on 2 cores of a CPU." in shown
+    assert "A study of 3,000 photos takes 3.0 h on 2 cores of a CPU" in shown
+    wide = [float(text) for text in re.findall(r"± ([\d.]+)</td>", shown)]
+    assert wide == sorted(wide, reverse=True)
+    assert len(set(wide)) == 2
     assert "A GPU: EfficientNet-Lite0, 160 px" in shown
-    assert shown.count("<td") == 2 * 3
+    assert shown.count("<td") == 2 * 4

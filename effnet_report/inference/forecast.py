@@ -19,6 +19,14 @@ from effnet_report.words import cell
 # by 1.4 points between trainings.
 ASSUMED = Components(seed=2.0, image=1000.0, both=0.0, freedom=1.0)
 
+# The recipe of the published studies: the level of each setting that is not compared.
+RECIPE = {
+    "head": "none",
+    "scheduler": "cosine",
+    "norm_statistics": "pretrained",
+    "augment": "none",
+}
+
 
 def half_width(
     components: Components, depths: int, *, seeds: int, images: int, folds: bool

@@ -21,7 +21,7 @@ from effnet_report.inference import forecast
 from effnet_report.intake.look import Look
 from effnet_report.intake.network import Network, networks
 from effnet_report.intake.options import BATCH, EPOCHS, Option, best
-from effnet_report.intake.weigh import RECIPE, Material, Weighing, placed
+from effnet_report.intake.weigh import Material, Weighing, placed
 from effnet_report.sweep.plan import too_few
 
 # Ratio of sides above which squashing an image to a square would be visible.
@@ -91,13 +91,13 @@ def write(
     """
     base = _protocol(look, source)
     if "norm_statistics" not in wishes.compared:
-        base["norm_statistics"] = RECIPE["norm_statistics"]
+        base["norm_statistics"] = forecast.RECIPE["norm_statistics"]
     if tests_officially(dataset):
         base["official_test"] = True
     if uneven(dataset):
         base["criterion"] = "balanced_accuracy"
     compared, hours = wishes.compared, wishes.hours
-    components, like = forecast.published(compared, RECIPE)
+    components, like = forecast.published(compared, forecast.RECIPE)
     limits = sorted({*ALTERNATIVES, hours})
 
     def weigh(network: Network) -> Weighed:

@@ -29,13 +29,6 @@ ASKED: dict[str, dict[str, list[Any]]] = {
     "head": {"head": ["none", "mlp"]},
     "schedule": {"scheduler": ["plateau", "cosine"]},
 }
-# The recipe of the published studies: the level of each setting that is not compared.
-RECIPE = {
-    "head": "none",
-    "scheduler": "cosine",
-    "norm_statistics": "pretrained",
-    "augment": "none",
-}
 RATES = (3.0e-5, 1.0e-4, 3.0e-4)
 
 
@@ -100,7 +93,7 @@ class Material:
 
     def factors(self, option: Option) -> dict[str, list[Any]]:
         """All factors; those of the source need a level each, compared or not."""
-        fixed = {name: [RECIPE[name]] for name in ("head", "scheduler")}
+        fixed = {name: [forecast.RECIPE[name]] for name in ("head", "scheduler")}
         return {"freeze": [*option.depths]} | fixed | self.compared
 
     def study(self, name: str, option: Option) -> Study:

@@ -6,6 +6,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.evidence import measurements
+from effnet_report.inference import forecast
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import duration, number
 from effnet_report.pages import shown
@@ -18,6 +19,7 @@ NETWORKS = {
     "tf_efficientnet_lite0": "EfficientNet-Lite0",
     "tf_efficientnetv2_l.in21k_ft_in1k": "EfficientNetV2-L",
 }
+DEPTHS, FOLDS = 4, 5  # of the studies whose times are shown
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 
@@ -49,18 +51,27 @@ def times() -> HTML:
     rows["time"] = (3600 * rows["hours"]).map(duration)
     frame = rows.pivot(index="photos", columns=["where", "network"], values="time").reset_index()
     frame.columns = [": ".join(filter(None, name)) for name in frame.columns]
+    wide = {photos: _half_width(photos) for photos in frame["photos"]}
+    frame["interval, points"] = frame["photos"].map(wide).map("± {:.1f}".format)
     usual = rows[on_cpu].iloc[len(rows[on_cpu]) // 2]
     return table(
         frame,
         "how-long",
-        finding=f"A study of {usual.photos:,} photos takes {usual.time} on {usual['where']}.",
+        finding=f"A study of {usual.photos:,} photos takes {usual.time} on {usual['where']}, and "
+        f"says how freezing changes accuracy to ± {number(wide[usual.photos])} points.",
         caption=Markup(
-            "A study of {} runs, four depths in five folds, with more epochs for fewer photos; "
-            "smaller studies take less. The times are those of <code>effnet plan</code> at the "
-            "speed of {} and of the GPU."
+            "A study of {} runs, four depths in five folds, with more epochs for fewer photos; its "
+            "interval is forecast from the studies of this report. The times are those of "
+            "<code>effnet plan</code> at the speed of {} and of the GPU."
         ).format(int(usual.runs), photos.machine["processor"]),
         data=rows.drop(columns=["where", "network", "time"]),
     )
+
+
+def _half_width(photos: int) -> float:
+    """Half of the interval of a depth minus none, points, if every photo is tested once."""
+    components, _ = forecast.published((), forecast.RECIPE)
+    return forecast.half_width(components, DEPTHS, seeds=FOLDS, images=photos, folds=True)
 
 
 @needs_runs

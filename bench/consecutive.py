@@ -1,4 +1,4 @@
-"""Does a random split of solar cells leak? `python -m bench.consecutive`, an hour of two cores.
+"""Does a random split of solar cells leak? `python -m bench.consecutive`, half an hour.
 
 Cells of one module were probably photographed and numbered together, and the data set does not say
 which. So the main study's network is trained with blocks of 100 consecutive numbers kept on one
@@ -32,17 +32,16 @@ CORES = 2
 def write_study() -> Path:
     """The main study's protocol, with the images as a table that names the block of each."""
     dataset, like = elpv(), load_study(LIKE)
-    files = [Path(str(image)) for image in dataset.images]
     folder = paths.CACHE / STUDY
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(
         {
-            "path": [file.name for file in files],
+            "path": [image.name for image in dataset.images],
             "label": [dataset.classes[label] for label in dataset.labels],
             "block": [f"block {index // BLOCK}" for index in range(len(dataset))],
         }
     ).to_csv(folder / "labels.csv", index=False)
-    given = {"data_dir": str(files[0].parent), "labels": "labels.csv", "groups": "block"}
+    given = {"data_dir": str(dataset.images[0].parent), "labels": "labels.csv", "groups": "block"}
     protocol = like.protocol.model_dump(exclude_unset=True) | {"dataset": "imagefolder"} | given
     protocol["learning_rate"] = list(like.protocol.rates)
     content = {"title": "Blocks of solar cells", "seeds": like.seeds, "factors": FACTORS}

@@ -39,7 +39,13 @@ def measured(right: np.ndarray, study: str = "elpv") -> Consecutive:
 def test_equal_models_make_no_difference(random_split):
     found, right = random_split
     (change,) = neighbours.changes(found, measured(right))
-    assert (change.frozen, change.effect, change.low, change.high) == (6, 0, 0, 0)
+    assert (change.frozen, change.block, change.effect, change.low, change.high) == (
+        6,
+        BLOCK,
+        0,
+        0,
+        0,
+    )
 
 
 def test_a_loss_in_all_blocks_is_found_and_one_in_a_single_block_is_not_beyond_doubt(random_split):

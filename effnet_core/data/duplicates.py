@@ -4,6 +4,7 @@ import numpy as np
 
 from effnet_core import cache
 from effnet_core.data.datasets import Dataset
+from effnet_core.data.names import shown
 
 SHOWN = 10
 
@@ -35,15 +36,17 @@ def describe_duplicates(dataset: Dataset, first: np.ndarray) -> str:
     copies = np.flatnonzero(first != np.arange(len(first)))
     if not len(copies):
         return ""
-    names = [repr(name)[1:-1] for name in dataset.names]  # nothing in it acts on a terminal
-    pairs = [f"{names[index]} = {names[first[index]]}" for index in copies]
+    pairs = [
+        f"{shown(dataset.names[index])} = {shown(dataset.names[first[index]])}"
+        for index in copies[:SHOWN]
+    ]
     rest = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
     labels = dataset.labels
     elsewhere = int((labels[copies] != labels[first[copies]]).sum())
     classes = f" {elsewhere} of them are in another class than their twin." if elsewhere else ""
     return (
         f"{len(copies)} of {len(dataset)} images have the same pixels as another, and no split "
-        f"puts such images in two parts: {', '.join(pairs[:SHOWN])}{rest}.{classes}"
+        f"puts such images in two parts: {', '.join(pairs)}{rest}.{classes}"
         f"{describe_no_part(dataset, first)}"
     )
 

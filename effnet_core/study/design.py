@@ -89,11 +89,6 @@ def _once(values: list[Any]) -> list[Any]:
 Once = AfterValidator(_once)
 
 
-def is_url(place: str) -> bool:
-    """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
-
-
 def _rate_or_race(value: Any) -> float | tuple[float, ...]:
     """One learning rate, or several that race."""
     several = isinstance(value, list | tuple)
@@ -445,6 +440,11 @@ def places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
     """Apply a function to the settings that name a place of data, a path or URL."""
     given = protocol.model_dump(include={"data_dir", "labels"})
     return {name: change(place) for name, place in given.items() if place}
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
 
 
 def place_name(place: str) -> str:

@@ -17,10 +17,12 @@ class Change:
 
     Attributes:
         frozen: stages.
+        block: neighbouring images that stay on one side.
         effect: points; low and high end its 95 % interval for other blocks.
     """
 
     frozen: int
+    block: int
     effect: float
     low: float
     high: float
@@ -53,4 +55,4 @@ def _change(evidence: Evidence, measured: Consecutive, frozen: int, runs: list[R
         cov_type="cluster", cov_kwds={"groups": number // measured.block}, use_t=True
     )
     ((low, high),) = fit.conf_int()
-    return Change(frozen, float(fit.params[0]), float(low), float(high))
+    return Change(frozen, measured.block, float(fit.params[0]), float(low), float(high))

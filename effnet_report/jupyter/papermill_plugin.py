@@ -123,11 +123,11 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             if output_path == ITS_PLACE:
                 files.check_writable(place.parent)
                 output_path = str(place)
-            working, of_record = output_path, False
+            working, of_record, target = output_path, False, Path(output_path).resolve()
             if os.path.lexists(output_path):  # stays until the new notebook is whole
                 _check_replaceable(Path(output_path))
                 # That of an existing record stays unless the repetition gave the same result.
-                of_record = bool(recorded) and Path(output_path).resolve() == place.resolve()
+                of_record = bool(recorded) and target == place.resolve()
                 running = paths.CACHE / "running" / settings.study / place.name
                 running.parent.mkdir(parents=True, exist_ok=True)
                 working = str(running)
@@ -145,12 +145,12 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                 input_path=input_path, output_path=working, parameters=parameters, **options
             )
             if working != output_path:
-                _move(Path(working), Path(output_path).resolve())
+                _move(Path(working), target)
         except PapermillExecutionError as error:
             if working != output_path:
                 differs = place.with_name(f"{place.name}.differs")
                 with suppress(InputError):  # on a full disk the original error is more important
-                    _move(Path(working), differs if of_record else Path(output_path))
+                    _move(Path(working), differs if of_record else target)
             if error.ename != InputError.__name__:
                 raise
             raise _told(error.evalue) from None

@@ -113,8 +113,7 @@ def flattery(study: Analysis) -> list[of_neighbours.Change]:
 
 def neighbours(study: Analysis) -> Iterator[str]:
     """The same in words."""
-    measured, changes = measurements.consecutive(), flattery(study)
-    if measured and changes:
+    if changes := flattery(study):
         parts = [
             f"by {number(change.effect, sign=True)} points (95 % CI {number(change.low)} to "
             f"{number(change.high)}) with {change.frozen or 'no'} frozen stages"
@@ -122,7 +121,7 @@ def neighbours(study: Analysis) -> Iterator[str]:
         ]
         yield (
             "The data set does not say which cells are of one module, so a random split can put "
-            f"them on both sides. Where blocks of {measured.block} consecutive cells stay on one "
+            f"them on both sides. Where blocks of {changes[0].block} consecutive cells stay on one "
             f"side, accuracy changes {' and '.join(parts)}."
         )
 

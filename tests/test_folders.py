@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from effnet_core.data import folders as data_folders
 from effnet_core.data import formats
 from effnet_core.data.datasets import imagefolder
+from effnet_core.data.layout import groups, tables
 from effnet_core.errors import InputError
 
 
@@ -375,7 +375,7 @@ def test_rows_that_are_not_what_they_seem_are_told(photos, rows, told):
 @pytest.mark.fault("patterns that never end")
 @pytest.mark.parametrize("rule", ["^cat/(a+)+$", "(a|a)*b$", r"(\w+\s?)*!"])
 def test_a_pattern_that_would_take_for_ever_is_ended(photos, monkeypatch, rule):
-    monkeypatch.setattr(data_folders, "PATTERN_SECONDS", 0.3)
+    monkeypatch.setattr(groups, "PATTERN_SECONDS", 0.3)
     photo(photos / "cat" / f"{'a' * 40}.jpg")
     with pytest.raises(InputError, match="takes too long"):
         imagefolder(str(photos), groups=rule)
@@ -430,4 +430,4 @@ def test_groups_of_several_matches_are_told_in_words(photos):
 )
 def test_a_table_is_read_by_its_known_columns(tmp_path, text, columns):
     (tmp_path / "t.csv").write_text(text)
-    assert list(data_folders.read_table(tmp_path / "t.csv").columns) == columns
+    assert list(tables.read_table(tmp_path / "t.csv").columns) == columns

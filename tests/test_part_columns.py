@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from effnet_core.data.datasets import imagefolder
-from effnet_core.data.part_columns import parts_of
+from effnet_core.data.layout.part_columns import parts_of
 from effnet_core.errors import InputError
 
 TRAIN_TEST = ["train", "train", "test"]

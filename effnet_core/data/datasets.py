@@ -159,13 +159,14 @@ def imagefolder(
     Args:
         data_dir: folder with one folder per class. With `labels`, the folder that the paths are
             relative to, by default the folder of the table. Both may be URLs, see `remote.local`.
-        labels: a CSV file, see `folders.table`.
-        groups: rule for images of the same object, see `folders.objects`.
+        labels: a CSV file, see `layout.tables`.
+        groups: rule for images of the same object, see `layout.groups`.
 
     Raises:
-        InputError: see `folders`.
+        InputError: see `layout.folders`, `layout.tables` and `layout.groups`.
     """
-    from effnet_core.data import folders, part_columns  # noqa: PLC0415  import pandas
+    from effnet_core.data.layout import folders, part_columns, tables  # noqa: PLC0415  import pandas
+    from effnet_core.data.layout.groups import objects_of  # noqa: PLC0415
 
     if not (labels or data_dir):
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder per class.")
@@ -173,7 +174,7 @@ def imagefolder(
     try:
         if labels:
             table = places[-1]
-            listing = folders.table(table, places[0] if data_dir else table.parent)
+            listing = tables.table(table, places[0] if data_dir else table.parent)
         else:
             listing = folders.class_folders(places[0])
     except InputError:
@@ -183,7 +184,7 @@ def imagefolder(
     classes, numbers = np.unique(listing.kinds, return_inverse=True)
     parts, unused = part_columns.parts_of(listing.columns, groups)
     tests = np.array(parts) == "test"
-    objects, alike = folders.objects(listing, groups)
+    objects, alike = objects_of(listing, groups)
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),

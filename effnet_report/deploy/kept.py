@@ -139,11 +139,13 @@ def _check_classes(settings: Settings, record: Record) -> None:
     places = [place for place in (settings.data_dir, settings.labels) if place]
     if settings.dataset != "imagefolder" or any(map(is_url, places)):
         return
-    from effnet_core.data.folders import class_names  # noqa: PLC0415  imports pandas
+    from effnet_core.data.layout import folders, tables  # noqa: PLC0415  import pandas
 
-    labels = Path(settings.labels) if settings.labels else None
     try:
-        here = class_names(Path(settings.data_dir or ""), labels)
+        if settings.labels:
+            here = tables.class_names(Path(settings.labels))
+        else:
+            here = folders.class_names(Path(settings.data_dir or ""))
     except InputError:
         return
     if here != record.facts.classes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_core.data.images import decode
-from effnet_core.data.walk import Walk, is_folder, is_litter, sort, unreadable, walk
+from effnet_core.data.layout.walk import Walk, is_folder, is_litter, sort, unreadable, walk
 from effnet_core.errors import InputError
 from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.kept import Kept

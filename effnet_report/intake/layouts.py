@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.data.doubts import REMEDY, check_not_pieces, check_only_photos
-from effnet_core.data.folders import LABEL_COLUMNS, read_table, unwrapped
-from effnet_core.data.layers import check_layers
-from effnet_core.data.parts import part_of, parts_among
-from effnet_core.data.walk import can_be_written, only_readable, subfolders, walk
+from effnet_core.data.layout.doubts import REMEDY, check_not_pieces, check_only_photos
+from effnet_core.data.layout.folders import unwrapped
+from effnet_core.data.layout.layers import check_layers
+from effnet_core.data.layout.parts import part_of, parts_among
+from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
+from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 
 Row = tuple[str, str, str]  # path, label, part

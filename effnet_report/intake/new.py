@@ -14,9 +14,9 @@ from rich.table import Table
 from effnet_core import files, paths
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.duplicates import describe_no_part
+from effnet_core.data.layout.walk import can_be_written, walk
 from effnet_core.data.names import is_not_known
 from effnet_core.data.splits import across_official_test
-from effnet_core.data.walk import can_be_written, walk
 from effnet_core.errors import InputError
 from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet

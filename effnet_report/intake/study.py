@@ -294,6 +294,6 @@ def images_of(source: dict[str, str]) -> Dataset:
     """Load the data set of the study.
 
     Raises:
-        InputError: see `folders`.
+        InputError: see `datasets.imagefolder`.
     """
     return load_dataset("imagefolder", **(source | placed(source)))

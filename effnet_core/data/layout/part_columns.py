@@ -5,9 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from effnet_core.data.folders import LABEL_COLUMNS, PATH_COLUMNS
-from effnet_core.data.names import shown
-from effnet_core.data.parts import (
+from effnet_core.data.layout.parts import (
     FILLERS,
     KNOWN,
     WORDS,
@@ -16,6 +14,8 @@ from effnet_core.data.parts import (
     parts_and_rest,
     words_of,
 )
+from effnet_core.data.layout.tables import LABEL_COLUMNS, PATH_COLUMNS
+from effnet_core.data.names import shown
 from effnet_core.errors import InputError
 
 # Words that can be the whole name of a column of parts, and words that a longer name can end with.

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effnet_core.data.doubts import IMAGES
+from effnet_core.data.layout.doubts import IMAGES
+from effnet_core.data.layout.parts import FILLERS
 from effnet_core.data.names import likeness, normalised, shown
-from effnet_core.data.parts import FILLERS
 from effnet_core.errors import InputError
 
 # Names of objects such as patient12 and 2019, which are no classes.

@@ -1,0 +1,160 @@
+"""List your own images from a table of paths and labels."""
+
+import csv
+import io
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from effnet_core.data.layout.listing import Listing
+from effnet_core.data.layout.walk import can_be_written
+from effnet_core.data.names import check_distinct, normalised, unquoted
+from effnet_core.errors import InputError
+
+# Names of table columns, in any case; the first existing one is used.
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
+LABEL_COLUMNS = ("label", "class", "category", "target")
+SEPARATORS = ",;\t|"
+
+
+def table(labels: Path, root: Path) -> Listing:
+    """List the images in a CSV file, by paths relative to `root`, with their classes.
+
+    Raises:
+        InputError: the table or a column is missing; an image is missing, outside of `root`,
+            repeated or without a label; there is only one class; two classes look alike; a cell
+            lists several classes.
+    """
+    columns = read_table(labels)
+    names, kinds = (_column(labels, columns, known) for known in (PATH_COLUMNS, LABEL_COLUMNS))
+    names = names.map(
+        lambda name: os.path.relpath(name, root) if Path(name).is_absolute() else name
+    )
+    stated, kinds = kinds, kinds.map(unquoted).map(normalised)
+    files = [root / name for name in names]
+    plain = names.map(os.path.normpath)
+    problems = {
+        f"are outside of {root}, so give a data_dir (--images) that holds all of them": (
+            plain.str.match(r"\.\.(/|$)")
+        ),
+        f"are not in {root}": ~pd.Series([_is_file(file) for file in files], dtype=bool),
+        "have no label": kinds == "",
+        "are there twice": plain.duplicated(),
+    }
+    for problem, wrong in problems.items():
+        if wrong.any():
+            name = names[wrong].iloc[0]
+            slash = " (write paths with /, not with \\)" if "\\" in name else ""
+            raise InputError(f"labels {labels}: {wrong.sum()} images {problem}: {name}{slash}")
+    if kinds.nunique() < 2:
+        raise InputError(f"labels {labels} name {kinds.nunique()} classes; at least 2 are needed.")
+    for name in (*names, *kinds.unique()):
+        if not can_be_written(name):
+            raise InputError(f"labels {labels}: {name!r} cannot be written down. Rename it.")
+    _check_one_class_each(labels, kinds)
+    check_distinct(f"labels {labels}", kinds)
+    remarks = _evened_out(stated[stated != kinds], kinds)
+    return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
+
+
+def class_names(labels: Path) -> list[str]:
+    """The classes that a table names, sorted, without a look at the images.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    kinds = _column(labels, read_table(labels), LABEL_COLUMNS)
+    return sorted({normalised(unquoted(kind)) for kind in kinds})
+
+
+def _evened_out(stated: pd.Series, kinds: pd.Series) -> list[str]:
+    """A remark about labels that are not the names of their classes."""
+    if stated.empty:
+        return []
+    return [
+        f"Blanks, an apostrophe or the Unicode form of {len(stated)} labels were evened out: "
+        f"{stated.iloc[0]!a} means class {kinds[stated.index[0]]!a}."
+    ]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table as text, with columns separated by `,`, `;`, tab or `|`.
+
+    Raises:
+        InputError: the table cannot be read, is not UTF-8, or its rows differ in length.
+    """
+    text = _text(path)
+    head = text.partition("\n")[0]
+    known = {*PATH_COLUMNS, *LABEL_COLUMNS}
+
+    def known_columns(mark: str) -> int:
+        return len(known.intersection(name.strip(' "').lower() for name in head.split(mark)))
+
+    separator = max(SEPARATORS, key=lambda mark: (known_columns(mark), mark in head))
+    rows: list[list[str]] = []
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        for row in filter(any, lines):
+            # Spreadsheets add empty columns without a name at the end.
+            width = len(rows[0]) if rows else max(n for n, cell in enumerate(row, 1) if cell)
+            if len(row) < width or any(row[width:]):
+                raise csv.Error(f"line {lines.line_num} has {len(row)} columns, the first {width}")
+            rows.append(row[:width])
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error}.") from None
+    if not rows:
+        raise InputError(f"{path} cannot be read as a CSV table: it is empty.")
+    columns = [name.strip() for name in rows[0]]
+    if len(set(map(str.lower, columns))) < len(columns):
+        raise InputError(f"{path} has two columns of one name: {', '.join(columns)}.")
+    return pd.DataFrame(rows[1:], columns=columns, dtype=str)
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8; UTF-16 of Latin letters would be UTF-8 with null characters."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read as a CSV table: {error.strerror}.") from None
+    with suppress(UnicodeDecodeError):
+        text = data.decode("utf-8-sig")
+        if "\0" not in text:
+            return text
+    raise InputError(
+        f"{path} is not UTF-8 text. Save it as UTF-8; spreadsheets call it `CSV UTF-8`."
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # the name is too long or contains a null character
+        return False
+
+
+def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.Series:
+    called = {name.lower(): name for name in columns}
+    for name in known:
+        if name in called:
+            return columns[called[name]]
+    raise InputError(
+        f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but "
+        f"{', '.join(columns)}."
+    )
+
+
+def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
+    """Make sure that no cell lists several classes, such as `cat,wet` or `['cat', 'wet']`."""
+    pieces = {
+        kind: [piece.strip(" []()'\"") for piece in re.split("[,;|]", kind)] for kind in set(kinds)
+    }
+    single = {listed[0] for listed in pieces.values() if len(listed) == 1}
+    for kind, listed in sorted(pieces.items()):
+        if len(listed) > 1 and single & set(listed):
+            raise InputError(
+                f"labels {labels}: {kind!r} is several classes in one cell. Give each image one "
+                "class."
+            )

@@ -31,9 +31,8 @@ from bench.summary import (
 from effnet_core import paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
-from effnet_report.evidence import locations
-from effnet_report.evidence.measurements import Measurement, benchmark
 from effnet_report.jupyter.warm import LARGE_PAGES
+from effnet_report.measurements.speed import Benchmark, Measurement
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
 ARMS = [
@@ -98,15 +97,15 @@ def main(
         of = fingerprint(arm)
         output = measure(arm, turn)
         measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=output))
-        summary(measured).model_copy(update=origin).save(locations.bench())
+        summary(measured).model_copy(update=origin).save()
         seconds = time.perf_counter() - start
         console.print(f"[{count}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
-    console.print(f"Written: {locations.bench().relative_to(paths.ROOT)}")
+    console.print(f"Written: {Benchmark.path().relative_to(paths.ROOT)}")
 
 
 def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
     """What is there of the same versions and machine, of what has not changed since."""
-    before = benchmark()
+    before = Benchmark.load() or Benchmark()
     if (before.versions, before.machine) != (origin["versions"], origin["machine"]):
         return []
     return [

@@ -16,8 +16,9 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, Study
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import loader, locations, measurements
-from effnet_report.evidence.measurements import Cluster, ClusterRow
+from effnet_report.evidence import loader
+from effnet_report.measurements.cluster import Cluster, ClusterRow
+from effnet_report.measurements.gpu import Gpu
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import Task, tasks_of
 
@@ -165,7 +166,7 @@ def measured() -> tuple[str, float]:
     Raises:
         InputError: none was measured.
     """
-    gpu = measurements.gpu()
+    gpu = Gpu.load()
     if gpu is None:
         raise InputError("results/gpu.json is missing: python -m bench.gpu makes it, on a GPU.")
     step = next(
@@ -223,7 +224,7 @@ def main(reference: str) -> None:
         used=ON_RAY.name,
         rows=list(rows(work, study, np.random.default_rng(0))),
         **asdict(work),
-    ).save(locations.cluster())
+    ).save()
 
 
 if __name__ == "__main__":

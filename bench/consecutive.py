@@ -18,8 +18,7 @@ from effnet_core.study import records
 from effnet_core.study.design import FREEZE, Settings
 from effnet_core.study.provenance import commit, hardware
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import locations
-from effnet_report.evidence.measurements import Consecutive
+from effnet_report.measurements.consecutive import Consecutive
 
 BLOCK = 100  # cells; a module has 36, 60 or 72 of them
 STUDY = "consecutive"
@@ -82,7 +81,7 @@ def main() -> None:
         commit=commit(),
         hardware=hardware(),
     )
-    measured.save(locations.consecutive())
+    measured.save()
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from scipy.special import ndtr
 from effnet_core import files, paths
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import locations
 from effnet_report.evidence.correctness import Correctness, balanced, of_complete_seeds, table_of
 from effnet_report.evidence.evidence import load
 from effnet_report.inference import contrasts, enough
 from effnet_report.inference.seeds_and_images import Estimate, Estimator
+from effnet_report.measurements.coverage import Coverage
 from effnet_report.words import full_level
 
 TEST_SET, VALIDATION = 656, 492  # images of one test set, of a validation set
@@ -426,7 +426,7 @@ def main(reference: str | None = None) -> None:
         "generator": shares,
         "cases": rows,
     }
-    files.write(locations.coverage(), (json.dumps(content, indent=1) + "\n").encode())
+    files.write(Coverage.path(), (json.dumps(content, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

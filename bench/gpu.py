@@ -24,8 +24,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, Settings
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import locations
-from effnet_report.evidence.measurements import Gpu, GpuRun, GpuStep
+from effnet_report.measurements.gpu import Gpu, GpuRun, GpuStep
 
 STUDY = "paper"
 PRECISIONS = ("float32", "bfloat16")
@@ -78,14 +77,14 @@ def main() -> None:
             f"freeze {step.freeze}  {step.precision:9} {step.form:9} "
             f"{1000 * step.seconds:7.1f} ms  {step.memory_gb:5.1f} GB"
         )
-    measured.save(locations.gpu())
+    measured.save()
     gc.collect()
     torch.cuda.empty_cache()
     for freeze in RUN_DEPTHS:
         measured.runs.append(repeated(freeze))
         console.print(measured.runs[-1].model_dump_json())
-        measured.save(locations.gpu())
-    console.print(f"Written: {locations.gpu().relative_to(paths.ROOT)}")
+        measured.save()
+    console.print(f"Written: {Gpu.path().relative_to(paths.ROOT)}")
 
 
 def _card() -> dict[str, str]:

@@ -12,11 +12,11 @@ from effnet_core.errors import InputError
 from effnet_core.study.design import Protocol, Study
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import locations, measurements
-from effnet_report.evidence.measurements import Photos, PhotosRow
 from effnet_report.inference import forecast
 from effnet_report.intake.options import depths, usual_epochs
 from effnet_report.intake.weigh import RATES, in_parallel
+from effnet_report.measurements.gpu import Gpu
+from effnet_report.measurements.photos import Photos, PhotosRow
 from effnet_report.sweep.plan import RUN, Speed, Timed, at_speed, classical_hours, time_steps
 from effnet_report.sweep.sweep import automatic_jobs
 
@@ -70,7 +70,7 @@ def on_this_cpu() -> list[PhotosRow]:
 
 def on_the_gpu() -> list[PhotosRow]:
     """The studies with the source's network, one run after another on the measured GPU."""
-    measured = measurements.gpu()
+    measured = Gpu.load()
     if measured is None:
         raise InputError("No GPU was measured: run `python -m bench.gpu` on a machine with one.")
     paper = load_study("paper").protocol
@@ -106,8 +106,8 @@ def main() -> None:
     """Compute the hours, and write them."""
     rows = [*on_this_cpu(), *on_the_gpu()]
     photos = Photos(versions=versions(), machine=hardware(), commit=commit(), rows=rows)
-    photos.save(locations.photos())
-    print(f"Written: {locations.photos().relative_to(paths.ROOT)}")
+    photos.save()
+    print(f"Written: {Photos.path().relative_to(paths.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report.audit.judgements import Judgements, judgements
 from effnet_report.evidence import evidence
+from effnet_report.measurements import planted
 
 FLIPPED, FIRST, IMAGES = 0.05, 50, 3000
 STUDY = {
@@ -81,7 +82,7 @@ def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> di
         table: as `plant` gives it.
     """
     table = table.set_index("path")
-    planted = table["label"] != table["truth"]
+    wrong = table["label"] != table["truth"]
     suspects = judged.suspects
     # The most confident errors of one run, on images that it did not train on.
     sure = single["confidence"].where(single["label"] != single["predicted"], -single["confidence"])
@@ -93,13 +94,13 @@ def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> di
     rows = np.arange(len(truth))
     return {
         "images": len(table),
-        "planted": int(planted.sum()),
+        "planted": int(wrong.sum()),
         "first": FIRST,
-        "precision": float(planted.loc[suspects["image"].iloc[:FIRST]].mean()),
-        "one_run_precision": float(planted.loc[alone].mean()),
+        "precision": float(wrong.loc[suspects["image"].iloc[:FIRST]].mean()),
+        "one_run_precision": float(wrong.loc[alone].mean()),
         "suspected": len(suspected),
-        "suspected_precision": float(planted.loc[suspected].mean()),
-        "suspected_recall": float(planted.loc[suspected].sum() / planted.sum()),
+        "suspected_precision": float(wrong.loc[suspected].mean()),
+        "suspected_recall": float(wrong.loc[suspected].sum() / wrong.sum()),
         "accuracy": 100 * judged.accuracy,
         "most_accuracy": 100 * judged.corrected_accuracy,
         "checked_accuracy": 100 * float(judged.votes[rows, checked].mean()),
@@ -108,7 +109,7 @@ def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> di
 
 
 def main() -> None:
-    path = paths.RESULTS / "audit.json"
+    path = planted.path()
     results = json.loads(path.read_text()) if path.is_file() else {}
     for name in sys.argv[1:]:
         known = Path(name).name

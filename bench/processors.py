@@ -23,8 +23,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.design import FREEZE, HEADS
 from effnet_core.study.provenance import hardware, versions
-from effnet_report.evidence import locations
-from effnet_report.evidence.measurements import OtherProcessor, Processors
+from effnet_report.measurements.processors import OtherProcessor, Processors
 
 
 class Place(NamedTuple):
@@ -178,8 +177,8 @@ def main() -> None:
         content = measure([*EMULATED, *CHANGED], console.print)
     except InputError as error:
         sys.exit(str(error))
-    content.save(locations.processors())
-    console.print(f"Written: {locations.processors().relative_to(paths.ROOT)}")
+    content.save()
+    console.print(f"Written: {Processors.path().relative_to(paths.ROOT)}")
 
 
 if __name__ == "__main__":

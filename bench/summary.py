@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from effnet_core.study.design import FREEZE
-from effnet_report.evidence.measurements import (
+from effnet_report.measurements.file import Measured
+from effnet_report.measurements.speed import (
     Benchmark,
     Book,
     Growth,
@@ -16,7 +17,6 @@ from effnet_report.evidence.measurements import (
     KeptActivations,
     LargeRuns,
     Limit,
-    Measured,
     Measurement,
     Recipe,
     Step,

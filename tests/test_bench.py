@@ -19,8 +19,8 @@ from bench.__main__ import ARMS
 from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
 from effnet_core.study.studies import load_study, read_settings
-from effnet_report.evidence import clock, locations
-from effnet_report.evidence.measurements import Benchmark, Measurement
+from effnet_report.evidence import clock
+from effnet_report.measurements.speed import Benchmark, Measurement
 from effnet_report.pages import speed, speed_details
 
 FOUND = {
@@ -83,7 +83,7 @@ def as_accurate_as_long_trained(tool: str, *numbers: str) -> dict[str, float]:
 def written(monkeypatch, tmp_path, measured) -> Benchmark:
     use_folders(tmp_path, monkeypatch)
     origin = {"versions": {"torch": "1"}, "machine": {"cores": "2"}}
-    summary(measured).model_copy(update=origin).save(locations.bench())
+    summary(measured).model_copy(update=origin).save()
     return speed.load()
 
 

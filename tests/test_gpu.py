@@ -10,7 +10,8 @@ from effnet_core.errors import InputError
 from effnet_core.model import freezing
 from effnet_core.study.design import FREEZE
 from effnet_core.study.studies import read_settings
-from effnet_report.evidence import locations, measurements
+from effnet_report.measurements.cluster import Cluster
+from effnet_report.measurements.gpu import Gpu
 from effnet_report.pages import speed_details
 
 
@@ -19,7 +20,7 @@ def test_without_a_gpu_nothing_is_written(tmp_path, monkeypatch):
     use_folders(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="finds no GPU"):
         gpu.main()
-    assert not locations.gpu().exists()
+    assert not Gpu.path().exists()
     assert "bench.gpu" in speed_details.on_a_gpu().data
     with pytest.raises(InputError, match=r"gpu\.json is missing"):
         simulation.measured()
@@ -49,7 +50,7 @@ def test_what_is_timed_trains_what_is_not_frozen(form, monkeypatch):
 
 
 def test_the_page_says_what_was_measured():
-    found = measurements.gpu()
+    found = Gpu.load()
     page = speed_details.on_a_gpu()
     assert found.machine["gpu"] in page.data
     assert page.data.count("<tr") == 1 + len(FREEZE)
@@ -58,10 +59,10 @@ def test_the_page_says_what_was_measured():
 
 
 def test_the_simulated_cluster_computes_at_the_measured_speed():
-    found = measurements.gpu()
+    found = Gpu.load()
     card, speed = simulation.measured()
     assert card == found.machine["gpu"]
     reached = [step.flop / step.seconds for step in found.steps if step.freeze == 0]
     assert min(reached) <= speed <= max(reached)
-    simulated = measurements.cluster()
+    simulated = Cluster.load()
     assert (simulated.gpu, simulated.speed) == (card, speed)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from factories import use_folders
 
 from effnet_core.errors import InputError
 from effnet_report.evidence import evidence
-from effnet_report.evidence.measurements import Consecutive
 from effnet_report.inference import neighbours
+from effnet_report.measurements.consecutive import Consecutive
 
 CELLS, BLOCK = 2624, 100
 LEVELS = {"head": "none", "scheduler": "cosine"}
@@ -67,8 +68,9 @@ def test_another_study_is_not_compared(random_split):
     assert neighbours.changes(found, None) == []
 
 
-def test_a_damaged_measurement_is_named(tmp_path):
-    path = tmp_path / "consecutive.json"
-    path.write_text(measured(np.array([True])).model_dump_json()[:-5])
+def test_a_damaged_measurement_is_named(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    Consecutive.path().parent.mkdir(exist_ok=True)
+    Consecutive.path().write_text(measured(np.array([True])).model_dump_json()[:-5])
     with pytest.raises(InputError, match=r"consecutive\.json is damaged\. Restore it"):
-        Consecutive.load(path)
+        Consecutive.load()

@@ -10,8 +10,8 @@ from bench import photos
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import Study
-from effnet_report.evidence import locations, measurements
 from effnet_report.evidence.loader import Loaded
+from effnet_report.measurements.photos import Photos, PhotosRow
 from effnet_report.pages import tutorial
 from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
@@ -136,12 +136,12 @@ def test_the_tutorial_shows_the_hours_of_every_device(own_folders, monkeypatch):
     assert "bench.photos" in tutorial.times().data
     row = {"backbone": "tf_efficientnet_lite0", "image_size": 160, "runs": 20, "epochs": 8}
     rows = [
-        measurements.PhotosRow(device=device, photos=count, hours=count / 1000, jobs=2, **row)
+        PhotosRow(device=device, photos=count, hours=count / 1000, jobs=2, **row)
         for device in ("cpu", "A GPU")
         for count in (300, 3_000)
     ]
-    found = measurements.Photos(versions={}, machine={"processor": "A CPU"}, commit="", rows=rows)
-    found.save(locations.photos())
+    found = Photos(versions={}, machine={"processor": "A CPU"}, commit="", rows=rows)
+    found.save()
     shown = tutorial.times().data
     assert "A study of 3,000 photos takes 3.0 h on 2 cores of a CPU" in shown
     wide = [float(text) for text in re.findall(r"± ([\d.]+)</td>", shown)]

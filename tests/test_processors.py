@@ -6,7 +6,6 @@ import pytest
 from factories import use_folders
 
 from bench import processors
-from effnet_report.evidence import locations
 from effnet_report.pages import reproducibility
 
 
@@ -36,7 +35,7 @@ def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     told: list[str] = []
     found = processors.measure(processors.EMULATED[:2], told.append)
     assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
-    found.save(locations.processors())
+    found.save()
     page = reproducibility.processors().data
     assert "1 of 2 other processors" in page
     assert ">weights<" in page

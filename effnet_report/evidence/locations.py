@@ -1,4 +1,4 @@
-"""Paths of the files that the report adds to records, and of what the benchmarks measured."""
+"""Paths of the files that the report adds to records."""
 
 from pathlib import Path
 
@@ -30,43 +30,3 @@ def verifications(study: str) -> list[Path]:
 def verified_here(study: str) -> Path:
     """The result of repeating committed records on a reader's machine; outside of git."""
     return paths.CACHE / "verified" / f"{study}.json"
-
-
-def bench() -> Path:
-    """Timings of our sweep and of other training loops."""
-    return paths.RESULTS / "bench.json"
-
-
-def processors() -> Path:
-    """A comparison of results on different processors."""
-    return paths.RESULTS / "processors.json"
-
-
-def gpu() -> Path:
-    """Timings on a GPU."""
-    return paths.RESULTS / "gpu.json"
-
-
-def photos() -> Path:
-    """How long studies of some numbers of photos take."""
-    return paths.RESULTS / "photos.json"
-
-
-def planted() -> Path:
-    """What audits found of planted label errors."""
-    return paths.RESULTS / "audit.json"
-
-
-def consecutive() -> Path:
-    """What models have right if neighbouring solar cells stay on one side of a split."""
-    return paths.RESULTS / "consecutive.json"
-
-
-def coverage() -> Path:
-    """How often intervals cover the truth in simulated studies."""
-    return paths.RESULTS / "simulation.json"
-
-
-def cluster() -> Path:
-    """Simulated times of a study on a cluster."""
-    return paths.RESULTS / "cluster.json"

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 
 from effnet_core.study.schema import Record
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.evidence.measurements import Consecutive
+from effnet_report.measurements.consecutive import Consecutive
 
 
 @dataclass(frozen=True)

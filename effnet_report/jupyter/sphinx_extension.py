@@ -26,6 +26,8 @@ from effnet_report.escaping import listed, markdown, printable
 from effnet_report.evidence import locations
 from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import finish, warm
+from effnet_report.measurements.gpu import Gpu
+from effnet_report.measurements.speed import Benchmark
 from effnet_report.words import configuration
 
 CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
@@ -118,7 +120,7 @@ def outdated_pages(
     evidence = {study: evidence_of(study) for study in studies}
     computed = dict.fromkeys(env.found_docs - runs.keys(), evidence[studies[0]])
     computed |= dict.fromkeys(ABOUT_ALL & computed.keys(), "".join(evidence.values()))
-    measured = digest([locations.bench(), locations.gpu(), *CODE])
+    measured = digest([Benchmark.path(), Gpu.path(), *CODE])
     computed |= dict.fromkeys(OF_NO_STUDY & computed.keys(), measured)  # no record makes it old
     linked = {page: "".join(links(app, study, page)) for page, study in runs.items()}
     pages = computed | linked
@@ -144,7 +146,7 @@ def evidence_of(study: str) -> str:
         *paths.records(study).glob("[!.]*.json"),
         *paths.records(study).glob("[!.]*.csv"),
         paths.design(study),
-        *(set(paths.RESULTS.glob("*.json")) - {locations.bench(), locations.gpu()}),
+        *(set(paths.RESULTS.glob("*.json")) - {Benchmark.path(), Gpu.path()}),
         *(paths.BOOK / "data").glob("*.csv"),
         *paths.STUDIES.glob("*.yml"),
         *CODE,

@@ -7,8 +7,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.study.design import FREEZE
-from effnet_report.evidence import measurements
-from effnet_report.evidence.measurements import Cluster
+from effnet_report.measurements.cluster import Cluster
 from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.html import finding
@@ -19,7 +18,7 @@ GOAL = 90.0  # per cent of the GPUs' time
 
 def load() -> Cluster | None:
     """What was simulated last; None if nothing was."""
-    return measurements.cluster()
+    return Cluster.load()
 
 
 def answer(simulated: Cluster | None) -> HTML:

@@ -8,13 +8,13 @@ from markupsafe import Markup
 from effnet_core.data.datasets import Dataset
 from effnet_core.data.images import decode
 from effnet_report.audit.judgements import judgements
-from effnet_report.evidence import measurements
 from effnet_report.evidence.calibrated import Example
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.evidence.growth import load as growth_of
 from effnet_report.evidence.pictures import pictures
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
+from effnet_report.measurements.planted import planted_in
 from effnet_report.numbers import number
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, no_images, nothing_yet
@@ -276,7 +276,7 @@ def labels(analysis: Analysis) -> HTML:
 def planted(analysis: Analysis) -> HTML:
     """How many wrong labels the audit finds where they are known; nothing where it is not."""
     protocol = analysis.evidence.design.protocol
-    measured = measurements.planted(protocol.dataset)
+    measured = planted_in(protocol.dataset)
     if measured is None:
         return HTML("")
     name = shown.about(analysis).name

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from effnet_core.study.design import Protocol
 from effnet_report import words
-from effnet_report.evidence import measurements
 from effnet_report.inference import claims
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import LEVEL
+from effnet_report.measurements.coverage import Coverage
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
@@ -49,7 +49,7 @@ def _significant(analysis: Analysis) -> tuple[str, str]:
 
 def _covered() -> list[str]:
     """How often intervals cover the truth, if that was simulated."""
-    simulated = measurements.coverage()
+    simulated = Coverage.load()
     if simulated is None:
         return []
     shares = [covered for case in simulated.cases for covered in case.covered.values()]
@@ -90,7 +90,7 @@ def verdicts(analysis: Analysis) -> HTML:
 
 def simulation(analysis: Analysis) -> HTML:
     """How often the intervals cover the truth in simulated studies, for what this one compares."""
-    simulated = measurements.coverage()
+    simulated = Coverage.load()
     if simulated is None:
         return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
     data = pd.DataFrame(

@@ -12,9 +12,9 @@ from effnet_core.study.design import Settings
 from effnet_core.study.schema import AnyRecord, Record
 from effnet_core.study.studies import PUBLISHED
 from effnet_report import words
-from effnet_report.evidence import measurements
 from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.inference.analysis import Analysis
+from effnet_report.measurements.processors import Processors
 from effnet_report.numbers import duration, number
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render.html import finding, paragraph, table
@@ -160,7 +160,7 @@ def _where(repeat: Verification) -> str:
 
 def processors() -> HTML:
     """Whether other processors computed the same bits."""
-    measured = measurements.processors()
+    measured = Processors.load()
     if measured is None:
         command = Markup("Not measured yet. <code>make processors</code> does it.")
         return paragraph([command], "report-gap")

@@ -7,12 +7,13 @@ from markupsafe import Markup
 
 from effnet_core.study.design import Study
 from effnet_report.escaping import listed
-from effnet_report.evidence import evidence, measurements
+from effnet_report.evidence import evidence
 from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
 from effnet_report.inference import neighbours as of_neighbours
 from effnet_report.inference import recipes as of_recipes
 from effnet_report.inference.analysis import Analysis
+from effnet_report.measurements.consecutive import Consecutive
 from effnet_report.numbers import number
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
@@ -108,7 +109,7 @@ def same_images(study: Analysis, other: Analysis) -> bool:
 
 def flattery(study: Analysis) -> list[of_neighbours.Change]:
     """What keeping neighbouring images on one side of a split changes, if that was measured."""
-    return of_neighbours.changes(study.evidence, measurements.consecutive())
+    return of_neighbours.changes(study.evidence, Consecutive.load())
 
 
 def neighbours(study: Analysis) -> Iterator[str]:

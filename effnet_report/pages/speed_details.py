@@ -9,8 +9,10 @@ from markupsafe import Markup
 
 from effnet_core import paths
 from effnet_core.study.design import FREEZE
-from effnet_report.evidence import clock, measurements
-from effnet_report.evidence.measurements import Benchmark, Gpu, GpuRun, Measured, benchmark
+from effnet_report.evidence import clock
+from effnet_report.measurements.file import Measured
+from effnet_report.measurements.gpu import Gpu, GpuRun
+from effnet_report.measurements.speed import Benchmark
 from effnet_report.numbers import DASH, number
 from effnet_report.render.html import finding, link, paragraph, table
 
@@ -131,7 +133,7 @@ TARGETS = [
 
 def load() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
-    return benchmark()
+    return Benchmark.load() or Benchmark()
 
 
 def _gap(command: str = "make bench") -> HTML:
@@ -332,7 +334,7 @@ def start(bench: Benchmark) -> HTML:
 
 def on_a_gpu() -> HTML:
     """A training step of the source's network on a GPU, by depth."""
-    measured = measurements.gpu()
+    measured = Gpu.load()
     if measured is None:
         return _gap("python -m bench.gpu")
     steps = pd.DataFrame([step.model_dump() for step in measured.steps])

@@ -5,9 +5,9 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.evidence import measurements
 from effnet_report.inference import forecast
 from effnet_report.inference.analysis import Analysis
+from effnet_report.measurements.photos import Photos
 from effnet_report.numbers import duration, number
 from effnet_report.pages import shown
 from effnet_report.pages.gaps import needs_runs, nothing_yet
@@ -41,7 +41,7 @@ def answer(analysis: Analysis) -> HTML:
 
 def times() -> HTML:
     """How long a study of some numbers of photos takes, as `effnet plan` computes it."""
-    photos = measurements.photos()
+    photos = Photos.load()
     if photos is None:
         return paragraph([Markup("Not computed yet: <code>python -m bench.photos</code> does it.")])
     rows = pd.DataFrame([row.model_dump() for row in photos.rows])

@@ -38,13 +38,23 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Escape a value for a CSV file; an apostrophe precedes text that looks like a formula.
+    """Escape a value for a CSV file."""
+    return printable(label_cell(value)) if isinstance(value, str) else value
 
-    Classes are often called +1 and -1, and numbers compute nothing.
+
+def label_cell(label: str) -> str:
+    """A label for a CSV file; an apostrophe precedes one that looks like a formula.
+
+    Tables of images are read without it. Classes are often called +1 and -1, and numbers compute
+    nothing.
     """
-    if not isinstance(value, str) or NUMBER.fullmatch(value):
-        return value
-    return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
+    is_formula = label.startswith(FORMULA) and not NUMBER.fullmatch(label)
+    return f"'{label}" if is_formula else label
+
+
+def path_cell(path: str) -> str:
+    """A path for a CSV file, to the same file; `./` precedes one that looks like a formula."""
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 def markdown(text: str) -> str:

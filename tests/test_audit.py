@@ -124,6 +124,20 @@ def test_the_table_to_correct_has_all_images_and_no_formula():
     assert table["twin"].iloc[0] == "./-z.png"
 
 
+@pytest.mark.fault("names that are formulas")
+def test_no_file_of_an_audit_holds_a_formula(tmp_path):
+    pairs = pd.DataFrame(
+        {"one": ["=1+1/a.png"], "other": ["b.png"], "one_label": ["=1+1"], "likeness": [-0.5]}
+    )
+    known = pd.DataFrame({"cue": ["file name"], "group": ["@SUM(A#).png"], "commonest": ["-1+1"]})
+    for name, table in {tell.TWINS: pairs, tell.CUES: known}.items():
+        tell._write(tmp_path / name, table)
+    (pair,) = pd.read_csv(tmp_path / tell.TWINS).itertuples(index=False)
+    assert tuple(pair) == ("./=1+1/a.png", "b.png", "'=1+1", -0.5)
+    (cue,) = pd.read_csv(tmp_path / tell.CUES).itertuples(index=False)
+    assert tuple(cue) == ("file name", "'@SUM(A#).png", "'-1+1")
+
+
 @pytest.mark.parametrize("kinds", [("-left", "@home"), ("=a", "'b'"), ("+1", "\uff0bx")])
 def test_the_table_to_correct_gives_the_same_classes_again(tmp_path, kinds):
     names = ["1.png", "2.png"]

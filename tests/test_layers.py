@@ -99,3 +99,13 @@ def test_parts_without_a_mark_in_their_names_are_parts(tree):
     root = tree("trainset/cat", "trainset/dog", "testset/cat", "testset/dog")
     table, _, _ = layouts.tabulate("mine", Path(root), None)
     assert table["part"].value_counts().to_dict() == {"train": 6, "test": 6}
+
+
+@pytest.mark.fault("names that are formulas")
+def test_a_table_made_of_folders_holds_no_formula_and_gives_the_same_classes(tree, tmp_path):
+    root = tree("=1+1/train", "=1+1/test", "-1/train", "-1/test")
+    table, _, _ = layouts.tabulate("mine", Path(root), None)
+    starts = table["path"].str[:4].unique(), table["label"].unique()
+    assert [sorted(them) for them in starts] == [["./-1", "./=1"], ["'=1+1", "-1"]]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert imagefolder(root, str(tmp_path / "t.csv")).classes == ["-1", "=1+1"]

@@ -14,12 +14,13 @@ from effnet_core.data.images import decode
 from effnet_core.study.design import Protocol
 from effnet_report.audit.cues import cues, look, twins
 from effnet_report.audit.judgements import Judgements, judgements
-from effnet_report.escaping import FORMULA, cell
+from effnet_report.escaping import cell, path_cell
 from effnet_report.evidence import evidence
 from effnet_report.evidence.pictures import pictures
 from effnet_report.render import cards
 
 GROUP = "group"  # column of the table
+PATHS = ["path", "twin", "one", "other"]  # columns of image names
 LABELS, SHEET, CUES, TWINS = "labels.csv", "suspects.html", "cues.csv", "twins.csv"
 PRINTED, SHOWN, SIDE = 10, 60, 160  # rows; cards; pixels
 
@@ -86,10 +87,7 @@ def labels_table(
         table = table.astype({"runs": "Int64"})
         for column, values in _parts_and_groups(dataset).items():
             table[column] = table["path"].map(dict(zip(dataset.names, values, strict=True)))
-    for column in table.columns.intersection(["path", "twin"]):  # still paths to the same files
-        text = table[column].astype(object).fillna("").astype(str)
-        table[column] = text.where(~text.str.startswith(FORMULA), "./" + text)
-    return table.map(cell)
+    return _escaped(table)
 
 
 def _parts_and_groups(dataset: Dataset) -> dict[str, list[str]]:
@@ -111,7 +109,15 @@ def _write_labels(folder: Path, table: pd.DataFrame, console: Console) -> None:
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    files.write(path, _csv(table))
+    files.write(path, _csv(_escaped(table)))
+
+
+def _escaped(table: pd.DataFrame) -> pd.DataFrame:
+    """A table in which no cell begins as a spreadsheet's formula does, with paths kept usable."""
+    table = table.copy()
+    for column in table.columns.intersection(PATHS):
+        table[column] = table[column].astype(object).fillna("").astype(str).map(path_cell)
+    return table.map(cell)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -17,6 +17,7 @@ from effnet_core.data.layout.parts import part_of, parts_among
 from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
+from effnet_report.escaping import label_cell, path_cell
 
 Row = tuple[str, str, str]  # path, label, part
 
@@ -44,6 +45,9 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
     root = unwrapped(images)
     remark = f"The classes are the folders in {root}. " if root != images else ""
     table, more = _of_folders(root)
+    if table is not None:
+        cells = {"path": table["path"].map(path_cell), "label": table["label"].map(label_cell)}
+        table = table.assign(**cells)
     return table, root, f"{remark}{more}".strip()
 
 

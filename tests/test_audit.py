@@ -118,33 +118,33 @@ def test_the_table_to_correct_has_all_images_and_no_formula():
     suspects = pd.DataFrame({"image": ["=1+1.png"], "label": ["@a"], "suggested": ["b"], "runs": 3})
     own = dataset(np.zeros((2, 4, 4), np.uint8), [0, 1], ["=1+1.png", "z.png"])
     pairs = pd.DataFrame({"one": ["=1+1.png"], "other": ["-z.png"]})
-    table = tell.labels_table(suspects, own, pairs)
+    table = pd.read_csv(io.BytesIO(tell._csv(tell.labels_table(suspects, own, pairs))))
     assert table["path"].tolist() == ["./=1+1.png", "z.png"]
     assert table["label"].tolist() == ["'@a", "b"]
     assert table["twin"].iloc[0] == "./-z.png"
 
 
 @pytest.mark.fault("names that are formulas")
-def test_no_file_of_an_audit_holds_a_formula(tmp_path):
+def test_no_file_of_an_audit_holds_a_formula():
     pairs = pd.DataFrame(
         {"one": ["=1+1/a.png"], "other": ["b.png"], "one_label": ["=1+1"], "likeness": [-0.5]}
     )
     known = pd.DataFrame({"cue": ["file name"], "group": ["@SUM(A#).png"], "commonest": ["-1+1"]})
-    for name, table in {tell.TWINS: pairs, tell.CUES: known}.items():
-        tell._write(tmp_path / name, table)
-    (pair,) = pd.read_csv(tmp_path / tell.TWINS).itertuples(index=False)
+    (pair,) = pd.read_csv(io.BytesIO(tell._csv(pairs))).itertuples(index=False)
     assert tuple(pair) == ("./=1+1/a.png", "b.png", "'=1+1", -0.5)
-    (cue,) = pd.read_csv(tmp_path / tell.CUES).itertuples(index=False)
+    (cue,) = pd.read_csv(io.BytesIO(tell._csv(known))).itertuples(index=False)
     assert tuple(cue) == ("file name", "'@SUM(A#).png", "'-1+1")
 
 
-@pytest.mark.parametrize("kinds", [("-left", "@home"), ("=a", "'b'"), ("+1", "\uff0bx")])
+@pytest.mark.parametrize(
+    "kinds", [("-left", "@home"), ("=a", "'b'"), ("+1", "\uff0bx"), ("ca\u200bt", "dog")]
+)
 def test_the_table_to_correct_gives_the_same_classes_again(tmp_path, kinds):
     names = ["1.png", "2.png"]
     for name in names:
         Image.new("L", (4, 4)).save(tmp_path / name)
     table = tell.labels_table(pd.DataFrame({"image": names, "label": kinds}))
-    table.to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "labels.csv").write_bytes(tell._csv(table))
     assert imagefolder(None, str(tmp_path / "labels.csv")).classes == sorted(kinds)
 
 
@@ -157,7 +157,7 @@ def test_the_table_to_correct_keeps_the_test_set_and_the_objects(tmp_path):
     own = replace(own, official_test=parts, groups=groups)
     suspects = pd.DataFrame({"image": names[2:4], "label": ["a", "b"], "runs": 3})
     pairs = pd.DataFrame({"one": [], "other": []})
-    tell.labels_table(suspects, own, pairs).to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "labels.csv").write_bytes(tell._csv(tell.labels_table(suspects, own, pairs)))
     again = imagefolder(None, str(tmp_path / "labels.csv"), tell.GROUP)
     order = np.argsort(again.names)
     assert np.array_equal(again.official_test[order], parts)
@@ -165,18 +165,19 @@ def test_the_table_to_correct_keeps_the_test_set_and_the_objects(tmp_path):
 
 
 @pytest.mark.fault("files of the user in the way")
-def test_corrected_labels_survive_another_audit(tmp_path, capsys):
-    first = pd.DataFrame({"path": ["a.png"], "label": ["cat"]})
+@pytest.mark.parametrize("name", [tell.LABELS, tell.TWINS, tell.CUES, tell.SHEET])
+def test_files_that_somebody_changed_survive_another_audit(tmp_path, capsys, name):
+    path = tmp_path / name
     for _ in range(2):  # the second time nothing has changed
-        tell._write_labels(tmp_path, first, Console())
-    assert [path.name for path in tmp_path.iterdir()] == [tell.LABELS]
-    for kind in ("dog", "owl"):
-        (tmp_path / tell.LABELS).write_text(f"path,label\na.png,{kind}\n")
-        tell._write_labels(tmp_path, first, Console(width=500))
-        assert (tmp_path / tell.LABELS).read_text() == "path,label\na.png,cat\n"
-    assert "dog" in (tmp_path / "labels.1.csv").read_text()
-    assert "owl" in (tmp_path / "labels.2.csv").read_text()
-    assert "labels.2.csv" in capsys.readouterr().out
+        tell._write(path, b"first", Console())
+    assert list(tmp_path.iterdir()) == [path]
+    for text in ("dog", "owl"):
+        path.write_text(text)
+        tell._write(path, b"first", Console(width=500))
+        assert path.read_bytes() == b"first"
+    assert (tmp_path / f"{path.stem}.1{path.suffix}").read_text() == "dog"
+    assert (tmp_path / f"{path.stem}.2{path.suffix}").read_text() == "owl"
+    assert f"{path.stem}.2{path.suffix}" in capsys.readouterr().out
 
 
 def test_without_the_extra_it_is_told_how_to_get_it(monkeypatch):

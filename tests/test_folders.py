@@ -126,6 +126,9 @@ def test_a_table_without_labels_or_with_one_class_is_told(photos, labels):
     labels.write_text("path,kind\ncat/tom-1.jpg,a\n")
     with pytest.raises(InputError, match=r"has no column label .*but path, kind"):
         imagefolder(str(photos), str(labels))
+    labels.write_text("path,category\ncat/tom-1.jpg,train\ncat/tom-2.jpg,test\n")
+    with pytest.raises(InputError, match=r"column category names parts .*\(test, train\)"):
+        imagefolder(str(photos), str(labels))
     labels.write_text("path,label\ncat/tom-1.jpg,a\n")
     with pytest.raises(InputError, match="name 1 classes"):
         imagefolder(str(photos), str(labels))

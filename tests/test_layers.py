@@ -101,6 +101,35 @@ def test_parts_without_a_mark_in_their_names_are_parts(tree):
     assert table["part"].value_counts().to_dict() == {"train": 6, "test": 6}
 
 
+PARTS = ("train/cat", "train/dog", "test/cat", "test/dog")
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "pred"])
+def test_folders_in_a_part_without_labels_are_no_classes(tree, name):
+    root = tree(*PARTS, f"{name}/monday", f"{name}/cat")
+    table, _, told = layouts.tabulate("mine", Path(root), None)
+    assert set(table["label"]) == {"cat", "dog"}
+    assert not table["path"].str.startswith(name).any()
+    assert f"{name} means that its images have no labels, so they are left out" in told
+
+
+def test_a_part_that_has_no_class_of_another_part_is_told(tree):
+    _, _, told = layouts.tabulate("mine", Path(tree(*PARTS)), None)
+    assert told == ""
+    root = tree("val/monday", "val/tuesday")
+    _, _, told = layouts.tabulate("mine", Path(root), None)
+    assert told.startswith("Look twice: no other part has the classes of val (monday, tuesday)")
+
+
+@pytest.mark.parametrize("parts", [("trn", "tst"), ("train", "hold-out"), ("Training", "HeldOut")])
+def test_short_and_divided_words_for_parts_are_parts(tree, parts):
+    root = tree(f"{parts[0]}/cat", f"{parts[0]}/dog", f"{parts[1]}/cat")
+    table, _, _ = layouts.tabulate("mine", Path(root), None)
+    assert table["part"].value_counts().to_dict() == {"train": 6, "test": 3}
+    with pytest.raises(InputError, match="parts of a data set"):
+        imagefolder(root)
+
+
 @pytest.mark.fault("names that are formulas")
 def test_a_table_made_of_folders_holds_no_formula_and_gives_the_same_classes(tree, tmp_path):
     root = tree("=1+1/train", "=1+1/test", "-1/train", "-1/test")

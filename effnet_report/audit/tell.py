@@ -14,7 +14,7 @@ from effnet_core.data.images import decode
 from effnet_core.study.design import Protocol
 from effnet_report.audit.cues import cues, look, twins
 from effnet_report.audit.judgements import Judgements, judgements
-from effnet_report.escaping import cell, path_cell
+from effnet_report.escaping import label_cell, path_cell
 from effnet_report.evidence import evidence
 from effnet_report.evidence.pictures import pictures
 from effnet_report.render import cards
@@ -40,7 +40,7 @@ def audit(study: str, console: Console) -> None:
     folder = paths.records(study_evidence.design.name) / "audit"
     _print_suspects(judged, suspects, console)
     if dataset is None:
-        _write_labels(folder, labels_table(suspects), console)
+        _write(folder / LABELS, _csv(labels_table(suspects)), console)
         console.print(
             "The images are not on this machine: copies and cues were not looked for. All labels, "
             f"the most doubtful first: {folder / LABELS}"
@@ -50,14 +50,14 @@ def audit(study: str, console: Console) -> None:
         facts, squares = look(dataset)
         pairs = twins(dataset, squares)
         known = cues(judged, facts)
-    _write_labels(folder, labels_table(suspects, dataset, pairs), console)
-    _write(folder / TWINS, pairs)
-    _write(folder / CUES, known)
+    tables = {LABELS: labels_table(suspects, dataset, pairs), TWINS: pairs, CUES: known}
+    for name, table in tables.items():
+        _write(folder / name, _csv(table), console)
     shown = suspects[suspects["suspected"]].head(SHOWN)
     title = f"{study_evidence.design.title}: labels to check"
     made = _cards(shown, dataset, study_evidence.design.protocol, pairs)
     page = "".join(cards.page(title, [_summary(judged, suspects)], made))
-    files.write(folder / SHEET, page.encode())
+    _write(folder / SHEET, page.encode(), console)
     for sentence in [*_twins_in_words(pairs), *_cues_in_words(judged, known)]:
         console.print(escape(sentence))
     console.print(
@@ -74,7 +74,7 @@ def labels_table(
 ) -> pd.DataFrame:
     """All images with their labels, the most doubtful first, as `effnet new --labels` reads them.
 
-    Those that no run judged stand at the end. No cell begins as a spreadsheet's formula does.
+    Those that no run judged stand at the end.
     """
     table = suspects.rename(columns={"image": "path"})
     if pairs is not None:
@@ -87,7 +87,7 @@ def labels_table(
         table = table.astype({"runs": "Int64"})
         for column, values in _parts_and_groups(dataset).items():
             table[column] = table["path"].map(dict(zip(dataset.names, values, strict=True)))
-    return _escaped(table)
+    return table
 
 
 def _parts_and_groups(dataset: Dataset) -> dict[str, list[str]]:
@@ -100,27 +100,22 @@ def _parts_and_groups(dataset: Dataset) -> dict[str, list[str]]:
     return columns
 
 
-def _write_labels(folder: Path, table: pd.DataFrame, console: Console) -> None:
-    """Write the table of labels; an earlier one, which somebody may have corrected, is kept."""
-    path, text = folder / LABELS, _csv(table)
-    if earlier := files.set_aside(path, text):
-        console.print(f"The earlier table of labels differs and is now {earlier}.")
-    files.write(path, text)
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    files.write(path, _csv(_escaped(table)))
-
-
-def _escaped(table: pd.DataFrame) -> pd.DataFrame:
-    """A table in which no cell begins as a spreadsheet's formula does, with paths kept usable."""
-    table = table.copy()
-    for column in table.columns.intersection(PATHS):
-        table[column] = table[column].astype(object).fillna("").astype(str).map(path_cell)
-    return table.map(cell)
+def _write(path: Path, data: bytes, console: Console) -> None:
+    """Write a file; an earlier one, which somebody may have corrected, gets another name."""
+    if earlier := files.set_aside(path, data):
+        console.print(escape(f"The earlier {path.name} differs and is now {earlier}."))
+    files.write(path, data)
 
 
 def _csv(table: pd.DataFrame) -> bytes:
+    """A table as CSV. No cell begins as a spreadsheet's formula does; `new` reads paths and labels.
+
+    Names are not changed otherwise, so that labels and paths mean the same classes and files.
+    """
+    table = table.copy()
+    for column in table.columns.intersection(PATHS):
+        table[column] = table[column].astype(object).fillna("").astype(str).map(path_cell)
+    table = table.map(lambda value: label_cell(value) if isinstance(value, str) else value)
     return table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
 
 

@@ -13,11 +13,12 @@ from effnet_core import files, paths
 from effnet_core.data.layout.doubts import REMEDY, check_not_pieces, check_only_photos
 from effnet_core.data.layout.folders import unwrapped
 from effnet_core.data.layout.layers import check_layers
+from effnet_core.data.layout.part_values import DRAWN
 from effnet_core.data.layout.parts import part_of, parts_among
 from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
-from effnet_report.escaping import label_cell, path_cell
+from effnet_report.escaping import label_cell, listed, path_cell
 
 Row = tuple[str, str, str]  # path, label, part
 
@@ -81,31 +82,50 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
     if parts and not others:
         return _of_parts(root, parts)
     table = _of_parted_classes(root, holding, names)
-    if table is not None:
-        return table, _pooled(table["part"].unique().tolist())
-    return None, ""
+    return table, ""
 
 
 def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
     """List `root/<part>/<class>/<any depth>/<image>`, without parts that have no labels."""
     rows: list[Row] = []
-    remarks = []
-    classes = {name: _classes(root / name) for name in parts}
+    unlabeled = [name for name in parts if parts[name] == "unlabeled"]
+    classes = {name: _classes(root / name) for name in parts if name not in unlabeled}
     inner = [inside[1] for inside in classes.values() if inside]
     # `images` in `test/images` is a class only if a part with several classes has it too.
     among_others = {kind for kinds in inner if len(kinds) > 1 for kind in kinds}
     for name, inside in classes.items():
-        lone = inside and len(inside[1]) == 1 and inside[1][0] not in among_others
-        if inside and not lone:
-            rows += _rows(root, *inside, parts[name])
-        elif parts[name] == "unlabeled":
-            remarks.append(f"{name} has no class folders, so its images are left out.")
-        else:
+        if not inside or (len(inside[1]) == 1 and inside[1][0] not in among_others):
             raise InputError(
                 f"{root / name} has no class folders, so its images have no labels. {REMEDY}"
             )
-    remarks.append(_pooled([part for part in parts.values() if part != "unlabeled"]))
-    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(filter(None, remarks))
+        rows += _rows(root, *inside, parts[name])
+    remarks = [_left_out(root / name) for name in unlabeled]
+    remarks += _without_common_classes(dict(zip(classes, inner, strict=True)))
+    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(remarks)
+
+
+def _left_out(part: Path) -> str:
+    """A sentence about a part whose name says that it has no labels, such as `unlabeled`."""
+    inside = _classes(part)
+    if not inside:
+        return f"{part.name} has no class folders, so its images are left out."
+    return (
+        f"{part.name} means that its images have no labels, so they are left out. If its folders "
+        f"({listed(inside[1])}) are classes, rename {part.name} to train."
+    )
+
+
+def _without_common_classes(classes: dict[str, list[str]]) -> list[str]:
+    """A remark about parts whose folders are called otherwise than those of all other parts."""
+    strange = [
+        f"{name} ({listed(kinds)})"
+        for name, kinds in classes.items()
+        if not any(set(kinds) & set(others) for n, others in classes.items() if n != name)
+    ]
+    return [
+        f"Look twice: no other part has the classes of {' and '.join(strange)}. Each of these "
+        "folders is a class of its own."
+    ] * (len(strange) > 0 and len(classes) > 1)
 
 
 def _classes(part: Path) -> tuple[Path, list[str]] | None:
@@ -153,17 +173,6 @@ def _of_parted_classes(root: Path, classes: list[str], names: list[str]) -> pd.D
     return pd.DataFrame(rows, columns=["path", "label", "part"])
 
 
-def _pooled(parts: list[str]) -> str:
-    """A sentence about parts if none of them is a test set."""
-    known = sorted(set(parts))
-    if len(known) < 2 or "test" in known:
-        return ""
-    return (
-        f"The parts {', '.join(known)} are put together: every seed of a study draws its own "
-        "training, validation and test images."
-    )
-
-
 def _is_dict(images: Path) -> bool:
     return (images / "dataset_dict.json").is_file()
 
@@ -194,7 +203,8 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
                 for place, picture in enumerate(frame.pop(column))
             ]
         tables.append(frame.assign(part=part) if named else frame)
-    remark = _pooled([part_of(part) or part for part in parts])
+    pooled = f"The parts {', '.join(parts)} are put together: {DRAWN}."
+    remark = pooled if len(parts) > 1 and not named else ""
     if target.is_dir():
         remark = f"The pictures were unpacked to {target}. {remark}".strip()
     together = pd.concat(tables, ignore_index=True)

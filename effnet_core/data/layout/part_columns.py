@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from effnet_core.data.layout import part_values
 from effnet_core.data.layout.parts import (
     FILLERS,
     KNOWN,
-    WORDS,
     part_of,
     parts_among,
     parts_and_rest,
     words_of,
 )
-from effnet_core.data.layout.tables import LABEL_COLUMNS, PATH_COLUMNS
+from effnet_core.data.layout.tables import LABEL_COLUMNS, PATH_COLUMNS, first_of
 from effnet_core.data.names import shown
 from effnet_core.errors import InputError
 
@@ -27,47 +27,45 @@ LINKING = {"is", "in", "for", "used", "use", "of", "the", "or", "and", "vs", "fl
 # As in `istest`; `invalid` means something else.
 PREFIX = re.compile(f"is(?=({'|'.join(KNOWN)})(set)?$)|in(?=train(ing)?(set)?$)")
 FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
-# A column of more values than this names objects, not parts.
-MOST_PARTS = 10
 
 
 def parts_of(columns: pd.DataFrame, groups: str | None) -> tuple[list[str], list[str]]:
-    """The part of each row of a table, or `""`, and remarks about columns that are not used.
+    """The part of each row of a table, or `""`, and remarks about what a reader may not expect.
 
     A column such as `part`, `split` or `is_test` has to name parts. Any other column names the
     parts if it holds nothing but names of several parts.
 
     Args:
+        columns: the columns of the table by the paths of its images, see `Listing`.
         groups: the rule for images of one object; a column of this name need not name parts.
 
     Raises:
-        InputError: a column that has to name parts holds other values too, or nothing else; or
-            two columns disagree.
+        InputError: a column that has to name parts, or names them for most images, holds other
+            values too; or two columns disagree.
     """
     by_column: dict[str, list[str]] = {}
     remarks = []
-    for column, values in columns.items():
-        name = str(column)
-        if name.lower() in (*PATH_COLUMNS, *LABEL_COLUMNS) or not any(values):
+    used = {first_of(columns, known) for known in (PATH_COLUMNS, LABEL_COLUMNS)}
+    for name, values in columns.items():
+        if name in used or not any(values):
             continue
-        divides, different = divides_by_name(name), values.unique()
+        divides, different = divides_by_name(str(name)), values.unique()
         known = parts_among(different) if divides else {it: part_of(it) for it in different}
         parts = [known.get(value, "") for value in values]
         if all(parts) and (divides or len(set(parts)) > 1):
-            by_column[name] = parts
-        elif divides and any(parts):
-            odd = values.iloc[parts.index("")]
-            raise InputError(
-                f"Column {name} names parts, such as {next(filter(None, parts))}, and {odd!r}. "
-                f"Give every image one of {', '.join(WORDS)}; or rename the column."
-            )
-        elif name.lower() != (groups or "").lower():
-            remarks += _not_used(name, sorted(different))
+            by_column[str(name)] = parts
+            remarks += [] if divides else part_values.without_training(str(name), parts)
+        elif str(name).lower() != (groups or "").lower():
+            part_values.check_complete(str(name), values, parts, divides=divides)
+            remarks += _not_used(str(name), values)
     if len(set(map(tuple, by_column.values()))) > 1:
         raise InputError(
             f"Columns {', '.join(by_column)} put images in different parts. Remove all but one."
         )
-    return next(iter(by_column.values()), [""] * len(columns)), remarks
+    parts = next(iter(by_column.values()), [""] * len(columns))
+    if not by_column and len(columns.columns):
+        remarks += part_values.folders_of_parts(list(columns.index))
+    return parts, [*remarks, *part_values.put_together(parts)]
 
 
 def divides_by_name(name: str) -> bool:
@@ -88,20 +86,22 @@ def _means_a_part(name: str) -> bool:
     return bool(parts) and rest <= FILLERS
 
 
-def _not_used(name: str, values: Sequence[str]) -> list[str]:
+def _not_used(name: str, values: pd.Series) -> list[str]:
     """A remark about a column that seems to hold parts; none about other columns.
 
     Raises:
         InputError: it divides the images, in words or numbers that no one can be sure about.
     """
     if not divides_by_name(name) and not _means_a_part(name):
-        return []
-    folds = "fold" in name.lower() and all(value.isdecimal() for value in values)
-    few = divides_by_name(name) and 1 < len(values) <= MOST_PARTS
-    flags = len(values) == 2 and FLAGS.issuperset(value.lower() for value in values)
+        return part_values.seeming_parts(name, values)
+    different: Sequence[str] = sorted(values.unique())
+    folds = "fold" in name.lower() and all(value.isdecimal() for value in different)
+    few = divides_by_name(name) and 1 < len(different) <= part_values.MOST_PARTS
+    flags = len(different) == 2 and FLAGS.issuperset(value.lower() for value in different)
     if (few or flags) and not folds:
+        words = " and ".join(value or "empty cells" for value in different)
         raise InputError(
-            f"Column {name} says which images belong to which part by {' and '.join(values)}, "
+            f"Column {name} says which images belong to which part by {words}, "
             "which are no names of parts. Name the parts train, validation and test, in a "
             "column part; or rename the column if it means something else."
         )

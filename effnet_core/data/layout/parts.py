@@ -7,26 +7,30 @@ from pathlib import PurePath
 
 # Words for parts of a data set, with the part that each means.
 WORDS = {
-    **dict.fromkeys(("train", "training", "trainval"), "train"),
+    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("test", "testing", "holdout"), "test"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled", "unsup", "unsupervised", "pred"), "unlabeled"),
 }
 # The same in Spanish, Portuguese, French, German and Italian.
 FOREIGN = {
     **dict.fromkeys(("entrenamiento", "treino", "treinamento", "entraînement"), "train"),
-    **dict.fromkeys(("entrainement", "addestramento"), "train"),
+    **dict.fromkeys(("entrainement", "apprentissage", "entreno"), "train"),
+    **dict.fromkeys(("trainings", "addestramento"), "train"),
     **dict.fromkeys(("validación", "validacion", "validação", "validacao"), "val"),
-    **dict.fromkeys(("validierung", "validazione"), "val"),
+    **dict.fromkeys(("validierung", "validierungs", "validazione"), "val"),
     **dict.fromkeys(("prueba", "pruebas", "teste", "testes"), "test"),
 }
 # Other words in names of parts, as in `Training_set` and `test-images`; numbers occur too.
 FILLERS = {
     *("set", "split", "data", "dataset", "images", "image", "imgs", "img", "photos", "folder"),
+    *("daten", "bilder"),  # as in `Testdaten`
     *("public", "private"),  # of competitions
 }
 KNOWN = WORDS | FOREIGN
 _FILLER = f"(?:{'|'.join(sorted(FILLERS, key=len, reverse=True))})?"
+# Two words for one, as in `hold-out` and `heldOut`.
+HOLDOUT = re.compile(r"(?<![^\W\d_])h[eo]ld[\W_]*out(?![^\W\d_])")
 # Words without a mark between them, such as `trainset` and `publictest`.
 GLUED = re.compile(f"({_FILLER})({'|'.join(sorted(KNOWN, key=len, reverse=True))})({_FILLER})")
 
@@ -64,7 +68,8 @@ def parts_and_rest(name: str) -> tuple[list[str], frozenset[str]]:
 def words_of(name: str) -> list[str]:
     """The words of a name in small letters, without numbers; `TestSet` is two words."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFC", name))
-    return [word for word in re.split(r"[\W_\d]+", apart.lower()) if word]
+    whole = HOLDOUT.sub("holdout", apart.lower())
+    return [word for word in re.split(r"[\W_\d]+", whole) if word]
 
 
 def parts_inside(images: Sequence[str]) -> list[str]:

@@ -4,12 +4,14 @@ import csv
 import io
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from effnet_core.data.layout.listing import Listing
+from effnet_core.data.layout.parts import parts_among
 from effnet_core.data.layout.walk import can_be_written
 from effnet_core.data.names import check_distinct, normalised, unquoted
 from effnet_core.errors import InputError
@@ -54,6 +56,7 @@ def table(labels: Path, root: Path) -> Listing:
     for name in (*names, *kinds.unique()):
         if not can_be_written(name):
             raise InputError(f"labels {labels}: {name!r} cannot be written down. Rename it.")
+    _check_no_parts(labels, kinds)
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
     remarks = _evened_out(stated[stated != kinds], kinds)
@@ -135,15 +138,30 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _column(labels: Path, columns: pd.DataFrame, known: tuple[str, ...]) -> pd.Series:
+def first_of(columns: pd.DataFrame, known: Sequence[str]) -> str | None:
+    """The column whose name comes first among known names, in any case; None without one."""
     called = {name.lower(): name for name in columns}
-    for name in known:
-        if name in called:
-            return columns[called[name]]
+    return next((called[name] for name in known if name in called), None)
+
+
+def _column(labels: Path, columns: pd.DataFrame, known: Sequence[str]) -> pd.Series:
+    name = first_of(columns, known)
+    if name is not None:
+        return columns[name]
     raise InputError(
         f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but "
         f"{', '.join(columns)}."
     )
+
+
+def _check_no_parts(labels: Path, kinds: pd.Series) -> None:
+    """Make sure that the classes are no parts of a data set, as in a column `category`."""
+    parts = parts_among(sorted(kinds.unique()))
+    if len(parts) == kinds.nunique() and len(set(parts.values())) > 1:
+        raise InputError(
+            f"labels {labels}: column {kinds.name} names parts of a data set ({', '.join(parts)}), "
+            "not classes. Rename it to part, and name the class of each image in a column label."
+        )
 
 
 def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:

@@ -443,7 +443,9 @@ def test_classes_that_look_like_parts_of_something_are_doubted(photos, own_studi
     days = photos.parent / "days"
     shutil.copy(days / "morning/animal1/0.png", days / "evening/animal1/a.png")
     told = begin(days, capsys)
-    assert "Look twice: several of the classes evening, morning hold the same folders" in told
+    assert (
+        "Look twice: several of the classes evening, morning hold folders of the same name" in told
+    )
     assert "No model can tell the same image in two classes apart" in told
 
 

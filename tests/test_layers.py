@@ -36,6 +36,8 @@ SITES = ("hospitalA/ill", "hospitalA/well", "hospitalB/ill", "hospitalB/well")
         (tuple(f"{site}/images" for site in SITES), "several of which hold ill, well"),
         (("x/0", "x/1", "y/0", "y/1"), "several of which hold 0, 1"),
         (("cat", "dog", "resized/cat", "resized/dog"), r"resized holds folders .* \(cat, dog\)"),
+        (("hospitalA/front", *SITES), "several of which hold ill, well, so either"),
+        (("cat", "dog", "old/Cats", "old/Dogs"), r"old holds folders .* \(Cats, Dogs\)"),
         (("cat", "dog", "small/Cat"), r"small holds folders .* \(Cat\)"),
         (("2019/cat", "2019/dog", "2020/cat", "2020/dog"), "numbered pieces"),
         (("cat", "dog", "cat_gt", "dog_gt"), "masks or annotations .* 6 in all"),
@@ -58,6 +60,9 @@ def test_folders_that_are_no_classes_are_refused_by_a_study_too(tree, folders, t
         ("cat/originals", "dog/copies"),
         ("cat", "dog", "bird", "owl", "ant", "cat/wide", "cat/near", "dog/wide", "dog/near"),
         ("cat_gt", "dog"),
+        ("cat/raw", "dog/raw"),
+        ("cat/raw", "dog/raw", "bird", "owl", "ant", "cat/far"),
+        ("ill/p01", "ill/p02", "well/p03"),
         ("testament", "trains"),
     ],
 )
@@ -70,7 +75,10 @@ def test_folders_inside_classes_are_no_doubt_of_themselves(tree, folders):
 @pytest.mark.parametrize(
     ("folders", "told"),
     [
-        (("ill/p01", "ill/p02", "well/p01", "well/p02"), "the same folders, p01, p02. If those"),
+        (("ill/p01", "ill/p02", "well/p01", "well/p02"), "of the same name: p01, p02. If such"),
+        (("A/ill", "A/well", "B/ill"), "classes A, B hold folders of the same name: ill."),
+        (("A/ill", "A/well", "B/ill", "B/other"), "folders of the same name: ill."),
+        (("cat/front", "cat/side", "dog/front", "dog/side"), "of the same name: front, side."),
         (("cat", "dog", "cat/dog"), "cat/dog is trained as class cat, but there is a class dog"),
     ],
 )

@@ -1,6 +1,7 @@
 """Tell class folders from folders around or beside the classes, by the names inside them."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from effnet_core.errors import InputError
 
 # Names of objects such as patient12 and 2019, which are no classes.
 NUMBERED = re.compile(r".*\D\d+|\d{2,}")
+# Names for the views of an object, which are rarely classes.
+VIEWS = {
+    *("front", "back", "rear", "side", "left", "right", "top", "bottom", "above", "below"),
+    *("near", "far", "wide", "close", "closeup", "day", "night", "indoor", "outdoor"),
+}
 
 
 def check_layers(root: Path, images: Sequence[str]) -> None:
@@ -24,25 +30,25 @@ def check_layers(root: Path, images: Sequence[str]) -> None:
             folders of the same names.
     """
     inside = _inside(images)
-    for name, within in inside.items():
-        repeated = _classes_in(name, inside)
-        if len(repeated) > 1 or within.keys() == set(repeated):
+    for name, repeated in _repeated(inside).items():
+        if len(repeated) > 1 or inside[name].keys() == set(repeated):
             raise InputError(
                 f"{root / name} holds folders that are called like the classes beside it "
                 f"({', '.join(repeated[:5])}). If it holds other versions of their images, move "
                 f"it out of {root}. If it is a class, rename the folders in it."
             )
-    shared = _shared(inside, images)
-    words = [name for name in shared if not NUMBERED.fullmatch(name)]
-    if len(words) > 1:
-        tops, inner = _listed([n for n in inside if inside[n].keys() & shared]), _listed(words)
+    recurring = _recurring(inside)
+    held = sum(counts.get(inner, 0) for counts in inside.values() for inner in recurring)
+    words = [n for n in recurring if not NUMBERED.fullmatch(n) and likeness(n) not in VIEWS]
+    if len(words) > 1 and 2 * held > len(images):
+        tops = _listed([name for name in inside if inside[name].keys() & set(words)])
+        inner = _listed(words)
         raise InputError(
-            f"{root} holds the folders {tops}, several of which hold {inner}, so it is unclear "
-            f"which of them are the classes. If {inner} are: move the images of each into one "
-            "folder, or give a table of paths and labels (--labels FILE.csv), with a column for "
-            f"{tops} that --groups can name if there are enough of them for a split. If {tops} "
-            "are: move their images out of the folders inside, or rename these so that no two are "
-            "equal."
+            f"{root} holds the folders {tops}, several of which hold {inner}, so either could be "
+            f"the classes. If {tops} are the classes, rename the folders inside of them so that no "
+            f"name occurs twice. If {inner} are the classes, give a table of paths and labels "
+            f"(--labels FILE.csv), with a column of {tops} for --groups if the images of each "
+            "should stay together."
         )
 
 
@@ -52,15 +58,18 @@ def doubted_layers(images: Sequence[str]) -> list[str]:
     remarks = [
         f"Look twice: {shown(name)}/{shown(inner)} is trained as class {shown(name)}, but there is "
         f"a class {shown(inner)}."
-        for name in inside
-        for inner in _classes_in(name, inside)
+        for name, repeated in _repeated(inside).items()
+        for inner in repeated
     ]
-    shared = _shared(inside, images)
-    if len(shared) > 1:
+    shared = _recurring(inside)
+    around = [counts for counts in inside.values() if counts.keys() & set(shared)]
+    held = sum(number for counts in around for inner, number in counts.items() if inner)
+    different = {inner for counts in around for inner in counts if inner}
+    if len(different) > 1 and 2 * held > len(images):
         remarks.append(
-            f"Look twice: several of the classes {_listed(list(inside))} hold the same folders, "
-            f"{_listed(shared)}. If those are objects, name them as groups. If those are the "
-            "classes, move them together, or give a table: --labels FILE.csv"
+            f"Look twice: several of the classes {_listed(list(inside))} hold folders of the same "
+            f"name: {_listed(shared)}. If such a folder is one object, name it as a group. If it "
+            "is a class, move its images together, or give a table: --labels FILE.csv"
         )
     return remarks
 
@@ -77,10 +86,20 @@ def joined_folders(names: Iterable[str]) -> list[str]:
     ]
 
 
-def _classes_in(name: str, inside: dict[str, dict[str, int]]) -> list[str]:
-    """Folders in a folder that are called like another folder."""
-    others = {likeness(other) for other in inside if other != name}
-    return sorted(inner for inner in inside[name] if inner and likeness(inner) in others)
+def _repeated(inside: dict[str, dict[str, int]]) -> dict[str, list[str]]:
+    """For each folder the folders in it that are called like another folder beside it."""
+    keys = Counter(map(_singular, inside))
+    repeated = {}
+    for name, within in inside.items():
+        own = _singular(name)
+        by_key = {inner: _singular(inner) for inner in within if inner}
+        repeated[name] = sorted(it for it, key in by_key.items() if keys[key] > (key == own))
+    return repeated
+
+
+def _singular(name: str) -> str:
+    """A key that is equal for names that look alike, and for `Cats` and `cat`."""
+    return likeness(name).removesuffix("s")
 
 
 def _inside(images: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -98,15 +117,10 @@ def _inside(images: Sequence[str]) -> dict[str, dict[str, int]]:
     return inside
 
 
-def _shared(inside: dict[str, dict[str, int]], images: Sequence[str]) -> list[str]:
-    """Names of folders in more than one folder, if these hold most of the images."""
-    tops: dict[str, int] = {}
-    for counts in inside.values():
-        for inner in counts.keys() - {""}:
-            tops[inner] = tops.get(inner, 0) + 1
-    shared = sorted(inner for inner, count in tops.items() if count > 1)
-    held = sum(counts.get(inner, 0) for counts in inside.values() for inner in shared)
-    return shared if held * 2 > len(images) else []
+def _recurring(inside: dict[str, dict[str, int]]) -> list[str]:
+    """Names of folders in more than one folder."""
+    tops = Counter(inner for counts in inside.values() for inner in counts if inner)
+    return sorted(inner for inner, count in tops.items() if count > 1)
 
 
 def _listed(names: Sequence[str]) -> str:

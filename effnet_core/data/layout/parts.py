@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from pathlib import PurePath
 
 # Words for parts of a data set, with the part that each means.
 WORDS = {
@@ -74,9 +73,11 @@ def words_of(name: str) -> list[str]:
 
 def parts_inside(images: Sequence[str]) -> list[str]:
     """Folders inside class folders that mean parts, such as `cat/train`."""
-    folders = {folder for name in images for folder in PurePath(name).parents[:-1]}
-    children: dict[PurePath, list[str]] = {}
+    ways = {name.rpartition("/")[0] for name in images}
+    folders = {way[: match.start()] for way in ways for match in re.finditer("/|$", way)}
+    children: dict[str, list[str]] = {}
     for folder in sorted(folders):
-        if len(folder.parts) > 1:
-            children.setdefault(folder.parent, []).append(folder.name)
-    return [str(parent / name) for parent, names in children.items() for name in parts_among(names)]
+        parent, _, name = folder.rpartition("/")
+        if parent:
+            children.setdefault(parent, []).append(name)
+    return [f"{parent}/{name}" for parent, names in children.items() for name in parts_among(names)]

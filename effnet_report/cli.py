@@ -192,6 +192,7 @@ def status(study: StudyName) -> None:
     classical = [records.classical_id(seed) for seed in design.seeds]
     cells = [_cell(name, states, loaded) for name in classical]
     table.add_row("", "classical", *[""] * (len(design.factors) - 1), *cells)
+    table.caption = f"Per cent: {design.protocol.criterion.replace('_', ' ')} on test images."
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
@@ -211,7 +212,9 @@ def _check_images(loaded: loader.Loaded) -> None:
 
     with console.status("Reading all images ..."):
         try:
-            fingerprint = imagefolder(protocol.data_dir, protocol.labels).fingerprint
+            fingerprint = imagefolder(
+                protocol.data_dir, protocol.labels, protocol.groups
+            ).fingerprint
         except InputError as error:
             console.print(f"The images cannot be compared with the records: {escape(str(error))}")
             return
@@ -234,7 +237,8 @@ def _heading(design: Study) -> str:
 def _cell(run_id: str, states: dict[str, State], loaded: loader.Loaded) -> str:
     if states[run_id] is not State.DONE:
         return MARKS[states[run_id]]
-    return f"{MARKS[State.DONE]} {loaded.believed[run_id].outcome.test.accuracy:.1f} %"
+    record = loaded.believed[run_id]
+    return f"{MARKS[State.DONE]} {record.outcome.test.score(record.settings.criterion):.1f} %"
 
 
 @app.command()

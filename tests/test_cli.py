@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from factories import fingerprints, made_up, save_run
@@ -15,6 +16,7 @@ from effnet_core.study.studies import load_study
 from effnet_report import cli
 from effnet_report.evidence import loader
 from effnet_report.sweep.sweep import check_images
+from effnet_report.sweep.tasks import State
 
 
 def test_help_names_every_command(clone):
@@ -111,6 +113,31 @@ def test_a_study_goes_on_only_with_the_images_it_began_with(own_folders, monkeyp
     with pytest.raises(InputError, match=r"not those that its 1 records were made from. Put"):
         check_images(design, loader.load("quick", design))
     check_images(design, loader.load("quick", design.model_copy(update={"name": "another"})))
+
+
+def test_status_shows_the_measure_by_which_the_study_selects(capsys):
+    cli.status("quick")
+    assert "Per cent: accuracy on test images" in capsys.readouterr().out
+    loaded = loader.load("published/quick")
+    run_id, record = next(iter(loaded.believed.items()))
+    settings = record.settings.model_copy(update={"criterion": "balanced_accuracy"})
+    loaded.believed[run_id] = record.model_copy(update={"settings": settings})
+    shown = cli._cell(run_id, {run_id: State.DONE}, loaded)
+    assert f" {record.outcome.test.recall:.1f} %" in shown
+    assert f" {record.outcome.test.accuracy:.1f} %" not in shown
+
+
+def test_status_reads_the_images_as_the_study_does(tmp_path):
+    for name in ("1.png", "2.png", "3.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label,set\n1.png,a,I\n2.png,b,II\n3.png,b,II\n")  # objects, no parts
+    design = SimpleNamespace(
+        protocol=SimpleNamespace(data_dir=None, labels=str(labels), groups="set")
+    )
+    seen = []
+    cli._check_images(SimpleNamespace(design=design, believed=[1], check_images=seen.append))
+    assert seen == [imagefolder(None, str(labels), "set").fingerprint]
 
 
 @pytest.mark.fault("studies made again under their name")

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from effnet_core import files, paths
-from effnet_core.data.datasets import imagefolder, load_dataset
+from effnet_core.data.datasets import Dataset, imagefolder, load_dataset
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
@@ -517,6 +517,8 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
     [
         (("images", "annotations/trimaps"), "masks or annotations .* 24 in all"),
         (("cat/images", "cat/masks", "dog/images"), "masks or annotations"),
+        (("cat/images", "cat/Masken", "dog/images"), "masks or annotations"),
+        (("cat/images", "cat/overlay", "dog/images"), "masks or annotations"),
         (("images/train", "images/val", "mask/train", "mask/val"), "masks or annotations"),
         (("CXR_png", "ManualMask/leftMask", "ManualMask/rightMask"), "masks .* 48 in all"),
         (("scans", "scan_segmentations"), "masks or annotations"),
@@ -648,6 +650,15 @@ def test_a_class_that_may_be_a_missing_label_is_told(tmp_path, capsys):
     new_command.tell(dataset, look(dataset), "", Console(width=300))
     told = re.findall(r"Class (\S+) looks like a missing label", capsys.readouterr().out)
     assert told == ["?", "nan"]
+
+
+def test_of_very_many_classes_the_number_of_the_others_is_told(capsys):
+    kinds = [f"c{number:03d}" for number in range(130)]
+    names = [f"{number}.png" for number in range(260)]
+    pixels = np.arange(260, dtype=np.uint8).repeat(16).reshape(260, 4, 4)
+    dataset = Dataset("own", kinds, np.repeat(np.arange(130), 2), names, [], pixels)
+    new_command.tell(dataset, look(dataset), "", Console(width=200))
+    assert re.search("30 more classes .* 2 to 2 each", capsys.readouterr().out)
 
 
 def test_the_column_of_labels_is_told_where_several_could_be(photos, tmp_path):

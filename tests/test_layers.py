@@ -64,6 +64,7 @@ def test_folders_that_are_no_classes_are_refused_by_a_study_too(tree, folders, t
         ("cat/raw", "dog/raw", "bird", "owl", "ant", "cat/far"),
         ("ill/p01", "ill/p02", "well/p03"),
         ("testament", "trains"),
+        ("glas", "glass", "photo", "photocopy", "type1", "type2", "a", "as"),
     ],
 )
 def test_folders_inside_classes_are_no_doubt_of_themselves(tree, folders):
@@ -79,6 +80,9 @@ def test_folders_inside_classes_are_no_doubt_of_themselves(tree, folders):
         (("A/ill", "A/well", "B/ill"), "classes A, B hold folders of the same name: ill."),
         (("A/ill", "A/well", "B/ill", "B/other"), "folders of the same name: ill."),
         (("cat/front", "cat/side", "dog/front", "dog/side"), "of the same name: front, side."),
+        (("cat", "dog", "cat_augmented", "dogs"), "nevertheless: cat, cat_augmented; dog, dogs."),
+        (("cat (1)", "cat (2)", "dog"), "different classes nevertheless: cat (1), cat (2)."),
+        (("cat", "cat - Copy (2)", "dog"), "different classes nevertheless: cat, cat - Copy (2)."),
         (("cat", "dog", "cat/dog"), "cat/dog is trained as class cat, but there is a class dog"),
     ],
 )
@@ -127,6 +131,12 @@ def test_a_part_that_has_no_class_of_another_part_is_told(tree):
     root = tree("val/monday", "val/tuesday")
     _, _, told = layouts.tabulate("mine", Path(root), None)
     assert told.startswith("Look twice: no other part has the classes of val (monday, tuesday)")
+
+
+def test_folders_of_the_same_name_in_a_part_are_told(tree):
+    root = tree("train/A/ill", "train/A/well", "train/B/ill", "test/A", "test/B")
+    _, _, told = layouts.tabulate("mine", Path(root), None)
+    assert "several of the classes A, B hold folders of the same name: ill" in told
 
 
 @pytest.mark.parametrize("parts", [("trn", "tst"), ("train", "hold-out"), ("Training", "HeldOut")])

@@ -24,6 +24,12 @@ NOT_KNOWN = {
     *("nan", "na", "n/a", "n.a.", "null", "nil", "?", "??", "unknown", "unlabeled", "undefined"),
     *("not known", "not available", "tbd"),
 }
+# Ends of names for further versions of the same images, such as `cat - Copy (2)`.
+VERSION = re.compile(
+    r"([\W_]+(copy|copies|kopie|copie|copia|aug|augmented|resized|cropped|flipped|rotated|backup"
+    r"|bak|zip))*([\W_]*\(\d+\))?$",
+    re.IGNORECASE,
+)
 
 
 def normalised(name: str) -> str:
@@ -61,6 +67,24 @@ def likeness(name: str) -> str:
         return bare
     sign, whole, fraction = number.groups()
     return sign.replace("+", "") + whole + (f".{fraction}" if fraction else "")
+
+
+def singular(name: str) -> str:
+    """Return a key that is equal for names that look alike, and for `cat` and `Cats`."""
+    key = likeness(name)
+    return key.removesuffix("s") if len(key) > 2 else key
+
+
+def nearly_alike(classes: Iterable[str]) -> list[str]:
+    """A remark about classes whose names differ only in the plural or in a word for copies."""
+    by_key: dict[str, list[str]] = {}
+    for name in sorted(set(classes)):
+        by_key.setdefault(singular(VERSION.sub("", name) or name), []).append(shown(name))
+    alike = [", ".join(names) for names in by_key.values() if len(names) > 1]
+    return [
+        "Look twice: some classes have names that differ only in the plural or in a word for "
+        f"copies, and are different classes nevertheless: {'; '.join(alike[:5])}."
+    ] * bool(alike)
 
 
 def check_distinct(place: object, names: Iterable[str]) -> None:

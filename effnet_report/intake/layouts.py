@@ -12,7 +12,7 @@ import pandas as pd
 from effnet_core import files, paths
 from effnet_core.data.layout.doubts import REMEDY, check_not_pieces, check_only_photos
 from effnet_core.data.layout.folders import unwrapped
-from effnet_core.data.layout.layers import check_layers
+from effnet_core.data.layout.layers import check_layers, doubted_layers
 from effnet_core.data.layout.part_values import DRAWN
 from effnet_core.data.layout.parts import part_of, parts_among
 from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
@@ -88,6 +88,7 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
 def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
     """List `root/<part>/<class>/<any depth>/<image>`, without parts that have no labels."""
     rows: list[Row] = []
+    remarks: list[str] = []
     unlabeled = [name for name in parts if parts[name] == "unlabeled"]
     classes = {name: _classes(root / name) for name in parts if name not in unlabeled}
     inner = [inside[1] for inside in classes.values() if inside]
@@ -99,7 +100,8 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
                 f"{root / name} has no class folders, so its images have no labels. {REMEDY}"
             )
         rows += _rows(root, *inside, parts[name])
-    remarks = [_left_out(root / name) for name in unlabeled]
+        remarks += doubted_layers(_names(inside[0]))
+    remarks += [_left_out(root / name) for name in unlabeled]
     remarks += _without_common_classes(dict(zip(classes, inner, strict=True)))
     return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(remarks)
 
@@ -144,11 +146,16 @@ def _classes(part: Path) -> tuple[Path, list[str]] | None:
     return part, inside
 
 
+def _names(folder: Path) -> list[str]:
+    """The paths of all images below a folder, relative to it."""
+    return [path.relative_to(folder).as_posix() for path in walk(folder).images]
+
+
 def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[Row]:
     """The images of a part, each with its class folder."""
     if parts_among(classes):
         raise InputError(f"{folder} holds parts inside of a part ({', '.join(classes)}). {REMEDY}")
-    names = [path.relative_to(folder).as_posix() for path in walk(folder).images]
+    names = _names(folder)
     check_not_pieces(folder, classes, names)
     check_layers(folder, names)
     place = folder.relative_to(root).as_posix()

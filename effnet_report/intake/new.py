@@ -28,6 +28,7 @@ from effnet_report.intake.weigh import factors
 from effnet_report.numbers import duration, number
 
 SHEET = "contact-sheet.jpg"
+CLASSES = 100  # rows of the printed table
 
 
 def new(
@@ -169,8 +170,10 @@ def tell(dataset: Dataset, seen: Look, remark: str, console: Console) -> None:
     counts = seen.images["class"].value_counts()
     console.print(f"{len(dataset)} images, {len(dataset.classes)} classes:")
     table = Table("class", "images")
-    for kind, count in counts.head(100).items():
+    for kind, count in counts.head(CLASSES).items():
         table.add_row(escape(str(kind)), str(count))
+    if (more := counts.iloc[CLASSES:]).size:
+        table.add_row(f"{more.size} more classes", f"{more.min()} to {more.max()} each")
     console.print(table)
     for name in filter(is_not_known, dataset.classes):
         console.print(

@@ -11,15 +11,19 @@ IMAGES = {"image", "images", "img", "imgs", "photos", "pictures", "jpegimages", 
 MASKS = {
     *("masks", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth"),
     *("ground_truth", "segmentationclass", "segmentationobject"),
+    *("masken", "masques", "mascaras", "m\u00e1scaras", "maschere"),  # in other languages
 }
 # These can be classes too, so they mean masks only beside a folder called `images`.
-MASKS_BESIDE_IMAGES = MASKS | {"mask", "gt", "annotation", "label", "labels", "target", "targets"}
+MASKS_BESIDE_IMAGES = MASKS | {
+    *("mask", "gt", "annotation", "label", "labels", "target", "targets", "overlay", "overlays"),
+    *("maske", "masque", "mascara", "m\u00e1scara", "maschera"),
+}
 MASK_ENDING = re.compile(
     r"([ _-]|(?<=[a-z])(?=[A-Z]))(?i:masks?|seg|segmentations?|gt|groundtruth|labels?|trimaps?"
     r"|annotations?)$"
 )
 # No path without one of these letters has a word for masks.
-ANY_MASK = re.compile("mask|annot|seg|trimap|ground|gt|label|target", re.IGNORECASE)
+ANY_MASK = re.compile("m[a\u00e1]s[kcq]|annot|seg|trimap|ground|gt|label|target|overlay", re.I)
 THUMBNAILS = re.compile(r"thumbs|.*thumbnails?.*", re.IGNORECASE)
 PIECE = re.compile(
     r"(.*[\W_])?(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard"

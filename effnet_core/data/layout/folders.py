@@ -10,7 +10,7 @@ from effnet_core.data.layout.layers import check_layers, doubted_layers, joined_
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import part_of, parts_among, parts_inside
 from effnet_core.data.layout.walk import is_litter, only_readable, subfolders, walk
-from effnet_core.data.names import check_distinct, normalised
+from effnet_core.data.names import check_distinct, nearly_alike, normalised
 from effnet_core.errors import InputError
 
 
@@ -77,7 +77,11 @@ def class_folders(root: Path) -> Listing:
     check_only_photos(root, names)
     check_not_pieces(root, sorted(filled), names)
     check_layers(root, names)
-    remarks = [*joined_folders(folder.name for folder in folders), *doubted_layers(names)]
+    remarks = [
+        *joined_folders(folder.name for folder in folders),
+        *nearly_alike(kinds),
+        *doubted_layers(names),
+    ]
     loose = [path for path in below.images if len(within[path]) == 1]
     aside = [path.relative_to(root).as_posix() for path in (*loose, *below.left_out)]
     return Listing(kinds, names, files, pd.DataFrame(index=names), aside, remarks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from effnet_core.data.layout.doubts import IMAGES
 from effnet_core.data.layout.parts import FILLERS
-from effnet_core.data.names import likeness, normalised, shown
+from effnet_core.data.names import likeness, normalised, shown, singular
 from effnet_core.errors import InputError
 
 # Names of objects such as patient12 and 2019, which are no classes.
@@ -88,18 +88,13 @@ def joined_folders(names: Iterable[str]) -> list[str]:
 
 def _repeated(inside: dict[str, dict[str, int]]) -> dict[str, list[str]]:
     """For each folder the folders in it that are called like another folder beside it."""
-    keys = Counter(map(_singular, inside))
+    keys = Counter(map(singular, inside))
     repeated = {}
     for name, within in inside.items():
-        own = _singular(name)
-        by_key = {inner: _singular(inner) for inner in within if inner}
+        own = singular(name)
+        by_key = {inner: singular(inner) for inner in within if inner}
         repeated[name] = sorted(it for it, key in by_key.items() if keys[key] > (key == own))
     return repeated
-
-
-def _singular(name: str) -> str:
-    """A key that is equal for names that look alike, and for `Cats` and `cat`."""
-    return likeness(name).removesuffix("s")
 
 
 def _inside(images: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -13,7 +13,7 @@ import pandas as pd
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import parts_among
 from effnet_core.data.layout.walk import can_be_written
-from effnet_core.data.names import check_distinct, normalised, unquoted
+from effnet_core.data.names import check_distinct, nearly_alike, normalised, unquoted
 from effnet_core.errors import InputError
 
 # Names of table columns, in any case; the first existing one is used.
@@ -59,7 +59,7 @@ def table(labels: Path, root: Path) -> Listing:
     _check_no_parts(labels, kinds)
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
-    remarks = _evened_out(stated[stated != kinds], kinds)
+    remarks = [*_evened_out(stated[stated != kinds], kinds), *nearly_alike(kinds)]
     return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
 
 

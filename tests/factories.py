@@ -41,6 +41,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.baseline import classical
 from effnet_report.baseline.classical import BASELINE, Trial
 from effnet_report.evidence.predictions import recomputed
+from effnet_report.evidence.rates import rates_due
 
 NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
@@ -153,7 +154,7 @@ def made_up(settings_json: str, accuracy: float) -> tuple[Record, bytes]:
         looks.append(predictions(accuracy - gap, rng, fold))
         epoch = Epoch(
             epoch=number,
-            learning_rate=settings.rates[0] / number,
+            learning_rate=rates_due(settings, settings.rates[0], [0.4] * number)[-1],
             train_loss=0.7 / number,
             validation=metrics(looks[-1], "validation"),
         )
@@ -194,7 +195,7 @@ def run_record(
         run_id=settings.run_id,
         number=settings.number,
         settings=settings.recorded(),
-        facts=facts(trainable=4_000_000 - 500_000 * settings.freeze),
+        facts=facts(settings, settings.freeze),
         outcome=Outcome(
             history=history,
             race=_race(settings, history),
@@ -247,7 +248,7 @@ def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalR
         kind=kind,
         run_id=f"{kind}-seed{settings.seed}",
         settings=settings,
-        facts=facts(trainable=0),
+        facts=facts(settings, None),
         outcome=ClassicalOutcome(
             features="hog",
             classifier="svm",
@@ -346,17 +347,21 @@ def even_metrics(accuracy: float, loss: float = 1.0) -> Metrics:
     return Metrics(images=4, loss=loss, **scores)
 
 
-def facts(trainable: int) -> Facts:
+def facts(settings: Settings, freeze: int | None) -> Facts:
+    """Those of a network, of which stages are frozen; None: all of it, for a classical model."""
+    held_out = VALIDATION_IMAGES + TEST_IMAGES
     parameters = [1_000, 2_000, 20_000, 60_000, 250_000, 500_000, 1_800_000, 700_000, 400_000]
     shares = [0.03, 0.05, 0.2, 0.15, 0.12, 0.15, 0.18, 0.08, 0.04]
     names = ["stem", *(f"stage {n}" for n in range(1, 8)), "final convolution"]
+    total, frozen = 4_000_000, sum(parameters[: freeze + 1]) if freeze else 0
     return Facts(
         classes=CLASSES,
-        train_images=180,
+        # All folds together test every image once.
+        train_images=settings.folds * TEST_IMAGES - held_out if settings.folds else 180,
         validation_images=VALIDATION_IMAGES,
         test_images=TEST_IMAGES,
-        trainable_parameters=trainable,
-        total_parameters=4_000_000,
+        trainable_parameters=0 if freeze is None else total - frozen,
+        total_parameters=total,
         stages=[
             Stage(name=name, parameters=count, flop_share=share, boundary_values=1000)
             for name, count, share in zip(names, parameters, shares, strict=True)

@@ -12,10 +12,12 @@ from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
-from factories import save_run, use_folders, write_study
+from factories import save_run, use_folders, write_notebook, write_study
 from sphinx.config import Config
 from sphinx.errors import ConfigError
+from sphinx.util.matching import get_matching_files
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
@@ -487,6 +489,50 @@ def test_the_setting_is_overridden_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("EFFNET_STUDY", "published/quick")
     sphinx_extension.choose_study(None, config)
     assert config.effnet_studies == ["published/quick"]
+
+
+@pytest.fixture
+def book_of(tmp_path, monkeypatch):
+    """A study `evil` with one run beside the published one, and what Sphinx then leaves out."""
+    use_folders(tmp_path, monkeypatch)
+    monkeypatch.setattr(paths, "EXECUTED", tmp_path / "book" / "runs")
+    monkeypatch.setattr(paths, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path)
+    monkeypatch.setenv("EFFNET_STUDY", "evil")
+
+    def make(level: str) -> Path:
+        study = {"title": "Evil", "seeds": [0], "factors": {"weights": ["packaged", level]}}
+        protocol = {"dataset": "digits", "image_size": 32}
+        (tmp_path / "evil.yml").write_text(yaml.safe_dump(study | {"protocol": protocol}))
+        for run in load_study("evil").runs():
+            write_notebook(run)
+        return paths.executed("evil")
+
+    return make
+
+
+@pytest.mark.fault("pages that ask for files")
+@pytest.mark.parametrize("level", ["![x](/../secret.txt)", "{download}`x </../secret.txt>`"])
+def test_a_level_of_a_factor_is_text_in_the_title_of_its_run(book_of, level):
+    folder = book_of(level)
+    names = [sphinx_extension.title("evil", page.stem) for page in folder.glob("*.ipynb")]
+    assert len(names) == 2
+    assert any("secret" in name for name in names)
+    assert not any(re.search(r"(?<!\\)[\[{`]", name) for name in names)
+
+
+@pytest.mark.fault("pages that ask for files")
+def test_nothing_among_the_executed_notebooks_is_a_page_but_those_of_runs(book_of):
+    folder = book_of("none")
+    strange = "02 <img src=x onerror=alert(1)>.ipynb"
+    for name in ("note.md", "a[b].md", strange, "deep/note.md", "../other/note.md", "../note.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("# x")
+    config = Config()
+    sphinx_extension.choose_study(None, config)
+    read = {*get_matching_files(paths.BOOK, exclude_patterns=config.exclude_patterns)}
+    assert read == {f"runs/evil/{page}.ipynb" for page in sphinx_extension.run_pages("evil")}
+    assert len(read) == 2
 
 
 def test_a_run_page_is_headed_by_the_design_and_not_by_its_notebook():

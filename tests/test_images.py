@@ -3,6 +3,7 @@ import os
 import shutil
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,6 +252,75 @@ def test_deep_colour_in_separate_planes_is_refused_by_every_run(tmp_path, own_fo
         load_images(imagefolder(str(tmp_path)), 16)
     with pytest.raises(InputError, match=r"dog/b\.tif cannot be read .*more than 8 bits"):
         decode(tmp_path / "dog" / "b.tif", 16)
+
+
+def tiff(photometric: int, samples: int, extra: tuple[int, ...], planar: int) -> bytes:
+    """A TIFF of 8 x 8 pixels with these tags, 8 bits a channel."""
+    tags = {256: [8], 257: [8], 258: [8] * samples, 259: [1], 262: [photometric], 273: [0]}
+    plane = 64 if planar == 2 else 64 * samples
+    strips = samples if planar == 2 else 1
+    tags |= {277: [samples], 278: [8], 279: [plane] * strips, 284: [planar]}
+    tags |= {338: [*extra]} if extra else {}
+    after = 8 + 2 + 12 * len(tags) + 4
+    pixels = after + 8 * 4 * samples
+    tags[273] = [pixels + n * plane for n in range(strips)]
+    entries, lists = b"", b""
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        where = packed if len(values) == 1 else struct.pack("<I", after + len(lists))
+        lists += packed if len(values) > 1 else b""
+        entries += struct.pack("<HHI", tag, 4, len(values)) + where
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return (head + lists).ljust(pixels, b"\0") + bytes([40, 90, 200, 7] * 16 * samples)
+
+
+WHOLE = {
+    "grey": tiff(1, 1, (), 1),
+    "grey and alpha": tiff(1, 2, (2,), 1),
+    "RGB": tiff(2, 3, (), 1),
+    "RGB in planes": tiff(2, 3, (), 2),
+    "RGB and alpha": tiff(2, 4, (2,), 1),
+    "CMYK": tiff(5, 4, (), 1),
+}
+NOT_WHOLE = {
+    "grey and more": tiff(1, 2, (0,), 1),
+    "grey and more in planes": tiff(1, 2, (0,), 2),
+    "RGB and infrared": tiff(2, 4, (0,), 1),
+    "RGB and infrared in planes": tiff(2, 4, (0,), 2),
+    "RGB and four": tiff(2, 7, (0, 0, 0, 0), 1),
+    "CMYK and more": tiff(5, 5, (0,), 1),
+    "CMYK and more in planes": tiff(5, 5, (0,), 2),
+}
+
+
+@pytest.fixture
+def beside(tmp_path, own_folders):
+    """A folder of images with one more of the class dog, from these bytes."""
+
+    def save(content: bytes) -> Path:
+        for kind in ("cat", "dog"):
+            (tmp_path / "p" / kind).mkdir(parents=True)
+            Image.new("RGB", (8, 8), "red").save(tmp_path / "p" / kind / "a.png")
+        (tmp_path / "p" / "dog" / "b.tif").write_bytes(content)
+        return tmp_path / "p"
+
+    return save
+
+
+@pytest.mark.parametrize("content", WHOLE.values(), ids=WHOLE)
+def test_a_tiff_of_colours_and_alpha_is_read(beside, content):
+    root = beside(content)
+    assert len(load_images(imagefolder(str(root)), 16)) == 3
+    assert look._facts(root / "dog" / "b.tif")[0]["error"] == ""
+
+
+@pytest.mark.fault("images that would not be seen whole")
+@pytest.mark.parametrize("content", NOT_WHOLE.values(), ids=NOT_WHOLE)
+def test_a_tiff_with_channels_that_pillow_drops_is_refused(beside, content):
+    root = beside(content)
+    with pytest.raises(InputError, match=r"b\.tif"):
+        load_images(imagefolder(str(root)), 16)
+    assert look._facts(root / "dog" / "b.tif")[0]["error"]
 
 
 @pytest.mark.fault("images that would not be seen whole")

@@ -34,6 +34,12 @@ def test_a_power_law_is_found_again():
     assert gain(100 - errors[None])[0] == pytest.approx(20 - 40 * 8**-0.5)
 
 
+def test_nothing_is_lost_beyond_an_error_of_a_hundred_per_cent():
+    """Where few images give falling accuracies by chance, the power law would go further."""
+    worse = np.array([[85.0, 60.0, 30.0], [100.0, 90.0, 20.0]])
+    assert (more_images._gain([15, 30, 60], 60, images=20)(worse) >= -100).all()
+
+
 def test_without_any_error_nothing_can_be_gained():
     assert more_images._gain([10, 20, 40], 40, images=50)(np.full((1, 3), 100.0))[0] == 0
 

@@ -19,6 +19,7 @@ from copies import Clone
 from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.records import checksum
+from effnet_core.study.studies import read_settings
 from effnet_report.jupyter import papermill_plugin, warm
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
@@ -216,8 +217,8 @@ def no_kernel(own_folders, monkeypatch):
     return mine
 
 
-def execute(papermill, output: Path):
-    options = {"stdout_file": None}
+def execute(papermill, output: Path, **options):
+    options |= {"stdout_file": None}
     return papermill_plugin._carefully(papermill)(
         str(paths.TRAIN_NOTEBOOK), str(output), {}, **options
     )
@@ -234,6 +235,19 @@ def test_a_notebook_that_exists_stays_until_the_new_one_is_whole(no_kernel):
     assert no_kernel.read_text() == "mine"
     execute(lambda output_path, **_: Path(output_path).write_text("new"), no_kernel)
     assert no_kernel.read_text() == "new"
+
+
+@pytest.mark.fault("files of a user")
+def test_a_prepared_notebook_does_not_replace_an_executed_one(no_kernel):
+    execute(lambda output_path, **_: Path(output_path).write_text("new"), no_kernel, prepare_only=1)
+    assert no_kernel.read_text() == "new"
+    for output in (papermill_plugin.ITS_PLACE, executed_path()):
+        with pytest.raises(click.ClickException, match="is for the executed notebook"):
+            execute(None, output, prepare_only=True)
+
+
+def executed_path() -> Path:
+    return papermill_plugin.executed_path(paths.TRAIN_NOTEBOOK, read_settings({}))
 
 
 @pytest.mark.fault("files of a user")

@@ -1,5 +1,6 @@
 """A record names the code that ran, and what was computed by other code is computed again."""
 
+import numpy as np
 import pytest
 from factories import SMALL, train
 
@@ -84,3 +85,14 @@ def test_activations_of_other_code_are_not_used(own_folders, monkeypatch):
     monkeypatch.setitem(effnet_core.SOURCES, name, changed)
     train(**SMALL | {"freeze": 5})
     assert set((paths.CACHE / "images").glob("*.npy")) > images
+
+
+def test_time_before_an_interruption_counts_once(monkeypatch):
+    """A step that is repeated in one kernel resumes from the same checkpoint again."""
+    monkeypatch.setattr(provenance, "_now", lambda: np.array([100.0, 50.0]))
+    clock = provenance.Clock()
+    for _ in range(3):
+        with clock.phase("train"):
+            clock.resume("train", np.array([20.0, 10.0]), "2026-01-01T00:00:00+00:00")
+    assert clock.made().seconds == {"train": 20.0, "total": 20.0}
+    assert clock.made().cpu_seconds == {"train": 10.0, "total": 10.0}

@@ -14,7 +14,8 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.studies import load_study
-from effnet_report.evidence import loader, locations
+from effnet_report.evidence import loader
+from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.loader import load_design
 from effnet_report.publishing import exchange
 from effnet_report.publishing.publish import publish
@@ -70,11 +71,17 @@ def test_records_and_the_first_seeds_notebooks_are_copied(root, source):
 
 
 def test_what_was_learned_of_the_best_run_is_published_without_the_features(root, source):
-    for name in ("calibration.json", "growth.json", "calibration.safetensors"):
-        (paths.records("mine") / name).write_text(name)
+    names = ("calibration.json", "growth.json")
+    (paths.records("mine") / "calibration.safetensors").touch()
+    everything = loader.load("mine", load_study(str(source))).believed.values()
+    best = json.dumps({"final_weights": best_run(everything).outcome.final_weights})
+    for name in names:
+        (paths.records("mine") / name).write_text(best)
     publish(load_study(str(source)), source)
-    assert locations.calibration("published/mine").read_text() == "calibration.json"
-    assert locations.growth("published/mine").read_text() == "growth.json"
+    for name in names:
+        (paths.records("mine") / name).write_text('{"final_weights": "of another run"}')
+    publish(load_study(str(source)), source)
+    assert {(paths.records("published/mine") / name).read_text() for name in names} == {best}
     assert not any(name.endswith(".safetensors") for name in published())
 
 

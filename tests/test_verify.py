@@ -272,7 +272,9 @@ def test_a_reader_who_verifies_published_records_changes_nothing_in_git(trained)
 @pytest.mark.fault("forged records")
 def test_forged_facts_are_found_out(trained):
     path = records.record_path(trained.settings.study, trained.run_id)
-    facts = trained.facts.model_copy(update={"trainable_parameters": 7})
+    names = ("trainable_parameters", "total_parameters")
+    more = {name: getattr(trained.facts, name) + 5 for name in names}
+    facts = trained.facts.model_copy(update=more)
     path.unlink()
     other = trained.model_copy(update={"facts": facts})
     records.save(other, records.predictions_path(path).read_bytes())

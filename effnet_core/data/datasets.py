@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_core import paths
-from effnet_core.data.formats import becomes_noise
+from effnet_core.data.formats import why_not_whole
 from effnet_core.data.remote import doubt, local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
@@ -222,7 +222,7 @@ def content(image: Path | np.ndarray) -> bytes:
     """The bytes of an image file, or of pixels.
 
     Raises:
-        InputError: the file cannot be read, or Pillow would decode it to noise.
+        InputError: the file cannot be read, or Pillow would not decode all of it.
     """
     if isinstance(image, np.ndarray):
         return image.tobytes()
@@ -232,8 +232,8 @@ def content(image: Path | np.ndarray) -> bytes:
         raise InputError(
             f"{image} cannot be read ({error.strerror}). Make it readable, or move it away."
         ) from None
-    if becomes_noise(data):
-        raise InputError(f"{image} has more than 8 bits a channel. Convert it to 8 bits.")
+    if why := why_not_whole(data):
+        raise InputError(f"{image} has {why}.")
     return data
 
 

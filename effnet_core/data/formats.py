@@ -24,6 +24,11 @@ DEEP_STORAGE = re.compile(r"SGI16|(RGB\w?|CMYK|LA|L|I|F);(10|12|14|16|24|32|64)"
 SAMPLE_FORMAT, SUBFILE_TYPE = 339, 254  # TIFF tags
 UNSIGNED, REDUCED = 1, 1  # their values for plain samples, and for a smaller copy of a page
 BITS_PER_SAMPLE, PLANAR, SEPARATE = 258, 284, 2  # TIFF tags, and the value for separate planes
+SAMPLES_PER_PIXEL, EXTRA_SAMPLES, ALPHA = 277, 338, {1, 2}  # TIFF tags, and values for alpha
+# A TIFF tag, and the channels of its values: white or black is zero, RGB, palette, CMYK, YCbCr,
+# CIELAB.
+PHOTOMETRIC, COLOURS = 262, {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
+MANY = 10**6  # of kinds that Pillow refuses
 TIFF_MARKS = (b"II", b"MM")  # the first bytes of a TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -106,29 +111,33 @@ def _check_tiff(image: Image.Image) -> None:
     image.seek(0)
 
 
-def check_planes(image: Image.Image) -> None:
-    """Make sure that the separate colour planes of a TIFF have at most 8 bits a channel.
+def check_channels(image: Image.Image) -> None:
+    """Make sure that Pillow decodes all channels of a TIFF, which `check_whole` does not notice.
 
-    Pillow decodes deeper planes to noise without an error, and `check_whole` does not notice.
+    It decodes deep colours in separate planes to noise and drops channels such as infrared.
 
     Raises:
-        ValueError: a channel has more bits.
+        ValueError: a channel has too many bits, or there are more than colours and transparency.
     """
     tags = getattr(image, "tag_v2", {})
     if tags.get(PLANAR) == SEPARATE and max(tags.get(BITS_PER_SAMPLE, (8,))) > 8:
         raise ValueError("more than 8 bits a channel; convert it to 8 bits")
+    colours = COLOURS.get(tags.get(PHOTOMETRIC, -1), MANY)
+    alpha = not ALPHA.isdisjoint(tags.get(EXTRA_SAMPLES, ()))
+    if tags.get(SAMPLES_PER_PIXEL, 1) > colours + alpha:
+        raise ValueError("more channels than colours and alpha; keep the ones that count")
 
 
-def becomes_noise(data: bytes) -> bool:
-    """Whether the bytes of a file are a TIFF that `check_planes` refuses."""
+def why_not_whole(data: bytes) -> str:
+    """Why `check_channels` refuses the bytes of a file; mostly empty."""
     if not data.startswith(TIFF_MARKS):
-        return False
+        return ""
     with suppress(Exception), open_image(io.BytesIO(data)) as image:  # decoding names other damage
         try:
-            check_planes(image)
-        except ValueError:
-            return True
-    return False
+            check_channels(image)
+        except ValueError as error:
+            return str(error)
+    return ""
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:

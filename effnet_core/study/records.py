@@ -259,6 +259,14 @@ def load(path: Path) -> AnyRecord:
     return load_whole(path)[0]
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; readers of a repeated name disagree about which value counts."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a name is repeated")
+    return content
+
+
 def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
     """Read and check one record and its predictions file.
 
@@ -271,7 +279,7 @@ def load_whole(path: Path) -> tuple[AnyRecord, bytes]:
         raise InputError(f"{path} is damaged: it is not a file. {remedy}")
     try:
         written = path.read_text(encoding="utf-8")
-        content = json.loads(written)
+        content = json.loads(written, object_pairs_hook=_each_once)
         if re.search(r"\\u[dD]", written):  # may be half a character, which nothing can print
             json.dumps(content, ensure_ascii=False).encode()
         stated = content.pop("checksum", None)

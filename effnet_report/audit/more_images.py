@@ -178,7 +178,10 @@ def _gain(sizes: list[int], more: int, images: int) -> Callable[[np.ndarray], np
         errors = np.log(np.clip(100 - accuracies, least, 100))
         slope = errors @ away / (away**2).sum()
         middle = errors.mean(axis=1)
-        now, then = (np.exp(middle + slope * (x - logs.mean())) for x in (logs[-1], further))
+        now, then = (
+            np.minimum(np.exp(middle + slope * (x - logs.mean())), 100)  # no error is larger
+            for x in (logs[-1], further)
+        )
         return now - then
 
     return gain

@@ -89,7 +89,7 @@ def _about(kept: Kept, title: str, record: Record) -> str:
         {s.backbone} at {s.image_size} pixels, fine-tuned to tell {len(kept.classes)} classes apart:
         {names}.
 
-        Run {record.run_id} of study {kept.study} ({configuration(s.levels)}): of
+        Run {record.run_id} of study {kept.study} ({markdown(configuration(s.levels))}): of
         all configurations the one with the best mean {metric} on validation images, and of its
         runs the best.
 

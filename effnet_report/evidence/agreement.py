@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from itertools import combinations
+from itertools import permutations
 
-from effnet_core.study.design import Settings
+from effnet_core.study.design import FREEZE, INCIDENTAL, Settings
 from effnet_core.study.schema import Record
 from effnet_report.evidence.soundness import Sound
 
@@ -32,9 +32,21 @@ def _images(sound: Sound) -> str:
     return f"{facts.train_images} {facts.validation_images} {facts.test_images}"
 
 
+def _all_images(sound: Sound) -> str:
+    facts = sound.record.facts
+    return str(facts.train_images + facts.validation_images + facts.test_images)
+
+
+def _drawn_together(sound: Sound) -> Hashable:
+    """Runs whose parts have the same number of images in all."""
+    settings = sound.record.settings
+    # A seed that draws its own training images gets as many copies as these have.
+    return settings.seed if settings.train_images else "study"
+
+
 def _network(settings: Settings) -> tuple[str, str, int]:
-    """What decides how many parameters a network has, and how many of them are trained."""
-    return settings.backbone, settings.head, settings.freeze
+    """What decides how many parameters a network has."""
+    return settings.backbone, settings.head, settings.hidden_width if settings.head == "mlp" else 0
 
 
 # Properties that records share: the name, its field, and the records that share it. The reason
@@ -48,6 +60,7 @@ SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], .
         lambda s: s.record.fingerprints.weights,
         lambda s: (s.record.settings.backbone, s.record.settings.weights),
     ),
+    ("number of images in all parts", _all_images, _drawn_together),
     ("split", lambda s: s.record.fingerprints.split, lambda s: s.record.settings.seed),
     ("images or labels in its predictions", lambda s: s.images, lambda s: s.record.settings.seed),
     ("numbers of images", _images, lambda s: s.record.settings.seed),
@@ -57,9 +70,9 @@ SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], .
         lambda s: (s.record.settings.backbone, s.record.settings.image_size),
     ),
     (
-        "numbers of parameters",
-        lambda s: f"{s.record.facts.trainable_parameters} {s.record.facts.total_parameters}",
-        lambda s: (s.record.kind, *_network(s.record.settings)),
+        "number of parameters",
+        lambda s: str(s.record.facts.total_parameters),
+        lambda s: (s.record.kind, _network(s.record.settings)),
     ),
 )
 
@@ -67,11 +80,10 @@ SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], .
 def _other_labels(sound_records: dict[str, Sound]) -> dict[str, str]:
     """Records whose list of images contradicts the labels in the lists of other seeds.
 
-    The list that contradicts lists of most records is wrong, the newer of equals; then the next.
+    The list that contradicts lists of most records is wrong, or all of equals; then the next.
     """
-    newest_first = [sound_records[name] for name in reversed(_oldest_first(sound_records))]
-    lists = {sound.images: sound.listed.labels for sound in newest_first}
-    sizes = Counter(sound.images for sound in newest_first)
+    lists = {sound.images: sound.listed.labels for sound in sound_records.values()}
+    sizes = Counter(sound.images for sound in sound_records.values())
     merged: dict[str, str] = {}
     for labels in lists.values():
         merged |= labels
@@ -87,7 +99,8 @@ def _other_labels(sound_records: dict[str, Sound]) -> dict[str, str]:
         for images, others in rivals.items()
         if images not in wrong and others - wrong
     }:
-        wrong.add(max(contradicted, key=lambda images: contradicted[images]))
+        most = max(contradicted.values())
+        wrong |= {images for images, count in contradicted.items() if count == most}
     return {
         name: "labels images otherwise than most records that name them"
         for name, sound in sound_records.items()
@@ -100,64 +113,110 @@ def _contradict(labels: dict[str, str], others: dict[str, str]) -> bool:
 
 
 def _untested_images(sound_records: dict[str, Sound]) -> dict[str, str]:
-    """Records whose fold lacks test images: others validate on them, and no fold tests them."""
+    """Records whose fold lacks test images: others validate on them, and no fold tests them.
+
+    If fewer records name such images than do not, those that name them are wrong.
+    """
     lists = {sound.images: sound.listed for sound in sound_records.values()}
     folds = {(sound.record.settings.folds, _fold(sound)) for sound in sound_records.values()}
-    if any(len(folds) < of for of, _ in folds) or (0, 0) in folds:  # one is missing, or no folds
+    whole = all(0 < of <= len(folds) for of, _ in folds)
+    if not (sound_records and whole):
         return {}
     untested = (
         set()
         .union(*(listed.labels for listed in lists.values()))
         .difference(*(listed.test_names for listed in lists.values()))
     )
+    if not untested:
+        return _uneven_folds(sound_records)
+    naming = {n: not untested.isdisjoint(s.listed.labels) for n, s in sound_records.items()}
+    few = 2 * sum(naming.values()) < len(naming)
+    images = f"{len(untested)} images that no fold tests"
+    why = f"validates on {images}" if few else f"lacks test images: others validate on {images}"
+    return {name: why for name, names_them in naming.items() if names_them == few}
+
+
+def _uneven_folds(sound_records: dict[str, Sound]) -> dict[str, str]:
+    """Records of the oddest fold, if all folds together do not test every image once."""
+    first = next(iter(sound_records.values()))
+    images = int(_all_images(first))
+    tests = {_fold(sound): sound.record.facts.test_images for sound in sound_records.values()}
+    draws = first.record.settings.train_images  # then most images are in no part
+    if draws or sum(tests.values()) == images:
+        return {}
+    oddest = max(tests, key=lambda fold: abs(tests[fold] - images / len(tests)))
     return {
-        name: f"lacks test images: no fold tests {len(untested)} images that others validate on"
+        name: f"tests {tests[oddest]} images, but all {len(tests)} folds together test "
+        f"{sum(tests.values())} of {images}"
         for name, sound in sound_records.items()
-        if untested and untested.isdisjoint(sound.listed.labels)
+        if _fold(sound) == oddest
     }
-
-
-def _oldest_first(sound_records: dict[str, Sound]) -> list[str]:
-    return sorted(sound_records, key=lambda name: sound_records[name].record.made.finished)
 
 
 def _same_weights(sound_records: dict[str, Sound]) -> dict[str, str]:
-    """Records with the trained weights of an older record of another seed, depth or head.
+    """Records with the trained weights of a record that was trained in another way.
 
     Seeds start with different heads, so two of them never end with equal weights; nor do networks
-    of which other parts were trained.
+    of which other parts were trained, or that saw other images, rates or batches. Nothing in two
+    such records says which of them is the copy.
     """
-    same: dict[str, str] = {}
-    trained: dict[str, Record] = {}
-    for name in _oldest_first(sound_records):
-        record = sound_records[name].record
-        if isinstance(record, Record):
-            older = trained.setdefault(record.outcome.final_weights, record)
-            trained_as = [(one.settings.seed, _network(one.settings)) for one in (older, record)]
-            if trained_as[0] != trained_as[1]:
-                same[name] = (
-                    f"has the trained weights of {older.run_id}, which has another seed, depth or "
-                    "head: one of the two is a copy"
-                )
-    return same
+    alike: dict[str, list[Record]] = {}
+    for sound in sound_records.values():
+        if isinstance(record := sound.record, Record):
+            alike.setdefault(record.outcome.final_weights, []).append(record)
+    return {
+        record.run_id: f"has the trained weights of {other.run_id}, which was trained in another "
+        "way: one of the two is a copy"
+        for group in alike.values()
+        for record in group
+        for other in group
+        if _training(other) != _training(record)
+    }
+
+
+# Settings that decide how long a run trains, and at which rates: equal epochs may follow from
+# different ones.
+HOW_LONG = {
+    *("scheduler", "learning_rate", "race_epochs", "epochs", "early_stop_patience", "select"),
+    *("plateau_patience", "plateau_factor"),
+}
+# Settings that change nothing for some images: classes of one size, squares, nothing transparent.
+FOR_SOME_IMAGES = {"class_weights", "resize", "background", "compiled"}
+
+
+def _training(record: Record) -> tuple[dict[str, object], list[tuple[float, float]]]:
+    """What two records of equal trained weights have in common.
+
+    Returns:
+        The settings that decide the weights of every network; and rate and training loss of each
+        epoch up to the one whose weights are used.
+    """
+    settings, outcome = record.settings, record.outcome
+    left_out = INCIDENTAL | HOW_LONG | FOR_SOME_IMAGES
+    if settings.head == "none":
+        left_out |= {"dropout", "hidden_width"}
+    if settings.freeze == max(FREEZE):  # many networks train no block then that could be dropped
+        left_out |= {"drop_path"}
+    epochs = outcome.history[: outcome.best_epoch]
+    return (
+        settings.model_dump(exclude=left_out),
+        [(epoch.learning_rate, epoch.train_loss) for epoch in epochs],
+    )
 
 
 def _overlapping_folds(sound_records: dict[str, Sound]) -> dict[str, str]:
-    """Records with test images that an older record of another fold tests too."""
-    lists = {name: (_fold(sound), sound.tests) for name, sound in sound_records.items()}
-    oldest: dict[tuple[int, str], str] = {}
-    for name in _oldest_first(sound_records):
-        oldest.setdefault(lists[name], name)
-    shared: dict[tuple[int, str], str] = {}
-    for older, name in combinations(oldest.values(), 2):
-        first, second = sound_records[older], sound_records[name]
-        if _fold(first) != _fold(second) and first.listed.test_names & second.listed.test_names:
-            shared[lists[name]] = older
-    return {
-        name: f"tests images that {shared[tested]} tests too, though their folds differ"
-        for name, tested in lists.items()
-        if tested in shared
-    }
+    """Records with test images that as many or more records of another fold test too."""
+    lists: dict[tuple[int, str], list[str]] = {}
+    for name, sound in sound_records.items():
+        lists.setdefault((_fold(sound), sound.tests), []).append(name)
+    reasons: dict[str, str] = {}
+    for names, others in permutations(lists.values(), 2):
+        first, second = sound_records[names[0]], sound_records[others[0]]
+        overlap = first.listed.test_names & second.listed.test_names
+        if _fold(first) != _fold(second) and overlap and len(names) <= len(others):
+            why = f"tests images that {others[0]} tests too, though their folds differ"
+            reasons |= dict.fromkeys(names, why)
+    return reasons
 
 
 def _outvoted(
@@ -166,20 +225,21 @@ def _outvoted(
     of: Callable[[Sound], str],
     share: Callable[[Sound], Hashable],
 ) -> dict[str, str]:
-    """Records that differ from their group's majority.
+    """Records that differ from the majority of their group; all of them without a majority.
 
-    Of two groups of equal size, the one whose first record is older is kept.
+    Dates are no help: whoever can write a record can write its date.
     """
     groups: dict[Hashable, list[str]] = {}
-    for name in _oldest_first(sound_records):
-        groups.setdefault(share(sound_records[name]), []).append(name)
+    for name, sound in sound_records.items():
+        groups.setdefault(share(sound), []).append(name)
     outvoted: dict[str, str] = {}
     for names in groups.values():
         (most, count), *others = Counter(of(sound_records[name]) for name in names).most_common()
+        undecided = any(other == count for _, other in others)
         if others:
             outvoted |= {
                 name: f"has other {what} than the {count} records it is to be compared with"
                 for name in names
-                if of(sound_records[name]) != most
+                if undecided or of(sound_records[name]) != most
             }
     return outvoted

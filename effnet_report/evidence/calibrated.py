@@ -1,9 +1,10 @@
 """What the calibration of a study's best model left behind, as its pages show it."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+NotNegative = Annotated[float, Field(ge=0)]
 SURE = 0.9  # probability from which an answer counts as a sure one
 
 
@@ -99,8 +100,8 @@ class Calibrated(BaseModel):
     other: str
     other_images: int = Field(ge=1)
     detected: float = Field(ge=0, le=1)
-    loss: tuple[float, float]
-    error: tuple[float, float]
+    loss: tuple[NotNegative, NotNegative]
+    error: tuple[NotNegative, NotNegative]
     thresholds: list[Threshold] = []
     certainty: list[Certainty] = []
     hardest: list[Example]

@@ -9,8 +9,10 @@ from effnet_core.study.schema import Percent
 from effnet_report.evidence import locations
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.evidence.predictions import ROUNDING
 from effnet_report.numbers import number
+
+# Points; the contributions of images to balanced accuracy are of single precision.
+ROUNDING = 1e-3
 
 
 class Growth(BaseModel):
@@ -33,7 +35,7 @@ class Growth(BaseModel):
     sizes: list[Annotated[int, Field(ge=1)]]
     accuracy: list[Percent]
     more: int = Field(ge=1)
-    gain: float
+    gain: float = Field(ge=-100, le=100)
     low: float = Field(ge=-100)
     high: float = Field(le=100)
 

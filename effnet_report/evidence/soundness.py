@@ -4,13 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE
-from effnet_core.study.schema import AnyRecord, Candidate, Chosen, ClassicalRecord, Record
+from effnet_core.study.schema import (
+    AnyRecord,
+    Candidate,
+    Chosen,
+    ClassicalRecord,
+    Metrics,
+    Record,
+)
 from effnet_report.evidence import predictions
+from effnet_report.evidence.rates import rates_due
 
 WHOLE = 1e-4  # largest distance of a count from a whole number, after arithmetic with percentages
+ROUNDING = 1e-9  # share of a learning rate
 
 
 class Sound(NamedTuple):
@@ -61,9 +72,9 @@ def _check_history(record: Record) -> None:
         raise InputError("its epochs are not numbered 1, 2, 3")
     if not 0 < outcome.best_epoch <= len(history) <= record.settings.epochs:
         raise InputError("its best epoch was not trained, or more epochs than its settings allow")
-    if len(history) != (due := _epochs_due(record)):
+    if len(history) != (last := _epochs_due(record)):
         raise InputError(
-            f"it trained for {len(history)} epochs, and its settings stop training after {due}"
+            f"it trained for {len(history)} epochs, and its settings stop training after {last}"
         )
     if len(outcome.head_first) != record.settings.head_first:
         raise InputError(
@@ -73,11 +84,11 @@ def _check_history(record: Record) -> None:
     epochs, images = [*history, *outcome.head_first], record.facts.validation_images
     if any(epoch.validation.images != images for epoch in epochs):
         raise InputError(f"an epoch was not validated on its {images} validation images")
-    right = [epoch.validation.accuracy * images / 100 for epoch in epochs]
-    if any(abs(count - round(count)) > WHOLE for count in right):
-        raise InputError(f"no number of its {images} validation images gives an epoch's accuracy")
+    for epoch in epochs:
+        _check_possible(epoch.validation)
     rates = [epoch.learning_rate for epoch in history]
-    if rates[0] not in record.settings.rates or not 0 <= min(rates) <= max(rates) <= rates[0]:
+    due = rates_due(record.settings, rates[0], [epoch.validation.loss for epoch in history])
+    if rates[0] not in record.settings.rates or not np.allclose(rates, due, rtol=ROUNDING, atol=0):
         raise InputError("its learning rates are not those of its settings and schedules")
     if outcome.best_epoch != _chosen_epoch(record):
         raise InputError("its best epoch is not the one that its settings choose")
@@ -86,6 +97,22 @@ def _check_history(record: Record) -> None:
     for name, stated in outcome.best_of_cycle:
         if stated != max(getattr(epoch.validation, name) for epoch in history):
             raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _check_possible(metrics: Metrics) -> None:
+    """Check metrics behind which no predictions stand.
+
+    The F1 score of a class lies below the mean of its precision and recall, so their averages do.
+    """
+    right = metrics.accuracy * metrics.images / 100
+    if abs(right - round(right)) > WHOLE:
+        raise InputError(f"no number of its {metrics.images} images gives one of its accuracies")
+    scores = (metrics.accuracy, metrics.precision, metrics.recall, metrics.f1)
+    for extreme in (0, 100):
+        if extreme in scores and set(scores) != {extreme}:
+            raise InputError(f"one of its scores is {extreme} % and another is not")
+    if metrics.f1 > (metrics.precision + metrics.recall) / 2 + WHOLE:
+        raise InputError("one of its F1 scores is above the mean of precision and recall")
 
 
 def _epochs_due(record: Record) -> int:
@@ -118,11 +145,27 @@ def _check_facts(record: AnyRecord) -> None:
         raise InputError("its stages have more parameters than its network")
     freeze = record.settings.freeze
     frozen = sum(stage.parameters for stage in facts.stages[: freeze + 1]) if freeze else 0
-    if facts.trainable_parameters > facts.total_parameters - frozen:
+    trained = facts.total_parameters - frozen if isinstance(record, Record) else 0
+    if facts.trainable_parameters != trained:
         raise InputError(
-            "it trains more parameters than its network has outside of its frozen stages"
+            "it does not train the parameters that its network has outside of its frozen stages"
         )
-    if facts.train_images < record.settings.train_images:  # copies of an image are not counted
+    _check_drawn(record)
+
+
+def _check_drawn(record: AnyRecord) -> None:
+    """Check that training and validation have the images that were to be drawn for them.
+
+    They may have more, because a drawn image brings its copies along. Groups stay whole, so with
+    them only the sum of both is known.
+    """
+    settings, facts = record.settings, record.facts
+    share, train = settings.validation_share, settings.train_images
+    validation = round(train * share / (1 - share))
+    fewer = facts.train_images + facts.validation_images < train + validation
+    if not settings.groups:
+        fewer |= facts.train_images < train or facts.validation_images < validation
+    if fewer:
         raise InputError("it has fewer training images than its settings want")
 
 
@@ -151,6 +194,8 @@ def _check_winner(record: ClassicalRecord) -> None:
             outcome.test.images,
         ):
             raise InputError("its two models were evaluated on different numbers of images")
+        _check_possible(other.validation)
+        _check_possible(other.test)
 
 
 def _check_best(model: Chosen, candidates: Sequence[Candidate]) -> None:

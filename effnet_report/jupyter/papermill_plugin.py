@@ -124,6 +124,10 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
                 files.check_writable(place.parent)
                 output_path = str(place)
             working, of_record, target = output_path, False, Path(output_path).resolve()
+            if options.get("prepare_only") and target == place.resolve():
+                raise InputError(
+                    f"--prepare-only: {place} is for the executed notebook. Give another path."
+                )
             if os.path.lexists(output_path):  # stays until the new notebook is whole
                 _check_replaceable(Path(output_path))
                 # That of an existing record stays unless the repetition gave the same result.
@@ -159,7 +163,8 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             Path(working).unlink(missing_ok=True)  # a partial notebook
             raise _told(cannot(f"write {output_path}", error)) from None
-        click.echo(f"Executed notebook: {output_path}", err=True)
+        done = "Prepared" if options.get("prepare_only") else "Executed"
+        click.echo(f"{done} notebook: {output_path}", err=True)
         return result
 
     return execute

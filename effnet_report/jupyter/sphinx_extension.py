@@ -19,9 +19,11 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
+from sphinx.util.osutil import path_stabilize
 
 from effnet_core import paths
 from effnet_core.errors import InputError, cannot
+from effnet_core.study.records import classical_id
 from effnet_report.escaping import listed, markdown, printable
 from effnet_report.evidence import locations
 from effnet_report.evidence.loader import load_design
@@ -75,17 +77,30 @@ def choose_study(_: Sphinx, config: Config) -> None:
             load_design(study)
     except InputError as error:
         raise ConfigError(f"effnet_studies: {error}") from None
-    shown = {paths.executed(study) for study in config.effnet_studies}
-    notebooks = list(paths.EXECUTED.rglob("*.ipynb"))
-    there = {notebook.parent for notebook in notebooks}
-    links = {notebook for notebook in notebooks if notebook.is_symlink()}
-    config.exclude_patterns = [
-        *config.exclude_patterns,
-        *sorted(path.relative_to(paths.BOOK).as_posix() for path in (there - shown) | links),
-    ]
-    if not there & shown:
+    shown = {paths.executed(study): run_pages(study) for study in config.effnet_studies}
+    unshown = sorted(path.relative_to(paths.BOOK) for path in beside_run_pages(shown))
+    patterns = [re.sub(r"[\[*?]", r"[\g<0>]", path_stabilize(path)) for path in unshown]
+    config.exclude_patterns = [*config.exclude_patterns, *patterns]
+    if not any(shown.values()):
         # A study without runs is no mistake in the table of contents.
         config.suppress_warnings = [*config.suppress_warnings, "etoc.glob"]
+
+
+def beside_run_pages(shown: dict[Path, list[str]]) -> Iterator[Path]:
+    """Everything among the executed notebooks that becomes no page.
+
+    A page there may come from somebody else, and Sphinx would execute its code.
+
+    Args:
+        shown: by folder of a study, the names of its run pages.
+    """
+    on_the_way = {parent for folder in shown for parent in (folder, *folder.parents)}
+    for folder, folders, names in os.walk(paths.EXECUTED, followlinks=True):
+        here = Path(folder)
+        pages = {f"{page}.ipynb" for page in shown.get(here, ())}
+        yield from (here / name for name in names if name not in pages)
+        yield from (here / name for name in folders if here / name not in on_the_way)
+        folders[:] = [name for name in folders if here / name in on_the_way]
 
 
 def check_room(app: Sphinx) -> None:
@@ -155,8 +170,13 @@ def evidence_of(study: str) -> str:
 
 
 def run_pages(study: str) -> list[str]:
-    """Names of the executed notebooks that become pages; a link could lead to any file."""
-    notebooks = paths.executed(study).glob("*.ipynb")
+    """Names of the executed notebooks that become pages: of runs in the design of their study.
+
+    Other names could be Markdown or HTML, and a link could lead to any file.
+    """
+    design = load_design(study)
+    names = {*(run.run_id for run in design.runs()), *map(classical_id, design.seeds)}
+    notebooks = (path for path in paths.executed(study).glob("*.ipynb") if path.stem in names)
     return sorted(path.stem for path in notebooks if path.is_file() and not path.is_symlink())
 
 
@@ -238,7 +258,8 @@ def title(study: str, run: str) -> str:
     if run not in runs:
         return ""
     settings = runs[run]
-    return f"# Run {settings.number}: {configuration(settings.levels)}, seed {settings.seed}"
+    levels = markdown(configuration(settings.levels))
+    return f"# Run {settings.number}: {levels}, seed {settings.seed}"
 
 
 def links(app: Sphinx, study: str, page: str) -> Iterator[str]:

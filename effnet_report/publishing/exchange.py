@@ -40,17 +40,18 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def check_replaceable(there: Path) -> None:
-    """Make sure that an exchange would replace a folder, or nothing.
+def check_replaceable(*places: Path) -> None:
+    """Make sure that an exchange would replace folders, or nothing.
 
     Raises:
-        InputError: a link or a file has this name.
+        InputError: a link or a file has one of these names.
     """
-    if there.is_symlink() or (there.exists() and not there.is_dir()):
-        raise InputError(
-            f"{there} is a link or a file, and would be replaced by a folder. Move it away, and "
-            "try again."
-        )
+    for path in places:
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise InputError(
+                f"{path} is a link or a file, and would be replaced by a folder. Move it away, and "
+                "try again."
+            )
 
 
 def recover(staged: Path, there: Path) -> None:

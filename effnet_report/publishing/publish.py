@@ -1,5 +1,6 @@
 """Publish a study: copy its records and notebooks to the folders that git tracks."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from effnet_core.errors import InputError, cannot
 from effnet_core.study import records
 from effnet_core.study.design import Study, is_url
 from effnet_core.study.plain_yaml import read_yaml
+from effnet_core.study.schema import Record
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import loader, locations
+from effnet_report.evidence.choice import best_run
 from effnet_report.publishing.exchange import alone, check_replaceable, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
@@ -43,8 +46,8 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
         raise InputError(f"Study {design.name} has no records: `effnet sweep {source}` makes them.")
     stage, target = f"{STAGED}/{design.name}", f"{PUBLISHED}/{design.name}"
     folders = [(place(stage), place(target)) for place in (paths.records, paths.executed)]
-    for _, there in folders:
-        check_replaceable(there)
+    for staged, there in folders:
+        check_replaceable(staged.parent, there)
     try:
         with alone(paths.records(PUBLISHED)), _leaving_nothing(folders):
             _check_same_outcomes(loaded, target)
@@ -55,7 +58,9 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
                         there, staged, symlinks=True, copy_function=_copy, dirs_exist_ok=True
                     )
             notebooks = _stage(loaded, stage, source)
-            _check_whole(_checked(stage, None))  # against the design that is published now
+            staged_records = _checked(stage, None)  # against the design that is published now
+            _check_whole(staged_records)
+            _stage_learned(design.name, staged_records)
             for staged, there in folders:
                 exchange(staged, there)
     except OSError as error:
@@ -139,11 +144,7 @@ def _check_whole(staged: loader.Loaded) -> None:
 
 
 def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
-    """Write all files without paths of this machine; return the number of notebooks.
-
-    What was learned of the best run, its calibration and what more images would give, belongs to
-    the study as its records do.
-    """
+    """Write all files without paths of this machine; return the number of notebooks."""
     design = loaded.design
     local = _local_folders(design, source)
     files.write(paths.design(stage), _design(design, source, local).encode())
@@ -162,10 +163,26 @@ def _stage(loaded: loader.Loaded, stage: str, source: Path) -> int:
         if record.settings.seed == design.seeds[0] and notebook.is_file():
             _copy_notebook(notebook, paths.executed(stage) / notebook.name, local)
             notebooks += 1
-    for learned in (locations.calibration, locations.growth):
-        if learned(design.name).is_file():
-            _copy(learned(design.name), learned(stage))
     return notebooks
+
+
+def _stage_learned(study: str, staged: loader.Loaded) -> None:
+    """Copy what was learned of the best run: its calibration, and what more images would give.
+
+    Published runs that are not here may have another best run, whose files stay.
+    """
+    best = best_run(one for one in staged.believed.values() if isinstance(one, Record))
+    for learned in (locations.calibration, locations.growth):
+        if best and _weights_in(learned(study)) == best.outcome.final_weights:
+            _copy(learned(study), learned(staged.reference))
+
+
+def _weights_in(learned: Path) -> str:
+    """The hash of the weights that a file is about; empty if it cannot be read."""
+    try:
+        return str(json.loads(learned.read_bytes())["final_weights"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _local_folders(design: Study, source: Path) -> dict[str, str]:

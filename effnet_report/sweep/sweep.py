@@ -107,19 +107,30 @@ def check_images(design: Study, loaded: Loaded) -> str:
         InputError: the images, their parts or groups are missing or have changed; the images are
             too few for a split; or some cannot be read (the message names all of them).
     """
-    look = design.protocol
-    dataset = load_dataset(look.dataset, look.data_dir, look.labels, look.groups)
+    protocol = design.protocol
+    dataset = load_dataset(protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups)
+    looks = {(run.image_size, run.resize, run.background): run for run in design.runs()}
     try:
-        images = load_images(dataset, look.image_size, look.resize, look.background)
+        copies = [first_of_equals(load_images(dataset, *look)) for look in looks]
     except InputError:  # the message names the first one
         _check_readable(dataset)
         raise
     loaded.check_images(dataset.fingerprint)
-    first = first_of_equals(images)
     for seed in design.seeds:
-        run = next(run for run in design.runs() if run.seed == seed)
-        loaded.check_split(seed, split_dataset(dataset, run, first).fingerprint)
-    return " ".join(filter(None, [*dataset.remarks, describe_duplicates(dataset, first)]))
+        seen = [run.model_copy(update={"seed": seed}) for run in looks.values()]
+        splits = [
+            split_dataset(dataset, *pair).fingerprint for pair in zip(seen, copies, strict=True)
+        ]
+        if len(set(splits)) > 1:
+            most = max(copies, key=lambda first: int((first != np.arange(len(first))).sum()))
+            raise InputError(
+                "At some levels of the factors image_size, resize or background more images look "
+                "equal than at others, so that runs of one seed would be tested on different "
+                "images. Remove the copies, or leave the factor out. "
+                f"{describe_duplicates(dataset, most)}"
+            )
+        loaded.check_split(seed, splits[0])
+    return " ".join(filter(None, [*dataset.remarks, describe_duplicates(dataset, copies[0])]))
 
 
 def _check_readable(dataset: Dataset) -> None:

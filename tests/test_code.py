@@ -107,6 +107,7 @@ UNDECIDING = {
     *("__init__", "cache", "errors", "files", "paths", "data/__init__", "data/datasets"),
     *("data/layout/__init__", "data/layout/doubts", "data/layout/folders", "data/layout/groups"),
     *("data/layout/layers", "data/layout/listing", "data/layout/part_columns"),
+    *("data/layout/companions", "data/layout/masks", "data/layout/part_values"),
     *("data/layout/parts", "data/layout/tables", "data/layout/walk"),
     *("data/names", "data/remote", "model/__init__", "model/cost"),
     *("training/__init__",),

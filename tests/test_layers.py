@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from effnet_core.data.datasets import imagefolder
+from effnet_core.data.layout.companions import versions
+from effnet_core.data.layout.doubts import check_only_photos
 from effnet_core.errors import InputError
 from effnet_report.intake import layouts
 
@@ -156,3 +158,61 @@ def test_a_table_made_of_folders_holds_no_formula_and_gives_the_same_classes(tre
     assert [sorted(them) for them in starts] == [["./-1", "./=1"], ["'=1+1", "-1"]]
     table.to_csv(tmp_path / "t.csv", index=False)
     assert imagefolder(root, str(tmp_path / "t.csv")).classes == ["-1", "=1+1"]
+
+
+BESIDE = {
+    "masks or annotations": (
+        *("{c}/mask_{i}", "{c}/{i}.mask", "{c}/{i}_mask_0", "{c}/{i} (mask)", "{c}/{i}_masked"),
+        *("{c}/{i}_segmented", "{c}/{i}_annotated", "{c}/mask/{i}", "{c}/gt/{i}"),
+        *("{c}/masques/{i}", "{c}/seg/seg_{i}"),
+    ),
+    "thumbnails": ("{c}/thumb/{i}", "{c}/{i}_thumb", "{c}/{i}-150x150"),
+}
+
+
+def names(*forms):
+    return [
+        f"{form}.png".format(c=c, i=i) for c in ("cat", "dog") for i in range(5) for form in forms
+    ]
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize("photo", ["{c}/{i}", "{c}/img_{i}"])
+@pytest.mark.parametrize(
+    ("kind", "form"), [(k, form) for k, them in BESIDE.items() for form in them]
+)
+def test_masks_and_thumbnails_beside_their_photos_are_refused(photo, kind, form):
+    with pytest.raises(InputError, match=rf"holds {kind} .* 10 in all"):
+        check_only_photos(Path("p"), names(photo, form))
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize("inner", ["seg", "gt", "label", "thumb"])
+def test_masks_and_thumbnails_in_a_folder_beside_that_of_their_photos_are_refused(inner):
+    with pytest.raises(InputError, match="10 in all"):
+        check_only_photos(Path("p"), names("{c}/rgb/{i}", f"{{c}}/{inner}/{{i}}"))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("mask/{i}", "no_mask/{i}"),
+        ("train/mask/{i}", "train/no_mask/{i}"),
+        ("train/thumb/{i}", "train/index/{i}"),
+        ("label/{i}", "bottle/{i}"),
+        ("ford_gt/ford_gt_{i}", "ford/ford_{i}"),
+        ("{c}/label_{i}",),
+        ("mask/mask_{i}", "bare/{i}"),
+        ("{c}/640x480_{i}",),
+    ],
+)
+def test_classes_and_photos_of_such_names_are_photos(forms):
+    check_only_photos(Path("p"), names(*forms))
+    assert versions(names(*forms)) == []
+
+
+def test_images_called_like_others_with_a_further_word_are_told():
+    (remark,) = versions(names("{c}/{i}", "{c}/{i}_depth", "{c}/{i}_flip"))
+    assert remark.startswith("Look twice: 20 images are called like another one")
+    assert "_depth, _flip" in remark
+    assert versions(names("{c}/IMG_{i}", "{c}/IMG_{i}_2")) == []

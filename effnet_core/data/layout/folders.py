@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from effnet_core.data.formats import is_image
+from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.doubts import check_not_pieces, check_only_photos
 from effnet_core.data.layout.layers import check_layers, doubted_layers, joined_folders
 from effnet_core.data.layout.listing import Listing
@@ -80,6 +81,7 @@ def class_folders(root: Path) -> Listing:
     remarks = [
         *joined_folders(folder.name for folder in folders),
         *nearly_alike(kinds),
+        *versions(names),
         *doubted_layers(names),
     ]
     loose = [path for path in below.images if len(within[path]) == 1]

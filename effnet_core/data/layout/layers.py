@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effnet_core.data.layout.doubts import IMAGES
+from effnet_core.data.layout.masks import IMAGES
 from effnet_core.data.layout.parts import FILLERS
 from effnet_core.data.names import likeness, normalised, shown, singular
 from effnet_core.errors import InputError

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import parts_among
 from effnet_core.data.layout.walk import can_be_written
@@ -59,7 +60,8 @@ def table(labels: Path, root: Path) -> Listing:
     _check_no_parts(labels, kinds)
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
-    remarks = [*_evened_out(stated[stated != kinds], kinds), *nearly_alike(kinds)]
+    remarks = _evened_out(stated[stated != kinds], kinds)
+    remarks += [*nearly_alike(kinds), *versions(names.tolist())]
     return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
 
 

@@ -72,12 +72,12 @@ def step(network: str, freeze: str, form: str) -> Found:
 def _steps(work: Step, together: Barrier) -> Found:
     import torch  # noqa: PLC0415
 
-    from effnet_report.sweep.step_cost import step_cost  # noqa: PLC0415
+    from effnet_report.sweep.step_cost import step_costs  # noqa: PLC0415
 
     processor.use("native")  # the product to compare with is the processor's best
     torch.set_num_threads(work.threads)
     model, train = training_step(work)
-    flop = step_cost(model, work.image_size, 4).flop
+    flop = step_costs(model, work.image_size, 4)[work.freeze].flop
     square = torch.randn(2048, 2048)
     together.wait()
     before = _time(lambda: torch.mm(square, square), 10, 2.0)
@@ -145,7 +145,7 @@ def limit(freeze: str) -> Found:
     import torch  # noqa: PLC0415
 
     from effnet_core.model.freezing import count  # noqa: PLC0415
-    from effnet_report.sweep.step_cost import step_cost  # noqa: PLC0415
+    from effnet_report.sweep.step_cost import step_costs  # noqa: PLC0415
 
     # A process cannot change its instructions; the step is trained with portable ones.
     with get_context("spawn").Pool(1) as another:
@@ -154,7 +154,7 @@ def limit(freeze: str) -> Found:
     protocol = load_study(LARGE).protocol
     work = Step(protocol.backbone, protocol.image_size, int(freeze), True, 1, 0, 0.0)
     model, train = training_step(work, kept=work.freeze > 0)
-    cost = step_cost(model, work.image_size, 4)
+    cost = step_costs(model, work.image_size, 4)[work.freeze]
     weights = 4 * count(list(model.parameters())) + 3 * 4 * cost.trainable
     moved = 2 * (cost.memory - weights) + 8 * 4 * cost.trainable
     long = torch.randn(2**26)

@@ -1,5 +1,6 @@
 """Estimate the cost of a study on this device."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from effnet_core.study.design import Protocol, Settings, Study
 from effnet_core.study.schema import Stage
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
-from effnet_report.sweep.step_cost import StepCost, step_cost
+from effnet_report.sweep.step_cost import StepCost, step_costs
 
 if TYPE_CHECKING:
     from timm.models import EfficientNet
@@ -268,9 +269,19 @@ def _model(settings: Settings, classes: int) -> FrozenNetwork:
 
 
 def cost_of(settings: Settings, classes: int) -> StepCost:
+    """The cost of one training step; runs that differ only in depth are counted together."""
+    counted = {"backbone", "drop_path", "head", "hidden_width", "dropout", "image_size"}
+    same = settings.model_dump(include=counted | {"batch_size"})
+    return _costs(json.dumps(same), classes)[settings.freeze]
+
+
+@cache
+def _costs(settings: str, classes: int) -> list[StepCost]:
+    """Costs by number of frozen stages, for some settings as JSON."""
+    of = Settings(**json.loads(settings))
     with torch.device("meta"):
-        model = _model(settings, classes)
-    return step_cost(model, settings.image_size, settings.batch_size)
+        model = _model(of, classes)
+    return step_costs(model, of.image_size, of.batch_size)
 
 
 def memory(study: Study) -> int:

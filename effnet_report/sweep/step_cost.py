@@ -32,35 +32,47 @@ class StepCost:
         return self.prefix_flop + 3 * self.suffix_flop
 
 
-def step_cost(model: FrozenNetwork, image_size: int, batch_size: int) -> StepCost:
-    """Count one training step of a model, without changing the model."""
-    shadow = copy.deepcopy(model).to("meta")
-    shadow.train()
-    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
-    saved: list[torch.Tensor] = []
+def step_costs(model: FrozenNetwork, image_size: int, batch_size: int) -> list[StepCost]:
+    """Count one training step of a model, by the number of frozen stages it could have.
+
+    The network is passed once, layer by layer, whatever it freezes itself. It is not changed.
+    """
+    shadow = copy.deepcopy(model).to("meta").requires_grad_()
+    layers = [*shadow.prefix.train(), *shadow.suffix.train()]
+    weights = {weight.untyped_storage()._cdata for weight in shadow.parameters()}
+    kept: list[
+        torch.Tensor
+    ] = []  # all are kept, as the next storage could get a freed one's number
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        saved.append(tensor)
+        kept.append(tensor)
         return tensor
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        boundary = shadow.prefix(images)
-    prefix = counter.get_total_flops()
-    with (
-        FlopCounterMode(display=False) as counter,
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
-        shadow.suffix(boundary)
-    suffix = counter.get_total_flops()
-    trainable = count(shadow.trainable_parameters())
-    parameters = list(shadow.parameters())
-    # Operations can share a storage; the weights are counted already.
-    storages = {tensor.untyped_storage()._cdata: tensor.nbytes for tensor in saved}
-    for parameter in parameters:
-        storages.pop(parameter.untyped_storage()._cdata, None)
-    return StepCost(
-        prefix_flop=prefix,
-        suffix_flop=suffix,
-        memory=4 * count(parameters) + 3 * 4 * trainable + sum(storages.values()),
-        trainable=trainable,
-    )
+    flop, saved = [], []
+    values = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    for layer in layers:
+        before = len(kept)
+        with (
+            FlopCounterMode(display=False) as counter,
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            values = layer(values)
+        flop.append(counter.get_total_flops())
+        saved.append({one.untyped_storage()._cdata: one.nbytes for one in kept[before:]})
+    stem, stages = 2, len(layers) - 6  # after the stages: convolution, norm, pooling, head
+    parameters = [count(list(layer.parameters())) for layer in layers]
+    costs = []
+    for boundary in (0, *range(stem + 1, stem + stages)):
+        trainable = sum(parameters[boundary:])
+        # Operations can share a storage; the weights are counted already.
+        storages = dict(item for storage in saved[boundary:] for item in storage.items())
+        activations = sum(size for number, size in storages.items() if number not in weights)
+        costs.append(
+            StepCost(
+                prefix_flop=sum(flop[:boundary]),
+                suffix_flop=sum(flop[boundary:]),
+                memory=4 * sum(parameters) + 3 * 4 * trainable + activations,
+                trainable=trainable,
+            )
+        )
+    return costs

@@ -8,13 +8,16 @@ from effnet_core.study.design import FREEZE, INCIDENTAL, Settings
 from effnet_core.study.schema import Record
 from effnet_report.evidence.soundness import Sound
 
+# Share of a study's records up to which those that stand alone are wrong.
+FEW = 0.1
+
 
 def disagreeing(sound_records: dict[str, Sound]) -> dict[str, str]:
     """By name of the record, why a record disagrees with the others of its study."""
     reasons: dict[str, str] = {}
     for what, of, share in SHARED:
         reasons |= _outvoted(sound_records, what, of, share)
-    for why in (_other_labels, _overlapping_folds, _untested_images, _same_weights):
+    for why in (_other_labels, _overlapping_folds, _of_all_folds, _same_weights):
         remaining = {n: sound for n, sound in sound_records.items() if n not in reasons}
         reasons |= why(remaining)
     return reasons
@@ -112,28 +115,39 @@ def _contradict(labels: dict[str, str], others: dict[str, str]) -> bool:
     return any(labels[name] != others[name] for name in labels.keys() & others.keys())
 
 
-def _untested_images(sound_records: dict[str, Sound]) -> dict[str, str]:
-    """Records whose fold lacks test images: others validate on them, and no fold tests them.
-
-    If fewer records name such images than do not, those that name them are wrong.
-    """
-    lists = {sound.images: sound.listed for sound in sound_records.values()}
+def _of_all_folds(sound_records: dict[str, Sound]) -> dict[str, str]:
+    """Records that contradict that all folds together test every image once."""
     folds = {(sound.record.settings.folds, _fold(sound)) for sound in sound_records.values()}
     whole = all(0 < of <= len(folds) for of, _ in folds)
     if not (sound_records and whole):
         return {}
+    return _uneven_folds(sound_records) or _untested_images(sound_records)
+
+
+def _untested_images(sound_records: dict[str, Sound]) -> dict[str, str]:
+    """Records that validate on images that no fold tests, or that lack them as test images.
+
+    A list of images does not say which of the two is wrong, unless few records stand alone.
+    """
+    lists = {sound.images: sound.listed for sound in sound_records.values()}
     untested = (
         set()
         .union(*(listed.labels for listed in lists.values()))
         .difference(*(listed.test_names for listed in lists.values()))
     )
     if not untested:
-        return _uneven_folds(sound_records)
+        return {}
     naming = {n: not untested.isdisjoint(s.listed.labels) for n, s in sound_records.items()}
-    few = 2 * sum(naming.values()) < len(naming)
+    fewer = 2 * sum(naming.values()) < len(naming)
+    alone = min(sum(naming.values()), len(naming) - sum(naming.values())) <= FEW * len(naming)
     images = f"{len(untested)} images that no fold tests"
-    why = f"validates on {images}" if few else f"lacks test images: others validate on {images}"
-    return {name: why for name, names_them in naming.items() if names_them == few}
+    return {
+        name: f"validates on {images}"
+        if names_them
+        else f"may lack test images: others validate on {images}"
+        for name, names_them in naming.items()
+        if names_them == fewer or not alone
+    }
 
 
 def _uneven_folds(sound_records: dict[str, Sound]) -> dict[str, str]:

@@ -18,8 +18,16 @@ from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
 from effnet_core.study.studies import load_study, read_settings
-from effnet_core.training import evaluate
-from effnet_report.evidence import evidence, growth, loader, locations, predictions
+from effnet_core.training import evaluate, fit
+from effnet_report.evidence import (
+    agreement,
+    evidence,
+    growth,
+    loader,
+    locations,
+    predictions,
+    soundness,
+)
 from effnet_report.evidence import failures as notes
 from effnet_report.inference import analysis
 from effnet_report.inference.analysis import Analysis
@@ -888,3 +896,31 @@ def test_records_in_a_linked_folder_are_verified(study, tmp_path):
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     assert len(verify._chosen("quick", [], None)) == 30
+
+
+def test_the_head_alone_trains_at_the_rate_that_is_checked():
+    assert soundness.HEAD_RATE == fit.HEAD_RATE
+
+
+@pytest.mark.parametrize(
+    ("setting", "levels", "labels", "same"),
+    [
+        ("class_weights", ("none", "balanced"), {"a": "0", "b": "1"}, True),
+        ("class_weights", ("none", "balanced"), dict.fromkeys("abcd", "0") | {"e": "1"}, False),
+        ("batch_size", (179, 500), {"a": "0", "b": "1"}, True),
+        ("batch_size", (4, 500), {"a": "0", "b": "1"}, False),
+        ("dropout", (0.1, 0.5), {"a": "0", "b": "1"}, True),
+        ("augment", ("none", "flips"), {"a": "0", "b": "1"}, False),
+    ],
+)
+def test_equal_weights_are_no_copy_where_a_setting_changes_nothing(
+    study, setting, levels, labels, same
+):
+    sound = soundness.read(records.record_path("quick", FIRST))
+    found = {}
+    for place, level in enumerate(levels):
+        settings = sound.record.settings.model_copy(update={setting: level})
+        record = sound.record.model_copy(update={"settings": settings, "run_id": str(place)})
+        listed = sound.listed._replace(labels=labels)
+        found[str(place)] = sound._replace(record=record, listed=listed)
+    assert agreement._same_weights(found).keys() == (set() if same else {"0", "1"})

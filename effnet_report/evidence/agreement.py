@@ -174,17 +174,18 @@ def _same_weights(sound_records: dict[str, Sound]) -> dict[str, str]:
     of which other parts were trained, or that saw other images, rates or batches. Nothing in two
     such records says which of them is the copy.
     """
-    alike: dict[str, list[Record]] = {}
+    alike: dict[str, list[tuple[str, object]]] = {}
     for sound in sound_records.values():
         if isinstance(record := sound.record, Record):
-            alike.setdefault(record.outcome.final_weights, []).append(record)
+            trained = record.run_id, _training(record, sound)
+            alike.setdefault(record.outcome.final_weights, []).append(trained)
     return {
-        record.run_id: f"has the trained weights of {other.run_id}, which was trained in another "
-        "way: one of the two is a copy"
+        name: f"has the trained weights of {other}, which was trained in another way: one of the "
+        "two is a copy"
         for group in alike.values()
-        for record in group
-        for other in group
-        if _training(other) != _training(record)
+        for name, how in group
+        for other, its in group
+        if how != its
     }
 
 
@@ -194,11 +195,11 @@ HOW_LONG = {
     *("scheduler", "learning_rate", "race_epochs", "epochs", "early_stop_patience", "select"),
     *("plateau_patience", "plateau_factor"),
 }
-# Settings that change nothing for some images: classes of one size, squares, nothing transparent.
-FOR_SOME_IMAGES = {"class_weights", "resize", "background", "compiled"}
+# Settings that change nothing for some images, such as squares and those without transparency.
+FOR_SOME_IMAGES = {"resize", "background", "compiled"}
 
 
-def _training(record: Record) -> tuple[dict[str, object], list[tuple[float, float]]]:
+def _training(record: Record, sound: Sound) -> tuple[dict[str, object], list[tuple[float, float]]]:
     """What two records of equal trained weights have in common.
 
     Returns:
@@ -211,9 +212,14 @@ def _training(record: Record) -> tuple[dict[str, object], list[tuple[float, floa
         left_out |= {"dropout", "hidden_width"}
     if settings.freeze == max(FREEZE):  # many networks train no block then that could be dropped
         left_out |= {"drop_path"}
+    sizes = Counter(sound.listed.labels.values()).values()
+    if max(sizes) - min(sizes) <= 2:  # of equally large classes all weigh the same
+        left_out |= {"class_weights"}
+    # All images are one batch, and a single one that is left joins the last batch.
+    batch = min(settings.batch_size, record.facts.train_images - 1)
     epochs = outcome.history[: outcome.best_epoch]
     return (
-        settings.model_dump(exclude=left_out),
+        settings.model_dump(exclude=left_out) | {"batch_size": batch},
         [(epoch.learning_rate, epoch.train_loss) for epoch in epochs],
     )
 

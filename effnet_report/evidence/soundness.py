@@ -22,6 +22,7 @@ from effnet_report.evidence.rates import rates_due
 
 WHOLE = 1e-4  # largest distance of a count from a whole number, after arithmetic with percentages
 ROUNDING = 1e-9  # share of a learning rate
+HEAD_RATE = 1e-3  # of `fit.HEAD_RATE`, whose module imports PyTorch
 
 
 class Sound(NamedTuple):
@@ -81,6 +82,11 @@ def _check_history(record: Record) -> None:
             f"its head trained alone for {len(outcome.head_first)} epochs, and its settings want "
             f"{record.settings.head_first}"
         )
+    if any(
+        (epoch.epoch, epoch.learning_rate) != (number, HEAD_RATE)
+        for number, epoch in enumerate(outcome.head_first, start=1)
+    ):
+        raise InputError("the epochs of its head alone have other numbers or rates than they get")
     epochs, images = [*history, *outcome.head_first], record.facts.validation_images
     if any(epoch.validation.images != images for epoch in epochs):
         raise InputError(f"an epoch was not validated on its {images} validation images")

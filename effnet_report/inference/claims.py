@@ -22,7 +22,7 @@ from effnet_report.evidence import source
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared, OneTable
 from effnet_report.inference.decisive import Noninferiority, change, noninferiority, rivals
-from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate, against, unknown
 from effnet_report.inference.wording import OF_A_FACTOR, WORDS, Words, effect_with_interval
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
@@ -224,6 +224,9 @@ def judge(
     judged, by_depth = claims_of(compared, accuracy), noninferiority(compared, margin)
     measured, estimates = _measured(compared, by_depth)
     estimates |= others
+    for key, claim in judged.items():
+        if claim.verdicts is NO_GAIN:  # its rival is a gain that matters, not any gain
+            estimates[key] = against(estimates[key], margin)
     adjusted = holm([estimates[key].p for key in judged])
     # That freezing saves something without a loss is no surer than that it loses nothing.
     without_loss = dict(zip(judged, adjusted, strict=True)).get("depth", math.nan)

@@ -8,7 +8,7 @@ Statistics in Medicine 26, 2007). Accuracies are per cent, effects are percentag
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,8 +24,8 @@ class Estimate:
     """An effect with its 95 % interval; what the data do not allow is NaN.
 
     Attributes:
-        p: probability of a result at least as far from no effect, if there were none; from the
-            same t as the interval.
+        p: probability of a result at least as far from no effect, or from the size that a claim
+            is about, if that were the truth; from the same t as the interval.
         error: standard error.
         freedom: degrees of freedom of the t.
         seeds: that it rests on.
@@ -47,6 +47,14 @@ class Estimate:
     def known(self) -> bool:
         """Whether there is an interval."""
         return not math.isnan(self.low)
+
+
+def against(estimate: Estimate, value: float) -> Estimate:
+    """The estimate with the p of a result at least as far from a value, were that the truth."""
+    if not estimate.error > 0:
+        return estimate
+    p = 2 * float(stats.t.sf(abs(estimate.effect - value) / estimate.error, estimate.freedom))
+    return replace(estimate, p=p + 0 * estimate.p)  # a table of single runs has none
 
 
 def unknown(method: str, effect: float = math.nan, *, seeds: int = 0, images: int = 0) -> Estimate:

@@ -18,10 +18,9 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.comparison import kinds
 from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
-from effnet_report.pages.answer_cards import card, one_recipe, saving, span, stages, sure
+from effnet_report.pages.answer_cards import card, classical, one_recipe, saving, span, stages, sure
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
@@ -96,11 +95,10 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
             yield f"{sure(advice)}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
-        rivals = [record.outcome for record in study.evidence.classical["classical"]]
         only = ", with the only recipe that was tried there" if one_recipe(study) else ""
         yield (
-            f"On {name}, the best classical model ({kinds(rivals)}) is more accurate than the best "
-            f"fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "
+            f"On {name}, the best classical model ({classical(study)}) is more accurate than the "
+            f"best fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "
             f"{number(-lead.high)} to {number(-lead.low)})."
         )
 
@@ -109,14 +107,16 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     """What to do where no depth is shown to be better, worse or as good."""
     depth = advice.depth
     yield (
-        f"On {name}, we cannot tell whether freezing helps or harms with this recipe: a loss above "
-        f"{number(advice.margin)} points cannot be ruled out at any depth, so train the whole "
-        "network."
+        f"On {name}, we cannot tell whether freezing helps or harms with this recipe, so train the "
+        "whole network."
     )
+    wide = depth.change.effect - depth.change.low
     yield (
-        f"Freezing {stages(depth.freeze)} has the smallest possible loss, "
-        f"{number(max(0, -depth.change.low))} points: it changes {advice.metric} by "
-        f"{span(depth.change, sign=True)} points (95 % CI) and saves {saving(study, depth)}."
+        f"Freezing {stages(depth.freeze)} comes nearest to a safe choice: it changed "
+        f"{advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and saves "
+        f"{saving(study, depth)}. With intervals so wide, only a depth that gained "
+        f"{number(max(0, wide - advice.margin))} points would have been shown to lose less than "
+        f"{number(advice.margin)}."
     )
 
 
@@ -247,7 +247,7 @@ def depths(studies: list[Analysis]) -> HTML:
                     "validation, points": number(validated[freeze] - validated[0], sign=True)
                     if depth
                     else DASH,
-                    "time saved, %": f"{number(depth.time.effect, 0)} or {without}"
+                    "time saved, kept / not, %": f"{number(depth.time.effect, 0)} / {without}"
                     if depth
                     else DASH,
                     "most missed": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
@@ -264,10 +264,11 @@ def depths(studies: list[Analysis]) -> HTML:
         finding=f"A loss above {number(studies[0].margin)} points is ruled out at {sum(safe)} of "
         f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
-            "Changes against freezing nothing, with 95 % intervals for other trainings and other "
-            "images; beside them the change on validation images, by which no depth was chosen. "
-            "Time saved is CPU time per epoch: first with the outputs of the frozen stages kept on "
-            "disk, as measured, then without, computed from the arithmetic."
+            "Means over all heads and schedules; changes against freezing nothing, with 95 % "
+            "intervals for other trainings and other images, and for comparison on validation "
+            "images. Time saved is CPU time per epoch: first as measured with the outputs of the "
+            "frozen stages kept on disk, which needs training without random augmentation, then as "
+            "computed from the arithmetic without."
         ),
         data=data,
     )
@@ -290,7 +291,7 @@ def limits(studies: list[Analysis]) -> HTML:
             "covers": Markup(
                 "It holds for the network <code>{}</code>, at the image sizes on the cards, and "
                 "for images of these kinds. Another network or other images need a study of their "
-                "own."
+                "own; until then, train all stages."
             ).format(protocol.backbone),
             **{f"neighbours-{place}": text for place, text in enumerate(neighbours)},
             "recipe": _other_recipes(studies),

@@ -23,6 +23,7 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.comparison import kinds
 from effnet_report.inference.recommendation import Depth
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number, p_value
@@ -79,10 +80,11 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
 
 
 def _flattered(study: Analysis, advised: Advice) -> str:
-    """By how much a random split flatters the accuracy, where that is clear."""
+    """What to expect without neighbours on both sides of the split, where that clearly differs."""
     return "".join(
-        f". Neighbouring images on both sides of the split flatter it by {number(-change.effect)} "
-        f"points ({number(-change.high)} to {number(-change.low)})"
+        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images that are no "
+        f"neighbours of the training images: {number(-change.effect)} points less "
+        f"({number(-change.high)} to {number(-change.low)})"
         for change in shown.flattery(study)
         if change.frozen == advised.freeze and change.high < 0
     )
@@ -149,7 +151,9 @@ def saving(study: Analysis, depth: Depth) -> str:
 
 def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
     """What the study compared: the depth, and the other choices."""
-    of = study.recommendation.stages
+    of, lead = study.recommendation.stages, study.over_classical
+    if lead.known and lead.high < 0:
+        yield f"first try {classical(study)}, which is more accurate here; if you fine-tune:"
     yield f"freeze {f'{advised.freeze} of {of} stages' if advised.freeze else 'nothing'}"
     for name, level in advised.choices.items():
         chosen = words.beside(name, level)
@@ -157,8 +161,8 @@ def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
             first, *_, last = contrasts.levels(study.correctness.design, name)
             (effect,) = contrasts.levels_at_once(study.estimator, name).values()
             chosen = (
-                f"{words.beside(name, first)} or {words.beside(name, last)}; the second changed "
-                f"{advised.metric} by {span(effect, sign=True)} points, no clear difference"
+                f"{words.beside(name, first)} or {words.beside(name, last)}, no clear difference "
+                f"(the latter: {span(effect, sign=True)} points)"
             )
         yield f"{words.factor(name)}: {chosen}"
 
@@ -172,6 +176,11 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study):
         yield "no other recipe was tried on these images"
+
+
+def classical(study: Analysis) -> str:
+    """The kinds of the best classical models."""
+    return kinds([record.outcome for record in study.evidence.classical["classical"]])
 
 
 def one_recipe(study: Analysis) -> bool:
@@ -262,11 +271,15 @@ def sure(advice: Advice) -> str:
             f"{number(-change.high)} to {number(-change.low)} (95 % CI)"
         )
     if change.low <= -advice.margin:
-        return f"{loss} cannot be ruled out at any depth, so freeze nothing"
+        return (
+            f"Not sure: {loss[:1].lower()}{loss[1:]} cannot be ruled out at any depth, and "
+            "freezing nothing is the safe choice"
+        )
     if advice.p > 1 - LEVEL:
         return (
-            f"The interval excludes {loss[:1].lower()}{loss[1:]}; corrected for all conclusions of "
-            f"the study, the evidence against such a loss falls short ({_p(advice.p)})"
+            f"It probably loses less than {number(advice.margin)} points, but that is not proven: "
+            f"corrected for all conclusions of the study, {_p(advice.p)}, and "
+            f"{number(1 - LEVEL, 2)} would be needed"
         )
     return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 

@@ -44,8 +44,13 @@ def answer(analysis: Analysis) -> HTML:
         return nothing_yet(evidence)
     judged = [judgement for judgement in analysis.claims if judgement.key in claims.SOURCES]
     counts = Counter(judgement.verdict for judgement in judged)
+    left = sum(j.verdict == "supported" and j.adjusted_p <= 1 - LEVEL for j in judged)
     return finding(
         f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
+        f"After Holm's correction for all conclusions of this study, {left or 'none'} of those "
+        f"supported {'is' if left == 1 else 'are'} still clear."
+        if left < counts["supported"]
+        else "",
         *shown.other_recipes(analysis),
         *coverage(evidence),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
@@ -78,11 +83,13 @@ def verdict_words(verdict: str, analysis: Analysis) -> str:
 
 
 def judged_words(judgement: Judgement, analysis: Analysis) -> str:
-    """The same of one judgement: whether a gain survives the correction for all claims is said."""
-    plain = verdict_words(judgement.verdict, analysis)
-    rests_on_p = judgement.verdict == "supported" and judgement.claim.verdicts is claims.GAIN
-    if rests_on_p and judgement.adjusted_p > 1 - LEVEL:
+    """The same of one judgement, with how much less or more than that is true."""
+    plain, estimate = verdict_words(judgement.verdict, analysis), judgement.estimate
+    if judgement.verdict == "supported" and judgement.adjusted_p > 1 - LEVEL:
         return f"{plain}, but not after Holm's correction"
+    gained = estimate.low > 0 if judgement.claim.verdicts is claims.NO_GAIN else estimate.high < 0
+    if judgement.verdict == "contradicted" and gained:
+        return f"{plain}: the opposite"
     return plain
 
 

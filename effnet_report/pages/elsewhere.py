@@ -63,14 +63,14 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
         yield "It cannot say whether they hold on other images."
         return
     agreed = len(_agreed(studies))
-    verb = "conclusion has" if agreed == 1 else "conclusions have"
+    verb = "has" if agreed == 1 else "have"
     yield (
         f"{len(studies)} data sets were trained with the same configurations: {'; '.join(studies)}."
     )
     yield from _other_recipes(studies)
     yield (
-        f"{agreed or 'None'} of {len(_shared(studies))} {verb} the same clear verdict on all of "
-        "them."
+        f"{agreed or 'None'} of {len(_shared(studies))} conclusions {verb} the same clear verdict "
+        "on all of them."
     )
     if len(studies) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
@@ -108,7 +108,7 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
     if not studies:
         return html.paragraph(["No data set can be judged yet."])
-    rows, data = [], []
+    rows, data, agreed = [], [], len(_agreed(studies))
     for key in _shared(studies):
         here = {title: study.judgement[key] for title, study in studies.items()}
         each = {
@@ -121,9 +121,9 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
     return html.table(
         pd.DataFrame(rows),
         "elsewhere-verdicts",
-        key=f"agreed:{len(_agreed(studies))}",
-        finding=f"{len(_agreed(studies)) or 'None'} of {len(_shared(studies))} conclusions have "
-        "the same clear verdict everywhere.",
+        key=f"agreed:{agreed}",
+        finding=f"{agreed or 'None'} of {len(_shared(studies))} conclusions "
+        f"{'has' if agreed == 1 else 'have'} the same clear verdict everywhere.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
         "and other images of that kind.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),
@@ -135,7 +135,7 @@ def _count(judged: list[claims.Judgement]) -> str:
     verdicts = {judgement.verdict for judgement in judged}
     if verdicts == {"inconclusive"}:
         return "unclear"
-    return "mixed" if len(verdicts) > 1 else "the same"
+    return "mixed" if len(verdicts) > 1 else "the same verdict"
 
 
 def forest(studies: dict[str, Analysis]) -> HTML:
@@ -175,7 +175,8 @@ def forest(studies: dict[str, Analysis]) -> HTML:
         finding=(
             f"Some choices help on one data set and hurt on another: {'; '.join(clear)}."
             if clear
-            else "No setting clearly helps on one data set and clearly hurts on another."
+            else "No depth, head or schedule clearly helps on one data set and clearly hurts on "
+            "another."
         )
         if len(studies) > 1
         else f"What each choice changes on {next(iter(studies))}.",

@@ -82,7 +82,8 @@ def verdicts(analysis: Analysis) -> HTML:
         key=key,
         caption=(
             "p is the probability of a result at least as far from no effect if there were none; "
-            "for the depth, from a loss of the size that matters. "
+            "where a claim excludes a loss or a gain that matters, from a loss or gain of that "
+            "size. "
             f"{claims.by_chance(judged)}"
         ),
     )

@@ -198,6 +198,11 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
     return Calibration(stated, train.features)
 
 
+# From this probability on, no other class is more probable: a class that is not to be missed is
+# never called less often than without a threshold.
+EVEN = 0.5
+
+
 def thresholds(
     validation: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray
 ) -> list[Threshold]:
@@ -211,6 +216,7 @@ def thresholds(
     for kind in range(validation.shape[1]):
         own = np.sort(validation[labels == kind, kind])
         least = float(own[int((1 - RECALL) * len(own))]) if len(own) else 0.0
+        least = min(least, EVEN)
         called = test[:, kind] >= least
         threshold = Threshold(
             probability=least,

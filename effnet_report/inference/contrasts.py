@@ -213,7 +213,7 @@ def chosen_minus_other(compared: Estimator, chosen: Differences, average: Differ
         float(np.mean([d.mean() for d in chosen])),
         family.mean_square / seeds,
         family.freedom,
-        "variance between seeds: they share no test images, so that it holds that of the images; "
+        "variance between seeds, which share no test images, so that it includes that of images; "
         "t with Satterthwaite's degrees of freedom",
         seeds=seeds,
         images=compared.correctness.images,

@@ -121,7 +121,8 @@ def table_2(analysis: Analysis) -> HTML:
             + ("." if ours == len(frame) else "; the others are published.")
         ),
         caption="Means over the seeds with 95 % intervals for other images. The model with the "
-        "best mean on validation was chosen over all seeds at once, which flatters it.",
+        "best mean on validation was chosen over all seeds at once, which flatters it. Macro: the "
+        "mean over the classes.",
     )
 
 

@@ -214,6 +214,7 @@ def stopping(analysis: Analysis) -> HTML:
     early = next((look for look in seen if look.freeze is not None), seen[-1])
     return paragraph(
         [
+            f"{'No' if early.freeze is None or early is seen[-1] else 'Yes'}.",
             early.sentence,
             "It was looked at after every seed; the intervals hold for all depths and all looks.",
             Markup("<code>effnet sweep {} --until-decided</code> stops there.").format(

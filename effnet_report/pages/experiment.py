@@ -236,6 +236,11 @@ def definitions(analysis: Analysis) -> HTML:
     return definition_list(
         (
             (
+                "Optimizer",
+                "Adam with PyTorch's defaults, without weight decay; the learning rate is that of "
+                "the protocol above.",
+            ),
+            (
                 "Stage",
                 Markup(
                     "One entry of <code>blocks</code> in timm's model, which the source calls a "

@@ -49,6 +49,7 @@ def answer(analysis: Analysis) -> HTML:
     return finding(
         f"Of {len(right):,} test images, all runs classified {always:,} correctly and all got "
         f"{never:,} wrong; they differ on {len(right) - always - never:,}.",
+        *shown.best_on_validation(analysis),
         *shown.other_recipes(analysis),
         *coverage(evidence),
     )
@@ -167,7 +168,7 @@ def hardest(analysis: Analysis) -> HTML:
     about = shown.about(analysis)
     captions = {
         row["image"]: f"{about.plain(row['class'])}, taken for {about.plain(row['taken_for'])} in "
-        f"{row['wrong_percent']:.0f} % of runs"
+        f"{row['wrong_percent']:.0f} % of its runs"
         for row in data.head(len(worst)).to_dict("records")
     }
     always = int((wrong == 1).sum())
@@ -265,8 +266,8 @@ def labels(analysis: Analysis) -> HTML:
             f"{DOUBTED} %."
         ),
         caption=Markup(
-            "The labels with the lowest probability, each with the class that those runs prefer "
-            "which did not train on the image. Either the label is wrong or the image is hard: "
+            "The labels with the lowest probability, each with the class that runs prefer that had "
+            "not seen the image. Either the label is wrong or the image is hard: "
             "only a person can tell.{}"
         ).format(about.credits),
         data=data,

@@ -118,8 +118,8 @@ def simulation(analysis: Analysis) -> HTML:
         cells.loc[compared, kinds].fillna(DASH).reset_index(),
         "simulation",
         finding=(
-            f"{number(100 * inside, 0)} % of the entries, each for 95 % intervals, cover the truth "
-            f"in {number(low, 0)} to {number(high, 0)} % of studies; without any effect, at most "
+            f"{number(100 * inside, 0)} % of the shares lie between {number(low, 0)} and "
+            f"{number(high, 0)} %, where 95 % are promised; without any effect, at most "
             f"{number(100 - null.min())} % of the studies show a clear choice."
         ),
         caption=Markup(

@@ -8,7 +8,7 @@ from IPython.display import HTML
 from effnet_core.study.design import short_number
 from effnet_core.study.studies import load_study
 from effnet_report import words
-from effnet_report.evidence import smaller
+from effnet_report.evidence import smaller, source
 from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimate
@@ -74,7 +74,10 @@ def _between(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
     elif apart.low <= 0 <= apart.high:
         yield f"The difference between these two, {_estimated(apart)}, may be chance."
     else:
-        yield f"These two are {_estimated(apart, sign=False)} apart: the recipe decides."
+        yield (
+            f"These two are {_estimated(apart, sign=False)} apart: what freezing does depends on "
+            "the recipe."
+        )
     if differences := _differences(whole):
         yield (
             f"The studies also differ in other settings ({differences.removeprefix('; ')}), so the "
@@ -109,7 +112,10 @@ def _pilot(study: Analysis) -> Iterator[str]:
         f"{listed}: {'; '.join(clear) or 'none is clearly better'}."
     )
     if recipes.turns(table) != "turns":
-        yield "That freezing helps with one of them and harms with another is not beyond doubt."
+        yield (
+            "In that study alone, freezing does not clearly help with one recipe and clearly harm "
+            "with another."
+        )
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield (
             "There, each depth is trained in each seed at the learning rate that is best on its "
@@ -266,8 +272,11 @@ def ranges(studies: list[Analysis]) -> HTML:
         name: _moved(tuned if name in tuned.evidence.factors else study, name)
         for name in shown.factors_of(study)
     }
-    for other in shown.on_the_same_images(study):
-        moved = {name: _moved(other, name) for name in shown.factors_of(other)} | moved
+    for other in reversed(shown.on_the_same_images(study)):
+        more = {n for n in shown.factors_of(other) if _levels(other, n) > _levels(study, n)}
+        moved = {name: _moved(other, name) for name in more} | {
+            name: row for name, row in moved.items() if name not in more
+        }
     frame = pd.DataFrame(moved.values()).sort_values(MOVES, ascending=False)
     first = frame.iloc[0]
     return html.table(
@@ -279,12 +288,18 @@ def ranges(studies: list[Analysis]) -> HTML:
             f"{number(first[MOVES])} points."
         ),
         caption="Difference between the best and the worst level of each choice, averaged over "
-        "all others in its study; each run at the learning rate that is best on validation, where "
-        "rates were compared.",
+        "all others in its study, so that a level can be best on average and not with each of "
+        "them; each run at the learning rate that is best on validation, where rates were "
+        "compared.",
     )
 
 
 MOVES = "difference, points"
+
+
+def _levels(study: Analysis, factor: str) -> int:
+    """How many levels of a factor a study compares."""
+    return len(study.evidence.design.factors.get(factor, ()))
 
 
 def _moved(study: Analysis, factor: str) -> dict[str, object]:
@@ -317,14 +332,26 @@ def source_alone(studies: list[Analysis]) -> HTML:
     )
     return paragraph(
         [
-            "The source's protocol was trained on the same images. There, freezing "
+            "One study has the source's batch statistics, its single learning rate for all depths "
+            "and its early stopping, on these images. There, freezing "
             f"{deepest} stages changes {study.evidence.metric} by {_estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
             f"At the recipe that is best on validation here, {recipe}, "
             f"freezing {freeze} stages changes it by {_estimated(change)}.",
+            _of_the_source(),
             "These intervals are of each study alone, with all its seeds; further up, they are for "
             "both studies together.",
         ]
+    )
+
+
+def _of_the_source() -> str:
+    """What the source itself found at its deepest freeze."""
+    means = source.results().groupby("freeze")["accuracy"].mean()
+    return (
+        "The source itself, with a larger network, larger images, another rate and images of "
+        f"another kind, saw the mean change from {number(means.iloc[0])} to "
+        f"{number(means.iloc[-1])} % with {means.index[-1]} frozen stages."
     )
 
 

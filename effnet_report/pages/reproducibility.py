@@ -33,7 +33,8 @@ def answer(analysis: Analysis) -> HTML:
     agreement = (
         f"They differ in {' and '.join(several)}: do not compare them before you know why."
         if several
-        else "All fine-tuned runs come from the same images, starting weights and code."
+        else "All fine-tuned runs come from the same images, starting weights and code that "
+        "decides outcomes."
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
     return finding(
@@ -240,7 +241,10 @@ def _version_of_code(evidence: Evidence) -> str:
     now = {kind: code_fingerprint(kind) for kind in ("run", "classical")}
     earlier = {r.run_id for r in records if r.fingerprints.code != now[_purpose(r)]}
     if not earlier:
-        return "All records were made by today's code."
+        return (
+            "All records were made by today's code, as far as it decides outcomes; commits differ "
+            "in the rest, and a + means that something was not committed."
+        )
     current = [repetition for repetition in evidence.verifications if repetition.code == now]
     repeated = {run for repetition in current for run in repetition.verified} & earlier
     other = {

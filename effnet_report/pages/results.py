@@ -11,6 +11,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
+from effnet_core.study.design import short_number
 from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts
@@ -35,9 +36,11 @@ from effnet_report.render.html import finding, link, listing, paragraph, table
 SCORES = {
     "test_accuracy": "test, %",
     "validation_accuracy": "validation, %",
-    "test_f1": "F1, %",
+    "test_f1": "macro F1, %",
 }
 COSTS = ("epoch_seconds", "memory_mb")
+FEWEST = 3  # seeds, to say which run is unlike the others
+SCALE = 1.4826  # from the median of absolute deviations to a standard deviation, of a normal
 TRAINED = ("epochs", "best_epoch", "rate_dropped", "stopped_early")
 
 
@@ -92,6 +95,38 @@ def table_1(analysis: Analysis) -> HTML:
         "Validation images chose the epoch of each run; test images chose no run and no epoch.",
         data=frame.drop(columns="seeds"),
         filters=list(headings.values()),
+    )
+
+
+FAR = 4.0  # standard deviations
+
+
+def far_below(analysis: Analysis) -> HTML:
+    """Runs far below the other seeds of their configuration, and what they do to its depth."""
+    evidence = analysis.evidence
+    runs = evidence.runs
+    if runs.empty or runs.groupby("number")["seed"].transform("size").min() < FEWEST:
+        return paragraph([])
+    below = runs["test_accuracy"] - runs.groupby("number")["test_accuracy"].transform("median")
+    usual = SCALE * float(below.abs().median())  # the deviation, whatever the far ones are
+    odd = runs[below < -FAR * usual]
+    if odd.empty:
+        return paragraph([])
+    raced = [record for record in evidence.finished if record.outcome.race]
+    won = {record.run_id: record.outcome.history[0].learning_rate for record in raced}
+    named = [
+        f"{run.run_id} ({number(run.test_accuracy)} %, {number(-below[run.Index])} points below"
+        + (f"; its race chose {short_number(won[run.run_id])}" if run.run_id in won else "")
+        + ")"
+        for run in odd.itertuples()
+    ]
+    verb = "lies" if len(odd) == 1 else "lie"
+    return paragraph(
+        [
+            f"{len(odd)} of {len(runs)} runs {verb} far below the median of "
+            f"{'its' if len(odd) == 1 else 'their'} configuration: {'; '.join(named)}.",
+            "All runs count in all means and intervals.",
+        ]
     )
 
 

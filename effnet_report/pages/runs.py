@@ -25,7 +25,8 @@ def answer(studies: Sequence[Analysis]) -> HTML:
     ]
     return finding(
         f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
-        "executed notebook with the images, the model, every epoch and the worst mistakes.",
+        "executed notebook with the images, the model, every epoch and the worst mistakes. Of a "
+        "published study, the runs of its first seed have one.",
         *coverage(studies[0].evidence),
     )
 

@@ -12,6 +12,7 @@ from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis
 from effnet_report.inference import neighbours as of_neighbours
 from effnet_report.inference import recipes as of_recipes
+from effnet_report.inference.advice import advise
 from effnet_report.inference.analysis import Analysis
 from effnet_report.measurements.consecutive import Consecutive
 from effnet_report.numbers import number
@@ -124,6 +125,18 @@ def neighbours(study: Analysis) -> Iterator[str]:
             "The data set does not say which cells are of one module, so a random split can put "
             f"them on both sides. Where blocks of {changes[0].block} consecutive cells stay on one "
             f"side, accuracy changes {' and '.join(parts)}."
+        )
+
+
+def best_on_validation(study: Analysis) -> Iterator[str]:
+    """Which configuration is the best one, if the first page advises another depth."""
+    advised = advise(study)
+    best = study.evidence.best
+    if advised and best and best[0].settings.freeze != advised.freeze:
+        yield (
+            f"The best configuration here is the one with the best mean on validation images "
+            f"(freeze {best[0].settings.freeze}); the depth on the first page follows from "
+            "intervals of all configurations."
         )
 
 

@@ -23,7 +23,11 @@ from effnet_report.render.drawing import (
 from effnet_report.render.html import paragraph, table
 
 HEADINGS = {"number": "no.", "freeze": "frozen stages", "scheduler": "schedule"}
-QUALITY = {"accuracy": "accuracy, %", "precision": "precision, %", "recall": "recall, %"}
+QUALITY = {
+    "accuracy": "accuracy, %",
+    "precision": "macro precision, %",
+    "recall": "macro recall, %",
+}
 
 
 def freezing(runs: pd.DataFrame, name: str, caption: str) -> HTML:

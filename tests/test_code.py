@@ -108,7 +108,7 @@ UNDECIDING = {
     *("data/layout/__init__", "data/layout/doubts", "data/layout/folders", "data/layout/groups"),
     *("data/layout/layers", "data/layout/listing", "data/layout/part_columns"),
     *("data/layout/companions", "data/layout/masks", "data/layout/part_values"),
-    *("data/layout/parts", "data/layout/tables", "data/layout/walk"),
+    *("data/layout/parts", "data/layout/repeats", "data/layout/tables", "data/layout/walk"),
     *("data/names", "data/remote", "model/__init__", "model/cost"),
     *("training/__init__",),
     *("study/__init__", "study/code", "study/design", "study/plain_yaml", "study/provenance"),

@@ -8,6 +8,8 @@ from PIL import Image
 from effnet_core.data.datasets import imagefolder
 from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.doubts import check_only_photos
+from effnet_core.data.layout.layers import doubted_layers
+from effnet_core.data.layout.repeats import repeated_folders
 from effnet_core.errors import InputError
 from effnet_report.intake import layouts
 
@@ -64,7 +66,10 @@ def test_folders_that_are_no_classes_are_refused_by_a_study_too(tree, folders, t
         ("cat_gt", "dog"),
         ("cat/raw", "dog/raw"),
         ("cat/raw", "dog/raw", "bird", "owl", "ant", "cat/far"),
+        ("cat/images/a", "dog/images/b"),
         ("ill/p01", "ill/p02", "well/p03"),
+        ("ill/p01/raw", "ill/p02/raw", "well/p03/raw"),
+        ("ill/2020/ann", "ill/2020/bea", "ill/2020/cem", "ill/2020/dan", "ill/2020/eve", "well"),
         ("testament", "trains"),
         ("glas", "glass", "photo", "photocopy", "type1", "type2", "a", "as"),
     ],
@@ -85,6 +90,11 @@ def test_folders_inside_classes_are_no_doubt_of_themselves(tree, folders):
         (("cat", "dog", "cat_augmented", "dogs"), "nevertheless: cat, cat_augmented; dog, dogs."),
         (("cat (1)", "cat (2)", "dog"), "different classes nevertheless: cat (1), cat (2)."),
         (("cat", "cat - Copy (2)", "dog"), "different classes nevertheless: cat, cat - Copy (2)."),
+        (("A/2020/ill", "A/2020/well", "B/2021/ill", "B/2021/well"), "same name: ill, well."),
+        (("A/2020/ill", "A/2020/well", "B/2020/Ill", "B/2020/Well"), "same name: ill, well."),
+        (("A/2018/ill", "A/2019/well", "B/2018/ill", "B/2019/well"), "ill, well, 2018, 2019."),
+        (("A/ill", "A/well", "B/2020/ill", "B/2020/well"), "same name: ill, well."),
+        (("A/ill", "B/ill", "C/well"), "of the same name: ill."),
         (("cat", "dog", "cat/dog"), "cat/dog is trained as class cat, but there is a class dog"),
     ],
 )
@@ -135,6 +145,19 @@ def test_a_part_that_has_no_class_of_another_part_is_told(tree):
     assert told.startswith("Look twice: no other part has the classes of val (monday, tuesday)")
 
 
+def test_a_train_may_be_a_class_of_a_part(tree):
+    root = tree("train/train", "train/bus", "test/train", "test/bus")
+    table, _, _ = layouts.tabulate("mine", Path(root), None)
+    assert table["label"].value_counts().to_dict() == {"train": 6, "bus": 6}
+
+
+@pytest.mark.parametrize("inner", [("train/cat", "extra"), ("train", "val")])
+def test_parts_inside_of_a_part_are_refused(tree, inner):
+    root = tree(*(f"{part}/{name}" for part in ("train", "test") for name in inner))
+    with pytest.raises(InputError, match="holds parts inside of a part"):
+        layouts.tabulate("mine", Path(root), None)
+
+
 def test_folders_of_the_same_name_in_a_part_are_told(tree):
     root = tree("train/A/ill", "train/A/well", "train/B/ill", "test/A", "test/B")
     _, _, told = layouts.tabulate("mine", Path(root), None)
@@ -164,16 +187,17 @@ BESIDE = {
     "masks or annotations": (
         *("{c}/mask_{i}", "{c}/{i}.mask", "{c}/{i}_mask_0", "{c}/{i} (mask)", "{c}/{i}_masked"),
         *("{c}/{i}_segmented", "{c}/{i}_annotated", "{c}/mask/{i}", "{c}/gt/{i}"),
-        *("{c}/masques/{i}", "{c}/seg/seg_{i}"),
+        *("{c}/masques/{i}", "{c}/seg/seg_{i}", "{c}/mask_images/{i}"),
     ),
     "thumbnails": ("{c}/thumb/{i}", "{c}/{i}_thumb", "{c}/{i}-150x150"),
 }
 
 
 def names(*forms):
-    return [
+    paths = (
         f"{form}.png".format(c=c, i=i) for c in ("cat", "dog") for i in range(5) for form in forms
-    ]
+    )
+    return list(dict.fromkeys(paths))
 
 
 @pytest.mark.fault("folders that are no classes")
@@ -187,7 +211,9 @@ def test_masks_and_thumbnails_beside_their_photos_are_refused(photo, kind, form)
 
 
 @pytest.mark.fault("folders that are no classes")
-@pytest.mark.parametrize("inner", ["seg", "gt", "label", "thumb"])
+@pytest.mark.parametrize(
+    "inner", ["seg", "gt", "label", "thumb", "masks_png", "my masks 2", "GroundTruth"]
+)
 def test_masks_and_thumbnails_in_a_folder_beside_that_of_their_photos_are_refused(inner):
     with pytest.raises(InputError, match="10 in all"):
         check_only_photos(Path("p"), names("{c}/rgb/{i}", f"{{c}}/{inner}/{{i}}"))
@@ -204,6 +230,9 @@ def test_masks_and_thumbnails_in_a_folder_beside_that_of_their_photos_are_refuse
         ("{c}/label_{i}",),
         ("mask/mask_{i}", "bare/{i}"),
         ("{c}/640x480_{i}",),
+        ("ford/gt/{i}", "ford/focus/{i}", "fiat/uno/{i}", "fiat/panda/{i}"),
+        ("{c}/label/IMG_{i}", "{c}/cap/IMG_{i}"),
+        ("mask_images/{i}", "bare/{i}"),
     ],
 )
 def test_classes_and_photos_of_such_names_are_photos(forms):
@@ -211,8 +240,41 @@ def test_classes_and_photos_of_such_names_are_photos(forms):
     assert versions(names(*forms)) == []
 
 
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("{c}/images/{i}", "{c}/roi/{i}"),
+        ("{c}/images/a/{i}", "{c}/heatmaps/a/{i}"),
+        ("{c}/{i}", "{c}/depth/{i}"),
+        ("cat/IMG_{i}", "cat/old/img_{i}", "dog/IMG_{i}"),
+        ("ford/gt/{i}", "ford/focus/{i}", "fiat/500/{i}", "fiat/panda/{i}"),
+    ],
+)
+def test_folders_whose_images_are_called_like_those_beside_are_told(forms):
+    *_, remark = doubted_layers(names(*forms))
+    assert remark.startswith("Look twice")
+    assert "images are called like those in a folder beside theirs" in remark
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [("{c}/p1/{i}", "{c}_2/p2/{i}"), ("{c}/front/{i}", "{c}/{i}"), ("{c}/a/{i}", "{c}/9{i}")],
+)
+def test_objects_views_and_folders_of_other_images_repeat_nothing(forms):
+    assert repeated_folders(names(*forms), ()) == []
+
+
 def test_images_called_like_others_with_a_further_word_are_told():
     (remark,) = versions(names("{c}/{i}", "{c}/{i}_depth", "{c}/{i}_flip"))
     assert remark.startswith("Look twice: 20 images are called like another one")
     assert "_depth, _flip" in remark
     assert versions(names("{c}/IMG_{i}", "{c}/IMG_{i}_2")) == []
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["aug_{i}", "rot90_{i}", "m{i}", "{i}roi", "{i} (1)", "{i}_180", "{i}.jpg", "{i}-flip"],
+)
+def test_names_that_add_to_that_of_an_image_at_either_end_are_told(form):
+    (remark,) = versions(names("{c}/{i}", f"{{c}}/{form}"))
+    assert remark.startswith("Look twice: 10 images are called like another one")

@@ -153,9 +153,12 @@ def _names(folder: Path) -> list[str]:
 
 def _rows(root: Path, folder: Path, classes: list[str], part: str) -> Iterator[Row]:
     """The images of a part, each with its class folder."""
-    if parts_among(classes):
-        raise InputError(f"{folder} holds parts inside of a part ({', '.join(classes)}). {REMEDY}")
     names = _names(folder)
+    inner = parts_among(classes)
+    own = {name.rpartition("/")[0] for name in names}
+    # A train that holds images may be a class beside others.
+    if inner and ({*inner.values()} != {"train"} or {*inner} == {*classes} or {*inner} - own):
+        raise InputError(f"{folder} holds parts inside of a part ({', '.join(inner)}). {REMEDY}")
     check_not_pieces(folder, classes, names)
     check_layers(folder, names)
     place = folder.relative_to(root).as_posix()

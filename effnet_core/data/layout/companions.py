@@ -11,41 +11,44 @@ from effnet_core.data.names import shown
 _WORD = r"(?:^|[\W_]+|(?<=\d)|(?<=[a-z])(?=[A-Z]))(?i:{})(?![^\W\d_])"
 MASK_WORD = re.compile(
     _WORD.format(
-        "masks?|masked|maske|masque|m[a\u00e1]scara|maschera|segm?|segmented|segmentations?|gt"
-        "|groundtruth|labels?|trimaps?|annotations?|annotated|overlays?"
+        "masks?|masked|masken?|masques?|m[a\u00e1]scaras?|mascher[ae]|segm?|segmented"
+        "|segmentations?|segmentation(?:class|object)|gt|ground[ _-]?truth|labels?|trimaps?"
+        "|annotations?|annotated|overlays?"
     )
 )
-MASK_FOLDERS = {
-    *("mask", "masks", "seg", "segmentation", "segmentations", "segmented", "gt", "groundtruth"),
-    *("ground_truth", "label", "labels", "trimaps", "annotation", "annotations", "overlay"),
-    *("overlays", "maske", "masken", "masque", "masques", "mascara", "m\u00e1scara", "mascaras"),
-    *("m\u00e1scaras", "maschera", "maschere"),
-}
 THUMBNAIL_WORD = re.compile(_WORD.format(r"thumbs?|thumbnails?|previews?|\d+x\d+"))
-THUMBNAIL_FOLDERS = {"thumb", "thumbs", "thumbnail", "thumbnails", "preview", "previews"}
 # Words in the names of photos to which masks belong, as in `img_1` beside `mask_1`.
 PHOTO_WORD = re.compile(_WORD.format("img|image|photo|picture|scan|rgb|original|orig|raw"))
-# A word that the name of a version adds to that of the image.
-ADDED = re.compile(r"(.+?)([\W_]+[^\W_]*[^\W\d_][^\W_]*)")
+PHOTO_FOLDER = re.compile(
+    "(?:jpe?g|png)?(?:im(?:g|age)|photo|picture|scan|rgb|original|orig|raw|input)s?", re.I
+)
+# What the name of a version has after or before that of the image: `_roi`, `(1)`, `_90`, `aug_`.
+AFTER = re.compile(
+    r"(?P<image>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*|(?<=\d)[^\W\d_]+|\s?\(\d+\)"
+    r"|[\W_](?:90|180|270))"
+)
+BEFORE = re.compile(r"(?P<added>[^\W\d_]+(?:\d*[\W_]+|(?=\d)))(?P<image>.+)")
 FEWEST = 0.1  # share of versions among all images that is remarked
 
 
-def companions(images: Sequence[str], word: re.Pattern[str], folders: set[str]) -> list[str]:
+def companions(images: Sequence[str], word: re.Pattern[str]) -> list[str]:
     """The images whose names repeat that of another image, if most of those with a word do.
+
+    The file has the word, as `cat/1_mask.png` beside `cat/1.png`, or its folder, as
+    `cat/mask/1.png` beside `cat/1.png` or `cat/images/1.png`. Beside `cat/siam/1.png` it may be a
+    thing: 1.png is the first image of any folder.
 
     Args:
         images: paths of all images.
-        word: what the name of the file has besides, as `cat/1_mask.png` beside `cat/1.png`.
-        folders: what their own folder is called otherwise, as `cat/mask/1.png` beside `cat/1.png`
-            or `cat/scan/1.png`. A folder of classes, such as `train`, holds no such folders.
+        word: a word for masks or thumbnails in the names of files and folders.
     """
     by_name: dict[str, set[tuple[str, str]]] = {}
     by_folder: dict[str, set[tuple[str, str]]] = {}
+    has_word = {place: _has_word(place, word) for place in set(map(_place, images))}
     for name in images:
-        place, _, file = name.rpartition("/")
-        parent, _, folder = place.rpartition("/")
-        if folder.lower() in folders:
-            beside = (parent, f"{parent}/*") if parent else (parent,)
+        place, file = _place(name), _last(name)
+        if has_word[place]:
+            beside = (_place(place), f"{_place(place)}/*")
             by_folder[name] = {(it, key) for it in beside for key in _keys(file, word)}
         elif word.search(file):
             by_name[name] = {(place, key) for key in _keys(file, word)}
@@ -56,8 +59,8 @@ def companions(images: Sequence[str], word: re.Pattern[str], folders: set[str]) 
         (place, key)
         for name in images
         if name not in marked
-        for place in around.intersection(_places(name, word))
-        for key in _keys(name.rpartition("/")[2], word)
+        for place in around.intersection(_places(name))
+        for key in _keys(_last(name), word)
     }
     found: list[str] = []
     for some in (by_name, by_folder):
@@ -66,13 +69,24 @@ def companions(images: Sequence[str], word: re.Pattern[str], folders: set[str]) 
     return found
 
 
-def _places(name: str, word: re.Pattern[str]) -> list[str]:
-    """The folder of a photo, and `x/*` for any folder in x, unless x holds class folders."""
-    place = name.rpartition("/")[0]
-    parent, _, folder = place.rpartition("/")
-    if not parent or word.search(folder) or part_of(parent.rpartition("/")[2]):
-        return [place]
-    return [place, f"{parent}/*"]
+def _has_word(place: str, word: re.Pattern[str]) -> bool:
+    """Whether a folder that is no class, because it lies in one, has a word in its name."""
+    inside = _last(_place(place))
+    return bool(inside and not part_of(inside) and word.search(_last(place)))
+
+
+def _places(name: str) -> list[str]:
+    """The folder of a photo, and `x/*` for a folder of photos in x."""
+    place = _place(name)
+    return [place, f"{_place(place)}/*"] if PHOTO_FOLDER.fullmatch(_last(place)) else [place]
+
+
+def _place(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _keys(file: str, word: re.Pattern[str]) -> set[str]:
@@ -91,20 +105,33 @@ def _plain(stem: str) -> str:
 
 
 def versions(images: Sequence[str]) -> list[str]:
-    """A remark about images whose names are that of an image beside them with a further word."""
+    """A remark about images called like another one beside them, but for a word or the format."""
     stems = {name.rpartition(".")[0].lower() for name in images}
+    seen: set[str] = set()
     added: Counter[str] = Counter()
     first = ""
     for name in images:
-        match = ADDED.fullmatch(name.rpartition(".")[0].lower())
-        if match and match[1] in stems and "/" not in match[2]:
-            added[match[2]] += 1
+        stem, _, ending = name.rpartition(".")
+        word = f".{ending}" if stem.lower() in seen else _added(stem.lower(), stems)
+        seen.add(stem.lower())
+        if word:
+            added[word] += 1
             first = first or name
     if not added or added.total() < FEWEST * len(images):
         return []
     words = ", ".join(shown(word) for word, _ in added.most_common(5))
     return [
-        f"Look twice: {added.total()} images are called like another one beside them with "
-        f"{words} at the end, such as {shown(first)}. If they are no photos, move them away. If "
-        "they show the same as the other one, name what they show as a group."
+        f"Look twice: {added.total()} images are called like another one beside them but for "
+        f"{words}, such as {shown(first)}. If they are no photos, move them away. If they show the "
+        "same as the other one, name what they show as a group."
     ]
+
+
+def _added(stem: str, stems: set[str]) -> str:
+    """What a name has besides that of another image in its folder; empty without such an image."""
+    place, slash, file = stem.rpartition("/")
+    for pattern in (AFTER, BEFORE):
+        match = pattern.fullmatch(file)
+        if match and f"{place}{slash}{match['image']}" in stems:
+            return match["added"]
+    return ""

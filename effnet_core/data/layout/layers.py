@@ -1,22 +1,12 @@
 """Tell class folders from folders around or beside the classes, by the names inside them."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effnet_core.data.layout.masks import IMAGES
-from effnet_core.data.layout.parts import FILLERS
+from effnet_core.data.layout.repeats import NEUTRAL, NUMBERED, VIEWS, repeated_folders
 from effnet_core.data.names import likeness, normalised, shown, singular
 from effnet_core.errors import InputError
-
-# Names of objects such as patient12 and 2019, which are no classes.
-NUMBERED = re.compile(r".*\D\d+|\d{2,}")
-# Names for the views of an object, which are rarely classes.
-VIEWS = {
-    *("front", "back", "rear", "side", "left", "right", "top", "bottom", "above", "below"),
-    *("near", "far", "wide", "close", "closeup", "day", "night", "indoor", "outdoor"),
-}
 
 
 def check_layers(root: Path, images: Sequence[str]) -> None:
@@ -55,23 +45,23 @@ def check_layers(root: Path, images: Sequence[str]) -> None:
 def doubted_layers(images: Sequence[str]) -> list[str]:
     """Remarks about folders inside classes that `check_layers` lets pass."""
     inside = _inside(images)
+    repeated = [(name, inner) for name, them in _repeated(inside).items() for inner in them]
     remarks = [
         f"Look twice: {shown(name)}/{shown(inner)} is trained as class {shown(name)}, but there is "
         f"a class {shown(inner)}."
-        for name, repeated in _repeated(inside).items()
-        for inner in repeated
+        for name, inner in repeated
     ]
-    shared = _recurring(inside)
-    around = [counts for counts in inside.values() if counts.keys() & set(shared)]
-    held = sum(number for counts in around for inner, number in counts.items() if inner)
-    different = {inner for counts in around for inner in counts if inner}
-    if len(different) > 1 and 2 * held > len(images):
+    shared, around = _shared(images)
+    held = sum(number for top in around for inner, number in inside[top].items() if inner)
+    told = {singular(inner) for _, inner in repeated}
+    if 2 * held > len(images):
+        told |= set(map(singular, shared))
         remarks.append(
             f"Look twice: several of the classes {_listed(list(inside))} hold folders of the same "
             f"name: {_listed(shared)}. If such a folder is one object, name it as a group. If it "
             "is a class, move its images together, or give a table: --labels FILE.csv"
         )
-    return remarks
+    return remarks + repeated_folders(images, told)
 
 
 def joined_folders(names: Iterable[str]) -> list[str]:
@@ -102,14 +92,34 @@ def _inside(images: Sequence[str]) -> dict[str, dict[str, int]]:
 
     Images that lie in no such folder count under an empty name.
     """
-    neutral = IMAGES | FILLERS
     inside: dict[str, dict[str, int]] = {}
-    for name in images:
-        top, *between, _ = name.split("/")
-        inner = next((folder for folder in between if folder.lower() not in neutral), "")
+    for place, number in Counter(name.rpartition("/")[0] for name in images if "/" in name).items():
+        top, *between = place.split("/")
+        inner = next((folder for folder in between if folder.lower() not in NEUTRAL), "")
         counts = inside.setdefault(top, {})
-        counts[inner] = counts.get(inner, 0) + 1
+        counts[inner] = counts.get(inner, 0) + number
     return inside
+
+
+def _shared(images: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Names of folders at any depth inside several classes, words first, and these classes.
+
+    A name does not count if no other name occurs at its depth, as in `cat/raw` and `dog/raw`.
+    """
+    tops: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
+    depths: dict[int, set[str]] = {}
+    for place in sorted({name.rpartition("/")[0] for name in images}):
+        top, *between = place.split("/")
+        inner = [folder for folder in between if folder.lower() not in NEUTRAL]
+        for depth, (name, key) in enumerate(zip(inner, map(singular, inner), strict=True)):
+            names.setdefault(key, name)
+            tops.setdefault(key, set()).add(top)
+            depths.setdefault(depth, set()).add(key)
+    varied = {key for keys in depths.values() if len(keys) > 1 for key in keys}
+    shared = [key for key in varied if len(tops[key]) > 1]
+    words_first = sorted((bool(NUMBERED.fullmatch(names[key])), names[key]) for key in shared)
+    return [name for _, name in words_first], {top for key in shared for top in tops[key]}
 
 
 def _recurring(inside: dict[str, dict[str, int]]) -> list[str]:

@@ -2,15 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
+from typing import NamedTuple
 
-from effnet_core.data.layout.companions import (
-    MASK_FOLDERS,
-    MASK_WORD,
-    THUMBNAIL_FOLDERS,
-    THUMBNAIL_WORD,
-    companions,
-)
+from effnet_core.data.layout.companions import MASK_WORD, THUMBNAIL_WORD, companions
 
 IMAGES = {"image", "images", "img", "imgs", "photos", "pictures", "jpegimages", "input", "inputs"}
 MASKS = {
@@ -27,6 +21,8 @@ MASK_ENDING = re.compile(
     r"([ _-]|(?<=[a-z])(?=[A-Z]))(?i:masks?|seg|segmentations?|gt|groundtruth|labels?|trimaps?"
     r"|annotations?)$"
 )
+# What follows the word in names such as `mask_images`.
+IMAGES_ENDING = re.compile(r"[ _-](images?|imgs?|photos?|pngs?|jpe?gs?|tiffs?|bmps?)$", re.I)
 # No path without one of these letters has a word for masks.
 ANY_MASK = re.compile("m[a\u00e1]s[kcq]|annot|seg|trimap|ground|gt|label|target|overlay", re.I)
 THUMBNAILS = re.compile(r"thumbs|.*thumbnails?.*", re.IGNORECASE)
@@ -37,7 +33,7 @@ def masks_among(images: Sequence[str]) -> list[str]:
     if not any(map(ANY_MASK.search, images)):
         return []
     found = dict.fromkeys(_masks_by_path(images))
-    return list(found | dict.fromkeys(companions(images, MASK_WORD, MASK_FOLDERS)))
+    return list(found | dict.fromkeys(companions(images, MASK_WORD)))
 
 
 def _masks_by_path(images: Sequence[str]) -> list[str]:
@@ -48,42 +44,46 @@ def _masks_by_path(images: Sequence[str]) -> list[str]:
     `ManualMask/a.png` to `scans/a.png`. If the name ends in the word, the image may be in any
     folder.
     """
-    folders = {folder for name in images for folder in name.lower().split("/")[:-1]}
-    words = MASKS_BESIDE_IMAGES if folders & IMAGES else MASKS
-    keys = {name: _key(name, words) for name in images}
-    photos = {key for key, is_marked in keys.values() if not is_marked}
+    places = {name.rpartition("/")[0] for name in images}
+    has_images = any(not IMAGES.isdisjoint(place.lower().split("/")) for place in places)
+    words = MASKS_BESIDE_IMAGES if has_images else MASKS
+    folders = {place: _folder(place, words) for place in places}
     # A class `mask` does not hold the photos of masks in a class `no_mask`.
-    plain = [keys[name][0] for name in images if not _key(name, MASKS_BESIDE_IMAGES)[1]]
-    photos |= {key[-1:] for key in plain if re.search("[a-z]", key[-1])}
-    marked = [name for name, (_, is_marked) in keys.items() if is_marked]
-    masks = [
-        name
-        for name in marked
-        if keys[name][0] in photos or _in_name(name, photos) or _unmarked(name) in photos
-    ]
+    photo_folders = {it for it in places if not _folder(it, MASKS_BESIDE_IMAGES).is_marked}
+    photos: set[tuple[str, str]] = set()
+    marked: dict[str, set[tuple[str, str]]] = {}
+    for name in images:
+        place, _, file = name.rpartition("/")
+        last = file.rpartition(".")[0] or file
+        stem = MASK_ENDING.sub("", last)
+        folder, key = folders[place], stem.lower()
+        if folder.is_marked or stem != last:
+            marked[name] = {(folder.bare, key), (folder.unmarked, key)}
+            marked[name] |= {("", key)} if stem != last else set()
+        else:
+            photos.add((folder.bare, key))
+            if place in photo_folders and re.search("[a-z]", key):
+                photos.add(("", key))
+    masks = [name for name, keys in marked.items() if keys & photos]
     return masks if len(masks) * 2 > len(marked) else []
 
 
-def _in_name(name: str, photos: set[tuple[str, ...]]) -> bool:
-    """Whether the name of an image is that of a photo in any folder, with a word for masks."""
-    last = PurePath(name).stem
-    stem = MASK_ENDING.sub("", last)
-    return stem != last and (stem.lower(),) in photos
+class _Folder(NamedTuple):
+    """A folder's path without folders for masks, the same without endings, and if it had any."""
+
+    bare: str
+    unmarked: str
+    is_marked: bool
 
 
-def _unmarked(name: str) -> tuple[str, ...]:
-    """The path of an image without endings that mean masks, such as `cat/1` of `cat_gt/1.png`."""
-    parts = (MASK_ENDING.sub("", part).lower() for part in PurePath(name).with_suffix("").parts)
-    return tuple(part for part in parts if part not in IMAGES)
-
-
-def _key(name: str, words: set[str]) -> tuple[tuple[str, ...], bool]:
-    """The path of an image without words for images and masks, and whether it had a mask word."""
-    *folders, last = PurePath(name).with_suffix("").parts
-    stem = MASK_ENDING.sub("", last)
-    masks = [folder for folder in folders if folder.lower() in words or MASK_ENDING.search(folder)]
-    others = (f.lower() for f in folders if f not in masks and f.lower() not in IMAGES)
-    return (*others, stem.lower()), stem != last or bool(masks)
+def _folder(place: str, words: set[str]) -> _Folder:
+    """Read the path of a folder, such as `scans/cat_gt`, in which `gt` is an ending."""
+    folders = [IMAGES_ENDING.sub("", folder) for folder in place.split("/")]
+    masks = {folder for folder in folders if folder.lower() in words or MASK_ENDING.search(folder)}
+    bare = "/".join(it.lower() for it in folders if it not in masks and it.lower() not in IMAGES)
+    endless = [MASK_ENDING.sub("", folder).lower() for folder in folders]
+    unmarked = "/".join(folder for folder in endless if folder not in IMAGES)
+    return _Folder(bare, unmarked, bool(masks))
 
 
 def thumbnails_among(images: Sequence[str]) -> list[str]:
@@ -91,4 +91,4 @@ def thumbnails_among(images: Sequence[str]) -> list[str]:
     folders = {name.rpartition("/")[0] for name in images}
     small = {place for place in folders if any(map(THUMBNAILS.fullmatch, place.split("/")))}
     found = {name: None for name in images if name.rpartition("/")[0] in small}
-    return list(found | dict.fromkeys(companions(images, THUMBNAIL_WORD, THUMBNAIL_FOLDERS)))
+    return list(found | dict.fromkeys(companions(images, THUMBNAIL_WORD)))

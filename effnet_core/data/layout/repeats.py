@@ -1,0 +1,88 @@
+"""Remark on folders inside a class whose images are called like those of a folder beside them."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from effnet_core.data.layout.companions import FEWEST, PHOTO_FOLDER
+from effnet_core.data.layout.masks import IMAGES
+from effnet_core.data.layout.parts import FILLERS
+from effnet_core.data.names import likeness, shown, singular
+
+# Names of folders that say nothing about what is in them.
+NEUTRAL = IMAGES | FILLERS
+# Names of objects such as patient12 and 2019, which are no classes.
+NUMBERED = re.compile(r".*\D\d+|\d{2,}")
+# Names for the views of an object, which are rarely classes.
+VIEWS = {
+    *("front", "back", "rear", "side", "left", "right", "top", "bottom", "above", "below"),
+    *("near", "far", "wide", "close", "closeup", "day", "night", "indoor", "outdoor"),
+}
+# An image name in more folders than this is one that every object has, such as 1.png.
+MOST_FOLDERS = 4
+
+
+def repeated_folders(images: Sequence[str], told: Collection[str]) -> list[str]:
+    """A remark if most images of some folders are called like images beside the folder.
+
+    `cat/roi/1.png` is called like `cat/images/1.png` and `cat/1.png`, and `cat/roi/a/1.png` like
+    `cat/images/a/1.png`.
+
+    Args:
+        told: names of folders, in the singular, that another remark is about.
+    """
+    ways = {place: _ways(place) for place in {name.rpartition("/")[0] for name in images}}
+    beside: dict[tuple[str, str], set[str]] = {}
+    for name in images:
+        place, stem = _place_and_stem(name)
+        beside.setdefault((place, stem), set()).add("")
+        for _, inner, without in ways[place]:
+            beside.setdefault((without, stem), set()).add(inner)
+    total: Counter[str] = Counter()
+    alike: Counter[str] = Counter()
+    for name in images:
+        place, stem = _place_and_stem(name)
+        for folder, _, without in ways[place]:
+            among = beside[without, stem]
+            total[folder] += 1
+            untold = among.isdisjoint(told) or any(map(_is_of_photos, among))
+            alike[folder] += 1 < len(among) <= MOST_FOLDERS and untold
+    found = [
+        folder
+        for folder, number in sorted(alike.items())
+        if 2 * number > total[folder] and _may_repeat(folder.rpartition("/")[2])
+    ]
+    number = sum(total[folder] for folder in found)
+    if number < max(1, FEWEST * len(images)):
+        return []
+    return [
+        f"Look twice: {number} images are called like those in a folder beside theirs, such as "
+        f"those in {', '.join(map(shown, found[:5]))}. If a folder holds masks, maps or copies of "
+        "the photos in another one, move it away. If images of one name show the same object, name "
+        "the object as a group."
+    ]
+
+
+def _place_and_stem(name: str) -> tuple[str, str]:
+    """The folder of an image, and its name without ending in small letters."""
+    place, _, file = name.rpartition("/")
+    return place, (file.rpartition(".")[0] or file).lower()
+
+
+def _ways(place: str) -> list[tuple[str, str, str]]:
+    """Each folder inside the class: its path, its name in the singular, the place without it."""
+    folders = place.split("/")
+    return [
+        ("/".join(folders[: k + 1]), singular(folders[k]), "/".join(folders[:k] + folders[k + 1 :]))
+        for k in range(1, len(folders))
+    ]
+
+
+def _is_of_photos(name: str) -> bool:
+    """Whether a folder is called like one of photos, such as `images`."""
+    return bool(name.lower() in NEUTRAL or PHOTO_FOLDER.fullmatch(name))
+
+
+def _may_repeat(name: str) -> bool:
+    """Whether a folder may hold versions of photos, by its name: not `images`, `p12` or `front`."""
+    return not (_is_of_photos(name) or NUMBERED.fullmatch(name) or likeness(name) in VIEWS)

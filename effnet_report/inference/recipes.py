@@ -120,7 +120,7 @@ def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
     alike: dict[Recipe, Analysis] = {}
     for study in single:
         if _configurations(study).equals(_configurations(single[0])):
-            alike.setdefault(_recipe(study), study)
+            alike.setdefault(recipe_of(study), study)
     whole = [*alike.values()]
     return whole if len(whole) > 1 and len(common_seeds(whole)) > 1 else []
 
@@ -136,13 +136,13 @@ def gain(studies: Sequence[Analysis], freeze: int) -> Estimate:
 
 def differences(studies: Sequence[Analysis]) -> list[str]:
     """What tells the recipe of each study from the others', in words; nothing if all agree."""
-    recipes = [_recipe(study) for study in studies]
+    recipes = [recipe_of(study) for study in studies]
     shared = set.intersection(*map(set, recipes))
     apart = [tuple(part for part in recipe if part not in shared) for recipe in recipes]
     return [in_words(parts) for parts in apart if parts]
 
 
-def _recipe(study: Analysis) -> Recipe:
+def recipe_of(study: Analysis) -> Recipe:
     """The recipe of a study that has one."""
     protocol = study.evidence.design.protocol
     return tuple((name, getattr(protocol, name)) for name in SETTINGS)

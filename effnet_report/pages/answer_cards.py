@@ -13,7 +13,7 @@ from effnet_core.study.design import short_number
 from effnet_report import words
 from effnet_report.evidence import smaller
 from effnet_report.evidence.pictures import pictures
-from effnet_report.inference import analysis, contrasts
+from effnet_report.inference import analysis, contrasts, recipes
 from effnet_report.inference.advice import (
     EITHER,
     FEWEST,
@@ -175,7 +175,20 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study):
-        yield "no other recipe was tried on these images"
+        yield f"no other recipe was tried on these images{_better_elsewhere(study)}"
+
+
+def _better_elsewhere(study: Analysis) -> str:
+    """Whether the recipe of a study was clearly surpassed on the images of another one."""
+    for other in shown.advising():
+        whole = recipes.comparable([other, *shown.on_the_same_images(other)])
+        same = [one for one in whole if recipes.recipe_of(one) == recipes.recipe_of(study)]
+        if same and other in whole and (gain := recipes.gain([other, *same], 0)).low > 0:
+            return (
+                f"; on {shown.about(other).name}, another one made a network with nothing frozen "
+                f"better than this one, by {span(gain)} points"
+            )
+    return ""
 
 
 def classical(study: Analysis) -> str:

@@ -911,6 +911,7 @@ def test_the_head_alone_trains_at_the_rate_that_is_checked():
         ("batch_size", (4, 500), {"a": "0", "b": "1"}, False),
         ("dropout", (0.1, 0.5), {"a": "0", "b": "1"}, True),
         ("augment", ("none", "flips"), {"a": "0", "b": "1"}, False),
+        ("weights", ("packaged", "same.safetensors"), {"a": "0", "b": "1"}, True),
     ],
 )
 def test_equal_weights_are_no_copy_where_a_setting_changes_nothing(

@@ -204,8 +204,9 @@ HOW_LONG = {
     *("scheduler", "learning_rate", "race_epochs", "epochs", "early_stop_patience", "select"),
     *("plateau_patience", "plateau_factor"),
 }
-# Settings that change nothing for some images, such as squares and those without transparency.
-FOR_SOME_IMAGES = {"resize", "background", "compiled"}
+# Settings that need not change anything: for some images, such as squares; and other names of the
+# same weights, which have a fingerprint.
+FOR_SOME = {"resize", "background", "compiled", "weights"}
 
 
 def _training(record: Record, sound: Sound) -> tuple[dict[str, object], list[tuple[float, float]]]:
@@ -216,7 +217,7 @@ def _training(record: Record, sound: Sound) -> tuple[dict[str, object], list[tup
         epoch up to the one whose weights are used.
     """
     settings, outcome = record.settings, record.outcome
-    left_out = INCIDENTAL | HOW_LONG | FOR_SOME_IMAGES
+    left_out = INCIDENTAL | HOW_LONG | FOR_SOME
     if settings.head == "none":
         left_out |= {"dropout", "hidden_width"}
     if settings.freeze == max(FREEZE):  # many networks train no block then that could be dropped
@@ -228,7 +229,8 @@ def _training(record: Record, sound: Sound) -> tuple[dict[str, object], list[tup
     batch = min(settings.batch_size, record.facts.train_images - 1)
     epochs = outcome.history[: outcome.best_epoch]
     return (
-        settings.model_dump(exclude=left_out) | {"batch_size": batch},
+        settings.model_dump(exclude=left_out)
+        | {"batch_size": batch, "weights": record.fingerprints.weights},
         [(epoch.learning_rate, epoch.train_loss) for epoch in epochs],
     )
 

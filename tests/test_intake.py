@@ -666,7 +666,7 @@ def test_the_column_of_labels_is_told_where_several_could_be(photos, tmp_path):
     labels = tmp_path / "t.csv"
     lines = [f"{name},{'ab'[i % 2]},{'xyz'[i % 3]}" for i, name in enumerate(names)]
     labels.write_text("\n".join(["path,target,class", *lines]))
-    *_, remark = layouts.tabulate("mine", photos, labels)
+    (remark,) = imagefolder(str(photos), str(labels)).remarks
     assert remark == "The labels are those of column class, not of target."
 
 

@@ -9,7 +9,7 @@ from effnet_core.data.datasets import imagefolder
 from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.doubts import check_only_photos
 from effnet_core.data.layout.layers import doubted_layers
-from effnet_core.data.layout.repeats import repeated_folders
+from effnet_core.data.layout.repeats import kinds_of_objects, repeated_folders
 from effnet_core.errors import InputError
 from effnet_report.intake import layouts
 
@@ -238,6 +238,66 @@ def test_masks_and_thumbnails_in_a_folder_beside_that_of_their_photos_are_refuse
 def test_classes_and_photos_of_such_names_are_photos(forms):
     check_only_photos(Path("p"), names(*forms))
     assert versions(names(*forms)) == []
+
+
+OBJECTS = (
+    ("{c}/{c}{i}/image", "{c}/{c}{i}/mask"),
+    ("{c}/p{i}/scan", "{c}/p{i}/segmentation"),
+    ("{c}/p{i}/original", "{c}/p{i}/overlay"),
+    ("{c}/p{i}/slice_0", "{c}/p{i}/mask_0", "{c}/p{i}/slice_1", "{c}/p{i}/mask_1"),
+)
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize("forms", OBJECTS)
+def test_a_mask_beside_the_image_of_each_object_is_refused(forms):
+    with pytest.raises(InputError, match="masks or annotations beside"):
+        check_only_photos(Path("p"), names(*forms))
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("{c}/{c}{i}/t1", "{c}/{c}{i}/t2", "{c}/{c}{i}/mask"),
+        ("{c}/p{i}/p{i}", "{c}/p{i}/lesion"),
+        ("{c}/p{i}/p{i}_Dermoscopic_Image/p{i}", "{c}/p{i}/p{i}_lesion/p{i}_lesion"),
+        ("{c}/A/{c}{i}/17", "{c}/A/{c}{i}/heat"),
+    ],
+)
+def test_images_of_several_kinds_of_each_object_are_told(forms):
+    (remark,) = kinds_of_objects(names(*forms))
+    assert remark.startswith("Look twice: most folders")
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("{c}/{i}", "{c}/IMG_{i}"),
+        ("{c}/p{i}/1", "{c}/p{i}/2"),
+        ("{c}/p{i}/IMG_1", "{c}/p{i}/IMG_2"),
+        ("{c}/p{i}/left", "{c}/p{i}/right"),
+        ("{c}/p{i}/t1", "{c}/p{i}/t2"),
+        ("{c}/red/a{i}", "{c}/blue/b{i}"),
+    ],
+)
+def test_objects_with_several_images_of_one_kind_are_no_doubt(forms):
+    assert kinds_of_objects(names(*forms)) == []
+
+
+def test_parts_with_further_words_beside_parts_are_told(tree):
+    roots = (f"{part}{more}" for part in ("train", "test") for more in ("", "_roi"))
+    root = tree(*(f"{part}/{kind}" for part in roots for kind in ("cat", "dog")))
+    _, _, told = layouts.tabulate("mine", Path(root), None)
+    assert "Look twice: parts with different names are put together: test, train; test_roi" in told
+
+
+def test_masks_in_a_table_and_a_second_column_of_images_are_told(tree, tmp_path):
+    root = tree("raw", "mask")
+    rows = [f"{place}/{i}.png,raw/{i}.png,{i % 2}" for place in ("raw", "mask") for i in (1, 2, 3)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,image,label", *rows]))
+    column, masks = imagefolder(root, str(tmp_path / "t.csv")).remarks
+    assert column == "The images are those of column path, not of image."
+    assert masks.startswith("Look twice: 3 images of the table are called like masks")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from effnet_core.data.layout.doubts import REMEDY, check_not_pieces, check_only_
 from effnet_core.data.layout.folders import unwrapped
 from effnet_core.data.layout.layers import check_layers, doubted_layers
 from effnet_core.data.layout.part_values import DRAWN
-from effnet_core.data.layout.parts import part_of, parts_among
+from effnet_core.data.layout.parts import FILLERS, part_of, parts_among, parts_and_rest
 from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
@@ -39,8 +39,7 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
         InputError: the layout is not understood, or pyarrow is needed and missing.
     """
     if labels and labels.suffix.lower() != ".parquet":
-        table = read_table(labels)
-        return table, images, _about_labels(table)
+        return read_table(labels), images, ""
     if labels or (images / "dataset_info.json").is_file() or _is_dict(images):
         return _of_arrow(name, images, labels)
     root = unwrapped(images)
@@ -50,16 +49,6 @@ def tabulate(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFrame
         cells = {"path": table["path"].map(path_cell), "label": table["label"].map(label_cell)}
         table = table.assign(**cells)
     return table, root, f"{remark}{more}".strip()
-
-
-def _about_labels(table: pd.DataFrame) -> str:
-    """The column of the labels, if several could hold them."""
-    known = {str(name).lower(): name for name in table}
-    columns = [known[name] for name in LABEL_COLUMNS if name in known]
-    if not columns:
-        return ""
-    used, *unused = columns
-    return f"The labels are those of column {used}, not of {', '.join(unused)}." * bool(unused)
 
 
 def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
@@ -101,9 +90,22 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
             )
         rows += _rows(root, *inside, parts[name])
         remarks += doubted_layers(_names(inside[0]))
+    remarks += _mixed(parts)
     remarks += [_left_out(root / name) for name in unlabeled]
     remarks += _without_common_classes(dict(zip(classes, inner, strict=True)))
     return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(remarks)
+
+
+def _mixed(parts: Iterable[str]) -> list[str]:
+    """A remark about parts with different further words, such as `train` and `train_resized`."""
+    by_rest: dict[frozenset[str], list[str]] = {}
+    for name in parts:
+        by_rest.setdefault(frozenset(parts_and_rest(name)[1] - FILLERS), []).append(name)
+    return [
+        "Look twice: parts with different names are put together: "
+        f"{'; '.join(map(listed, by_rest.values()))}. If some hold versions of the images of "
+        "others, move them away."
+    ] * (len(by_rest) > 1)
 
 
 def _left_out(part: Path) -> str:

@@ -18,7 +18,7 @@ MASK_WORD = re.compile(
 )
 THUMBNAIL_WORD = re.compile(_WORD.format(r"thumbs?|thumbnails?|previews?|\d+x\d+"))
 # Words in the names of photos to which masks belong, as in `img_1` beside `mask_1`.
-PHOTO_WORD = re.compile(_WORD.format("img|image|photo|picture|scan|rgb|original|orig|raw"))
+PHOTO_WORD = re.compile(_WORD.format("img|image|photo|picture|scan|slice|rgb|original|orig|raw"))
 PHOTO_FOLDER = re.compile(
     "(?:jpe?g|png)?(?:im(?:g|age)|photo|picture|scan|rgb|original|orig|raw|input)s?", re.I
 )
@@ -90,18 +90,20 @@ def _last(path: str) -> str:
 
 
 def _keys(file: str, word: re.Pattern[str]) -> set[str]:
-    """What the name of a photo would be, without marks; `1_mask_0` may belong to `1` or `1_0`."""
+    """What the name of a photo would be, without marks; `1_mask_0` may belong to `1` or `1_0`.
+
+    It is empty for `mask` and for `image`, which belong together.
+    """
     stem = file.rpartition(".")[0] or file
     match = word.search(stem)
     if not match:
         return {_plain(stem)}
     before = stem[: match.start()]
-    return {_plain(before), _plain(f"{before} {stem[match.end() :]}")} - {""}
+    return {_plain(f"{before} {stem[match.end() :]}")} | ({_plain(before)} - {""})
 
 
 def _plain(stem: str) -> str:
-    without = PHOTO_WORD.sub(" ", stem).lower()
-    return " ".join(re.split(r"[\W_]+", without)).strip() or stem.lower()
+    return " ".join(re.split(r"[\W_]+", PHOTO_WORD.sub(" ", stem).lower())).strip()
 
 
 def versions(images: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 
 from effnet_core.data.layout.masks import masks_among, thumbnails_among
+from effnet_core.data.names import shown
 from effnet_core.errors import InputError
 
 PIECE = re.compile(
@@ -42,16 +43,31 @@ def check_only_photos(root: Path, images: Sequence[str]) -> None:
     Raises:
         InputError: some are.
     """
-    for kind, unwanted in {
-        "masks or annotations": masks_among(images),
-        "thumbnails": thumbnails_among(images),
-    }.items():
-        if unwanted:
-            raise InputError(
-                f"{root} holds {kind} beside the images they belong to, {len(unwanted)} in all, "
-                f"such as {unwanted[0]}: they would be trained on as if they were photos. Move "
-                f"them out of the folder, or rename the folders that are classes. {REMEDY}"
-            )
+    for kind, unwanted in _unwanted(images).items():
+        raise InputError(
+            f"{root} holds {kind} beside the images they belong to, {len(unwanted)} in all, "
+            f"such as {unwanted[0]}: they would be trained on as if they were photos. Move "
+            f"them out of the folder, or rename the folders that are classes. {REMEDY}"
+        )
+
+
+def doubted_photos(images: Sequence[str]) -> list[str]:
+    """Remarks about images in a table that may be masks or thumbnails of others in it.
+
+    The folders in its paths are no classes, so they are read like folders inside a class.
+    """
+    inside = [f"./{name}" for name in images]
+    return [
+        f"Look twice: {len(unwanted)} images of the table are called like {kind} of others in it, "
+        f"such as {shown(unwanted[0][2:])}. If they are, remove their rows."
+        for kind, unwanted in _unwanted(inside).items()
+    ]
+
+
+def _unwanted(images: Sequence[str]) -> dict[str, list[str]]:
+    """The images that are masks and thumbnails of others, if any."""
+    kinds = {"masks or annotations": masks_among(images), "thumbnails": thumbnails_among(images)}
+    return {kind: found for kind, found in kinds.items() if found}
 
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:

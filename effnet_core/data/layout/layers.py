@@ -4,7 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from effnet_core.data.layout.repeats import NEUTRAL, NUMBERED, VIEWS, repeated_folders
+from effnet_core.data.layout.repeats import (
+    NEUTRAL,
+    NUMBERED,
+    VIEWS,
+    kinds_of_objects,
+    repeated_folders,
+)
 from effnet_core.data.names import likeness, normalised, shown, singular
 from effnet_core.errors import InputError
 
@@ -61,7 +67,7 @@ def doubted_layers(images: Sequence[str]) -> list[str]:
             f"name: {_listed(shared)}. If such a folder is one object, name it as a group. If it "
             "is a class, move its images together, or give a table: --labels FILE.csv"
         )
-    return remarks + repeated_folders(images, told)
+    return remarks + (repeated_folders(images, told) or kinds_of_objects(images))
 
 
 def joined_folders(names: Iterable[str]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Remark on folders inside a class whose images are called like those of a folder beside them."""
+"""Remark on images inside a class that may be versions of each other, by names that recur."""
 
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import cache
 
 from effnet_core.data.layout.companions import FEWEST, PHOTO_FOLDER
 from effnet_core.data.layout.masks import IMAGES
@@ -18,6 +19,7 @@ VIEWS = {
     *("front", "back", "rear", "side", "left", "right", "top", "bottom", "above", "below"),
     *("near", "far", "wide", "close", "closeup", "day", "night", "indoor", "outdoor"),
 }
+WORD = re.compile(r"[^\W\d_]+")
 # An image name in more folders than this is one that every object has, such as 1.png.
 MOST_FOLDERS = 4
 
@@ -63,6 +65,34 @@ def repeated_folders(images: Sequence[str], told: Collection[str]) -> list[str]:
     ]
 
 
+def kinds_of_objects(images: Sequence[str]) -> list[str]:
+    """A remark if most objects have images of the same kinds, such as `scan` and `lesion`.
+
+    The objects are the folders of some depth inside the classes, at least three, and the kinds are
+    the words in the rest of the path, but for those of the object, of views and of photos.
+    """
+    for depth in range(2, max(name.count("/") for name in images) + 1):
+        objects: dict[tuple[str, ...], set[str]] = {}
+        for name in images:
+            folders = name.lower().split("/")
+            if len(folders) > depth:
+                unit, stem = "/".join(folders[:depth]), folders[-1].rpartition(".")[0]
+                words = {*WORD.findall("/".join([*folders[depth:-1], stem]))}
+                words -= {*WORD.findall(unit)}
+                kind = tuple(sorted(word for word in words if not _says_nothing(word)))
+                objects.setdefault(kind, set()).add(unit)
+        fewest = max(2, len({unit for units in objects.values() for unit in units}) / 2)
+        common = sorted(kind for kind, units in objects.items() if len(units) > fewest)
+        if len(common) > 1:
+            kinds = ", ".join(shown(" ".join(kind)) for kind in common[:5] if kind)
+            return [
+                "Look twice: most folders at some depth inside the classes hold images of several "
+                f"kinds: {kinds}{' and others' * (() in common)}. If some are masks, maps or "
+                "copies, move them away. If a folder shows one object, name it as a group."
+            ]
+    return []
+
+
 def _place_and_stem(name: str) -> tuple[str, str]:
     """The folder of an image, and its name without ending in small letters."""
     place, _, file = name.rpartition("/")
@@ -81,6 +111,12 @@ def _ways(place: str) -> list[tuple[str, str, str]]:
 def _is_of_photos(name: str) -> bool:
     """Whether a folder is called like one of photos, such as `images`."""
     return bool(name.lower() in NEUTRAL or PHOTO_FOLDER.fullmatch(name))
+
+
+@cache
+def _says_nothing(word: str) -> bool:
+    """Whether a word tells no kind of images: those of photos and views."""
+    return _is_of_photos(word) or likeness(word) in VIEWS
 
 
 def _may_repeat(name: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from effnet_core.data.layout.companions import versions
+from effnet_core.data.layout.doubts import doubted_photos
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import parts_among
 from effnet_core.data.layout.walk import can_be_written
@@ -60,8 +61,8 @@ def table(labels: Path, root: Path) -> Listing:
     _check_no_parts(labels, kinds)
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
-    remarks = _evened_out(stated[stated != kinds], kinds)
-    remarks += [*nearly_alike(kinds), *versions(names.tolist())]
+    remarks = [*_unused_columns(columns), *_evened_out(stated[stated != kinds], kinds)]
+    remarks += [*nearly_alike(kinds), *versions(names.tolist()), *doubted_photos(names)]
     return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
 
 
@@ -73,6 +74,17 @@ def class_names(labels: Path) -> list[str]:
     """
     kinds = _column(labels, read_table(labels), LABEL_COLUMNS)
     return sorted({normalised(unquoted(kind)) for kind in kinds})
+
+
+def _unused_columns(columns: pd.DataFrame) -> list[str]:
+    """Sentences about the columns of the paths and of the labels, if several could hold them."""
+    called = {name.lower(): name for name in columns}
+    remarks = []
+    for what, known in {"images": PATH_COLUMNS, "labels": LABEL_COLUMNS}.items():
+        used, *unused = [called[name] for name in known if name in called]
+        if unused:
+            remarks.append(f"The {what} are those of column {used}, not of {', '.join(unused)}.")
+    return remarks
 
 
 def _evened_out(stated: pd.Series, kinds: pd.Series) -> list[str]:

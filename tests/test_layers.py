@@ -333,8 +333,28 @@ def test_images_called_like_others_with_a_further_word_are_told():
 
 @pytest.mark.parametrize(
     "form",
-    ["aug_{i}", "rot90_{i}", "m{i}", "{i}roi", "{i} (1)", "{i}_180", "{i}.jpg", "{i}-flip"],
+    [
+        "aug_{i}",
+        "rot90_{i}",
+        "m{i}",
+        "{i}roi",
+        "{i} (1)",
+        "{i}_180",
+        "{i}.jpg",
+        "{i}-flip",
+        "Copy of {i}",
+    ],
 )
 def test_names_that_add_to_that_of_an_image_at_either_end_are_told(form):
     (remark,) = versions(names("{c}/{i}", f"{{c}}/{form}"))
+    assert remark.startswith("Look twice: 10 images are called like another one")
+
+
+@pytest.mark.parametrize(
+    "form", ["ford_gt_{i}", "ford_label_{i}", "ford_2x4_{i}", "masked_ford_{i}"]
+)
+def test_words_that_may_be_of_the_thing_are_told_but_not_refused(form):
+    images = names("{c}/ford_{i}", f"{{c}}/{form}")
+    check_only_photos(Path("p"), images)
+    (remark,) = versions(images)
     assert remark.startswith("Look twice: 10 images are called like another one")

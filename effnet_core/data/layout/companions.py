@@ -22,12 +22,15 @@ PHOTO_WORD = re.compile(_WORD.format("img|image|photo|picture|scan|slice|rgb|ori
 PHOTO_FOLDER = re.compile(
     "(?:jpe?g|png)?(?:im(?:g|age)|photo|picture|scan|rgb|original|orig|raw|input)s?", re.I
 )
-# What the name of a version has after or before that of the image: `_roi`, `(1)`, `_90`, `aug_`.
+# What the name of a version has besides that of the image: `_roi`, `(1)` or `_90` after it, `_roi`
+# before its number, or words such as `aug_` before it.
 AFTER = re.compile(
-    r"(?P<image>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*|(?<=\d)[^\W\d_]+|\s?\(\d+\)"
-    r"|[\W_](?:90|180|270))"
+    r"(?P<start>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*|(?<=\d)[^\W\d_]+|\s?\(\d+\)"
+    r"|[\W_](?:90|180|270))(?P<end>)"
 )
-BEFORE = re.compile(r"(?P<added>[^\W\d_]+(?:\d*[\W_]+|(?=\d)))(?P<image>.+)")
+WITHIN = re.compile(r"(?P<start>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*)(?P<end>[\W_]+\d+)")
+BEFORE = re.compile(r"(?P<start>)(?P<added>[^\W\d_]+(?:\d*[\W_]+|(?=\d)))(?P<end>.+)")
+COPY = re.compile(r"(?P<start>)(?P<added>(?:[^\W\d_]+\s){2,})(?P<end>.+)")  # `Copy of 1`
 FEWEST = 0.1  # share of versions among all images that is remarked
 
 
@@ -36,7 +39,8 @@ def companions(images: Sequence[str], word: re.Pattern[str]) -> list[str]:
 
     The file has the word, as `cat/1_mask.png` beside `cat/1.png`, or its folder, as
     `cat/mask/1.png` beside `cat/1.png` or `cat/images/1.png`. Beside `cat/siam/1.png` it may be a
-    thing: 1.png is the first image of any folder.
+    thing: 1.png is the first image of any folder. So may `cat_mask_1.png` beside `cat_1.png`; see
+    `versions`.
 
     Args:
         images: paths of all images.
@@ -50,7 +54,7 @@ def companions(images: Sequence[str], word: re.Pattern[str]) -> list[str]:
         if has_word[place]:
             beside = (_place(place), f"{_place(place)}/*")
             by_folder[name] = {(it, key) for it in beside for key in _keys(file, word)}
-        elif word.search(file):
+        elif (match := word.search(file)) and not _is_thing(file, match):
             by_name[name] = {(place, key) for key in _keys(file, word)}
     if not (marked := by_name | by_folder):
         return []
@@ -67,6 +71,13 @@ def companions(images: Sequence[str], word: re.Pattern[str]) -> list[str]:
         repeating = [name for name, keys in some.items() if keys & photos]
         found += repeating if 2 * len(repeating) > len(some) else []
     return found
+
+
+def _is_thing(file: str, word: re.Match[str]) -> bool:
+    """Whether a word may be part of the name of a thing, as in `bottle_label_1` or `ford_gt_1`."""
+    before, after = file[: word.start()], file[word.end() :].rpartition(".")[0]
+    named = re.search(r"[^\W\d_]", PHOTO_WORD.sub("", before + after))
+    return bool(named and after and not re.search(r"\d", before))
 
 
 def _has_word(place: str, word: re.Pattern[str]) -> bool:
@@ -132,8 +143,8 @@ def versions(images: Sequence[str]) -> list[str]:
 def _added(stem: str, stems: set[str]) -> str:
     """What a name has besides that of another image in its folder; empty without such an image."""
     place, slash, file = stem.rpartition("/")
-    for pattern in (AFTER, BEFORE):
+    for pattern in (AFTER, WITHIN, BEFORE, COPY):
         match = pattern.fullmatch(file)
-        if match and f"{place}{slash}{match['image']}" in stems:
+        if match and f"{place}{slash}{match['start']}{match['end']}" in stems:
             return match["added"]
     return ""

@@ -76,8 +76,12 @@ def companions(images: Sequence[str], word: re.Pattern[str]) -> list[str]:
 def _is_thing(file: str, word: re.Match[str]) -> bool:
     """Whether a word may be part of the name of a thing, as in `bottle_label_1` or `ford_gt_1`."""
     before, after = file[: word.start()], file[word.end() :].rpartition(".")[0]
-    named = re.search(r"[^\W\d_]", PHOTO_WORD.sub("", before + after))
-    return bool(named and after and not re.search(r"\d", before))
+    return bool(after) and has_letters(before + after) and not re.search(r"\d", before)
+
+
+def has_letters(stem: str) -> bool:
+    """Whether a name has letters besides those of words such as `img`."""
+    return bool(re.search(r"[^\W\d_]", PHOTO_WORD.sub("", stem)))
 
 
 def _has_word(place: str, word: re.Pattern[str]) -> bool:

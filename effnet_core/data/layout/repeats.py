@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from effnet_core.data.layout.companions import FEWEST, PHOTO_FOLDER
+from effnet_core.data.layout.companions import FEWEST, MASK_WORD, PHOTO_FOLDER, has_letters
 from effnet_core.data.layout.masks import IMAGES
 from effnet_core.data.layout.parts import FILLERS
 from effnet_core.data.names import likeness, shown, singular
@@ -44,11 +44,11 @@ def repeated_folders(images: Sequence[str], told: Collection[str]) -> list[str]:
     alike: Counter[str] = Counter()
     for name in images:
         place, stem = _place_and_stem(name)
-        for folder, _, without in ways[place]:
-            among = beside[without, stem]
+        for folder, inner, without in ways[place]:
             total[folder] += 1
-            untold = among.isdisjoint(told) or any(map(_is_of_photos, among))
-            alike[folder] += 1 < len(among) <= MOST_FOLDERS and untold
+            among = beside[without, stem]
+            if 1 < len(among) <= MOST_FOLDERS:
+                alike[folder] += _is_telling(stem, inner, among, told)
     found = [
         folder
         for folder, number in sorted(alike.items())
@@ -63,6 +63,17 @@ def repeated_folders(images: Sequence[str], told: Collection[str]) -> list[str]:
         "the photos in another one, move it away. If images of one name show the same object, name "
         "the object as a group."
     ]
+
+
+def _is_telling(stem: str, inner: str, among: set[str], told: Collection[str]) -> bool:
+    """Whether an image name that occurs in several folders says that one holds versions.
+
+    A number says so only beside folders of photos, or in folders with a word for masks.
+    """
+    if any(map(_is_of_photos, among)):
+        return True
+    named = "" in among or has_letters(stem) or MASK_WORD.search(inner)
+    return bool(named and among.isdisjoint(told))
 
 
 def kinds_of_objects(images: Sequence[str]) -> list[str]:

@@ -74,14 +74,23 @@ def test_what_was_learned_of_the_best_run_is_published_without_the_features(root
     names = ("calibration.json", "growth.json")
     (paths.records("mine") / "calibration.safetensors").touch()
     everything = loader.load("mine", load_study(str(source))).believed.values()
-    best = json.dumps({"final_weights": best_run(everything).outcome.final_weights})
-    for name in names:
-        (paths.records("mine") / name).write_text(best)
-    publish(load_study(str(source)), source)
-    for name in names:
-        (paths.records("mine") / name).write_text('{"final_weights": "of another run"}')
-    publish(load_study(str(source)), source)
-    assert {(paths.records("published/mine") / name).read_text() for name in names} == {best}
+    best = best_run(everything)
+    real = Path(__file__).parents[1] / "results" / "published" / "elpv" / "calibration.json"
+    forecast = {"run_id": best.run_id, "metric": "accuracy", "sizes": [1, 2], "accuracy": [1, 2]}
+    forecast |= {"more": 1, "gain": 1.0, "low": 0.0, "high": 2.0}
+
+    def learn(weights: str, **changes: object) -> list[str]:
+        contents = [json.loads(real.read_bytes()) | changes, forecast | changes]
+        texts = [json.dumps(content | {"final_weights": weights}) for content in contents]
+        for name, text in zip(names, texts, strict=True):
+            (paths.records("mine") / name).write_text(text)
+        publish(load_study(str(source)), source)
+        return texts
+
+    kept = learn(best.outcome.final_weights)
+    learn("of another run")
+    learn(best.outcome.final_weights, unknown=1)
+    assert [(paths.records("published/mine") / name).read_text() for name in names] == kept
     assert not any(name.endswith(".safetensors") for name in published())
 
 

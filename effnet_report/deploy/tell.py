@@ -222,7 +222,8 @@ def _watched(model: kept.Kept, kind: int) -> str:
     name = model.classes[kind]
     return (
         f"An image is called {name} from a probability of {100 * threshold.probability:.1f} % on. "
-        f"Of all thresholds that find {100 * RECALL:.0f} % of the {threshold.validation_images} "
+        f"Of all thresholds up to one half that find {100 * RECALL:.0f} % of the "
+        f"{threshold.validation_images} "
         f"validation images of {name}, this one raises the fewest false alarms. On the test set it "
         f"finds {share(threshold.found, threshold.images, f'images of {name}')}, and gives "
         f"{share(threshold.false_alarms, threshold.others, 'other images')} this name by mistake."

@@ -65,7 +65,8 @@ def load(evidence: Evidence) -> Growth | None:
     best = best_run(evidence.finished)
     if best is None:
         return None
-    of_all = growth.run_id, growth.final_weights, growth.sizes[-1]
-    expected = best.run_id, best.outcome.final_weights, best.facts.train_images
+    of_all = growth.run_id, growth.final_weights, growth.sizes[-1], growth.metric
+    trained = best.facts.train_images
+    expected = best.run_id, best.outcome.final_weights, trained, evidence.metric
     score = best.outcome.test.score(evidence.design.protocol.criterion)
     return growth if of_all == expected and abs(growth.accuracy[-1] - score) < ROUNDING else None

@@ -1,6 +1,5 @@
 """Publish a study: copy its records and notebooks to the folders that git tracks."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,7 +17,9 @@ from effnet_core.study.plain_yaml import read_yaml
 from effnet_core.study.schema import Record
 from effnet_core.study.studies import PUBLISHED
 from effnet_report.evidence import loader, locations
+from effnet_report.evidence.calibrated import Calibrated
 from effnet_report.evidence.choice import best_run
+from effnet_report.evidence.growth import Growth
 from effnet_report.publishing.exchange import alone, check_replaceable, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
@@ -172,16 +173,16 @@ def _stage_learned(study: str, staged: loader.Loaded) -> None:
     Published runs that are not here may have another best run, whose files stay.
     """
     best = best_run(one for one in staged.believed.values() if isinstance(one, Record))
-    for learned in (locations.calibration, locations.growth):
-        if best and _weights_in(learned(study)) == best.outcome.final_weights:
-            _copy(learned(study), learned(staged.reference))
+    for place, schema in ((locations.calibration, Calibrated), (locations.growth, Growth)):
+        if best and _weights_in(place(study), schema) == best.outcome.final_weights:
+            _copy(place(study), place(staged.reference))
 
 
-def _weights_in(learned: Path) -> str:
+def _weights_in(learned: Path, schema: type[Calibrated | Growth]) -> str:
     """The hash of the weights that a file is about; empty if it cannot be read."""
     try:
-        return str(json.loads(learned.read_bytes())["final_weights"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return schema.model_validate_json(learned.read_bytes()).final_weights
+    except (OSError, ValueError):
         return ""
 
 

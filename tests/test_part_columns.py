@@ -132,6 +132,23 @@ def test_folders_of_parts_in_a_table_that_names_none_are_told():
     assert parts_of(table.set_axis(["train/1", "bus/2", "bus/3"]), None)[1] == []
 
 
+@pytest.mark.parametrize("column", ["exclude", "Ignore", "use_image", "is_usable", "deleted"])
+@pytest.mark.parametrize("flags", ["011", ("yes", "", "yes")])
+def test_a_column_that_seems_to_say_which_images_not_to_use_is_told(column, flags):
+    found, remarks = parts(column, flags)
+    assert found == [""] * 3
+    (remark,) = remarks
+    assert remark.startswith(f"Look twice: column {column} is not used")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("land_use", "011"), ("exclude", "000"), ("use", ("farm", "park", "road"))],
+)
+def test_columns_that_choose_nothing_are_left_alone(column, values):
+    assert parts(column, values)[1] == []
+
+
 @pytest.mark.parametrize(
     ("column", "values"),
     [

@@ -26,6 +26,11 @@ COUNTING = {"id", "name", "no", "nr", "number", "num", "index", "idx", "type", "
 LINKING = {"is", "in", "for", "used", "use", "of", "the", "or", "and", "vs", "flag"}
 # As in `istest`; `invalid` means something else.
 PREFIX = re.compile(f"is(?=({'|'.join(KNOWN)})(set)?$)|in(?=train(ing)?(set)?$)")
+# Words for columns that say which images not to use.
+CHOOSING = {
+    *("exclude", "excluded", "ignore", "ignored", "discard", "discarded", "drop", "dropped"),
+    *("delete", "deleted", "removed", "include", "included", "keep", "use", "usable", "skip"),
+}
 FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "y", "n", "t", "f"}
 
 
@@ -93,7 +98,7 @@ def _not_used(name: str, values: pd.Series) -> list[str]:
         InputError: it divides the images, in words or numbers that no one can be sure about.
     """
     if not divides_by_name(name) and not _means_a_part(name):
-        return part_values.seeming_parts(name, values)
+        return part_values.seeming_parts(name, values) or _choosing(name, values)
     different: Sequence[str] = sorted(values.unique())
     folds = "fold" in name.lower() and all(value.isdecimal() for value in different)
     few = divides_by_name(name) and 1 < len(different) <= part_values.MOST_PARTS
@@ -108,4 +113,17 @@ def _not_used(name: str, values: pd.Series) -> list[str]:
     return [
         f"Column {shown(name)} is not used, because it names no parts: every seed of a study draws "
         "its own training, validation and test images."
+    ]
+
+
+def _choosing(name: str, values: pd.Series) -> list[str]:
+    """A remark about a column such as `exclude` that seems to say which images not to use."""
+    words = {*words_of(name)}
+    chooses = words & CHOOSING and words <= CHOOSING | LINKING | FILLERS
+    different = {value.lower() for value in values.unique()}
+    if not chooses or len(different) != 2 or not different <= FLAGS | {""}:
+        return []
+    return [
+        f"Look twice: column {shown(name)} is not used, so the images of all rows are. Remove the "
+        "rows of images that should not be used."
     ]

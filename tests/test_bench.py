@@ -239,7 +239,7 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert [table for table in missed if f'id="{table}"' not in there] == []
     said = speed.answer(bench).data
     assert "10 % faster" in said
-    assert "25 % faster on a large data set" in said
+    assert "25 % faster with all solar cells" in said
     assert "freeze 6" in speed.expert(bench).data
     assert "reaches 40 to 40 %" in speed_details.limits(bench).data
     assert "4.0 times as long" in speed.design(bench).data

@@ -264,7 +264,7 @@ def depths(studies: list[Analysis]) -> HTML:
         finding=f"A loss above {number(studies[0].margin)} points is ruled out at {sum(safe)} of "
         f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
-            "Means over all heads and schedules; changes against freezing nothing, with 95 % "
+            "Means over all other choices; changes against freezing nothing, with 95 % "
             "intervals for other trainings and other images, and for comparison on validation "
             "images. Time saved is CPU time per epoch: first as measured with the outputs of the "
             "frozen stages kept on disk, which needs training without random augmentation, then as "

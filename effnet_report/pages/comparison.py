@@ -120,9 +120,9 @@ def table_2(analysis: Analysis) -> HTML:
             f"{ours} of {len(frame)} models are measured here"
             + ("." if ours == len(frame) else "; the others are published.")
         ),
-        caption="Means over the seeds with 95 % intervals for other images. The model with the "
-        "best mean on validation was chosen over all seeds at once, which flatters it. Macro: the "
-        "mean over the classes.",
+        caption="Means over the seeds with 95 % intervals for other images; macro means are over "
+        "the classes too. The model with the "
+        "best mean on validation was chosen over all seeds at once, which flatters it.",
     )
 
 

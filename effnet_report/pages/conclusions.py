@@ -1,6 +1,7 @@
 """The page Conclusions: every claim with its verdict, and how far the verdicts can be trusted."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import pandas as pd
@@ -47,14 +48,20 @@ def answer(analysis: Analysis) -> HTML:
     left = sum(j.verdict == "supported" and j.adjusted_p <= 1 - LEVEL for j in judged)
     return finding(
         f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
-        f"After Holm's correction for all conclusions of this study, {left or 'none'} of those "
-        f"supported {'is' if left == 1 else 'are'} still clear."
-        if left < counts["supported"]
-        else "",
+        *_corrected(counts["supported"], left),
         *shown.other_recipes(analysis),
         *coverage(evidence),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
     )
+
+
+def _corrected(supported: int, left: int) -> Iterator[str]:
+    """How many of the supported conclusions the correction leaves, if not all."""
+    if left < supported:
+        yield (
+            f"After Holm's correction for all conclusions of this study, {left or 'none'} of those "
+            f"supported {'is' if left == 1 else 'are'} still clear."
+        )
 
 
 def _counted(counts: Counter[str], analysis: Analysis) -> str:

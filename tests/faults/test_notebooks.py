@@ -35,6 +35,7 @@ def test_no_room_for_the_executed_notebook(clone, tally, clear, small_disk, camp
 
 
 SECRET = "the builder's own"
+RUN = "01-freeze0-none-plateau-seed0"
 GRABS = {
     "directive": "```{literalinclude} SECRET\n```",
     "directive in a list": "- x\n\n  ~~~~{include} SECRET\n  ~~~~",
@@ -58,7 +59,7 @@ def test_a_run_page_takes_no_file_of_the_builder(tmp_path, tally, monkeypatch, g
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     monkeypatch.setattr(paths, "EXECUTED", tmp_path / "runs")
-    page = paths.executed("quick") / "x.ipynb"
+    page = paths.executed("quick") / f"{RUN}.ipynb"
     page.parent.mkdir(parents=True)
     cell = grab.replace("literalinclude", "include").replace("SECRET", str(secret))
     notebook = nbformat.v4.new_notebook(
@@ -77,7 +78,7 @@ def test_a_run_page_takes_no_file_of_the_builder(tmp_path, tally, monkeypatch, g
     source = [nbformat.writes(notebook)]
     page.write_text(source[0])
     app = SimpleNamespace(config=SimpleNamespace(effnet_studies=["quick"]))
-    sphinx_extension.link_run_page(app, "runs/quick/x", source)
+    sphinx_extension.link_run_page(app, f"runs/quick/{RUN}", source)
     shown = read_by_sphinx(source[0], tmp_path)
     assert SECRET not in shown
     assert "<literal>code</literal> and text" in shown

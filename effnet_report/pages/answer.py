@@ -20,7 +20,16 @@ from effnet_report.inference.advice import (
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
-from effnet_report.pages.answer_cards import card, classical, one_recipe, saving, span, stages, sure
+from effnet_report.pages.answer_cards import (
+    better_elsewhere,
+    card,
+    classical,
+    one_recipe,
+    saving,
+    span,
+    stages,
+    sure,
+)
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
@@ -61,6 +70,7 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
     if not advised:
         yield from main.recommendation.sentences
         return
+    yield "On images of your own, train all stages until a study of them says otherwise."
     if len({advice.freeze for _, advice in advised}) > 1:
         listed = [
             f"{advice.freeze or 'none'} on {shown.about(study).name}" for study, advice in advised
@@ -93,6 +103,8 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
         if change.low <= 0 <= change.high:
             yield f"{sure(advice)}."
+        if advice.freeze and one_recipe(study) and (better := better_elsewhere(study)):
+            yield f"Only one recipe was tried there, which may favour freezing{better}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
         only = ", with the only recipe that was tried there" if one_recipe(study) else ""
@@ -112,11 +124,11 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     )
     wide = depth.change.effect - depth.change.low
     yield (
-        f"Freezing {stages(depth.freeze)} comes nearest to a safe choice: it changed "
+        f"If training time matters, freezing {stages(depth.freeze)} is the best bet: it changed "
         f"{advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and saves "
-        f"{saving(study, depth)}. With intervals so wide, only a depth that gained "
-        f"{number(max(0, wide - advice.margin))} points would have been shown to lose less than "
-        f"{number(advice.margin)}."
+        f"{saving(study, depth)}. The study is too small to settle this: its intervals reach "
+        f"{number(wide)} points either way, so that a depth without any loss would not be shown to "
+        f"lose less than {number(advice.margin)}."
     )
 
 

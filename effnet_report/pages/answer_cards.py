@@ -134,10 +134,17 @@ def _saves(study: Analysis, advised: Advice) -> str:
     depth = advised.depth
     time = saving(study, depth)
     if advised.freeze:
-        return time
+        return f"{time}{_memory(depth.memory)}"
     points = f"{span(depth.change, sign=True)} points"
     deeper = stages(depth.freeze)
     return f"nothing; freezing {deeper} would save {time}, and change {advised.metric} by {points}"
+
+
+def _memory(saved: Estimate) -> str:
+    """What freezing does to the memory of a run, where that is clear."""
+    if saved.high < 0:
+        return f"; it takes {number(-saved.effect, 0)} % more memory"
+    return f"; and {number(saved.effect, 0)} % of the memory" if saved.low > 0 else ""
 
 
 def saving(study: Analysis, depth: Depth) -> str:
@@ -175,10 +182,10 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study):
-        yield f"no other recipe was tried on these images{_better_elsewhere(study)}"
+        yield f"no other recipe was tried on these images{better_elsewhere(study)}"
 
 
-def _better_elsewhere(study: Analysis) -> str:
+def better_elsewhere(study: Analysis) -> str:
     """Whether the recipe of a study was clearly surpassed on the images of another one."""
     for other in shown.advising():
         whole = recipes.comparable([other, *shown.on_the_same_images(other)])
@@ -253,10 +260,14 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     if len(ranked) > CLASSES:
         rest = [share for _, share in ranked[CLASSES:]]
         listed.append(f"{number(min(rest), 0)} to {number(max(rest), 0)} in other classes")
-    words = Markup(", ").join(listed)
     if len(ranked) > 2:
-        return words
-    return words + Markup(". ") + link(THRESHOLD, "Choose another threshold")
+        return ", ".join(listed)
+    (label, _), (other, share) = ranked
+    words = (
+        f"{listed[0]}, which are taken for {about.plain(other)}, and {number(share, 0)} of 100 the "
+        f"other way round: false alarms if you look for {about.plain(label)}. "
+    )
+    return Markup("{}").format(words) + link(THRESHOLD, "Choose another threshold")
 
 
 def _pictures(study: Analysis) -> Markup:

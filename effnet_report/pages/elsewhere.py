@@ -70,7 +70,7 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
     yield from _other_recipes(studies)
     yield (
         f"{agreed or 'None'} of {len(_shared(studies))} conclusions {verb} the same clear verdict "
-        "on all of them."
+        "on all of them, before Holm's correction."
     )
     if len(studies) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
@@ -123,7 +123,8 @@ def verdicts(studies: dict[str, Analysis]) -> HTML:
         "elsewhere-verdicts",
         key=f"agreed:{agreed}",
         finding=f"{agreed or 'None'} of {len(_shared(studies))} conclusions "
-        f"{'has' if agreed == 1 else 'have'} the same clear verdict everywhere.",
+        f"{'has' if agreed == 1 else 'have'} the same clear verdict everywhere, before Holm's "
+        "correction.",
         caption="Each verdict is reached on its data set alone; its 95 % CI is for other trainings "
         "and other images of that kind.",
         data=pd.DataFrame(data, columns=["data", "claim", "verdict"]),

@@ -25,7 +25,7 @@ from effnet_report import words
 from effnet_report.evidence import locations
 from effnet_report.inference import analysis, recipes
 from effnet_report.jupyter import finish, sphinx_extension
-from effnet_report.pages import answer, conclusions, recipe, reproducibility, results
+from effnet_report.pages import answer, conclusions, recipe, reproducibility, results, shown
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -663,3 +663,18 @@ def test_a_link_among_the_executed_notebooks_is_no_page(tmp_path, monkeypatch):
         link for link in sphinx_extension.links(app, "quick", f"runs/quick/{first}") if "→" in link
     )
     assert third in onward
+
+
+def test_another_recipe_that_is_being_trained_on_the_same_images_is_told(tmp_path, monkeypatch):
+    use_folders(tmp_path, monkeypatch)
+    shutil.copytree(paths.STUDIES, tmp_path / "studies")
+    monkeypatch.setattr(paths, "STUDIES", tmp_path / "studies")
+    design = (paths.STUDIES / "quick.yml").read_text()
+    (paths.STUDIES / "begun.yml").write_text(design.replace("pretrained", "batch"))
+    write_study("quick")
+    save_run(next(load_study("begun").runs()), accuracy=77.5)
+    monkeypatch.setenv("EFFNET_STUDY", "quick")
+    assert shown.begun(analysis.load("quick")) == ""
+    monkeypatch.setenv("EFFNET_STUDY", "quick,begun")
+    said = shown.begun(analysis.load("quick"))
+    assert "has 1 of 28 runs so far, with 77.5 to 77.5 % on test images" in said

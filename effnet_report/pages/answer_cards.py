@@ -181,7 +181,9 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
         level = words.beside(name, getattr(protocol, name))
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
     yield f"epochs: {protocol.epochs}"
-    if one_recipe(study):
+    if one_recipe(study) and (others := shown.begun(study)):
+        yield f"{others}: wait for it"
+    elif one_recipe(study):
         yield f"no other recipe was tried on these images{better_elsewhere(study)}"
 
 

@@ -103,6 +103,20 @@ def on_the_same_images(study: Analysis) -> list[Analysis]:
     return [other for other in others if _judged(other) and _data(other) == data]
 
 
+def begun(study: Analysis) -> str:
+    """What another recipe has reached so far on the same images, in a study with no whole seed."""
+    for other in _all():
+        runs = other.evidence.runs
+        if not runs.empty and not _judged(other) and _data(other) == _data(study):
+            low, high = runs["test_accuracy"].min(), runs["test_accuracy"].max()
+            return (
+                f"the study “{title(other)}” tries another recipe and has {len(runs)} of "
+                f"{len(other.evidence.planned)} runs so far, with {number(low)} to "
+                f"{number(high)} % on test images"
+            )
+    return ""
+
+
 def same_images(study: Analysis, other: Analysis) -> bool:
     """Whether two studies, with at least one record each, have the same data set."""
     return _data(study) == _data(other)

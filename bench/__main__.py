@@ -32,7 +32,7 @@ from effnet_core import paths
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_report.jupyter.warm import LARGE_PAGES
-from effnet_report.measurements.speed import Benchmark, Measurement
+from effnet_report.measurements.speed import Benchmark, Measurement, benchmark
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
 ARMS = [
@@ -105,7 +105,7 @@ def main(
 
 def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
     """What is there of the same versions and machine, of what has not changed since."""
-    before = Benchmark.load() or Benchmark()
+    before = benchmark()
     if (before.versions, before.machine) != (origin["versions"], origin["machine"]):
         return []
     return [

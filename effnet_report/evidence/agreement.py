@@ -31,15 +31,10 @@ def _fold(sound: Sound) -> int:
     return settings.seed % settings.folds if settings.folds else 0
 
 
-def _images(sound: Sound) -> str:
+def _images(sound: Sound) -> tuple[int, int, int]:
     """The numbers of images of the three parts."""
     facts = sound.record.facts
-    return f"{facts.train_images} {facts.validation_images} {facts.test_images}"
-
-
-def _all_images(sound: Sound) -> str:
-    facts = sound.record.facts
-    return str(facts.train_images + facts.validation_images + facts.test_images)
+    return facts.train_images, facts.validation_images, facts.test_images
 
 
 def _drawn_together(sound: Sound) -> Hashable:
@@ -56,7 +51,7 @@ def _network(settings: Settings) -> tuple[str, str, int]:
 
 # Properties that records share: the name, its field, and the records that share it. The reason
 # that is given is the last one that applies.
-SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], ...] = (
+SHARED: tuple[tuple[str, Callable[[Sound], Hashable], Callable[[Sound], Hashable]], ...] = (
     ("test images, or labels of them,", lambda s: s.tests, _fold),
     ("classes", lambda s: "\0".join(s.record.facts.classes), lambda _: "study"),
     ("images", lambda s: s.record.fingerprints.data, lambda _: "study"),
@@ -65,7 +60,7 @@ SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], .
         lambda s: s.record.fingerprints.weights,
         lambda s: (s.record.settings.backbone, s.record.settings.weights),
     ),
-    ("number of images in all parts", _all_images, _drawn_together),
+    ("number of images in all parts", lambda s: sum(_images(s)), _drawn_together),
     ("split", lambda s: s.record.fingerprints.split, lambda s: s.record.settings.seed),
     ("images or labels in its predictions", lambda s: s.images, lambda s: s.record.settings.seed),
     ("numbers of images", _images, lambda s: s.record.settings.seed),
@@ -76,7 +71,7 @@ SHARED: tuple[tuple[str, Callable[[Sound], str], Callable[[Sound], Hashable]], .
     ),
     (
         "number of parameters",
-        lambda s: str(s.record.facts.total_parameters),
+        lambda s: s.record.facts.total_parameters,
         lambda s: (s.record.kind, _network(s.record.settings)),
     ),
 )
@@ -140,8 +135,8 @@ def _untested_images(sound_records: dict[str, Sound]) -> dict[str, str]:
     if not untested:
         return {}
     naming = {n: not untested.isdisjoint(s.listed.labels) for n, s in sound_records.items()}
-    fewer = 2 * sum(naming.values()) < len(naming)
-    alone = min(sum(naming.values()), len(naming) - sum(naming.values())) <= FEW * len(naming)
+    share = sum(naming.values()) / len(naming)
+    fewer, alone = share < 0.5, min(share, 1 - share) <= FEW
     images = f"{len(untested)} images that no fold tests"
     return {
         name: f"validates on {images}"
@@ -158,7 +153,7 @@ def _uneven_folds(sound_records: dict[str, Sound]) -> dict[str, str]:
     If the oddest fold alone explains it, the others are right.
     """
     first = next(iter(sound_records.values()))
-    images = int(_all_images(first))
+    images = sum(_images(first))
     tests = {_fold(sound): sound.record.facts.test_images for sound in sound_records.values()}
     draws = first.record.settings.train_images  # then most images are in no part
     if draws or sum(tests.values()) == images:
@@ -253,7 +248,7 @@ def _overlapping_folds(sound_records: dict[str, Sound]) -> dict[str, str]:
 def _outvoted(
     sound_records: dict[str, Sound],
     what: str,
-    of: Callable[[Sound], str],
+    of: Callable[[Sound], Hashable],
     share: Callable[[Sound], Hashable],
 ) -> dict[str, str]:
     """Records that differ from the majority of their group; all of them without a majority.

@@ -77,16 +77,7 @@ def _check_history(record: Record) -> None:
         raise InputError(
             f"it trained for {len(history)} epochs, and its settings stop training after {last}"
         )
-    if len(outcome.head_first) != record.settings.head_first:
-        raise InputError(
-            f"its head trained alone for {len(outcome.head_first)} epochs, and its settings want "
-            f"{record.settings.head_first}"
-        )
-    if any(
-        (epoch.epoch, epoch.learning_rate) != (number, HEAD_RATE)
-        for number, epoch in enumerate(outcome.head_first, start=1)
-    ):
-        raise InputError("the epochs of its head alone have other numbers or rates than they get")
+    _check_head_first(record)
     epochs, images = [*history, *outcome.head_first], record.facts.validation_images
     if any(epoch.validation.images != images for epoch in epochs):
         raise InputError(f"an epoch was not validated on its {images} validation images")
@@ -103,6 +94,18 @@ def _check_history(record: Record) -> None:
     for name, stated in outcome.best_of_cycle:
         if stated != max(getattr(epoch.validation, name) for epoch in history):
             raise InputError(f"its best {name} is not that of its epochs")
+
+
+def _check_head_first(record: Record) -> None:
+    """Check the epochs in which only the head trained."""
+    epochs, wanted = record.outcome.head_first, record.settings.head_first
+    if len(epochs) != wanted:
+        raise InputError(
+            f"its head trained alone for {len(epochs)} epochs, and its settings want {wanted}"
+        )
+    due = [(number, HEAD_RATE) for number in range(1, wanted + 1)]
+    if [(epoch.epoch, epoch.learning_rate) for epoch in epochs] != due:
+        raise InputError("the epochs of its head alone have other numbers or rates than they get")
 
 
 def _check_possible(metrics: Metrics) -> None:

@@ -1,9 +1,11 @@
 """`results/simulation.json`: how often intervals cover the truth, by `python -m bench.coverage`."""
 
-from typing import ClassVar
+from contextlib import suppress
+from typing import ClassVar, Self
 
 from pydantic import BaseModel
 
+from effnet_core.errors import InputError
 from effnet_report.measurements.file import File
 
 
@@ -32,3 +34,10 @@ class Coverage(File):
     study: str
     replicates: int
     cases: list[CoverageCase]
+
+    @classmethod
+    def load(cls) -> Self | None:
+        """Read the file; None if it does not exist or an earlier version wrote it."""
+        with suppress(InputError):
+            return super().load()
+        return None

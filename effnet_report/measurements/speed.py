@@ -171,3 +171,8 @@ class Benchmark(File):
     book: Book | None = None
     recipes: list[Recipe] = []
     measurements: list[Measurement] = []
+
+
+def benchmark() -> Benchmark:
+    """What `make bench` has written; empty before it ran."""
+    return Benchmark.load() or Benchmark()

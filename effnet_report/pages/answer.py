@@ -104,12 +104,12 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         if change.low <= 0 <= change.high:
             yield f"{sure(advice)}."
         if advice.freeze and one_recipe(study) and (better := better_elsewhere(study)):
-            yield f"Only one recipe has a whole study there, and it may favour freezing{better}."
+            yield f"Only one recipe was studied in full there, and it may favour freezing{better}."
         if others := shown.begun(study):
             yield f"This may change: {others}."
     lead = study.over_classical
     if lead.known and lead.high < 0:
-        only = ", with the only recipe of a whole study there" if one_recipe(study) else ""
+        only = ", with the only recipe that was studied in full there" if one_recipe(study) else ""
         yield (
             f"On {name}, the best classical model ({classical(study)}) is more accurate than the "
             f"best fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "

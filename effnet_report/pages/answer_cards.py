@@ -194,8 +194,8 @@ def better_elsewhere(study: Analysis) -> str:
         same = [one for one in whole if recipes.recipe_of(one) == recipes.recipe_of(study)]
         if same and other in whole and (gain := recipes.gain([other, *same], 0)).low > 0:
             return (
-                f"; on {shown.about(other).name}, another one made a network with nothing frozen "
-                f"better than this one, by {span(gain)} points"
+                f"; on {shown.about(other).name}, another recipe made a network with nothing "
+                f"frozen {span(gain)} points more accurate than this one did"
             )
     return ""
 

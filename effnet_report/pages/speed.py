@@ -6,7 +6,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_report.measurements.file import Measured
-from effnet_report.measurements.speed import Benchmark, Recipe
+from effnet_report.measurements.speed import Benchmark, Recipe, benchmark
 from effnet_report.numbers import number
 from effnet_report.render import html
 from effnet_report.render.drawing import (
@@ -35,7 +35,7 @@ RECIPES = {"fastai": "fastai, fine_tune", "keras": "Keras guide", "probe": "logi
 
 def load() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
-    return Benchmark.load() or Benchmark()
+    return benchmark()
 
 
 def gap() -> HTML:

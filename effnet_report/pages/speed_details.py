@@ -12,7 +12,7 @@ from effnet_core.study.design import FREEZE
 from effnet_report.evidence import clock
 from effnet_report.measurements.file import Measured
 from effnet_report.measurements.gpu import Gpu, GpuRun
-from effnet_report.measurements.speed import Benchmark
+from effnet_report.measurements.speed import Benchmark, benchmark
 from effnet_report.numbers import DASH, number
 from effnet_report.render.html import finding, link, paragraph, table
 
@@ -133,7 +133,7 @@ TARGETS = [
 
 def load() -> Benchmark:
     """What `make bench` has written; empty before it ran."""
-    return Benchmark.load() or Benchmark()
+    return benchmark()
 
 
 def _gap(command: str = "make bench") -> HTML:

@@ -270,8 +270,8 @@ def _model(settings: Settings, classes: int) -> FrozenNetwork:
 
 def cost_of(settings: Settings, classes: int) -> StepCost:
     """The cost of one training step; runs that differ only in depth are counted together."""
-    counted = {"backbone", "drop_path", "head", "hidden_width", "dropout", "image_size"}
-    same = settings.model_dump(include=counted | {"batch_size"})
+    network = {"backbone", "drop_path", "head", "hidden_width", "dropout"}
+    same = settings.model_dump(include=network | {"image_size", "batch_size"})
     return _costs(json.dumps(same), classes)[settings.freeze]
 
 

@@ -110,10 +110,7 @@ def _not_used(name: str, values: pd.Series) -> list[str]:
             "which are no names of parts. Name the parts train, validation and test, in a "
             "column part; or rename the column if it means something else."
         )
-    return [
-        f"Column {shown(name)} is not used, because it names no parts: every seed of a study draws "
-        "its own training, validation and test images."
-    ]
+    return [f"Column {shown(name)} is not used, because it names no parts: {part_values.DRAWN}."]
 
 
 def _choosing(name: str, values: pd.Series) -> list[str]:

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,12 @@ def write(path: Path, data: bytes) -> None:
     """Write a whole file or nothing; raises as `replaced` does."""
     with replaced(path) as partial:
         partial.write_bytes(data)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Write a whole copy of a file, on any disk, or nothing; raises as `replaced` does."""
+    with replaced(path) as partial:
+        shutil.copyfile(source, partial)
 
 
 def read(path: Path) -> bytes:

@@ -171,11 +171,17 @@ def _keeping_all() -> Iterator[None]:
 
 @app.command()
 @_keeping_all()
-def status(study: StudyName) -> None:
+def status(
+    study: Annotated[
+        str,
+        typer.Argument(help="a name in studies/, the path of a .yml file, or published/quick"),
+    ],
+) -> None:
     """Show the state of each run: done, running, failed, damaged or missing."""
-    design = load_study(study)
+    published = study.startswith(f"{PUBLISHED}/")
+    design = load_design(study) if published else load_study(study)
     everything = {task.run_id: task for task in tasks_of(design, study)}
-    loaded = loader.load(design.name, design)
+    loaded = loader.load(study if published else design.name, design)
     _check_images(loaded)
     states = {run_id: state(task, loaded) for run_id, task in everything.items()}
     table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
@@ -196,7 +202,7 @@ def status(study: StudyName) -> None:
     console.print(table)
     counts = {state: list(states.values()).count(state) for state in State}
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    for run_id, error in notes.load(design.name).items():
+    for run_id, error in notes.load(loaded.reference).items():
         console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
     for name, why in loaded.set_aside.items():
         console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
@@ -280,6 +286,11 @@ def plan(study: StudyName) -> None:
         "about 1 GB for Python and its libraries. Activations of frozen stages take up to "
         f"{result.disk / 1e9:.1f} GB on disk per seed."
     )
+    if result.too_large:
+        console.print(
+            f"[yellow]{result.too_large} configurations do not fit into the free memory,[/] and "
+            "their time is not counted. Close other programs, or lower batch_size or image_size."
+        )
     if result.note:
         console.print(escape(result.note))
 
@@ -328,6 +339,8 @@ def predict(
     """Predict images with the best model of a study, selected on validation."""
     from effnet_report.deploy.tell import tell_predictions  # noqa: PLC0415  imports torch
 
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other: give one of them.")
     form = "json" if as_json else "csv" if as_csv else "table"
     tell_predictions(study, images, form, console, page=html, maps=explain, never_miss=never_miss)
 
@@ -396,6 +409,8 @@ def verify(
                 f"(ratio {ratio:.2f})"
             )
 
+    if run and sample:
+        raise InputError("--run and --sample exclude each other: give one of them.")
     # A reader's verification changes no file in git.
     readers = study.startswith(f"{PUBLISHED}/") and not publish
     output = locations.verified_here(study) if readers else verification.here(study)
@@ -477,15 +492,12 @@ def main() -> None:
             raise
         _end(errors, f"There is too little memory ({error}). Close other programs, or allow more: "
                      "`ulimit -v unlimited`.")  # fmt: skip
-    except KeyboardInterrupt:
-        errors.print("Stopped. Finished runs are kept; the same command continues.")
-        sys.exit(130)
 
 
 def _lacks_memory(error: Exception) -> bool:
     """Whether Python, the loader of libraries or PyTorch could not get memory."""
-    words = "failed to map segment|can(no|')t allocate memory"
-    return isinstance(error, MemoryError) or bool(re.search(words, str(error), re.IGNORECASE))
+    phrases = "failed to map segment|can(no|')t allocate memory|out of memory"
+    return isinstance(error, MemoryError) or bool(re.search(phrases, str(error), re.IGNORECASE))
 
 
 def _prepare_process() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from effnet_core.study.design import Settings, short_number
@@ -26,6 +26,7 @@ LEVELS: dict[str, dict[Any, str]] = {
     },
     "augment": {
         "none": "no augmentation",
+        "mirror": "mirrored",
         "flips": "flips",
         "flips_and_turns": "flips and turns",
         "random": "random crops and colours",
@@ -41,6 +42,12 @@ LEVELS: dict[str, dict[Any, str]] = {
 SHORT = {"one linear layer": "one layer", "two linear layers with dropout": "two layers"}
 
 
+def joined(parts: Iterable[object], last: str = "and") -> str:
+    """Several things in a sentence, as in `1, 2 and 3`."""
+    *others, end = map(str, parts)
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
 def factor(name: str) -> str:
     """Name of a factor, such as `frozen stages` or `learning rate`."""
     return FACTORS.get(name, name.replace("_", " "))
@@ -51,8 +58,8 @@ def level(name: str, value: Any) -> str:
     if words := LEVELS.get(name, {}).get(value):
         return words
     if isinstance(value, tuple):
-        *first, last = map(short_number, value)
-        return f"raced from {', '.join(first)} and {last}" if first else last
+        rates = joined(map(short_number, value))
+        return f"raced from {rates}" if len(value) > 1 else rates
     if isinstance(value, int | float):
         return short_number(value)
     return "none" if value is None else str(value)
@@ -66,8 +73,7 @@ def cell(name: str, value: Any) -> int | float | str:
 def beside(name: str, value: Any) -> str:
     """Name of a level that stands behind its factor's name, as in `augmentation: none`."""
     if isinstance(value, tuple) and len(value) > 1:
-        *first, last = map(short_number, value)
-        return f"the best of {', '.join(first)} and {last} on validation"
+        return f"the best of {joined(map(short_number, value))} on validation"
     *_, noun = factor(name).split()
     words = level(name, value).removesuffix(f" {noun}")
     return "none" if words == "no" else words

@@ -20,7 +20,7 @@ from bench.summary import SEEDED, summary
 from effnet_core import paths, processor, run
 from effnet_core.study.studies import load_study, read_settings
 from effnet_report.evidence import clock
-from effnet_report.measurements.speed import Benchmark, Measurement
+from effnet_report.measurements.speed import Benchmark, Measurement, benchmark
 from effnet_report.pages import speed, speed_details
 
 FOUND = {
@@ -84,7 +84,7 @@ def written(monkeypatch, tmp_path, measured) -> Benchmark:
     use_folders(tmp_path, monkeypatch)
     origin = {"versions": {"torch": "1"}, "machine": {"cores": "2"}}
     summary(measured).model_copy(update=origin).save()
-    return speed.load()
+    return benchmark()
 
 
 def test_a_ratio_is_taken_within_a_turn():
@@ -283,7 +283,7 @@ def test_the_speed_page_can_be_made_whenever_the_benchmark_was_stopped(monkeypat
 
 
 def test_the_committed_numbers_follow_from_the_measurements():
-    bench = speed.load()
+    bench = benchmark()
     if not bench.turns:
         pytest.skip("the benchmark did not run yet")
     origin = {"versions": bench.versions, "machine": bench.machine}

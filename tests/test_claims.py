@@ -144,7 +144,7 @@ def test_depths_that_keep_and_that_lose_accuracy_are_told_apart():
     sentence = judged_table(table)["depth"].sentence
     assert sentence.startswith("With 4 of the stages frozen")
     assert "(freeze 4 minus" in sentence
-    assert sentence.endswith("Freeze 5, 6 costs more than that.")
+    assert sentence.endswith("Freeze 5 and 6 cost more than that.")
 
 
 def test_where_every_depth_loses_none_is_kept():
@@ -196,10 +196,6 @@ def test_each_seed_chooses_its_own_configuration_on_validation():
     places = chosen_on_validation(found.evidence, found.correctness)
     assert [int(place) + 1 for place in places] == [3, 9, *[20] * (seeds - 2)]
     assert found.over_classical.effect == pytest.approx(5, abs=0.01)
-    same_for_all = chosen_on_validation(found.evidence, found.correctness, each_seed=False)
-    assert len(set(same_for_all)) == 1
-    same = found.differences_to_classical(each_seed=False)
-    assert found.lead_over_classical(same).effect < 5
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 """The command `effnet` around the sweep: help, status, plan, publish, bad input."""
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from factories import fingerprints, made_up, save_run
 from PIL import Image
 
@@ -14,7 +17,7 @@ from effnet_core.data.datasets import imagefolder
 from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report import cli
-from effnet_report.evidence import loader
+from effnet_report.evidence import failures, loader
 from effnet_report.sweep.sweep import check_images
 from effnet_report.sweep.tasks import State
 
@@ -127,6 +130,17 @@ def test_status_shows_the_measure_by_which_the_study_selects(capsys):
     assert f" {record.outcome.test.accuracy:.1f} %" not in shown
 
 
+def test_status_of_published_records_is_not_that_of_the_runs_here(here):
+    there = Path(__file__).parents[1] / "results/published/quick"
+    shutil.copytree(there, paths.records("published/quick"))
+    missing = next(paths.records("published/quick").glob("07-*.json"))
+    missing.unlink()
+    failures.save("quick", missing.stem, "It was stopped.", "x.ipynb")
+    result = here.run("effnet", "status", "published/quick")
+    assert "28 done, 1 missing" in result.stdout, result.stderr
+    assert "stopped" not in result.stdout
+
+
 def test_status_reads_the_images_as_the_study_does(tmp_path):
     for name in ("1.png", "2.png", "3.png"):
         Image.new("L", (4, 4)).save(tmp_path / name)
@@ -181,6 +195,7 @@ LACKS_MEMORY = [
     ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5 bytes"),
     MemoryError("Unable to allocate 7 TiB for an array"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 5 GiB"),
 ]
 
 
@@ -193,6 +208,19 @@ def test_too_little_memory_is_told_in_one_sentence(here, clear, monkeypatch, err
     result = here.run("effnet", "plan", "tiny")
     assert result.returncode == 1
     assert f"too little memory ({error})" in clear(result.stderr)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("predict", "quick", "x.png", "--json", "--csv"),
+        ("verify", "quick", "--run", "01-freeze0-none-plateau-seed0", "--sample", "2"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(here, clear, options):
+    result = here.run("effnet", *options)
+    assert result.returncode == 1
+    assert "exclude each other" in clear(result.stderr)
 
 
 def test_other_errors_of_the_program_show_a_traceback(here, monkeypatch):

@@ -114,6 +114,28 @@ def test_predictions_of_the_record_come_out_again_to_the_bit(study):
     assert rounded == stated["confidence"][again.index].tolist()
 
 
+def test_a_model_of_less_precision_answers_as_recorded(study):
+    record = run.execute({"study": "mine", "freeze": 6, "precision": "bfloat16"})
+    model = kept.load(record.settings.study)
+    data = run.load_data(run.begin_again(model.settings))
+    path = records.record_path(record.settings.study, record.run_id)
+    stated = records.load_predictions(path).query("part == 'test'").set_index("image")
+    names = [data.dataset.names[index] for index in data.split.test]
+    answers = model.ask(data.images, data.split.test).logits.argmax(axis=1)
+    assert answers.tolist() == stated["predicted"][names].tolist()
+
+
+def test_a_model_of_a_gpu_answers_without_one(study, monkeypatch):
+    best = study[1]
+    on_gpu = best.settings.model_copy(update={"device": "cuda"})
+    trained_there = best.model_copy(update={"settings": on_gpu})
+    monkeypatch.setattr(kept.weights, "best", lambda *_: trained_there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    photos = [study[0] / "photos/digit 0", study[0] / "photos/digit 1"]
+    assert kept.load("mine").settings.device == "cpu"
+    assert told(kept.load("mine"), photos)
+
+
 def test_files_are_predicted_as_recorded(study):
     root, best = study
     stated = records.load_predictions(records.record_path("mine", best.run_id))
@@ -457,7 +479,7 @@ def test_without_the_extra_nothing_is_exported_and_it_is_told(study, monkeypatch
 
 def test_an_export_that_disagrees_is_not_written(study, monkeypatch):
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
-    monkeypatch.setattr(export, "ALLOWED", 1e-12)
+    monkeypatch.setitem(export.ALLOWED, "float32", 1e-12)
     with pytest.raises(InputError, match="ONNX Runtime differs from PyTorch by"):
         tell_export("mine", Console())
     assert not list(paths.records("mine").glob("*model"))

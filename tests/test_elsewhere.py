@@ -112,6 +112,7 @@ def test_the_same_images_are_no_other_data_set(shown):
     assert list(found) == ["Pictures of cats"]
     said = elsewhere.answer(found).data
     assert "one data set: Pictures of cats" in said
+    assert "where two data sets have them" in elsewhere.verdicts(found).data
     assert "Left out: Pictures of again, which has the same images as another study." in said
 
 

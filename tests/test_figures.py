@@ -9,6 +9,7 @@ from factories import (
     TEST_IMAGES,
     VALIDATION_IMAGES,
     fingerprints,
+    save_classical,
     save_run,
     use_folders,
     write_study,
@@ -74,7 +75,7 @@ def known_images(monkeypatch):
         subgroups=["mono" if n % 2 else "poly" for n in range(len(names))],
         images=rng.integers(0, 255, (len(names), 8, 8)).astype(np.uint8),
     )
-    monkeypatch.setattr(pictures, "load_dataset", lambda *_: dataset)
+    monkeypatch.setattr(pictures, "dataset_of", lambda *_: dataset)
     # As the records of the factories name it.
     monkeypatch.setattr(datasets.Dataset, "fingerprint", fingerprints(0).data)
 
@@ -125,9 +126,9 @@ def test_with_folds_the_images_are_all_images(two_folds, known_images):
 def test_images_are_shown_as_the_network_gets_them(known_images, monkeypatch, resize, words):
     wide = np.full((2 * (TEST_IMAGES + VALIDATION_IMAGES), 8, 16), 200, np.uint8)
     wide[:, :, :4] = 90
-    known = pictures.load_dataset()
+    known = pictures.dataset_of()
     stretched = dataclasses.replace(known, images=wide)
-    monkeypatch.setattr(pictures, "load_dataset", lambda *_: stretched)
+    monkeypatch.setattr(pictures, "dataset_of", lambda *_: stretched)
     drawn = []
     monkeypatch.setattr(html, "pictures", lambda tiles, *_, **words: drawn.append((tiles, words)))
     write_study("quick")
@@ -254,6 +255,57 @@ def test_without_intervals_nothing_is_said_to_be_unclear():
     assert ":none" in answer.advice([found]).data
     for show in (answer.trade_off, answer.depths, answer.limits):
         assert show([found]).data
+    assert "one seed cannot tell them apart" in answer.trade_off([found]).data
+    assert "intervals" not in answer.trade_off([found]).data
+
+
+def test_a_study_that_was_only_begun_stands_beside_one_that_can_be_judged(monkeypatch):
+    """Its first runs cannot be compared yet, and stop no page."""
+    write_seeds(0, 1)
+    monkeypatch.setenv("EFFNET_STUDY", "quick,elpv")
+    for begun in (0, 3):
+        for settings in list(load_study("quick").runs())[:begun]:
+            save_run(settings)
+        main, whole = answer.studies()
+        assert (main.evidence.reference, whole.evidence.reference) == ("quick", "elpv")
+        for show in (answer.answer, answer.advice, answer.trade_off, answer.depths, answer.limits):
+            assert show([main, whole]).data
+    assert "elpv" in answer.advice([main, whole]).data
+
+
+def test_runs_of_a_study_that_freezes_alike_are_drawn_at_their_depth(tmp_path):
+    study = tmp_path / "alike.yml"
+    text = (paths.STUDIES / "quick.yml").read_text()
+    text = text.replace("protocol:\n", "protocol:\n  freeze: 5\n")
+    study.write_text(f"{text}\nfactors: {{augment: [none, flips]}}\n")
+    sweep.leave_design(load_study(str(study)), study)
+    for settings in load_study("alike").runs():
+        save_run(settings)
+    for draw in (results.learning_curves, results.configurations):
+        name, _ = drawing(draw(analysis.load("alike")))
+        assert "freeze 5" in (html.site() / "figures" / f"{name}.svg").read_text()
+
+
+def test_a_network_of_six_stages_is_cut_where_it_can_be(monkeypatch):
+    write_study("quick")
+    found = analysis.load("quick")
+    facts = found.evidence.facts
+    six = facts.model_copy(update={"stages": [*facts.stages[:7], facts.stages[-1]]})
+    monkeypatch.setattr(type(found.evidence), "facts", six)
+    name, _ = drawing(experiment.stages(found))
+    drawn = (html.site() / "figures" / f"{name}.svg").read_text()
+    assert "freeze 5" in drawn
+    assert "freeze 6" not in drawn
+
+
+def test_the_baseline_is_the_rival_where_it_is_better_on_validation():
+    write_seeds(0, 1)
+    for settings in {one.seed: one for one in load_study("elpv").runs()}.values():
+        save_classical(settings, "baseline", accuracy=70)
+        save_classical(settings, "classical", accuracy=60)
+    found = analysis.load("elpv")
+    assert {record.kind for record in found.rival} == {"baseline"}
+    assert "The rival of fine-tuning is the baseline" in comparison.answer(found).data
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,25 @@ def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):
     assert found == {file.read_bytes() for file in files}
 
 
+@pytest.mark.parametrize(
+    ("labels", "features", "words"),
+    [
+        ([0, None], {"label": {"names": ["cat", "dog"]}}, r"1 images have no label\. Remove"),
+        ([0, -1], {"label": {"names": ["cat", "dog"]}}, r"1 images have no label\. Remove"),
+        ([0, 2], {"label": {"names": ["cat", "dog"]}}, "more classes than the 2 with names"),
+    ],
+)
+def test_numbers_of_no_class_are_told(labels, features, words):
+    with pytest.raises(InputError, match=words):
+        layouts._labels_in_words(pd.DataFrame({"label": labels}), features)
+
+
+def test_features_that_are_lists_are_no_classes():
+    table = pd.DataFrame({"label": [1, 0], "boxes": [[1], [2]]})
+    features = {"label": {"names": ["cat", "dog"]}, "boxes": [{"dtype": "int32"}]}
+    assert layouts._labels_in_words(table, features)["label"].tolist() == ["dog", "cat"]
+
+
 def test_parts_are_understood_by_whatever_name(photos, own_studies, capsys):
     for name in ("Training_set", "Validation set", "test-images"):
         for seed in range(26):

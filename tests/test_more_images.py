@@ -95,6 +95,6 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
         more_images.more_images("published/digits", Console(width=200))
     (own_folders / "digits.yml").write_text(STUDY)
     other = replace(load_dataset("digits"), labels=load_dataset("digits").labels[::-1])
-    monkeypatch.setattr(more_images, "load_dataset", lambda *_: other)
+    monkeypatch.setattr(more_images, "dataset_of", lambda *_: other)
     with pytest.raises(InputError, match="images of digits are not those"):
         more_images.more_images("digits", Console(width=200))

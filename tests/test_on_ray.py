@@ -278,6 +278,13 @@ def test_on_cpus_a_run_asks_for_its_threads_and_the_memory_of_the_largest(on_ray
         on_ray.OnRay(quick, None, 1, None, print)
 
 
+@pytest.mark.parametrize("share", [1.5, 0.00001])
+@pytest.mark.usefixtures("two_machines")
+def test_a_share_of_gpus_that_ray_refuses_is_told_before_any_run(on_ray, share):
+    with pytest.raises(InputError, match=r"--gpus-per-run .*: give a share from"):
+        on_ray.OnRay(load_study("paper"), None, share, None, print)
+
+
 def test_a_client_that_brings_no_checkpoints_back_is_refused(on_ray):
     with pytest.raises(InputError, match="--address auto"):
         on_ray.connect("ray://somewhere:10001")

@@ -100,6 +100,10 @@ def test_the_plan_says_what_views_cost_on_disk_and_a_race_in_time(make_settings)
     alone, with_views = (planning._activations([one], 30, 50) for one in (plain, run))
     assert with_views == pytest.approx(alone * (50 + 3 * 30) / 50)
     assert planning._activations([plain, run, shallow], 30, 50) == with_views
+    larger = plain.model_copy(update={"image_size": 2 * plain.image_size})
+    assert planning._activations([plain, larger], 30, 50) == pytest.approx(
+        sum(planning._activations([one], 30, 50) for one in (plain, larger))
+    )
     raced = run.model_copy(update={"learning_rate": (1e-4, 1e-3), "race_epochs": 2})
     assert (run.trained_epochs, raced.trained_epochs) == (run.epochs, run.epochs + 2)
 

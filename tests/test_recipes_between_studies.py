@@ -11,6 +11,11 @@ from effnet_report.inference import analysis, recipes
 from effnet_report.pages import answer_cards, recipe
 
 KEPT = "norm_statistics: pretrained"
+# What both have of the source's protocol.
+SOURCE = {
+    "learning_rate: [1.0e-4, 3.0e-4]": "learning_rate: 1.0e-4",
+    "early_stop_patience: null": "early_stop_patience: 2",
+}
 FACTORS = "factors: {freeze: [0, 3, 6], head: [none], scheduler: [plateau, cosine]}\n"
 PILOT = (
     "factors: {freeze: [0, 6], norm_statistics: [batch, pretrained], head: [none], "
@@ -26,6 +31,9 @@ def studies(tmp_path, monkeypatch):
     shutil.copytree(paths.STUDIES, folder)
     monkeypatch.setattr(paths, "STUDIES", folder)
     quick = (folder / "quick.yml").read_text()
+    for setting, of_the_source in SOURCE.items():
+        assert setting in quick
+        quick = quick.replace(setting, of_the_source)
     assert KEPT in quick
     batch = quick.replace(KEPT, "norm_statistics: batch")
     for name, text, factors in (

@@ -68,7 +68,7 @@ def test_the_page_shows_the_race_and_the_recipe(make_settings, make_record):
     settings = make_settings(learning_rate=[3e-5, 1e-4, 3e-4], augment="flips", layer_decay=0.8)
     other = run_page.summary(settings, []).data
     assert "the best of 3e-05, 0.0001 and 0.0003" in other
-    assert "; augment flips; layer_decay 0.8." in other
+    assert "; flips; layer-wise rate decay 0.8." in other
     assert ";" not in usual.split("Adam at")[1]
 
 

@@ -10,7 +10,7 @@ from bench.coverage import first_elpv
 from effnet_report.evidence import source
 from effnet_report.evidence.correctness import Correctness, balanced
 from effnet_report.inference import contrasts, dunnett, power
-from effnet_report.inference.seeds_and_images import Estimator, Family, t_interval
+from effnet_report.inference.seeds_and_images import Estimator, Family, against, t_interval
 
 
 @pytest.fixture(scope="module")
@@ -355,9 +355,24 @@ def test_p_of_many_comparisons_is_below_one_in_twenty_where_the_interval_ends(el
     joint = contrasts.levels_at_once(elpv, "freeze")
     for n, change in joint.items():
         for end in (change.low, change.high):
-            assert contrasts.levels_at_once(elpv, "freeze", against=end)[n].p == pytest.approx(
+            assert contrasts.levels_at_once(elpv, "freeze", value=end)[n].p == pytest.approx(
                 0.05, abs=0.002
             )
+
+
+def test_p_of_one_comparison_is_students(elpv):
+    single = contrasts.each_level(elpv, "head")
+    assert dunnett.at_once(single) == single
+    ((name, change),) = single.items()
+    twice = dunnett.at_once(single, looks=2)[name]
+    assert twice.method.endswith("; Student's t at 2 looks")
+    assert twice.p == pytest.approx(2 * change.p, rel=0.05)  # the degrees of freedom are rounded
+
+
+@pytest.mark.parametrize(("effect", "p"), [(1.0, 0.0), (0.5, 1.0)])
+def test_what_never_varies_is_certain(effect, p):
+    sure = t_interval(effect, 0.0, 5.0, "", seeds=3)
+    assert against(sure, 0.5).p == p
 
 
 def test_the_sources_table_is_judged_over_its_configurations():

@@ -155,12 +155,17 @@ def test_a_link_among_the_records_is_not_followed_into_the_site(tmp_path, monkey
     (folder / "gone.json").symlink_to(tmp_path / "nowhere")
     (folder / "elsewhere").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe")
+    # The model and the study's images are not for everybody who may read the report.
+    (folder / "contact-sheet.jpg").write_text("private")
+    for inner in ("audit/suspects.html", "model/config.json"):
+        (folder / inner).parent.mkdir()
+        (folder / inner).write_text("private")
     app = SimpleNamespace(
         outdir=tmp_path / "html", config=SimpleNamespace(effnet_studies=["quick"])
     )
     sphinx_extension.copy_records(app, None)
     copied = {path.name for path in (tmp_path / "html/records/quick").iterdir()}
-    left = {"note.txt", "gone.json", "elsewhere", "pipe"}
+    left = {"note.txt", "gone.json", "elsewhere", "pipe", "contact-sheet.jpg", "audit", "model"}
     assert copied == {path.name for path in folder.glob("[!.]*")} - left
     assert "01-freeze0-none-plateau-seed0.json" in copied
 

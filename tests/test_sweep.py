@@ -13,11 +13,12 @@ from sphinx.config import Config
 
 from effnet_core import paths
 from effnet_core.errors import InputError
+from effnet_core.model import backbones
 from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study
 from effnet_report.evidence.loader import load_design
-from effnet_report.jupyter import sphinx_extension
+from effnet_report.jupyter import hub, sphinx_extension
 from effnet_report.sweep import sweep
 from effnet_report.sweep.tasks import tasks_of
 
@@ -151,6 +152,26 @@ def test_without_a_network_weights_of_the_hub_are_missed_at_once(where, command,
     assert "-p weights path/to/model" in done.stderr
     assert "Retrying" not in done.stderr
     assert project.files() == set()
+
+
+@pytest.mark.parametrize(
+    ("factors", "protocol", "wanted"),
+    [
+        ({"backbone": ["b0", "b1"]}, {"weights": "hub"}, ["b0", "b1"]),
+        ({"weights": ["packaged", "hub"]}, {"weights": "packaged", "backbone": "b0"}, ["b0"]),
+        ({}, {"weights": "packaged", "backbone": "b0"}, []),
+    ],
+)
+def test_weights_of_the_hub_are_asked_for_as_the_runs_need_them(
+    monkeypatch, make_settings, factors, protocol, wanted
+):
+    asked = []
+    monkeypatch.setattr(hub, "_answers", lambda: False)
+    monkeypatch.setattr(backbones, "build_network", lambda name, **_: asked.append(name))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    ((factor, levels),) = factors.items() or [("seed", [0])]
+    hub.check_weights([make_settings().model_copy(update=protocol | {factor: it}) for it in levels])
+    assert asked == wanted
 
 
 def test_what_a_kill_left_half_written_is_removed_wherever_it_is(own_folders, monkeypatch):

@@ -109,6 +109,15 @@ def test_while_a_sweep_goes_on_the_worst_make_room(finish, monkeypatch):
     assert left() == {choice.of_study("small").run_id} == {of[2].run_id}
 
 
+def test_weights_that_another_run_has_just_deleted_stop_no_sweep(finish, monkeypatch):
+    finish(60.0, freeze=1)
+    there = of_studies._all("small")
+    gone = there[0].with_name("gone.safetensors")
+    monkeypatch.setattr(of_studies, "_all", lambda _: [gone, *there])
+    of_studies.keep_within_budget("small")
+    assert left() == {there[0].stem}
+
+
 def test_a_seed_that_the_design_does_not_name_wins_nothing(finish):
     best = finish(80.0, freeze=2)
     finish(90.0, freeze=1, seed=7)

@@ -15,6 +15,7 @@ from effnet_core.data.formats import why_not_whole
 from effnet_core.data.remote import doubt, local
 from effnet_core.errors import InputError
 from effnet_core.files import package_folder
+from effnet_core.study.design import Protocol
 
 # Debian's package dataset-fashion-mnist.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -88,6 +89,11 @@ def load_dataset(
         known = ", ".join([*PACKAGED, "imagefolder"])
         raise InputError(f"There is no data set {name!r}. Data sets: {known}.")
     return PACKAGED[name]()
+
+
+def dataset_of(protocol: Protocol) -> Dataset:
+    """The data set of a study; raises as `load_dataset` does."""
+    return load_dataset(protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups)
 
 
 def elpv() -> Dataset:

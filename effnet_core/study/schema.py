@@ -160,6 +160,11 @@ class Made(Strict):
     versions: dict[str, str]
     hardware: dict[str, str]
 
+    @property
+    def spent(self) -> dict[str, float]:
+        """CPU time per phase, and `total`; of older records, which lack it, wall time."""
+        return self.cpu_seconds or self.seconds
+
 
 class Record(Strict):
     """One finished run."""

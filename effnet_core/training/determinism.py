@@ -16,7 +16,10 @@ def make_reproducible(settings: Settings) -> None:
         InputError: the device is missing, or this process has already used other instructions.
     """
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device = cuda: PyTorch finds no GPU here. Use -p device cpu.")
+        raise InputError(
+            "device = cuda: this run needs a GPU, and PyTorch finds none here. Train on a CPU in a "
+            "study with `device: cpu`, or in a notebook with -p device cpu."
+        )
     processor.use(settings.instructions)
     if settings.instructions == "portable" and processor.portable_here():
         _check_not_too_late()

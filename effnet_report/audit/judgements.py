@@ -126,7 +126,10 @@ def judgements(evidence: Evidence) -> Judgements:
         InputError: no run has finished.
     """
     if not evidence.finished:
-        raise InputError(f"No run of {evidence.reference} has finished, so there is no judgement.")
+        raise InputError(
+            f"No run of {evidence.reference} has finished. Start them: effnet sweep "
+            f"{evidence.design.name}"
+        )
     classes = evidence.finished[0].facts.classes
     tables = [
         evidence.predictions(record, part)

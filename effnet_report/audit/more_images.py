@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from effnet_core import files, run
-from effnet_core.data.datasets import load_dataset
+from effnet_core.data.datasets import dataset_of
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
@@ -46,8 +46,7 @@ def more_images(study: str, console: Console) -> None:
     best = best_run(evidence.finished)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    shown = evidence.design.protocol
-    images = load_dataset(shown.dataset, shown.data_dir, shown.labels, shown.groups)
+    images = dataset_of(evidence.design.protocol)
     loader.load(study).check_images(images.fingerprint)
     whole = best.facts.train_images
     sizes = [whole // share for share in SHARES]

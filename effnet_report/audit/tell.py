@@ -38,7 +38,7 @@ def audit(study: str, console: Console) -> None:
     judged = judgements(study_evidence)
     suspects, dataset = judged.suspects, pictures(study_evidence)
     folder = paths.records(study_evidence.design.name) / "audit"
-    _print_suspects(judged, suspects, console)
+    _print_suspects(judged, console)
     if dataset is None:
         _write(folder / LABELS, _csv(labels_table(suspects)), console)
         console.print(
@@ -56,7 +56,7 @@ def audit(study: str, console: Console) -> None:
     shown = suspects[suspects["suspected"]].head(SHOWN)
     title = f"{study_evidence.design.title}: labels to check"
     made = _cards(shown, dataset, study_evidence.design.protocol, pairs)
-    page = "".join(cards.page(title, [_summary(judged, suspects)], made))
+    page = "".join(cards.page(title, [_summary(judged)], made))
     _write(folder / SHEET, page.encode(), console)
     for sentence in [*_twins_in_words(pairs), *_cues_in_words(judged, known)]:
         console.print(escape(sentence))
@@ -119,7 +119,8 @@ def _csv(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, float_format="%.4f", lineterminator="\n").encode()
 
 
-def _summary(judged: Judgements, suspects: pd.DataFrame) -> str:
+def _summary(judged: Judgements) -> str:
+    suspects = judged.suspects
     return (
         f"{suspects['suspected'].sum():,} of {len(suspects):,} labels are suspected to be wrong, "
         f"by {judged.runs.min()} to {judged.runs.max()} runs that did not train on the image. The "
@@ -129,7 +130,8 @@ def _summary(judged: Judgements, suspects: pd.DataFrame) -> str:
     )
 
 
-def _print_suspects(judged: Judgements, suspects: pd.DataFrame, console: Console) -> None:
+def _print_suspects(judged: Judgements, console: Console) -> None:
+    suspects = judged.suspects
     table = Table("image", "label", "probability", "suggested", "probability", "wrong in")
     for row in suspects[suspects["suspected"]].head(PRINTED).itertuples():
         table.add_row(
@@ -139,7 +141,7 @@ def _print_suspects(judged: Judgements, suspects: pd.DataFrame, console: Console
         )
     console.print(table)
     always = int((suspects["wrong"] == 1).sum())
-    console.print(f"{_summary(judged, suspects)} All runs got {always:,} images wrong.")
+    console.print(f"{_summary(judged)} All runs got {always:,} images wrong.")
     for pair in judged.confused.head(3).itertuples():
         console.print(
             escape(

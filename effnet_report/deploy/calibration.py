@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save
 
 from effnet_core import files
-from effnet_core.errors import InputError
+from effnet_core.errors import InputError, cannot
 from effnet_report.evidence import locations
 from effnet_report.evidence.calibrated import Calibrated, Certainty, Example, Threshold
 
@@ -34,6 +34,7 @@ RULE = (
 RECALL = 0.95  # of a class that should rarely be missed
 OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
 GROUPS = 10  # of probability
+BINS = 15  # of the calibration error (Guo et al., ICML 2017)
 DIGITS = 3  # decimals of a logit in a map
 
 
@@ -64,7 +65,7 @@ class Calibration:
 
     def probabilities(self, answers: Answers) -> np.ndarray:
         """Calibrated, shape (N, classes)."""
-        return np.exp(_log_softmax(answers.logits / np.float64(self.stated.temperature)))
+        return softened(answers.logits, self.stated.temperature)
 
     def unlike(self, answers: Answers) -> np.ndarray:
         """Whether each image is unlike the training images, shape (N,), bool."""
@@ -119,6 +120,8 @@ def _read(kept: "Kept", beside: Path, path: Path) -> Calibration | None:
         arrays = files.read(path)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise cannot(f"read {beside}", error) from None
     except (OSError, ValueError, AttributeError, ValidationError):
         raise InputError(
             f"{beside} is no calibration: its temperature has to be above 0, all its numbers "
@@ -163,7 +166,7 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
     temperature = fit_temperature(validation.logits, labels[split.validation])
     threshold = float(np.quantile(distances(validation.features, train.features), QUANTILE))
     truth, raw = labels[split.test], test.logits.astype(np.float64)
-    probabilities = np.exp(_log_softmax(raw / temperature))
+    probabilities = softened(raw, temperature)
     hardest, typical = _examples(kept, data, probabilities)
     other = _other(data.dataset)
     far = kept.ask(*_drawn(kept, other))
@@ -180,7 +183,7 @@ def _make(kept: "Kept", beside: Path, path: Path) -> Calibration:
         loss=(log_loss(raw, truth), log_loss(raw / temperature, truth)),
         error=(calibration_error(raw, truth), calibration_error(raw / temperature, truth)),
         thresholds=thresholds(
-            np.exp(_log_softmax(validation.logits / np.float64(temperature))),
+            softened(validation.logits, temperature),
             labels[split.validation],
             probabilities,
             truth,
@@ -315,16 +318,21 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-_log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
+def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities at a temperature, shape (N, classes)."""
+    return np.exp(_log_softmax(logits / np.float64(temperature)))
+
+
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     """By PyTorch, which is imported anyway."""
     return torch.from_numpy(np.asarray(logits, np.float64)).log_softmax(dim=1).numpy()
 
 
-def calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error, points: |confidence - accuracy| by bin, weighted by images."""
     probabilities = np.exp(_log_softmax(logits))
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((sure * bins).astype(int), bins - 1)
+    bin_of = np.minimum((sure * BINS).astype(int), BINS - 1)
     gaps = [(bin_of == b).mean() * abs(sure[bin_of == b].mean() - right[bin_of == b].mean())
             for b in np.unique(bin_of)]  # fmt: skip
     return 100 * float(np.sum(gaps))

@@ -53,9 +53,11 @@ class Kept:
         features, logits = [], []
         with torch.no_grad():
             for maps, count in self.last_maps(images, indices):
-                pooled = self.pool(maps)
+                with self._mixed:
+                    pooled = self.pool(maps)
+                    scores = self.head(pooled)
                 features.append(pooled[:count].float().cpu())
-                logits.append(self.head(pooled)[:count].float().cpu())
+                logits.append(scores[:count].float().cpu())
         unit = torch.nn.functional.normalize(torch.cat(features)).numpy()
         return Answers(torch.cat(logits).numpy(), unit)
 
@@ -77,18 +79,23 @@ class Kept:
         Batches are whole, as algorithms are chosen by batch size, and with them the last bits: a
         shorter one is filled up with copies. The number says how many images of a batch count.
         """
-        size, precision = self.settings.batch_size, self.network.suffix.precision
+        size = self.settings.batch_size
         pixels = Pixels(images, self.backbone, self.settings.device)
         boundary = frozen_boundary(pixels, self.network.prefix, self.settings.freeze, size, {})
         trained = list(self.network.suffix.eval())[:-2]
-        mixed = torch.autocast(self.settings.device, precision, enabled=precision != torch.float32)
         for start in range(0, len(indices), size):
             batch = indices[start : start + size]
-            with mixed, torch.no_grad():
+            with self._mixed, torch.no_grad():
                 maps = boundary(np.pad(batch, (0, size - len(batch)), mode="edge"))
                 for module in trained:
                     maps = module(maps)
             yield maps, len(batch)
+
+    @property
+    def _mixed(self) -> torch.autocast:
+        """The precision of the trained part."""
+        precision = self.network.suffix.precision
+        return torch.autocast(self.settings.device, precision, enabled=precision != torch.float32)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -100,7 +107,8 @@ def load(study: str, tell: Callable[[str], None] = print) -> Kept:
     """The model of a study's best run on validation.
 
     Its frozen part comes from the weights that the run started from, its trained part from the
-    run's file of weights; both are what the record names, or nothing is loaded.
+    run's file of weights; both are what the record names, or nothing is loaded. A model that was
+    trained on a GPU answers on a CPU too, equal but for the last bits.
 
     Args:
         study: a folder of records, such as `quick` or `published/quick`.
@@ -114,6 +122,8 @@ def load(study: str, tell: Callable[[str], None] = print) -> Kept:
     if record is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
     settings = located(record.settings, study)
+    if not torch.cuda.is_available():
+        settings = settings.model_copy(update={"device": "cpu"})
     _check_classes(settings, record)
     make_reproducible(settings)
     backbone = load_backbone(settings.backbone, settings.weights)

@@ -9,13 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from effnet_core.errors import InputError
-from effnet_report.evidence.loader import load_design
 from effnet_report.inference import analysis, recipes
 
 
 def tell_recommendation(study: str, as_json: bool, console: Console) -> None:
     """Print the first page's sentence and table."""
-    load_design(study)  # an empty name would be that of the first study
     analysed = analysis.load(study)
     if not analysed.evidence.finished:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")

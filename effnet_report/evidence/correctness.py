@@ -8,7 +8,6 @@ import pandas as pd
 
 from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
-from effnet_report.evidence.choice import DIGITS
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.words import cell, configuration
 
@@ -138,18 +137,7 @@ def validation_shares(evidence: Evidence, correctness: Correctness) -> list[np.n
     return [np.mean(part, axis=0, dtype=float) for part in tables.values()]
 
 
-def chosen_on_validation(
-    evidence: Evidence, correctness: Correctness, *, each_seed: bool = True
-) -> np.ndarray:
-    """Per seed, the index of the configuration with the best validation accuracy.
-
-    Args:
-        evidence: a study.
-        correctness: its complete seeds.
-        each_seed: whether to choose per seed, instead of by the mean over seeds.
-    """
+def chosen_on_validation(evidence: Evidence, correctness: Correctness) -> np.ndarray:
+    """Per complete seed, the index of the configuration with the best validation accuracy."""
     table = evidence.runs.pivot(index="seed", columns="number", values="validation")
-    accuracy = table.loc[correctness.seeds, correctness.design["number"]].to_numpy()
-    if not each_seed:
-        accuracy = np.broadcast_to(accuracy.mean(axis=0).round(DIGITS), accuracy.shape)
-    return accuracy.argmax(axis=1)
+    return table.loc[correctness.seeds, correctness.design["number"]].to_numpy().argmax(axis=1)

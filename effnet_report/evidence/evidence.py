@@ -234,9 +234,9 @@ class Evidence:
         same = best is not None and best.outcome.final_weights == calibrated.final_weights
         return calibrated if same else None
 
-    def correct(self, runs: Sequence[AnyRecord], part: str = "test") -> pd.Series:
+    def correct(self, runs: Sequence[AnyRecord]) -> pd.Series:
         """Share of runs that classified each test image correctly, 0..1, by image."""
-        tables = [self.predictions(record, part) for record in runs]
+        tables = [self.predictions(record) for record in runs]
         right = pd.concat([table["label"] == table["predicted"] for table in tables])
         return right.groupby(level="image").mean()
 
@@ -261,7 +261,7 @@ def load(reference: str | None = None) -> Evidence:
     Raises:
         InputError: there is no such study.
     """
-    reference = reference or shown()[0]
+    reference = shown()[0] if reference is None else reference
     loaded = loader.load(reference)
     believed = loaded.believed.values()
     return Evidence(
@@ -294,10 +294,6 @@ _SCORES = (
 )
 
 
-def _cpu_seconds(record: Record) -> float:
-    return (record.made.cpu_seconds or record.made.seconds)["train"]
-
-
 def _row(record: Record) -> dict[str, object]:
     outcome, facts = record.outcome, record.facts
     rates = [epoch.learning_rate for epoch in outcome.history]
@@ -317,9 +313,8 @@ def _row(record: Record) -> dict[str, object]:
         "trainable_parameters": facts.trainable_parameters,
         "total_parameters": facts.total_parameters,
         "train_seconds": record.made.seconds["train"],
-        # Older records have wall time only.
-        "cpu_seconds": _cpu_seconds(record),
-        "epoch_seconds": _cpu_seconds(record) / len(record.outcome.history),
+        "cpu_seconds": record.made.spent["train"],
+        "epoch_seconds": record.made.spent["train"] / len(record.outcome.history),
         "total_seconds": record.made.seconds["total"],
         "memory_mb": record.made.peak_memory_mb,
     }

@@ -60,6 +60,16 @@ class Loaded:
                 f"out of the folder, or give the study another name.{others}"
             )
 
+    def check_sound(self) -> None:
+        """Make sure that no record disagrees, and that none is damaged.
+
+        Raises:
+            InputError: a record does or is.
+        """
+        self.check_agreement()
+        if self.damaged:
+            raise InputError(next(iter(self.damaged.values())))
+
     def check_images(self, fingerprint: str) -> None:
         """Make sure that the records were made from the images that have this fingerprint.
 
@@ -111,9 +121,13 @@ def load_design(reference: str) -> Study:
 
 def located(settings: Settings, reference: str) -> Settings:
     """Settings of a record, with the data paths of the design, which records leave out."""
+    return _with_places_of(load_design(reference), settings)
+
+
+def _with_places_of(design: Study, settings: Settings) -> Settings:
     if not (settings.data_dir or settings.labels):
         return settings
-    here = load_design(reference).protocol.model_dump(include={"data_dir", "labels"})
+    here = design.protocol.model_dump(include={"data_dir", "labels"})
     return settings.model_copy(update=here)
 
 
@@ -163,6 +177,7 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
         return f"was made for study {record.settings.study}"
     changes = overrides(design, record.settings)
     changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
-    if (folder == design.name and not changed) or study_name(design, record.settings) == folder:
+    settings = _with_places_of(design, record.settings)
+    if (folder == design.name and not changed) or study_name(design, settings) == folder:
         return ""
     return f"was made with other settings than the design has: {', '.join(changed)}"

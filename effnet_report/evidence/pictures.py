@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.datasets import Dataset, dataset_of
 from effnet_core.errors import InputError
 from effnet_report.evidence.evidence import Evidence
 
@@ -10,11 +10,8 @@ from effnet_report.evidence.evidence import Evidence
 @lru_cache(maxsize=1)  # several figures of a page show images of one study
 def pictures(evidence: Evidence) -> Dataset | None:
     """The images themselves, if they are here and are those that the runs have seen."""
-    protocol = evidence.design.protocol
     try:
-        dataset = load_dataset(
-            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
-        )
+        dataset = dataset_of(evidence.design.protocol)
     except InputError:
         return None
     seen = {record.fingerprints.data for record in evidence.finished}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from effnet_core import paths
@@ -68,7 +69,10 @@ def keep_best(study: str) -> None:
 
 def keep_within_budget(study: str) -> None:
     """Delete weights during a sweep until the rest fits the budget, those of the best run last."""
-    sizes = {path.stem: path.stat().st_size for path in _all(study)}
+    sizes = {}
+    for path in _all(study):
+        with suppress(FileNotFoundError):  # another run that ends has just deleted it
+            sizes[path.stem] = path.stat().st_size
     if sum(sizes.values()) <= BUDGET:
         return
     believed = loader.load(study).believed.values()

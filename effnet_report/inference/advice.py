@@ -158,7 +158,7 @@ def saved_without_keeping(study: Analysis, freeze: int) -> float:
 
 def _choices(study: Analysis, freeze: int) -> dict[str, object]:
     """The level of every other factor: clearly better, either of two, or best on validation."""
-    compared, runs = study.estimator, study.evidence.runs
+    compared, runs = study.estimator, complete(study)
     at_depth = runs[runs["freeze"] == freeze]
     chosen: dict[str, object] = {}
     for factor in (name for name in contrasts.varied(compared) if name != "freeze"):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from effnet_core import files, paths
-from effnet_core.study.schema import AnyRecord
+from effnet_core.study.schema import ClassicalRecord
 from effnet_report.evidence import correctness, evidence, source
 from effnet_report.evidence.correctness import Correctness
 from effnet_report.evidence.evidence import Evidence
@@ -62,44 +62,37 @@ class Analysis:
         return contrasts.simple_effects(self.estimator, factor, at)
 
     @cached_property
+    def rival(self) -> Sequence[ClassicalRecord]:
+        """The models that fine-tuning is compared with, one per seed.
+
+        Of the baseline and the best classical models, those that are better on validation images.
+        """
+        criterion = self.evidence.design.protocol.criterion
+
+        def validated(records: Sequence[ClassicalRecord]) -> float:
+            return fmean(record.outcome.validation.score(criterion) for record in records)
+
+        return max(self.evidence.classical.values(), key=validated, default=())
+
+    @cached_property
     def over_classical(self) -> Estimate:
-        """Fine-tuned minus classical; each seed chooses its own configuration on validation."""
-        return self.lead_over_classical(self.against_classical)
+        """Fine-tuned minus its rival; each seed chooses its own configuration on validation."""
+        if self.against_classical is None:
+            return unknown("a seed lacks its fine-tuned models, or the one without fine-tuning")
+        return contrasts.chosen_minus_other(self.estimator, *self.against_classical)
 
     @cached_property
     def against_classical(self) -> tuple[Differences, Differences] | None:
-        """The differences behind `over_classical`, see `differences_to_classical`."""
-        return self.differences_to_classical(each_seed=True)
+        """By seed and image, the chosen configuration, and all on average, minus the rival.
 
-    def lead_over_classical(self, parts: tuple[Differences, Differences] | None) -> Estimate:
-        """Fine-tuned minus classical, from `differences_to_classical`."""
-        if parts is None:
-            return unknown("a seed lacks its fine-tuned models, or the one without fine-tuning")
-        return contrasts.chosen_minus_other(self.estimator, *parts)
-
-    def differences_to_classical(
-        self, *, each_seed: bool
-    ) -> tuple[Differences, Differences] | None:
-        """By seed and image, the chosen configuration, and all on average, minus the other model.
-
-        The other model is the baseline or the best classical one, chosen on validation too.
-
-        Args:
-            each_seed: each seed takes the configuration with its own best validation accuracy.
-                Else all take the one with the best mean, whose lead carries the luck of these
-                trainings.
+        Each seed takes the configuration with its own best validation accuracy. The lead of one
+        that is best on average over the seeds would carry the luck of these trainings.
         """
-        ours, kinds = self.correctness, self.evidence.classical.values()
-
-        def validated(records: Sequence[AnyRecord]) -> float:
-            criterion = self.evidence.design.protocol.criterion
-            return fmean(record.outcome.validation.score(criterion) for record in records)
-
-        best = max(kinds, key=validated, default=[])
-        theirs = correctness.without_training(self.evidence, ours, best)
+        ours = self.correctness
+        theirs = correctness.without_training(self.evidence, ours, self.rival)
         if not ours.seeds or set(theirs) != set(ours.seeds):
             return None
-        chosen = correctness.chosen_on_validation(self.evidence, ours, each_seed=each_seed)
+        chosen = correctness.chosen_on_validation(self.evidence, ours)
         rows = [
             (100.0 * right, 100.0 * theirs[seed], index)
             for right, seed, index in zip(ours.right, ours.seeds, chosen, strict=True)
@@ -136,7 +129,7 @@ class Analysis:
 
     @cached_property
     def depths(self) -> list[Depth]:
-        """Every depth against none; empty before a seed has a run of every configuration."""
+        """Every depth against none; without a complete seed, nothing is known of any."""
         return [
             Depth(freeze, change, *(self.saving(cost, freeze) for cost in COSTS.values()))
             for freeze, change in self.noninferiority.changes.items()

@@ -61,13 +61,6 @@ class Claim:
     unit: str = "points"
     factor: str = ""
 
-    @property
-    def covers(self) -> str:
-        """What the interval on a study holds for."""
-        if self.unit == "points":
-            return "other trainings and other images of this kind"
-        return "other trainings on such a machine"
-
     def named(self, accuracy: str) -> "Claim":
         """The claim in the words of a study whose quality is called `accuracy`."""
         statement, measured = (
@@ -187,8 +180,8 @@ def claims_of(compared: Compared, accuracy: str = "accuracy") -> dict[str, Claim
     """
     others = {
         factor: Claim(
-            f"Another {words.factor(factor)} is better than the first.",
-            f"the {words.factor(factor)} that comes out best minus the first",
+            f"Another level of {words.factor(factor)} is better than the first.",
+            f"the best level of {words.factor(factor)} minus the first",
             GAIN,
             factor=factor,
         )
@@ -256,12 +249,9 @@ def _measured(
 ) -> tuple[dict[str, str], dict[str, Estimate]]:
     """What the configurations say: the effects in words of these data, and their estimates."""
     ahead = rivals(compared)
-    changes = {name: change(compared, name) for name in contrasts.varied(compared)}
-    measured = {
-        name: decisive.words
-        for name, decisive in changes.items()
-        if decisive.words and name not in SOURCE_FACTORS
-    }
+    others = [name for name in contrasts.varied(compared) if name not in SOURCE_FACTORS]
+    changes = {name: change(compared, name) for name in others}
+    measured = {name: decisive.words for name, decisive in changes.items()}
     if by_depth.nearest:
         measured["depth"] = f"freeze {by_depth.nearest} minus none"
     if ahead.closest:

@@ -117,14 +117,15 @@ def each_level(compared: Compared, factor: str, looks: int = 1) -> dict[Any, Est
 
 
 def levels_at_once(
-    compared: Compared, factor: str, against: float = 0.0, looks: int = 1
+    compared: Compared, factor: str, value: float = 0.0, looks: int = 1
 ) -> dict[Any, Estimate]:
     """Every other level minus the first; intervals and p hold for all of them at once.
 
+    The p is of a result at least as far from `value`.
     Dunnett's t, not Bonferroni's, which is wider than need be for comparisons with one. Of one
     comparison it is Student's.
     """
-    return dunnett.at_once(each_level(compared, factor), against, looks)
+    return dunnett.at_once(each_level(compared, factor), value, looks)
 
 
 def trend(compared: Compared) -> Estimate:
@@ -187,8 +188,8 @@ def simple_effects(compared: Compared, factor: str, at: str) -> dict[tuple[Any, 
 def rivals(compared: Compared) -> dict[int, Estimate]:
     """Configuration 1 minus each of the others, by their numbers; the intervals hold all at once.
 
-    Not the lead over the best of the others: which that is, is not known, so that an interval for
-    it is wider than it promises.
+    Not the lead over the best of the others: it is selected from the data, so that its interval
+    would not cover as promised.
     """
     numbers = compared.design["number"].to_numpy()
     if 1 not in numbers:

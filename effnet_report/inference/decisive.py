@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from effnet_report import words
 from effnet_report.inference import contrasts
 from effnet_report.inference.contrasts import Compared
 from effnet_report.inference.seeds_and_images import Estimate, unknown
@@ -41,7 +40,7 @@ def noninferiority(compared: Compared, margin: float, looks: int = 1) -> Noninfe
         margin: above zero.
         looks: how often the study is looked at while it grows, see `dunnett.at_once`.
     """
-    changes = contrasts.levels_at_once(compared, "freeze", against=-margin, looks=looks)
+    changes = contrasts.levels_at_once(compared, "freeze", -margin, looks)
     known = {n: change for n, change in changes.items() if change.known}
     deepest = max((n for n, change in known.items() if change.low > -margin), default=0)
     lost = [n for n, change in known.items() if change.high < -margin]
@@ -54,7 +53,7 @@ class Change:
     """The level of a factor that decides whether any other is better than the first.
 
     Attributes:
-        words: the change, as in `cosine instead of plateau`; empty if nothing was compared.
+        words: the change, as in `cosine instead of plateau`.
         effect: of that level minus the first; its interval holds for all levels at once.
     """
 
@@ -68,8 +67,6 @@ def change(compared: Compared, factor: str) -> Change:
     What decides is the level that is surest to be better, or else the one that can be best.
     """
     effects = contrasts.levels_at_once(compared, factor)
-    if not effects:
-        return Change("", unknown(f"only one {words.factor(factor)} was tried"))
     known = all(effect.known for effect in effects.values())
     end = "low" if any(effect.low > 0 for effect in effects.values()) else "high"
     decides = max(effects, key=lambda level: getattr(effects[level], end if known else "effect"))

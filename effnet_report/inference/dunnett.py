@@ -1,7 +1,6 @@
-"""Several effects, each of something minus one and the same: intervals and p that hold at once.
+"""Many-to-one comparisons (Dunnett, JASA 50, 1955): intervals and p that hold at once.
 
-The t for many comparisons with one is Dunnett's (JASA 50, 1955). SciPy's takes samples of its own
-and no variances that were estimated otherwise.
+SciPy's test takes samples of its own and no variances that were estimated otherwise.
 """
 
 import math
@@ -12,7 +11,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special
 
-from effnet_report.inference.seeds_and_images import LEVEL, Estimate
+from effnet_report.inference.seeds_and_images import LEVEL, Estimate, against, errors_away
 
 # Where the integrals of the distribution are evaluated.
 PLACES, SHARES = np.polynomial.hermite_e.hermegauss(32)
@@ -20,34 +19,36 @@ QUANTILES = (np.arange(100) + 0.5) / 100
 
 
 def at_once(
-    single: Mapping[int, Estimate], against: float = 0.0, looks: int = 1
+    single: Mapping[int, Estimate], value: float = 0.0, looks: int = 1
 ) -> dict[int, Estimate]:
     """Effects with intervals and p that hold for all of them.
 
     Args:
         single: the effects, each with its own interval.
-        against: the effect that p is about; 0 is no effect.
+        value: the effect that p is about; 0 is no effect.
         looks: how often they are looked at while the study grows; intervals and p hold at all
             looks at once (Bonferroni).
     """
     many = len(single)
-    return {name: _joint(estimate, many, against, looks) for name, estimate in single.items()}
+    return {name: _joint(estimate, many, value, looks) for name, estimate in single.items()}
 
 
-def _joint(estimate: Estimate, many: int, against: float, looks: int) -> Estimate:
+def _joint(estimate: Estimate, many: int, value: float, looks: int) -> Estimate:
     """One of several effects."""
     if not estimate.known:
         return estimate
-    if many == looks == 1 and not against:
-        return estimate
-    wide = reach(many, rounded(estimate.freedom), looks) * estimate.error
-    p = min(1.0, looks * p_value(_errors_away(estimate, against), many, estimate.freedom))
+    if many == looks == 1:
+        return against(estimate, value)
+    freedom = rounded(estimate.freedom)
+    wide = reach(many, freedom, looks) * estimate.error
+    p = min(1.0, looks * p_value(errors_away(estimate, value), many, freedom))
+    how = f"Dunnett's t for {many} comparisons with one" if many > 1 else "Student's t"
     return replace(
         estimate,
         low=estimate.effect - wide,
         high=estimate.effect + wide,
         p=p + 0 * estimate.p,  # a table of single runs has none
-        method=f"{estimate.method}; Dunnett's t for {many} comparisons with one",
+        method=f"{estimate.method}; {how}" + (f" at {looks} looks" if looks > 1 else ""),
     )
 
 
@@ -56,14 +57,6 @@ def rounded(freedom: float) -> int:
     whole = max(1, int(min(freedom, 10_000)))
     cut = 10 ** max(0, len(str(whole)) - 2)
     return whole // cut * cut
-
-
-def _errors_away(estimate: Estimate, against: float) -> float:
-    """How far an effect is from another, in standard errors."""
-    away = abs(estimate.effect - against)
-    if estimate.error:
-        return away / estimate.error
-    return math.inf if away else 0.0
 
 
 def p_value(t: float, comparisons: int, freedom: float) -> float:

@@ -12,6 +12,7 @@ from effnet_report.inference import decisive, forecast
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimator
 from effnet_report.numbers import number
+from effnet_report.words import joined
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Look:
         after = f"After {self.seeds} of {self.planned} seeds the depth is"
         points = f"{number(self.margin)} points"
         if self.freeze is None:
-            listed = ", ".join(map(str, self.unclear))
-            which = f"freeze {listed}" if listed else "any freeze"
+            which = f"freeze {joined(self.unclear, 'or')}" if self.unclear else "any freeze"
             return f"{after} not decided: we cannot tell whether {which} loses more than {points}."
         if self.freeze == 0:
             return f"{after} decided: every freeze loses more than {points}."

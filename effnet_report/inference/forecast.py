@@ -95,7 +95,10 @@ def _own(study: Analysis, compared: Estimator) -> Components:
         return depth_components(compared)
     varied = {*contrasts.varied(compared)} - {"freeze"}
     usual, _ = published(varied, dict(study.evidence.design.protocol))
-    return replace(usual, image=_image_variance(compared))
+    # Of one seed, what images change in all trainings and in this one cannot be told apart.
+    whole = _image_variance(compared)
+    both = min(usual.both, whole)
+    return replace(usual, image=whole - both, both=both)
 
 
 def _image_variance(compared: Estimator) -> float:

@@ -86,7 +86,7 @@ def measured(
 
     Args:
         compared: the study's configurations.
-        against: see `Analysis.differences_to_classical`.
+        against: see `Analysis.against_classical`.
     """
     if compared.seeds < 2:
         return {}

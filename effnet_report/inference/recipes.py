@@ -28,8 +28,9 @@ def factors(study: Analysis) -> list[str]:
 
 
 def compares_depths(study: Analysis) -> bool:
-    """Whether a study has several depths."""
-    return len(study.evidence.design.factors.get("freeze", [])) > 1
+    """Whether a study compares depths with freezing nothing."""
+    depths = study.evidence.design.factors.get("freeze", [])
+    return len(depths) > 1 and 0 in depths
 
 
 def compares_rates(study: Analysis) -> bool:
@@ -221,5 +222,4 @@ def turns(table: pd.DataFrame) -> str:
 
 def in_words(recipe: Recipe) -> str:
     """A recipe in words, as in `batch statistics, learning rate 1e-4 and no augmentation`."""
-    *first, last = [words.full_level(name, level) for name, level in recipe]
-    return f"{', '.join(first)} and {last}" if first else last
+    return words.joined(words.full_level(name, level) for name, level in recipe)

@@ -1,7 +1,6 @@
 """What freezing saves and what it risks, and the depth that follows from a stated rule."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -12,6 +11,7 @@ from effnet_report.inference import contrasts
 from effnet_report.inference.decisive import Noninferiority
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, Estimator, spread
 from effnet_report.numbers import number
+from effnet_report.words import joined
 
 # Columns of `Evidence.runs` by what they cost.
 COSTS = {"time": "epoch_seconds", "memory": "memory_mb"}
@@ -129,7 +129,7 @@ class Recommendation:
         unsure = [n for n, change in changes.items() if change.low <= limit < change.high]
         if reach <= self.margin or not unsure:
             return ""
-        depths = f"freeze {_any_of(unsure)}" if len(unsure) < len(changes) else "any depth"
+        depths = f"freeze {joined(unsure, 'or')}" if len(unsure) < len(changes) else "any depth"
         return (
             f"For {depths} we cannot rule out a loss above {number(self.margin)} points: with "
             f"{self.estimator.seeds} seeds and {self.estimator.correctness.images:,} test images, "
@@ -147,11 +147,6 @@ class Recommendation:
             f"differ, and {complete.images:,} test images alone leave about {alone} points of "
             "uncertainty."
         )
-
-
-def _any_of(depths: Sequence[int]) -> str:
-    *first, last = map(str, depths)
-    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _saves(time: Estimate) -> str:

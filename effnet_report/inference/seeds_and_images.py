@@ -49,11 +49,19 @@ class Estimate:
         return not math.isnan(self.low)
 
 
+def errors_away(estimate: Estimate, value: float) -> float:
+    """How far an effect is from a value, in standard errors."""
+    away = abs(estimate.effect - value)
+    if estimate.error:
+        return away / estimate.error
+    return math.inf if away else 0.0
+
+
 def against(estimate: Estimate, value: float) -> Estimate:
     """The estimate with the p of a result at least as far from a value, were that the truth."""
-    if not estimate.error > 0:
+    if not estimate.known:
         return estimate
-    p = 2 * float(stats.t.sf(abs(estimate.effect - value) / estimate.error, estimate.freedom))
+    p = 2 * float(stats.t.sf(errors_away(estimate, value), estimate.freedom))
     return replace(estimate, p=p + 0 * estimate.p)  # a table of single runs has none
 
 

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from effnet_report.inference.seeds_and_images import Estimate, t_interval, unknown
+from effnet_report.inference.seeds_and_images import (
+    Estimate,
+    satterthwaite,
+    t_interval,
+    unknown,
+)
 
 
 def mean_over(estimates: Sequence[Estimate]) -> Estimate:
@@ -17,13 +22,11 @@ def mean_over(estimates: Sequence[Estimate]) -> Estimate:
     """
     if len(estimates) < 2 or not all(estimate.known for estimate in estimates):
         return unknown("fewer than two data sets with an interval")
-    variances = np.array([estimate.error for estimate in estimates]) ** 2
-    freedom = np.array([estimate.freedom for estimate in estimates])
-    parts = (variances**2 / freedom).sum()
+    variance, freedom = satterthwaite([(it.error**2, it.freedom) for it in estimates])
     return t_interval(
         float(np.mean([estimate.effect for estimate in estimates])),
-        float(variances.sum()) / len(estimates) ** 2,
-        float(variances.sum() ** 2 / parts) if parts else math.inf,
+        variance / len(estimates) ** 2,
+        freedom,
         "equal weights, for these data sets alone",
         seeds=sum(estimate.seeds for estimate in estimates),
         images=sum(estimate.images for estimate in estimates),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.numbers import number
+from effnet_report.words import joined
 
 # By claim, then by outcome: {by} is the size of a clear effect, {span} effect and interval.
 WORDS = {
@@ -108,7 +109,7 @@ class Words:
         span = effect = effect_with_interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {effect}"
-        costly = ", ".join(map(str, self.lost))
+        cost = "costs" if len(self.lost) == 1 else "cost"
         return template.format(
             accuracy=self.accuracy,
             change=self.measured,
@@ -117,7 +118,7 @@ class Words:
             effect=effect,
             margin=number(self.margin),
             deepest=self.deepest_noninferior,
-            lost=f" Freeze {costly} costs more than that." if self.lost else "",
+            lost=f" Freeze {joined(self.lost)} {cost} more than that." if self.lost else "",
         )
 
 

@@ -19,6 +19,7 @@ from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 from effnet_report.escaping import label_cell, listed, path_cell
+from effnet_report.words import joined
 
 Row = tuple[str, str, str]  # path, label, part
 
@@ -90,22 +91,24 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
             )
         rows += _rows(root, *inside, parts[name])
         remarks += doubted_layers(_names(inside[0]))
-    remarks += _mixed(parts)
+    remarks.append(_mixed(parts))
     remarks += [_left_out(root / name) for name in unlabeled]
-    remarks += _without_common_classes(dict(zip(classes, inner, strict=True)))
-    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(remarks)
+    remarks.append(_without_common_classes(dict(zip(classes, inner, strict=True))))
+    return pd.DataFrame(rows, columns=["path", "label", "part"]), " ".join(filter(None, remarks))
 
 
-def _mixed(parts: Iterable[str]) -> list[str]:
+def _mixed(parts: Iterable[str]) -> str:
     """A remark about parts with different further words, such as `train` and `train_resized`."""
     by_rest: dict[frozenset[str], list[str]] = {}
     for name in parts:
         by_rest.setdefault(frozenset(parts_and_rest(name)[1] - FILLERS), []).append(name)
-    return [
+    if len(by_rest) < 2:
+        return ""
+    return (
         "Look twice: parts with different names are put together: "
         f"{'; '.join(map(listed, by_rest.values()))}. If some hold versions of the images of "
         "others, move them away."
-    ] * (len(by_rest) > 1)
+    )
 
 
 def _left_out(part: Path) -> str:
@@ -119,17 +122,19 @@ def _left_out(part: Path) -> str:
     )
 
 
-def _without_common_classes(classes: dict[str, list[str]]) -> list[str]:
+def _without_common_classes(classes: dict[str, list[str]]) -> str:
     """A remark about parts whose folders are called otherwise than those of all other parts."""
     strange = [
         f"{name} ({listed(kinds)})"
         for name, kinds in classes.items()
         if not any(set(kinds) & set(others) for n, others in classes.items() if n != name)
     ]
-    return [
-        f"Look twice: no other part has the classes of {' and '.join(strange)}. Each of these "
-        "folders is a class of its own."
-    ] * (len(strange) > 0 and len(classes) > 1)
+    if not strange or len(classes) < 2:
+        return ""
+    return (
+        f"Look twice: no other part has the classes of {joined(strange)}. Each of these folders is "
+        "a class of its own."
+    )
 
 
 def _classes(part: Path) -> tuple[Path, list[str]] | None:
@@ -272,19 +277,29 @@ def _mapped(folder: Path) -> Any:
 
 def _labels_in_words(frame: pd.DataFrame, features: dict[str, Any]) -> pd.DataFrame:
     """Replace the numbers of classes by their names, if these are known."""
-    numbered = [column for column in frame if features.get(column, {}).get("names")]
+    numbered = [column for column in frame if _class_names(features, column)]
     if len(numbered) == 1 and not set(LABEL_COLUMNS) & set(frame):
         frame = frame.rename(columns={numbered[0]: LABEL_COLUMNS[0]})
         features = {LABEL_COLUMNS[0]: features[numbered[0]]}
     for column in LABEL_COLUMNS:
-        names = features.get(column, {}).get("names")
+        names = _class_names(features, column)
         if column in frame and names:
-            if (frame[column] < 0).any():
-                raise InputError(f"{int((frame[column] < 0).sum())} images have no label (-1).")
+            unlabelled = frame[column].isna() | (frame[column] < 0)
+            if unlabelled.any():
+                raise InputError(
+                    f"{unlabelled.sum()} images have no label. Remove their rows, and save the "
+                    "data set again."
+                )
             if (frame[column] >= len(names)).any():
                 raise InputError(f"{column} has more classes than the {len(names)} with names.")
-            frame[column] = np.array(names, dtype=object)[frame[column]]
+            frame[column] = np.array(names, dtype=object)[frame[column].astype(int)]
     return frame
+
+
+def _class_names(features: dict[str, Any], column: str) -> list[str]:
+    """The names of the classes that the numbers of a column stand for, if it has any."""
+    feature = features.get(column)
+    return (feature.get("names") or []) if isinstance(feature, dict) else []
 
 
 def _unpack(picture: dict[str, Any], target: Path, stem: str) -> str:

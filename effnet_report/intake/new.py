@@ -268,7 +268,7 @@ def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
     for limit, option in draft.alternatives.items():
         fits = option.hours <= limit
         table.add_row(
-            f"{limit:g}{', chosen' * (limit == hours)}",
+            f"{limit:g}, chosen" if limit == hours else f"{limit:g}",
             ", ".join(map(str, option.depths)),
             str(option.seeds),
             str(option.images or "all"),

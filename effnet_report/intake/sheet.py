@@ -14,7 +14,9 @@ from effnet_core.data.images import decode
 from effnet_core.errors import InputError
 from effnet_core.study.design import Protocol
 
-SIDE, MARGIN, WORDS, COLUMNS, CLASSES, LETTERS = 112, 6, 200, 8, 30, 24
+SIDE, MARGIN, WORDS = 112, 6, 200  # pixels of an image, around it, and of the column of names
+COLUMNS, CLASSES = 8, 30  # images in a row; rows
+LETTERS = 24  # of a name
 
 
 def save(dataset: Dataset, protocol: Protocol, path: Path) -> dict[int, str]:

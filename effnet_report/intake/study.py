@@ -1,6 +1,7 @@
 """Write a study for a data set that fits this machine, with a reason for every setting."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +109,11 @@ def write(
         list(networks(wishes.backbone, wishes.device, look.side)), weigh, hours
     )
     chosen = best(weighed, hours)
+    if math.isinf(chosen.hours):
+        raise InputError(
+            f"{material.network.backbone} does not fit into the free memory of this machine, even "
+            "with the smallest images. Close other programs, or choose a smaller --backbone."
+        )
     _check_different(material.study(name, chosen), dataset)
     path = paths.STUDIES / f"{name}.yml"
     create(path, _yaml(name, material, chosen).encode(), made)
@@ -170,7 +176,8 @@ def _check_different(design: Study, dataset: Dataset) -> None:
             f" At {shown.image_size} x {shown.image_size} pixels, images that differ in small "
             "details only are copies."
         )
-        raise InputError(lacking[0] + copies * bool((first != np.arange(len(first))).any()))
+        has_copies = (first != np.arange(len(first))).any()
+        raise InputError(lacking + copies if has_copies else lacking)
 
 
 def _protocol(look: Look, source: dict[str, str]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Material:
         validation = round(0.25 * (images - test))
         return images - test - validation, validation, test
 
-    def lacks(self, option: Option) -> list[str]:
+    def lacks(self, option: Option) -> str:
         """Why this size is impossible: a class has too few different images for a part."""
         return too_few(self.study("new", option), self.dataset, self.look.first_of_equals)
 
@@ -217,7 +217,7 @@ def _too_small(material: Material) -> InputError:
     counts = np.bincount(dataset.labels[np.unique(first)], minlength=len(dataset.classes))
     smallest = int(counts.argmin())
     if dataset.groups is not None or counts[smallest] >= needed:
-        return InputError(material.lacks(material.smallest)[0])
+        return InputError(material.lacks(material.smallest))
     total = int((dataset.labels == smallest).sum())
     copies = f" ({total} with copies)" if total > counts[smallest] else ""
     return InputError(

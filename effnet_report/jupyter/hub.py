@@ -3,6 +3,7 @@
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 
 from effnet_core.study.design import Protocol
 
@@ -10,20 +11,23 @@ HUB = "https://huggingface.co"
 PATIENCE = 5.0  # seconds; the hub's client would try for a minute
 
 
-def check_weights(protocol: Protocol) -> None:
-    """Make sure that the weights are available before work starts that needs them.
+def check_weights(runs: Iterable[Protocol]) -> None:
+    """Make sure that the weights of runs are available before work starts that needs them.
 
-    If the hub does not answer, this process and its children use downloaded files only.
+    If the hub does not answer, this process and its children use downloaded files only. The hub's
+    client reads that when it is imported, so this comes before any child imports it.
 
     Raises:
         InputError: the hub does not answer, and the weights were never downloaded.
     """
-    if protocol.weights != "hub" or _answers():
+    wanted = sorted({run.backbone for run in runs if run.weights == "hub"})
+    if not wanted or _answers():
         return
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read at the import of the hub's client
+    os.environ["HF_HUB_OFFLINE"] = "1"
     from effnet_core.model.backbones import build_network  # noqa: PLC0415  torch
 
-    build_network(protocol.backbone, hub=True)
+    for backbone in wanted:
+        build_network(backbone, hub=True)
 
 
 def _answers() -> bool:

@@ -8,10 +8,10 @@ notebooks and the library papermill are not affected.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
@@ -113,28 +113,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         input_path: str, output_path: str, parameters: dict[str, Any], **options: Any
     ) -> Any:
         try:
-            settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
-            recorded = recorded_run(settings, _run_id(Path(input_path), settings))
-            check_weights(settings)
-            place = executed_path(Path(input_path), settings)
-            open_files.check()
-            for folder in (paths.records(settings.study), paths.CACHE / "running"):
-                files.check_writable(folder)
-            if output_path == ITS_PLACE:
-                files.check_writable(place.parent)
-                output_path = str(place)
-            working, of_record, target = output_path, False, Path(output_path).resolve()
-            if options.get("prepare_only") and target == place.resolve():
-                raise InputError(
-                    f"--prepare-only: {place} is for the executed notebook. Give another path."
-                )
-            if os.path.lexists(output_path):  # stays until the new notebook is whole
-                _check_replaceable(Path(output_path))
-                # That of an existing record stays unless the repetition gave the same result.
-                of_record = bool(recorded) and target == place.resolve()
-                running = paths.CACHE / "running" / settings.study / place.name
-                running.parent.mkdir(parents=True, exist_ok=True)
-                working = str(running)
+            notebook = _prepared(Path(input_path), output_path, parameters, options)
         except InputError as error:
             raise _told(error) from None
         # Printed lines per epoch replace the progress bar of cells.
@@ -146,28 +125,84 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
         warm.start_with(*warm.NOTEBOOKS)  # imports in the background
         try:
             result = execute_notebook(
-                input_path=input_path, output_path=working, parameters=parameters, **options
+                input_path=input_path,
+                output_path=str(notebook.working),
+                parameters=parameters,
+                **options,
             )
-            if working != output_path:
-                _move(Path(working), target)
+            notebook.put(notebook.target)
         except PapermillExecutionError as error:
-            if working != output_path:
-                differs = place.with_name(f"{place.name}.differs")
-                with suppress(InputError):  # on a full disk the original error is more important
-                    _move(Path(working), differs if of_record else target)
+            differs = notebook.target.with_name(f"{notebook.target.name}.differs")
+            with suppress(InputError):  # on a full disk the original error is more important
+                notebook.put(differs if notebook.of_record else notebook.target)
             if error.ename != InputError.__name__:
                 raise
             raise _told(error.evalue) from None
         except InputError as error:
             raise _told(error) from None
         except OSError as error:
-            Path(working).unlink(missing_ok=True)  # a partial notebook
-            raise _told(cannot(f"write {output_path}", error)) from None
+            notebook.working.unlink(missing_ok=True)  # a partial notebook
+            raise _told(cannot(f"write {notebook.shown}", error)) from None
         done = "Prepared" if options.get("prepare_only") else "Executed"
-        click.echo(f"{done} notebook: {output_path}", err=True)
+        click.echo(f"{done} notebook: {notebook.shown}", err=True)
         return result
 
     return execute
+
+
+@dataclass(frozen=True)
+class _Notebook:
+    """Where an executed notebook goes.
+
+    Attributes:
+        shown: its path as the user gave it.
+        target: the same, resolved.
+        working: where it is written until it is whole; the path itself if nothing is there.
+        of_record: whether it replaces the notebook of an existing record, which stays unless the
+            repetition gives the same result.
+    """
+
+    shown: str
+    target: Path
+    working: Path
+    of_record: bool
+
+    def put(self, there: Path) -> None:
+        """Move the notebook to a path, on any disk."""
+        if self.working != Path(self.shown):
+            files.copy(self.working, there)
+            self.working.unlink()
+
+
+def _prepared(
+    notebook: Path, output: str, parameters: dict[str, Any], options: dict[str, Any]
+) -> _Notebook:
+    """Check parameters, weights and folders before papermill starts a kernel.
+
+    Raises:
+        InputError: one of them is bad, or something is in the way of the executed notebook.
+    """
+    settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
+    recorded = recorded_run(settings, _run_id(notebook, settings))
+    check_weights([settings])
+    place = executed_path(notebook, settings)
+    open_files.check()
+    for folder in (paths.records(settings.study), paths.CACHE / "running"):
+        files.check_writable(folder)
+    if output == ITS_PLACE:
+        files.check_writable(place.parent)
+        output = str(place)
+    working, target = Path(output), Path(output).resolve()
+    if options.get("prepare_only") and target == place.resolve():
+        raise InputError(
+            f"--prepare-only: {place} is for the executed notebook. Give another path."
+        )
+    if not os.path.lexists(output):
+        return _Notebook(output, target, working, of_record=False)
+    _check_replaceable(working)
+    running = paths.CACHE / "running" / settings.study / place.name
+    running.parent.mkdir(parents=True, exist_ok=True)
+    return _Notebook(output, target, running, bool(recorded) and target == place.resolve())
 
 
 def _check_replaceable(notebook: Path) -> None:
@@ -200,13 +235,6 @@ class Plain:
 
     def flush(self) -> None:
         self.stream.flush()
-
-
-def _move(working: Path, there: Path) -> None:
-    """Move a notebook to its path, on any disk."""
-    with files.replaced(there) as partial:
-        shutil.copyfile(working, partial)
-    working.unlink()
 
 
 # With `python -m papermill` the program's name is not known yet.

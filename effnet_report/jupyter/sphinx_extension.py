@@ -34,6 +34,7 @@ from effnet_report.words import configuration
 
 CODE = [*Path(__file__).parents[1].rglob("*.py")]  # what pages are computed by
 RECORDS = "records"
+IN_SITE = {".csv", ".json", ".yml"}  # what the records of a study consist of
 OF_NO_STUDY = {"speed", "speed_details"}  # pages about the benchmark
 ABOUT_ALL = {"elsewhere", "index", "recipe", "runs"}  # pages about all studies of the book
 ROOM = 100_000_000  # bytes that a site and what is kept between builds may take
@@ -312,12 +313,13 @@ def copy_records(app: Sphinx, failure: Exception | None) -> None:
 
 
 def _not_plain(folder: str, names: list[str]) -> list[str]:
-    """What is no file or folder of the study's own, or cannot be read.
+    """What is no record, prediction, verdict or design, or cannot be read.
 
-    A link could lead to any file.
+    A link could lead to any file. The trained model and pages of the study's images are not for
+    everybody who may read the report.
     """
     kinds = {name: (Path(folder) / name).lstat().st_mode for name in names}
-    plain = [name for name, kind in kinds.items() if stat.S_ISREG(kind) or stat.S_ISDIR(kind)]
+    plain = [n for n, kind in kinds.items() if stat.S_ISREG(kind) and Path(n).suffix in IN_SITE]
     plain = [name for name in plain if not name.startswith(".")]
     unreadable = [name for name in plain if not os.access(Path(folder) / name, os.R_OK)]
     if unreadable:

@@ -33,3 +33,9 @@ class Photos(File):
     machine: dict[str, str]
     commit: str
     rows: list[PhotosRow]
+
+    @property
+    def usual(self) -> PhotosRow:
+        """The study of the middle number of photos on a CPU."""
+        on_cpu = [row for row in self.rows if row.device == "cpu"]
+        return on_cpu[len(on_cpu) // 2]

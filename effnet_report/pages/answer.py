@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.inference import recipes
+from effnet_report.inference import analysis, recipes
 from effnet_report.inference.advice import (
     Advice,
     accuracy,
@@ -18,7 +18,8 @@ from effnet_report.inference.advice import (
     saved_without_keeping,
 )
 from effnet_report.inference.analysis import Analysis
-from effnet_report.numbers import DASH, number
+from effnet_report.measurements.photos import Photos
+from effnet_report.numbers import DASH, duration, number
 from effnet_report.pages import shown
 from effnet_report.pages.answer_cards import (
     better_elsewhere,
@@ -34,13 +35,15 @@ from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
 from effnet_report.render.html import finding, listing, paragraph
+from effnet_report.words import joined
 
 LINE = Markup("<br>")  # what follows is about another data set
 
 
 def studies() -> list[Analysis]:
-    """The studies that advise, one per data set, that of the main study first."""
-    return shown.advising()
+    """The studies that advise, one per data set; the main one is first, whatever it has so far."""
+    main, advising = analysis.load(), shown.advising()
+    return advising if main.correctness.seeds else [main, *advising]
 
 
 def answer(studies: list[Analysis]) -> HTML:
@@ -75,7 +78,7 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
         listed = [
             f"{advice.freeze or 'none'} on {shown.about(study).name}" for study, advice in advised
         ]
-        yield f"The recommended number of frozen stages is {' and '.join(listed)}."
+        yield f"The recommended number of frozen stages is {joined(listed)}."
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: all data sets agree."
     for study, advice in advised:
@@ -128,10 +131,14 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     yield (
         f"If training time matters, freezing {stages(depth.freeze)} is the best bet: it changed "
         f"{advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and saves "
-        f"{saving(study, depth)}. The study is too small to settle this: its intervals reach "
-        f"{number(wide)} points either way, so that a depth without any loss would not be shown to "
-        f"lose less than {number(advice.margin)}."
+        f"{saving(study, depth)}."
     )
+    if wide > advice.margin:
+        yield (
+            f"The study is too small to settle this: its intervals reach {number(wide)} points "
+            "either way, so that a depth without any loss would not be shown to lose less than "
+            f"{number(advice.margin)}."
+        )
 
 
 def advice(studies: list[Analysis]) -> HTML:
@@ -143,9 +150,7 @@ def advice(studies: list[Analysis]) -> HTML:
 def by_depth(studies: list[Analysis]) -> pd.DataFrame:
     """One row per data set and depth: accuracy, its change with interval, and time per epoch."""
     rows = []
-    for study in studies:
-        if not (study.depths and study.correctness.seeds):
-            continue
+    for study in _with_depths(studies):
         means = complete(study).groupby("freeze")[["accuracy", "epoch_seconds"]].mean()
         advised = advise(study)
         name = shown.about(study).name
@@ -164,6 +169,11 @@ def by_depth(studies: list[Analysis]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _with_depths(studies: list[Analysis]) -> list[Analysis]:
+    """The studies that can compare depths already."""
+    return [study for study in studies if study.depths and study.correctness.seeds]
 
 
 def trade_off(studies: list[Analysis]) -> HTML:
@@ -200,11 +210,7 @@ def trade_off(studies: list[Analysis]) -> HTML:
         "trade-off",
         key=f"trade-off:{len(names)}",
         finding=_trade_off_title(data, studies[0].evidence.metric),
-        caption=(
-            "Each number counts the frozen stages of its point, the star is the recommended depth, "
-            "and bars are 95 % intervals of the change against freezing nothing, for all depths at "
-            "once. A depth whose whole bar lies in the band or above it loses too little to matter."
-        ),
+        caption=_trade_off_caption(data),
         alt=sentences(
             data, "{images}, freeze {freeze}: {accuracy:.1f} % in {epoch_seconds:.0f} s per epoch"
         ),
@@ -215,14 +221,27 @@ def trade_off(studies: list[Analysis]) -> HTML:
     return framed
 
 
+def _trade_off_caption(data: pd.DataFrame) -> str:
+    """How to read the figure; without intervals there is less in it."""
+    if data["low"].isna().all():
+        return "Each number counts the frozen stages of its point."
+    return (
+        "Each number counts the frozen stages of its point, the star is the recommended depth, and "
+        "bars are 95 % intervals of the change against freezing nothing, for all depths at once. A "
+        "depth whose whole bar lies in the band or above it loses too little to matter."
+    )
+
+
 def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
     """What the recommended depth reaches, and in how much of the time."""
     parts = []
     for name, points in data.groupby("images", sort=False):
         none, best = points.iloc[0], points.loc[points["accuracy"].idxmax()]
+        alone = points["low"].isna().all()
+        why = "one seed cannot tell them apart" if alone else "too close to tell apart"
         part = (
             f"on {name}, the means lie between {number(points['accuracy'].min())} and "
-            f"{number(best.accuracy)} %, too close to tell apart"
+            f"{number(best.accuracy)} %, {why}"
         )
         if (points["low"] > none.accuracy).any() or (points["high"] < none.accuracy).any():
             part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
@@ -243,7 +262,7 @@ def depths(studies: list[Analysis]) -> HTML:
     rows, data = [], by_depth(studies)
     if data.empty:
         return paragraph([])
-    for study in studies:
+    for study in _with_depths(studies):
         about = shown.about(study)
         validated = complete(study).groupby("freeze")["validation"].mean()
         for freeze, depth in [(0, None), *((depth.freeze, depth) for depth in study.depths)]:
@@ -270,7 +289,11 @@ def depths(studies: list[Analysis]) -> HTML:
     frame = pd.DataFrame(rows)
     if frame["images"].nunique() == 1:
         frame = frame.drop(columns="images")
-    safe = [depth.change.low > -study.margin for study in studies for depth in study.depths]
+    safe = [
+        depth.change.low > -study.margin
+        for study in _with_depths(studies)
+        for depth in study.depths
+    ]
     return html.table(
         frame,
         "saves-and-risks",
@@ -312,7 +335,7 @@ def limits(studies: list[Analysis]) -> HTML:
             **dict(_contrary(advised)),
             "selected": "The recommended depth is chosen by intervals of the test images, which "
             "flatters its accuracy a little. By the highest mean on validation images, over all "
-            f"heads and schedules, one would freeze {' and '.join(on_validation)}.",
+            f"other choices, one would freeze {joined(on_validation)}.",
         }
     )
 
@@ -360,7 +383,7 @@ def _other_recipes(studies: list[Analysis]) -> str:
         *(study.evidence.design.protocol.image_size, most.freeze, study.evidence.metric),
         *(number(most.effect, sign=True), number(most.low), number(most.high), most.recipe),
         *(number(least.effect, sign=True), number(least.low), number(least.high), least.recipe),
-        f" On {' and '.join(untried)} no other recipe was tried." if untried else "",
+        f" On {joined(untried)} no other recipe was tried." if untried else "",
         page,
     )
 
@@ -375,11 +398,22 @@ def commands(studies: list[Analysis]) -> HTML:
             for command, what in (
                 (
                     "effnet new mine --images FOLDER",
-                    "begins a study of your own photos; effnet sweep mine trains it.",
+                    f"begins a study of your own photos; effnet sweep mine trains it{_hours()}.",
                 ),
                 ("effnet sweep " + name, "trains the runs that have no record yet."),
                 (f"EFFNET_STUDY={name} jupyter-book build book", "builds this report from them."),
                 (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),
             )
         }
+    )
+
+
+def _hours() -> str:
+    """How long a study of some photos takes, if that was computed."""
+    if (photos := Photos.load()) is None:
+        return ""
+    usual = photos.usual
+    return (
+        f", which takes {duration(3600 * usual.hours)} for {usual.photos:,} photos on "
+        f"{usual.jobs} cores of a CPU"
     )

@@ -201,8 +201,8 @@ def better_elsewhere(study: Analysis) -> str:
 
 
 def classical(study: Analysis) -> str:
-    """The kinds of the best classical models."""
-    return kinds([record.outcome for record in study.evidence.classical["classical"]])
+    """The kinds of the models without fine-tuning that fine-tuning is compared with."""
+    return kinds([record.outcome for record in study.rival])
 
 
 def one_recipe(study: Analysis) -> bool:

@@ -24,6 +24,7 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.html import finding, link, table
+from effnet_report.words import joined
 
 SHOWN = 10  # rows of the grid
 
@@ -44,9 +45,14 @@ def answer(analysis: Analysis) -> HTML:
 
 
 def _rival(analysis: Analysis) -> Iterator[str]:
-    """On which features the classical models work that were best on validation."""
-    records = analysis.evidence.classical.get("classical", [])
-    if kinds := sorted({compared.kind(record.outcome) for record in records}):
+    """Which models without fine-tuning the lead is over."""
+    kinds = sorted({compared.kind(record.outcome) for record in analysis.rival})
+    if kinds and analysis.rival[0].kind == "baseline":
+        yield (
+            "The rival of fine-tuning is the baseline, which is better on validation images than "
+            "the classical models."
+        )
+    elif kinds:
         yield (
             "The rival of fine-tuning is the classical model that cross-validation ranks first in "
             f"each seed; it works on {' or '.join(kinds)}."
@@ -64,7 +70,7 @@ def best_of(models: pd.DataFrame) -> str:
     sentence = (
         "Chosen on validation images, the most accurate model here reaches "
         f"{number(top['accuracy'].iloc[0])} %: "
-        f"{' and '.join(top['model'])}"
+        f"{joined(top['model'])}"
     )
     if theirs.empty:
         return f"{sentence}."
@@ -159,8 +165,9 @@ def effort(analysis: Analysis) -> HTML:
         "classical models."
         if theirs
         else "Only fine-tuned models are here.",
-        caption="Both sides chose on validation images only; classical models by cross-validation "
-        "on the training images.",
+        caption="Neither side saw test images: fine-tuned configurations are chosen on validation "
+        "images, classical models by cross-validation on the training images. Of classical models, "
+        "it is the time of the first seed's cross-validation, on one core.",
     )
 
 
@@ -187,7 +194,7 @@ def candidates(analysis: Analysis) -> HTML:
     names = {"cv_accuracy": "accuracy, %", "cv_sd": "spread, points"}
     ranked = frame.sort_values("cv_accuracy", ascending=False).rename(columns=names)
     best = ranked.groupby("kind", sort=False)["accuracy, %"].max()
-    scores = " and ".join(f"{number(value)} % on {kind}" for kind, value in best.items())
+    scores = joined(f"{number(value)} % on {kind}" for kind, value in best.items())
     return table(
         ranked.head(SHOWN).drop(columns="kind"),
         "classical-candidates",

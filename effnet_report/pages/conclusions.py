@@ -36,6 +36,7 @@ from effnet_report.render.html import (
     table,
     write_to_site,
 )
+from effnet_report.words import joined
 
 
 def answer(analysis: Analysis) -> HTML:
@@ -46,8 +47,11 @@ def answer(analysis: Analysis) -> HTML:
     judged = [judgement for judgement in analysis.claims if judgement.key in claims.SOURCES]
     counts = Counter(judgement.verdict for judgement in judged)
     left = sum(j.verdict == "supported" and j.adjusted_p <= 1 - LEVEL for j in judged)
+    some = len(judged) < len(claims.SOURCES)
+    can = f"this study can judge {len(judged)}: " if some else ""
     return finding(
-        f"Of the source's {len(judged)} conclusions, {_counted(counts, analysis)} on these images.",
+        f"Of the source's {len(claims.SOURCES)} conclusions, {can}{_counted(counts, analysis)} on "
+        "these images.",
         *_corrected(counts["supported"], left),
         *shown.other_recipes(analysis),
         *coverage(evidence),
@@ -66,13 +70,11 @@ def _corrected(supported: int, left: int) -> Iterator[str]:
 
 def _counted(counts: Counter[str], analysis: Analysis) -> str:
     """Every verdict with its number, as in `2 are supported and 3 are unclear`."""
-    parts = [
+    return joined(
         f"{count} {'is' if count == 1 else 'are'} {verdict_words(verdict, analysis)}"
         for verdict in ("supported", "contradicted", "inconclusive")
         if (count := counts[verdict])
-    ]
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
+    )
 
 
 def verdict_words(verdict: str, analysis: Analysis) -> str:
@@ -221,7 +223,7 @@ def stopping(analysis: Analysis) -> HTML:
     early = next((look for look in seen if look.freeze is not None), seen[-1])
     return paragraph(
         [
-            f"{'No' if early.freeze is None or early is seen[-1] else 'Yes'}.",
+            f"{'Yes' if early.freeze is not None and early.seeds < early.planned else 'No'}.",
             early.sentence,
             "It was looked at after every seed; the intervals hold for all depths and all looks.",
             Markup("<code>effnet sweep {} --until-decided</code> stops there.").format(

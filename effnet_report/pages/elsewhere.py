@@ -19,6 +19,7 @@ from effnet_report.pages.conclusions import judged_words
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, MARKERS, SERIES, canvas, legend, plain, sentences
 from effnet_report.render.html import finding
+from effnet_report.words import joined
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
 # a mean over all kinds of images is nine times as wide as the two lie apart.
@@ -64,13 +65,16 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
         return
     agreed = len(_agreed(studies))
     verb = "has" if agreed == 1 else "have"
+    compared = [study.evidence.design.factors for study in studies.values()]
+    same = all(factors == compared[0] for factors in compared)
     yield (
-        f"{len(studies)} data sets were trained with the same configurations: {'; '.join(studies)}."
+        f"{len(studies)} data sets were trained with {'the same' if same else 'different'} "
+        f"configurations: {'; '.join(studies)}."
     )
     yield from _other_recipes(studies)
     yield (
-        f"{agreed or 'None'} of {len(_shared(studies))} conclusions {verb} the same clear verdict "
-        "on all of them, before Holm's correction."
+        f"{agreed or 'None'} of the {len(_shared(studies))} conclusions that all can judge {verb} "
+        "the same clear verdict on all of them, before Holm's correction."
     )
     if len(studies) < FEWEST:
         yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
@@ -106,8 +110,8 @@ def _left_out(studies: dict[str, Analysis]) -> Iterator[str]:
 
 def verdicts(studies: dict[str, Analysis]) -> HTML:
     """Every conclusion's verdict on every data set, counted with all words."""
-    if not studies:
-        return html.paragraph(["No data set can be judged yet."])
+    if len(studies) < 2:
+        return html.paragraph(["Verdicts can be compared where two data sets have them."])
     rows, data, agreed = [], [], len(_agreed(studies))
     for key in _shared(studies):
         here = {title: study.judgement[key] for title, study in studies.items()}
@@ -176,8 +180,7 @@ def forest(studies: dict[str, Analysis]) -> HTML:
         finding=(
             f"Some choices help on one data set and hurt on another: {'; '.join(clear)}."
             if clear
-            else "No depth, head or schedule clearly helps on one data set and clearly hurts on "
-            "another."
+            else "No choice clearly helps on one data set and clearly hurts on another."
         )
         if len(studies) > 1
         else f"What each choice changes on {next(iter(studies))}.",
@@ -214,7 +217,7 @@ def means(studies: dict[str, Analysis]) -> HTML:
     for key, (q, _), p in zip(keys, tested, corrected, strict=True):
         estimates = [every[key] for every in judged]
         mean = mean_over(estimates)
-        each = " and ".join(f"{number(e.effect, sign=True)}" for e in estimates)
+        each = joined(number(e.effect, sign=True) for e in estimates)
         rows.append(
             {
                 "effect": next(iter(studies.values())).judgement[key].claim.measured,

@@ -8,7 +8,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 
 from effnet_core.data.images import decode
-from effnet_core.study.design import FREEZE, Protocol, Study
+from effnet_core.study.design import Protocol, Study
 from effnet_core.study.studies import load_study
 from effnet_report import words
 from effnet_report.evidence.pictures import pictures
@@ -65,10 +65,7 @@ def _compared(factors: dict[str, list[Any]]) -> str:
         for name, levels in factors.items()
         if len(levels) > 1
     ]
-    if not parts:
-        return "It tries one configuration."
-    *first, last = parts
-    return f"It compares {', '.join(first)} and {last}." if first else f"It compares {last}."
+    return f"It compares {words.joined(parts)}." if parts else "It tries one configuration."
 
 
 def _tested(protocol: Protocol) -> str:
@@ -144,7 +141,8 @@ def stages(analysis: Analysis) -> HTML:
     data = pd.DataFrame([stage.model_dump() for stage in evidence.facts.stages])
     data["parameter_share"] = 100 * data["parameters"] / data["parameters"].sum()
     data["compute_share"] = 100 * data["flop_share"]
-    cuts = {n: n + 0.5 for n in FREEZE[1:]}  # the stem is at 0, stage n at n
+    deepest = len(data) - 3  # beside the stem and the final convolution, the last stage trains
+    cuts = {n: n + 0.5 for n in range(1, deepest + 1)}  # the stem is at 0, stage n at n
     figure = canvas(7.2, 4.4)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column, title in (
@@ -167,7 +165,7 @@ def stages(analysis: Analysis) -> HTML:
         )  # fmt: skip
     left.set_yticks(data.index, data["name"])
     left.invert_yaxis()
-    frozen = data.loc[: FREEZE[-1], ["parameter_share", "compute_share"]].sum()
+    frozen = data.loc[:deepest, ["parameter_share", "compute_share"]].sum()
     return html.figure(
         figure,
         "stages",

@@ -21,6 +21,12 @@ def nothing_yet(evidence: Evidence, what: str = "run") -> HTML:
     )
 
 
+def not_measured(command: str) -> HTML:
+    """In place of a measurement of its own, by the command that makes it."""
+    words = Markup("Not measured yet. <code>{}</code> measures it.").format(command)
+    return paragraph([words], "report-gap")
+
+
 def needs_runs(draw: Draw) -> Draw:
     """Say so in place of a drawing that has nothing to show yet."""
 

@@ -167,8 +167,8 @@ def hardest(analysis: Analysis) -> HTML:
     )
     about = shown.about(analysis)
     captions = {
-        row["image"]: f"{about.plain(row['class'])}, taken for {about.plain(row['taken_for'])} in "
-        f"{row['wrong_percent']:.0f} % of its runs"
+        row["image"]: f"{about.plain(row['class'])}: wrong in {row['wrong_percent']:.0f} % of its "
+        f"runs, mostly taken for {about.plain(row['taken_for'])}"
         for row in data.head(len(worst)).to_dict("records")
     }
     always = int((wrong == 1).sum())

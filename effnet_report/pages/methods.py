@@ -1,6 +1,7 @@
 """The page Statistical methods: how verdicts are reached, and how far they can be trusted."""
 
 import math
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,18 @@ from effnet_core.study.design import Protocol
 from effnet_report import words
 from effnet_report.inference import claims
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.claims import Judgement
+from effnet_report.inference.power import Components
 from effnet_report.inference.seeds_and_images import LEVEL
 from effnet_report.measurements.coverage import Coverage
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages import shown
-from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
+from effnet_report.pages.gaps import coverage, needs_runs, not_measured, nothing_yet
 from effnet_report.render import html
-from effnet_report.render.drawing import COLOUR, INK, OURS, canvas, legend, logarithmic, sentences
+from effnet_report.render.drawing import INK, SERIES, canvas, legend, logarithmic, sentences
 from effnet_report.render.html import finding, paragraph, table
 
-SIMULATE = "<code>python -m bench.coverage</code>"
+SIMULATE = "python -m bench.coverage"
 WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
 # Simulated claims about the number of frozen stages that do not name it.
 OF_DEPTHS = {"trend", "time or memory", "all depths", "depths at each level of another factor"}
@@ -41,10 +44,21 @@ def answer(analysis: Analysis) -> HTML:
 
 def _significant(analysis: Analysis) -> tuple[str, str]:
     """How many results the correction for all of them leaves, and the stable name of that."""
-    left = sum(judgement.adjusted_p < 1 - LEVEL for judgement in analysis.claims)
+    left = _left(analysis)
     verb = "remains" if left == 1 else "remain"
-    results = f"{left} of {len(analysis.claims)} results {verb} significant"
-    return f"{results} after Holm's correction.", f"holm:{left}"
+    results = f"{left} of {len(analysis.claims)} results {verb} significant after Holm's correction"
+    if others := _of_other_images(analysis):
+        counted = [
+            f"{_left(other)} of {len(other.claims)} on {shown.about(other).name}"
+            for other in others
+        ]
+        results += f" on {shown.about(analysis).name}, and {words.joined(counted)}"
+    return f"{results}.", f"holm:{left}"
+
+
+def _left(analysis: Analysis) -> int:
+    """How many results are significant after correction for all of the study."""
+    return sum(judgement.adjusted_p < 1 - LEVEL for judgement in analysis.claims)
 
 
 def _covered() -> list[str]:
@@ -60,23 +74,17 @@ def _covered() -> list[str]:
 
 
 def verdicts(analysis: Analysis) -> HTML:
-    """How each verdict on this study was reached."""
+    """How each verdict was reached, on this study and on the other data sets of the first page."""
     judged = analysis.claims
-    frame = pd.DataFrame(
-        {
-            "measured": j.measured,
-            "seeds": j.estimate.seeds,
-            "images": j.estimate.images or DASH,
-            "degrees of freedom": j.estimate.freedom,
-            "p": p_value(j.estimate.p),
-            "p after Holm": p_value(j.adjusted_p),
-            "method": j.estimate.method,
-        }
-        for j in judged
+    others = _of_other_images(analysis)
+    frame = pd.concat(
+        [_reached(judged), *(_reached(other.claims) for other in others)],
+        keys=[shown.about(study).name for study in (analysis, *others)],
+        names=["data set"],
     )
     sentence, key = _significant(analysis)
     return table(
-        frame,
+        frame.reset_index("data set") if others else frame,
         "methods",
         finding=sentence,
         key=key,
@@ -89,11 +97,34 @@ def verdicts(analysis: Analysis) -> HTML:
     )
 
 
+def _of_other_images(analysis: Analysis) -> list[Analysis]:
+    """The studies of the first page that are of other images."""
+    if not analysis.evidence.finished:
+        return []
+    return [study for study in shown.advising() if not shown.same_images(study, analysis)]
+
+
+def _reached(judged: list[Judgement]) -> pd.DataFrame:
+    """How each verdict on one study was reached."""
+    return pd.DataFrame(
+        {
+            "measured": j.measured,
+            "seeds": j.estimate.seeds,
+            "images": j.estimate.images or DASH,
+            "degrees of freedom": j.estimate.freedom,
+            "p": p_value(j.estimate.p),
+            "p after Holm": p_value(j.adjusted_p),
+            "method": j.estimate.method,
+        }
+        for j in judged
+    )
+
+
 def simulation(analysis: Analysis) -> HTML:
     """How often the intervals cover the truth in simulated studies, for what this one compares."""
     simulated = Coverage.load()
     if simulated is None:
-        return paragraph(["The simulation has not been run yet:", Markup(SIMULATE)])
+        return not_measured(SIMULATE)
     data = pd.DataFrame(
         {
             "studies": case.kind,
@@ -125,14 +156,14 @@ def simulation(analysis: Analysis) -> HTML:
         caption=Markup(
             "Lowest and highest share of {} simulated studies, in per cent, over {}{}; the model "
             "of per-image correctness is fitted to {}. Chance alone moves a share of 95 % by up "
-            "to {} points; {} simulates it again."
+            "to {} points; <code>{}</code> simulates it again."
         ).format(
             f"{simulated.replicates:,}",
             ", ".join(data["size"].unique()),
             f" (the {own} complete seeds here are fewer)" if own < least else "",
             simulated.study,
             number(196 * math.sqrt(0.95 * 0.05 / simulated.replicates)),
-            Markup(SIMULATE),
+            SIMULATE,
         ),
         data=data,
     )
@@ -164,22 +195,10 @@ def resolving(analysis: Analysis) -> HTML:
     designs = {"as many folds over all images": (every, True)}
     if not correctness.folds:
         designs = {"as here": (images, False), **designs}
-    rows = [
-        {"comparison": name, "design": design, "seeds": count, "images": size,
-         "smallest": part.smallest(count, size, folds=folds), "floor": part.floor(size)}
-        for name, part in parts.items()
-        for design, (size, folds) in designs.items()
-        for count in range(2, MOST_SEEDS + 1)
-    ]  # fmt: skip
-    rows += [
-        {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
-         "smallest": part.smallest(seeds, size), "floor": part.floor(size)}
-        for name, part in parts.items() for size in IMAGES
-    ]  # fmt: skip
-    data = pd.DataFrame(rows)
+    data = _smallest(parts, designs, seeds)
     figure = canvas(7.2, 4)
     left, right = figure.subplots(1, 2, sharey=True)
-    margin, colours = analysis.margin, _colours(list(parts))
+    margin, colours = analysis.margin, dict(zip(parts, cycle(SERIES), strict=False))
     for (name, design), line in data.groupby(["comparison", "design"], sort=False):
         over_images = design == "one test set"
         axes, x = (right, "images") if over_images else (left, "seeds")
@@ -199,15 +218,14 @@ def resolving(analysis: Analysis) -> HTML:
     now = {
         name: part.smallest(seeds, images, folds=correctness.folds) for name, part in parts.items()
     }
-    worst = max(now, key=lambda name: now[name])
-    best = min(now, key=lambda name: now[name])
+    best, *_, worst = sorted([*now, *now], key=lambda name: now[name])
+    also = f", and of {number(now[worst])} points between {worst}" if worst != best else ""
     return html.figure(
         figure,
         "resolving-power",
         finding=(
             f"With {seeds} seeds and {images:,} test images this study detects a difference of "
-            f"{number(now[best])} points between {best}, and of {number(now[worst])} points "
-            f"between {worst}."
+            f"{number(now[best])} points between {best}{also}."
         ),
         caption=(
             "Smallest true difference whose 95 % interval excludes zero in four of five studies; "
@@ -226,5 +244,26 @@ def resolving(analysis: Analysis) -> HTML:
     )
 
 
-def _colours(names: list[str]) -> dict[str, str]:
-    return dict(zip(names, [OURS, COLOUR["cosine"], "#009E73", "#CC79A7"], strict=False))
+def _smallest(
+    parts: dict[str, Components], designs: dict[str, tuple[int, bool]], seeds: int
+) -> pd.DataFrame:
+    """The smallest difference that more seeds, or more images with as many seeds, can resolve.
+
+    Args:
+        parts: variance components, by comparison.
+        designs: by name, the number of images and whether the seeds share them out.
+        seeds: of the study.
+    """
+    rows = [
+        {"comparison": name, "design": design, "seeds": count, "images": size,
+         "smallest": part.smallest(count, size, folds=folds), "floor": part.floor(size)}
+        for name, part in parts.items()
+        for design, (size, folds) in designs.items()
+        for count in range(2, MOST_SEEDS + 1)
+    ]  # fmt: skip
+    rows += [
+        {"comparison": name, "design": "one test set", "seeds": seeds, "images": size,
+         "smallest": part.smallest(seeds, size), "floor": part.floor(size)}
+        for name, part in parts.items() for size in IMAGES
+    ]  # fmt: skip
+    return pd.DataFrame(rows)

@@ -24,7 +24,7 @@ NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
 def studies() -> list[Analysis]:
-    """The studies that compare recipes and have results, at most one per data set."""
+    """The studies that compare recipes and have a complete seed, in the order of the book."""
     return [study for study in shown.recipes() if study.correctness.seeds]
 
 
@@ -143,7 +143,7 @@ def _differences(whole: list[Analysis]) -> str:
     """What else differs between studies, beside the recipe that names their lines."""
     protocols = [study.evidence.design.protocol.model_dump() for study in whole]
     return "".join(
-        f"; {words.factor(name)} {' and '.join(words.level(name, p[name]) for p in protocols)}"
+        f"; {words.factor(name)} {words.joined(words.level(name, p[name]) for p in protocols)}"
         for name in protocols[0]
         if name not in recipes.SETTINGS and len({str(p[name]) for p in protocols}) > 1
     )
@@ -319,9 +319,9 @@ def source_alone(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = studies[0]
-    of_one_recipe = [s for s in shown.on_the_same_images(study) if not recipes.factors(s)]
-    source = max(of_one_recipe, key=_likeness, default=None)
-    if source is None or not source.depths:
+    alike = [other for other in shown.on_the_same_images(study) if _is_the_source(other)]
+    source = max(alike, key=_likeness, default=None)
+    if source is None:
         return _closest(study)
     (best,) = (one for one in shown.advising() if shown.same_images(one, study))
     chosen = best.evidence.design.protocol
@@ -343,6 +343,16 @@ def source_alone(studies: list[Analysis]) -> HTML:
             "both studies together.",
         ]
     )
+
+
+def _is_the_source(study: Analysis) -> bool:
+    """Whether a study compares depths at the source's statistics, patience and a single rate."""
+    source, own = load_study("paper").protocol, study.evidence.design.protocol
+    same = all(
+        getattr(own, name) == getattr(source, name)
+        for name in ("norm_statistics", "early_stop_patience")
+    )
+    return bool(study.depths) and not recipes.factors(study) and same and len(own.rates) == 1
 
 
 def _of_the_source() -> str:

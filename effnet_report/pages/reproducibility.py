@@ -16,7 +16,7 @@ from effnet_report.evidence.evidence import Evidence, Verification
 from effnet_report.inference.analysis import Analysis
 from effnet_report.measurements.processors import Processors
 from effnet_report.numbers import duration, number
-from effnet_report.pages.gaps import coverage, nothing_yet
+from effnet_report.pages.gaps import coverage, not_measured, nothing_yet
 from effnet_report.render.html import finding, paragraph, table
 
 SHOWN = 10  # rows of the run times
@@ -31,7 +31,7 @@ def answer(analysis: Analysis) -> HTML:
     prints = pd.DataFrame(record.fingerprints.model_dump() for record in evidence.finished)
     several = [name for name in ("data", "weights", "code") if prints[name].nunique() > 1]
     agreement = (
-        f"They differ in {' and '.join(several)}: do not compare them before you know why."
+        f"They differ in {words.joined(several)}: do not compare them before you know why."
         if several
         else "All fine-tuned runs come from the same images, starting weights and code that "
         "decides outcomes."
@@ -163,8 +163,7 @@ def processors() -> HTML:
     """Whether other processors computed the same bits."""
     measured = Processors.load()
     if measured is None:
-        command = Markup("Not measured yet. <code>make processors</code> does it.")
-        return paragraph([command], "report-gap")
+        return not_measured("make processors")
     compared = len(measured.hashes)
     frame = pd.DataFrame(
         {

@@ -11,7 +11,7 @@ from IPython.display import HTML
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from effnet_core.study.design import short_number
+from effnet_core.study.design import Study, short_number
 from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts
@@ -156,7 +156,7 @@ def configurations(analysis: Analysis) -> HTML:
     places = pd.Series(ranked.index, index=ranked["number"])
     figure = canvas(7.2, 1 + 0.17 * len(ranked))
     axes = figure.subplots()
-    for freeze, group in _by_depth(runs):
+    for freeze, group in _by_depth(runs, evidence.design):
         axes.plot(
             group["accuracy"], places[group["number"]], "o", color=depth_colour(freeze),
             label=f"freeze {freeze}",
@@ -184,11 +184,11 @@ def configurations(analysis: Analysis) -> HTML:
     )
 
 
-def _by_depth(runs: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    """Runs by number of frozen stages; all under 0 where that is no factor."""
-    if "freeze" not in runs:
-        return [(0, runs)]
-    return [(int(str(freeze)), group) for freeze, group in runs.groupby("freeze")]
+def _by_depth(table: pd.DataFrame, design: Study) -> list[tuple[int, pd.DataFrame]]:
+    """The rows of a table of runs by number of frozen stages, which may be the same in all."""
+    if "freeze" not in table:
+        return [(design.protocol.freeze, table)]
+    return [(int(str(freeze)), group) for freeze, group in table.groupby("freeze")]
 
 
 @needs_runs
@@ -230,7 +230,7 @@ def interaction(analysis: Analysis) -> HTML:
     return html.figure(
         figure,
         "interaction",
-        finding=f"At the same {where}, {evidence.metric} changes {' and '.join(gaps)}.",
+        finding=f"At the same {where}, {evidence.metric} changes {words.joined(gaps)}.",
         caption=f"Lines that run parallel mean that the choice matters equally at every {where}.",
         alt=sentences(named, "{at}, {level}: {accuracy:.1f} %"),
         data=data,
@@ -306,7 +306,7 @@ def learning_curves(analysis: Analysis) -> HTML:
     rows = []
     figure = canvas(7.2, 3.4)
     axes = figure.subplots()
-    for freeze, group in _by_depth(history):
+    for freeze, group in _by_depth(history, evidence.design):
         by_epoch = group.groupby("epoch")["validation_accuracy"]
         curve = by_epoch.quantile([0.25, 0.5, 0.75]).unstack()
         curve = curve[by_epoch.size() >= by_epoch.size().max() / 2]  # of half of the runs at least

@@ -3,8 +3,6 @@
 A notebook has to be whole wherever it is opened, so its pictures are inside it.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from effnet_core.study.records import record_path
 from effnet_core.study.schema import Epoch, Heat, Record, Stage
 from effnet_report import words
 from effnet_report.render import confusion, html
+from effnet_report.render.data_uris import data_uri, jpeg
 from effnet_report.render.drawing import INK, OURS, THEIRS
 
 SCHEDULER_WORDS = {"plateau": "ReduceLROnPlateau", "cosine": "CosineAnnealingLR"}
@@ -50,8 +49,8 @@ def summary(settings: Settings, changed: Sequence[str]) -> HTML:
 
 
 def _rates(rates: Sequence[float]) -> str:
-    *others, last = (f"{rate:g}" for rate in rates)
-    return f"the best of {', '.join(others)} and {last}" if others else last
+    listed = words.joined(f"{rate:g}" for rate in rates)
+    return f"the best of {listed}" if len(rates) > 1 else listed
 
 
 # Settings of how a network is fine-tuned whose defaults need no mention.
@@ -60,10 +59,11 @@ RECIPE = ("norm_statistics", "augment", "class_weights", "layer_decay", "head_fi
 
 
 def _recipe(settings: Settings) -> str:
-    """The recipe as far as it is not the usual one, such as `; augment flips`."""
+    """The recipe as far as it is not the usual one, such as `; pretrained statistics`."""
     fields = type(settings).model_fields
     values = {name: getattr(settings, name) for name in RECIPE}
-    return "".join(f"; {n} {v}" for n, v in values.items() if v != fields[n].default)
+    unusual = [(name, value) for name, value in values.items() if value != fields[name].default]
+    return "".join(f"; {words.full_level(name, value)}" for name, value in unusual)
 
 
 def image_grid(
@@ -212,18 +212,12 @@ def _sheet(tiles: Sequence[np.ndarray]) -> str:
     sheet = Image.new("RGB", (max(1, len(tiles)) * (TILE + 2) - 2, TILE), "white")
     for place, tile in enumerate(tiles):
         sheet.paste(Image.fromarray(tile).resize((TILE, TILE)), (place * (TILE + 2), 0))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=80)
-    return _uri("image/jpeg", buffer.getvalue())
+    return jpeg(np.asarray(sheet))
 
 
 def _svg(figure: Figure) -> str:
     with mpl.rc_context({"svg.fonttype": "none"}):  # letters as text: a third of the size
-        return _uri("image/svg+xml", html.svg(figure))
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        return data_uri("image/svg+xml", html.svg(figure))
 
 
 def _figure(source: str, alt: str, caption: str, width: int | None = None) -> Markup:

@@ -19,6 +19,7 @@ from effnet_report.numbers import number
 from effnet_report.render.citations import About
 from effnet_report.render.citations import about as about_images
 from effnet_report.render.html import link
+from effnet_report.words import joined
 
 
 def data_sets() -> list[Analysis]:
@@ -36,15 +37,13 @@ def data_sets() -> list[Analysis]:
 def advising() -> list[Analysis]:
     """Per data set, the study with the best model on validation images, the main data set first.
 
-    A study that compares recipes speaks for its best one. A main study that cannot be judged yet
-    comes first as it is.
+    A study that compares recipes speaks for its best one; one that cannot be judged yet is left
+    out.
     """
-    main, *_ = studies = _all()
     alike: dict[str, list[Analysis]] = {}
-    for study in filter(_judged, studies):
+    for study in filter(_judged, _all()):
         alike.setdefault(_data(study), []).append(of_recipes.best(study))
-    best = [max(rivals, key=_merit) for rivals in alike.values()]
-    return best if _judged(main) else [main, *best]
+    return [max(rivals, key=_merit) for rivals in alike.values()]
 
 
 def other_recipes(study: Analysis) -> Iterator[Markup]:
@@ -138,7 +137,7 @@ def neighbours(study: Analysis) -> Iterator[str]:
         yield (
             "The data set does not say which cells are of one module, so a random split can put "
             f"them on both sides. Where blocks of {changes[0].block} consecutive cells stay on one "
-            f"side, accuracy changes {' and '.join(parts)}."
+            f"side, accuracy changes {joined(parts)}."
         )
 
 

@@ -1,10 +1,9 @@
 """The page What the source found: its two tables, and how they compare with this study."""
 
+import pandas as pd
 from IPython.display import HTML
 
-from effnet_core.study.design import (
-    SOURCE_FACTORS,
-)
+from effnet_core.study.design import SOURCE_FACTORS
 from effnet_report import words
 from effnet_report.evidence import source as tables
 from effnet_report.inference import claims
@@ -13,10 +12,15 @@ from effnet_report.numbers import number
 from effnet_report.pages.gaps import needs_runs
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
+    COLOUR,
     GRID,
+    INK,
+    MARKER,
     OURS,
     THEIRS,
+    by_head_and_scheduler,
     canvas,
+    legend,
     sentences,
 )
 from effnet_report.render.html import finding, paragraph, table
@@ -53,16 +57,63 @@ def table_1() -> HTML:
 
 def freezing() -> HTML:
     """The source's accuracies by number of frozen stages."""
-    return factors.freezing(
-        tables.results(),
+    runs = tables.results()
+    figure = canvas(7.2, 3.8)
+    axes = figure.subplots()
+    for series, (head, scheduler, group) in enumerate(by_head_and_scheduler(runs)):
+        axes.plot(
+            group["freeze"] + 0.12 * (series - 1.5), group["accuracy"], MARKER[head],
+            color=COLOUR[scheduler],
+            label=words.configuration({"head": head, "scheduler": scheduler}),
+            markerfacecolor=COLOUR[scheduler] if head == "none" else "white",
+        )  # fmt: skip
+    means = runs.groupby("freeze")["accuracy"].mean()
+    axes.plot(means.index, means, color=INK, label="mean", zorder=1)
+    axes.set_xticks(means.index)
+    axes.set_xlabel("frozen stages")
+    axes.set_ylabel("accuracy, %")
+    legend(figure, axes)
+    ranked = means.sort_values()
+    return html.figure(
+        figure,
         "source-freezing",
-        "Each point is the best validation accuracy of one run, and the line joins the means.",
+        finding=(
+            f"Mean accuracy is highest with {ranked.index[-1]} frozen stages "
+            f"({number(ranked.iloc[-1])} %) and lowest with {ranked.index[0]} "
+            f"({number(ranked.iloc[0])} %)."
+        ),
+        caption="Each point is the best validation accuracy of one run, and the line joins the "
+        "means.",
+        alt=sentences(means.reset_index(), "freeze {freeze}: mean accuracy {accuracy:.1f} %"),
+        data=runs[["number", "freeze", "head", "scheduler", "accuracy"]],
     )
 
 
 def means() -> HTML:
-    """What follows from the source's Table 1 by factor."""
-    return factors.means(tables.results(), [*SOURCE_FACTORS], "source-means")
+    """Mean, lowest and highest accuracy of the source at each level of each factor."""
+    runs = tables.results()
+    rows = pd.concat(
+        runs.groupby(factor)["accuracy"]
+        .agg(configurations="size", mean="mean", lowest="min", highest="max")
+        .rename_axis("level")
+        .reset_index()
+        .assign(factor=words.factor(factor))
+        .replace({"level": words.LEVELS["head"]})
+        for factor in SOURCE_FACTORS
+    )[["factor", "level", "configurations", "mean", "lowest", "highest"]]
+    span = rows.groupby("factor")["mean"].agg(lambda values: values.max() - values.min())
+    most, *_, least = (
+        f"{factor} ({number(points)} points)"
+        for factor, points in span.sort_values(ascending=False).items()
+    )
+    return table(
+        rows.rename(columns={"mean": "mean accuracy, %"}),
+        "source-means",
+        finding=f"Mean accuracy differs most between the levels of {most} and least between those "
+        f"of {least}.",
+        caption="Each level's accuracy over all configurations that have it.",
+        decimals=2,
+    )
 
 
 @needs_runs

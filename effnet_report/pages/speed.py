@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup
 
 from effnet_report.measurements.file import Measured
-from effnet_report.measurements.speed import Benchmark, Recipe, benchmark
+from effnet_report.measurements.speed import Benchmark, Recipe
 from effnet_report.numbers import number
+from effnet_report.pages.gaps import not_measured
 from effnet_report.render import html
 from effnet_report.render.drawing import (
     INK,
@@ -20,7 +20,7 @@ from effnet_report.render.drawing import (
     logarithmic,
     sentences,
 )
-from effnet_report.render.html import finding, paragraph, table
+from effnet_report.render.html import finding, table
 
 PEERS = {
     "plain": "usual loop",
@@ -31,17 +31,6 @@ PEERS = {
 BUDGETS = (60, 125, 250, 500, 1000)  # CPU seconds
 STUDIES = {"elpv": "solar cells", "fashion": "Fashion-MNIST"}
 RECIPES = {"fastai": "fastai, fine_tune", "keras": "Keras guide", "probe": "logistic regression"}
-
-
-def load() -> Benchmark:
-    """What `make bench` has written; empty before it ran."""
-    return benchmark()
-
-
-def gap() -> HTML:
-    """In place of something that was not measured."""
-    command = Markup("Not measured yet. <code>make bench</code> measures it.")
-    return paragraph([command], "report-gap")
 
 
 def answer(bench: Benchmark) -> HTML:
@@ -76,7 +65,7 @@ def expert(bench: Benchmark) -> HTML:
     """Our sweep and one run per depth, relative to a hand-tuned script."""
     sweep, large = bench.sweep, bench.large
     if not (sweep.against_expert and sweep.complete and sweep.expert):
-        return gap()
+        return not_measured("make bench")
     rows = {"quick study, complete sweep": sweep.against_expert}
     if large.all_depths:
         rows["solar-cell study, all depths"] = large.all_depths
@@ -119,7 +108,7 @@ def design(bench: Benchmark) -> HTML:
     sweep = bench.sweep
     usual = sweep.against_peers.get("plain")
     if not (usual and sweep.plain and sweep.trainings and sweep.lead):
-        return gap()
+        return not_measured("make bench")
     rows = [("ours", "this project", 1.0, 1.0, 1.0)]
     for peer, name in PEERS.items():
         if ratio := sweep.against_peers.get(peer):
@@ -161,7 +150,7 @@ def depths(bench: Benchmark) -> HTML:
     """Speed-up by kept activations beside what arithmetic allows."""
     kept = {freeze: times for freeze, times in bench.kept.items() if times.kept}
     if not kept:
-        return gap()
+        return not_measured("make bench")
     data = pd.DataFrame(
         {
             "freeze": freeze,
@@ -220,7 +209,7 @@ def recipes(bench: Benchmark) -> HTML:
         for point in bench.recipes
     )
     if data.empty:
-        return gap()
+        return not_measured("make bench")
     parts, names = dict(list(data.groupby("images", sort=False))), [*data["recipe"].unique()]
     figure = canvas(7.2, 3.2 * len(parts))
     panels = figure.subplots(len(parts), squeeze=False)[:, 0]

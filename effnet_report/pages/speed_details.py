@@ -12,8 +12,9 @@ from effnet_core.study.design import FREEZE
 from effnet_report.evidence import clock
 from effnet_report.measurements.file import Measured
 from effnet_report.measurements.gpu import Gpu, GpuRun
-from effnet_report.measurements.speed import Benchmark, benchmark
+from effnet_report.measurements.speed import Benchmark
 from effnet_report.numbers import DASH, number
+from effnet_report.pages.gaps import not_measured
 from effnet_report.render.html import finding, link, paragraph, table
 
 TIMED = "published/quick"  # the runs whose notebooks say where time goes
@@ -131,17 +132,6 @@ TARGETS = [
 ]
 
 
-def load() -> Benchmark:
-    """What `make bench` has written; empty before it ran."""
-    return benchmark()
-
-
-def _gap(command: str = "make bench") -> HTML:
-    """In place of something that was not measured."""
-    words = Markup("Not measured yet. <code>{}</code> measures it.").format(command)
-    return paragraph([words], "report-gap")
-
-
 def _met(target: Target, bench: Benchmark) -> bool | None:
     spread = target.measured(bench)
     if spread is None:
@@ -197,7 +187,7 @@ def _where_it_goes(target: Target) -> str:
 def limits(bench: Benchmark) -> HTML:
     """What is left: a step by depth beside what the machine allows."""
     if not bench.limits:
-        return _gap()
+        return not_measured("make bench")
     data = pd.DataFrame(
         {
             "frozen stages": depth,
@@ -229,7 +219,7 @@ def limits(bench: Benchmark) -> HTML:
 def steps(bench: Benchmark) -> HTML:
     """How much of the machine's speed a training step uses, and what it takes."""
     if not bench.steps_ratio:
-        return _gap()
+        return not_measured("make bench")
     rows = [
         {
             "network": NETWORKS[step.network],
@@ -261,7 +251,7 @@ def steps(bench: Benchmark) -> HTML:
 def instructions(bench: Benchmark) -> HTML:
     """What it costs that every processor gives the same bits."""
     if not bench.instructions:
-        return _gap()
+        return not_measured("make bench")
     data = pd.DataFrame(
         {
             "frozen stages": freeze,
@@ -312,7 +302,7 @@ def beside_training() -> HTML:
 def start(bench: Benchmark) -> HTML:
     """Where the time until the first step goes."""
     if not {"sweep", "typed"} <= bench.start.keys():
-        return _gap()
+        return not_measured("make bench")
     sweep, typed = bench.start["sweep"], bench.start["typed"]
     frame = pd.DataFrame(
         {
@@ -336,7 +326,7 @@ def on_a_gpu() -> HTML:
     """A training step of the source's network on a GPU, by depth."""
     measured = Gpu.load()
     if measured is None:
-        return _gap("python -m bench.gpu")
+        return not_measured("python -m bench.gpu")
     steps = pd.DataFrame([step.model_dump() for step in measured.steps])
     indexed = steps.set_index(["precision", "form", "freeze"])
     ms, memory = 1000 * indexed["seconds"], indexed["memory_gb"]
@@ -387,7 +377,7 @@ def _alike(runs: list[GpuRun]) -> str:
 def growth(bench: Benchmark) -> HTML:
     """Time and memory of one run on more and more images."""
     if len(bench.growth) < 2:
-        return _gap()
+        return not_measured("make bench")
     data = pd.DataFrame(
         {
             "images": images,
@@ -415,7 +405,7 @@ def growth(bench: Benchmark) -> HTML:
 def machine(bench: Benchmark) -> HTML:
     """Where and with what this was measured."""
     if not bench.machine:
-        return _gap()
+        return not_measured("make bench")
     rows = [
         *(("hardware", name, value) for name, value in bench.machine.items()),
         *(("version", name, value) for name, value in bench.versions.items()),

@@ -10,7 +10,7 @@ from effnet_report.inference.analysis import Analysis
 from effnet_report.measurements.photos import Photos
 from effnet_report.numbers import duration, number
 from effnet_report.pages import shown
-from effnet_report.pages.gaps import needs_runs, nothing_yet
+from effnet_report.pages.gaps import needs_runs, not_measured, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import SERIES, canvas, legend, sentences
 from effnet_report.render.html import finding, paragraph, table
@@ -28,8 +28,7 @@ def answer(analysis: Analysis) -> HTML:
     evidence = analysis.evidence
     if not evidence.finished:
         return nothing_yet(evidence)
-    made = [record.made for record in evidence.everything]
-    hours = sum((trained.cpu_seconds or trained.seconds)["total"] for trained in made) / 3600
+    hours = sum(record.made.spent["total"] for record in evidence.everything) / 3600
     took = f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes"
     return finding(
         f"The {len(evidence.finished)} fine-tuned runs of the study shown here, with "
@@ -43,7 +42,7 @@ def times() -> HTML:
     """How long a study of some numbers of photos takes, as `effnet plan` computes it."""
     photos = Photos.load()
     if photos is None:
-        return paragraph([Markup("Not computed yet: <code>python -m bench.photos</code> does it.")])
+        return not_measured("python -m bench.photos")
     rows = pd.DataFrame([row.model_dump() for row in photos.rows])
     on_cpu = rows["device"] == "cpu"
     rows["where"] = rows["device"].where(~on_cpu, rows["jobs"].map("{} cores of a CPU".format))
@@ -53,12 +52,13 @@ def times() -> HTML:
     frame.columns = [": ".join(filter(None, name)) for name in frame.columns]
     wide = {photos: _half_width(photos) for photos in frame["photos"]}
     frame["interval, points"] = frame["photos"].map(wide).map("± {:.1f}".format)
-    usual = rows[on_cpu].iloc[len(rows[on_cpu]) // 2]
+    usual = photos.usual
     return table(
         frame,
         "how-long",
-        finding=f"A study of {usual.photos:,} photos takes {usual.time} on {usual['where']}, and "
-        f"says how freezing changes accuracy to ± {number(wide[usual.photos])} points.",
+        finding=f"A study of {usual.photos:,} photos takes {duration(3600 * usual.hours)} on "
+        f"{usual.jobs} cores of a CPU, and says how freezing changes accuracy to "
+        f"± {number(wide[usual.photos])} points.",
         caption=Markup(
             "A study of {} runs, four depths in five folds, with more epochs for fewer photos; its "
             "interval is forecast from the studies of this report. The times are those of "

@@ -122,9 +122,7 @@ def _copy(source: str | Path, target: str | Path) -> None:
 
 def _checked(reference: str, design: Study | None) -> loader.Loaded:
     loaded = loader.load(reference, design)
-    loaded.check_agreement()
-    if loaded.damaged:
-        raise InputError(next(iter(loaded.damaged.values())))
+    loaded.check_sound()
     return loaded
 
 

@@ -245,9 +245,7 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
     if study not in known and not any(records.record_files(study)):  # its folder may be a link
         raise InputError(f"No records of {study!r}. There are records of: {', '.join(known)}.")
     loaded = loader.load(study)
-    loaded.check_agreement()
-    if loaded.damaged:
-        raise InputError(next(iter(loaded.damaged.values())))
+    loaded.check_sound()
     by_id = loaded.believed
     everything = list(by_id.values())
     if unknown := [name for name in run_ids if name not in by_id]:
@@ -309,14 +307,9 @@ def compare(recorded: AnyRecord, repeated: AnyRecord, checksum: str) -> Comparis
         agreement = "within tolerance"
     seconds = None
     if isinstance(recorded, Record):
-        seconds = _training_seconds(recorded), _training_seconds(repeated)
+        seconds = recorded.made.spent["train"], repeated.made.spent["train"]
     accuracy = test.accuracy, again
     return Comparison(recorded.run_id, checksum, origin, agreement, accuracy, seconds)
-
-
-def _training_seconds(record: AnyRecord) -> float:
-    """CPU time of training, or wall time for older records without CPU time."""
-    return (record.made.cpu_seconds or record.made.seconds)["train"]
 
 
 def _different(recorded: dict[str, str], here: dict[str, str]) -> list[str]:

@@ -1,17 +1,15 @@
 """One page of images with words beneath them, in one file that opens without a network."""
 
-import base64
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from effnet_core.errors import InputError
 from effnet_report.escaping import printable
+from effnet_report.render.data_uris import jpeg
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1b1b; --soft: #5c5c5c; --line: #d5d5d5;
@@ -121,10 +119,3 @@ def _item(card: Card) -> str:
     return Markup(
         '<li><div class="views">{}</div><h2>{}</h2>{}{}<p class="name">{}</p></li>\n'
     ).format(views, card.title, notes, rows, name)
-
-
-def jpeg(view: np.ndarray) -> str:
-    """An image as the address of itself."""
-    buffer = io.BytesIO()
-    Image.fromarray(view).save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -16,7 +16,6 @@ COLOUR = {"plateau": "#0072B2", "cosine": "#D55E00"}
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "os^vPX"
 MARKER = {"none": "o", "mlp": "s"}
-LINE = {"none": "-", "mlp": "--"}
 LONGEST_NAME, SHORT_ENTRY, LONG_ENTRY = 24, 10, 44  # letters
 INK, OURS, THEIRS = "#222222", "#0072B2", "#999999"
 GRID, BAND = "#e5e5e5", "#eeeeee"

@@ -16,12 +16,12 @@ from IPython.display import HTML
 from itables.utils import read_package_file
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
-from PIL import Image
 
 from effnet_core import paths
 from effnet_report.escaping import cell
 from effnet_report.evidence import locations
 from effnet_report.numbers import number
+from effnet_report.render.data_uris import jpeg
 from effnet_report.render.drawing import THEMED
 
 # Base64 of a module and JSON of its styles go in.
@@ -183,13 +183,10 @@ def pictures(
 
 def tile(image: np.ndarray, words: str) -> Markup:
     """One photograph and the words below it, which describe it."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=80)
-    source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     height, width = image.shape[:2]
     return Markup(
         '<span class="report-tile"><img src="{}" alt="{}" width="{}" height="{}">{}</span>'
-    ).format(source, words, width, height, words)
+    ).format(jpeg(image), words, width, height, words)
 
 
 class Words(NamedTuple):

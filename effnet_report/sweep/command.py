@@ -1,6 +1,5 @@
 """The command `effnet sweep`: find missing runs, execute them, and check that none is missing."""
 
-from functools import partial
 from typing import NamedTuple
 
 import typer
@@ -64,6 +63,7 @@ def sweep_shown(
         open_files.check()
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
+        hub.check_weights(design.configurations())
         if ray is None:
             import_ahead(warm.NOTEBOOKS)  # imports while the images are read
     with console.status("Reading all images ..."):
@@ -73,14 +73,17 @@ def sweep_shown(
     sweep.leave_design(design, study_path(study))
     pending = _to_do(design, everything, loaded, retry_failed, console)
     failures, stop = 0, sweep.Stop()
+
+    def after_seed() -> None:
+        decided = _look(design, console)
+        stop.decided = until_decided and decided
+
     if until_decided:
-        _look(design, stop, console)
+        after_seed()
     if pending and not stop.decided:
-        hub.check_weights(design.protocol)
         engine = _engine(design, len(pending), jobs, ray, console)
         console.print(f"{len(pending)} of {len(everything)} runs to do, {engine}.")
         with sweep.ctrl_c(stop, console.print):
-            after_seed = partial(_look, design, stop if until_decided else sweep.Stop(), console)
             failures = execute_shown(pending, engine, stop, console, after_seed)
         if stop.times:
             console.print("Stopped. Finished runs are kept; the same command continues.")
@@ -101,10 +104,13 @@ def sweep_shown(
     keep_best(design.name, console)
 
 
-def _look(design: Study, stop: sweep.Stop, console: Console) -> None:
+def _look(design: Study, console: Console) -> bool:
     """Say whether the depth is decided, and how narrow the intervals will be.
 
     Two complete seeds can decide at the earliest.
+
+    Returns:
+        Whether it is decided.
     """
     # SciPy takes a second to import, which the start of a sweep does not wait for.
     from effnet_report.inference import analysis, enough  # noqa: PLC0415
@@ -112,13 +118,15 @@ def _look(design: Study, stop: sweep.Stop, console: Console) -> None:
     study = analysis.load(design.name)
     complete, depths = len(study.correctness.seeds), design.factors.get("freeze", [])
     if not complete or len(depths) < 2 or 0 not in depths:
-        return
+        return False
+    decided = False
     if complete > 1:
         look = enough.look(study)
         console.print(look.sentence)
-        stop.decided = look.freeze is not None
-    if complete < len(design.seeds) and not stop.decided:
+        decided = look.freeze is not None
+    if complete < len(design.seeds) and not decided:
         console.print(enough.outlook(study))
+    return decided
 
 
 def _to_do(

@@ -80,6 +80,10 @@ class OnRay:
 
         self._study, self._jobs, self._tell = study, jobs, tell
         on_gpu = study.protocol.device == "cuda"
+        if gpus and (gpus < 1 / PARTS or (gpus > 1 and gpus % 1)):
+            raise InputError(
+                f"--gpus-per-run {gpus:g}: give a share from {1 / PARTS:g} to 1, or a whole number."
+            )
         if gpus is None:
             gpus = PARTS // sweep.runs_on_the_gpu(study) / PARTS if on_gpu else 0.0
         self._need = {

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from effnet_core.data import augment
-from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.datasets import Dataset, dataset_of
 from effnet_core.data.duplicates import describe_no_part
 from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
@@ -71,6 +71,11 @@ class Plan:
     note: str
     device: str
     disk: int
+
+    @property
+    def too_large(self) -> int:
+        """Number of configurations that do not fit into memory."""
+        return sum(row.hours is None for row in self.rows)
 
 
 def plan(study: Study) -> Plan:
@@ -187,6 +192,10 @@ def cached_boundary(run: Settings) -> int:
     return stages[run.freeze].boundary_values if worth_caching(stages, run.freeze) else 0
 
 
+# Settings of runs that share a file of activations.
+OF_A_FILE = ("backbone", "weights", "image_size", "resize", "background", "batch_size", "freeze")
+
+
 def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
     """Bytes of activations that the runs of one seed cache on disk.
 
@@ -195,8 +204,10 @@ def _activations(runs: Sequence[Settings], train: int, images: int) -> int:
         images: number of images of a run.
     """
     total = 0
-    for depth in {settings.freeze for settings in runs}:
-        alike = [settings for settings in runs if settings.freeze == depth]
+    by_file: dict[tuple[object, ...], list[Settings]] = {}
+    for run in runs:
+        by_file.setdefault(tuple(getattr(run, name) for name in OF_A_FILE), []).append(run)
+    for alike in by_file.values():
         views = max(map(augment.views, alike))
         total += 4 * cached_boundary(alike[0]) * (images + (views - 1) * train)
     return total
@@ -206,9 +217,7 @@ def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
     """Number of images per part, number of images per class, and notes about them."""
     protocol = study.protocol
     try:
-        dataset = load_dataset(
-            protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups
-        )
+        dataset = dataset_of(protocol)
     except InputError as error:
         images = protocol.max_images or NOMINAL_IMAGES
         test = round(images * (1 / protocol.folds if protocol.folds else protocol.test_share))
@@ -219,7 +228,7 @@ def _images(study: Study) -> tuple[tuple[int, int, int], dict[str, int], str]:
     parts = split_dataset(dataset, next(study.runs()), first)
     counts = (len(parts.train), len(parts.validation), len(parts.test))
     by_class = dict(zip(dataset.classes, np.bincount(dataset.labels).tolist(), strict=True))
-    notes = [*too_few(study, dataset), *dataset.remarks]
+    notes = [*filter(None, [too_few(study, dataset)]), *dataset.remarks]
     if protocol.official_test:
         notes += filter(None, [describe_no_part(dataset, first).strip()])
     if dataset.left_out:
@@ -237,8 +246,8 @@ def _first_of_equal_files(dataset: Dataset) -> np.ndarray:
     return first[numbers]
 
 
-def too_few(study: Study, dataset: Dataset, first: np.ndarray | None = None) -> list[str]:
-    """A sentence for each run of a study that has too few images.
+def too_few(study: Study, dataset: Dataset, first: np.ndarray | None = None) -> str:
+    """Why a seed of a study has too few images; empty if all have enough.
 
     Args:
         first: the result of `first_of_equals`; by default copies are files with equal bytes.
@@ -249,15 +258,15 @@ def too_few(study: Study, dataset: Dataset, first: np.ndarray | None = None) -> 
         try:
             part = split_dataset(dataset, settings, first)
         except InputError as error:
-            return [str(error)]
+            return str(error)
         counts = np.bincount(dataset.labels[part.train], minlength=len(dataset.classes))
         if counts.min() < FOLDS:
-            return [
+            return (
                 f"Class {dataset.classes[counts.argmin()]!r} has {counts.min()} training images; "
                 f"the classical comparison needs {FOLDS} and will fail. Add images, raise "
                 "max_images, or leave the class out."
-            ]
-    return []
+            )
+    return ""
 
 
 def _model(settings: Settings, classes: int) -> FrozenNetwork:
@@ -359,9 +368,12 @@ def runs_that_fit(study: Study) -> int:
     free, _ = torch.cuda.mem_get_info()
     model, images, targets = _batch(_costliest(study, classes), classes, "cuda")
     adam = torch.optim.Adam(model.trainable_parameters(), fused=True)
-    for _ in range(2):  # the second step includes Adam's moments
-        cross_entropy(model(images), targets).backward()
-        adam.step()
+    try:
+        for _ in range(2):  # the second step includes Adam's moments
+            cross_entropy(model(images), targets).backward()
+            adam.step()
+    except torch.OutOfMemoryError:  # the run itself will say so
+        return 1
     return fitting(free, torch.cuda.max_memory_reserved())
 
 

@@ -40,9 +40,8 @@ def step_costs(model: FrozenNetwork, image_size: int, batch_size: int) -> list[S
     shadow = copy.deepcopy(model).to("meta").requires_grad_()
     layers = [*shadow.prefix.train(), *shadow.suffix.train()]
     weights = {weight.untyped_storage()._cdata for weight in shadow.parameters()}
-    kept: list[
-        torch.Tensor
-    ] = []  # all are kept, as the next storage could get a freed one's number
+    # All tensors are kept, as the next storage could get the number of a freed one.
+    kept: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         kept.append(tensor)

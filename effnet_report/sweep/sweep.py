@@ -1,7 +1,6 @@
 """Execute the missing runs of a study in parallel, each with one papermill execution."""
 
 import os
-import shutil
 import signal
 import time
 from collections import deque
@@ -23,7 +22,7 @@ import numpy as np
 import yaml
 
 from effnet_core import files, paths
-from effnet_core.data.datasets import Dataset, load_dataset
+from effnet_core.data.datasets import Dataset, dataset_of
 from effnet_core.data.duplicates import describe_duplicates, first_of_equals
 from effnet_core.data.images import decode, load_images
 from effnet_core.data.splits import split_dataset
@@ -107,8 +106,7 @@ def check_images(design: Study, loaded: Loaded) -> str:
         InputError: the images, their parts or groups are missing or have changed; the images are
             too few for a split; or some cannot be read (the message names all of them).
     """
-    protocol = design.protocol
-    dataset = load_dataset(protocol.dataset, protocol.data_dir, protocol.labels, protocol.groups)
+    dataset = dataset_of(design.protocol)
     looks = {(run.image_size, run.resize, run.background): run for run in design.runs()}
     try:
         copies = [first_of_equals(load_images(dataset, *look)) for look in looks]
@@ -285,17 +283,11 @@ def _executed(task: Task, engine: Engine, stop: Stop) -> str:
         error = engine.run(task, working)
         if working.is_file():
             if not stop.now:
-                _put(working, place)
+                files.copy(working, place)  # the book never reads a partial notebook
             working.unlink()
     except (OSError, InputError) as problem:
         return f"The executed notebook cannot be written: {problem}."
     return error
-
-
-def _put(working: Path, place: Path) -> None:
-    """Copy a notebook, then rename it, so that the book never reads a partial notebook."""
-    with files.replaced(place) as partial:
-        shutil.copyfile(working, partial)
 
 
 def leave_design(design: Study, source: Path) -> None:
@@ -321,7 +313,7 @@ def clear_leftovers(tasks: list[Task]) -> None:
             *working.glob(f"{task.run_id}.ipynb"),
             *(path for folder in folders for path in folder.glob(f".{task.run_id}.*")),
         ]
-        if leftovers and not is_running(task):
+        if leftovers and not is_running(task, study):
             for leftover in leftovers:
                 with suppress(OSError):
                     leftover.unlink()

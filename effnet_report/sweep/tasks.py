@@ -72,22 +72,21 @@ def _reference(study: str) -> str:
 
 
 def state(task: Task, loaded: Loaded) -> State:
-    """The state of a task, from the files in the study's folder."""
-    study = task.settings.study
+    """The state of a task, from the files in the folder that was loaded."""
     if any(name in loaded.disagreeing for name in task.leaves):
         return State.ASIDE
     if any(name in loaded.damaged for name in task.leaves):
         return State.DAMAGED
     if all(name in loaded.believed for name in task.leaves):
         return State.DONE
-    if is_running(task):
+    if is_running(task, loaded.reference):
         return State.RUNNING
-    failed = records.failure_path(study, task.run_id).is_file()
+    failed = records.failure_path(loaded.reference, task.run_id).is_file()
     return State.FAILED if failed else State.MISSING
 
 
-def is_running(task: Task) -> bool:
-    study = task.settings.study
+def is_running(task: Task, study: str) -> bool:
+    """Whether a process trains a task whose records go to a study's folder."""
     return any(locked(records.lock_path(study, name)) for name in (task.run_id, slot(task)))
 
 

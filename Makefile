@@ -81,13 +81,13 @@ ifneq ($(filter-out $(CURDIR),$(MADE_IN)),)
 .PHONY: moved
 moved:
 	@echo "The repository was moved from $(MADE_IN): .venv is mended."
-	@grep -rlIF "$(MADE_IN)/.venv" $(BIN) | xargs sed -i.before "s|$(MADE_IN)/.venv|$(CURDIR)/.venv|g"
-	@rm $(BIN)/*.before
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@grep -rlIF "$(MADE_IN)/.venv" $(BIN) | xargs -r sed -i.before "s|$(MADE_IN)/.venv|$(CURDIR)/.venv|g"
+	@rm -f $(BIN)/*.before
 $(ENVIRONMENT): | moved
 endif
 
-# Exactly the packages of the lock, checked by hash; then this package, which adds none.
+# The packages of the lock, checked by hash; then this package, which adds none.
 $(ENVIRONMENT): .lock/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) or v < (3, 11, 5))' || \
 	{ echo "Python 3.11 (3.11.5 or later) is needed, and '$(PYTHON)' is not that. Install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }

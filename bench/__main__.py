@@ -52,22 +52,30 @@ ARMS = [
     "typed",
     "start",
     "book",
-    *(f"recipe {study} {model}" for study in RECIPE_SIDES for model in RECIPES),
+    *(
+        f"recipe {study} {side} {model}"
+        for study, side in RECIPE_SIDES.items()
+        for model in RECIPES
+    ),
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
 SWEEP = ("effnet_core", "effnet_report", "notebooks", "studies")
 PEER = ("effnet_core", "bench/peers.py", "bench/peer.ipynb", "studies")
-EXPERT = ("effnet_core", "bench/expert.py", "studies")
-STEP = ("effnet_core/model", "effnet_core/study/design.py", "bench/steps.py", "studies")
+# With `warm.py`, where LARGE_PAGES are.
+EXPERT = ("effnet_core", "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
+STEP = (
+    *("effnet_core/model", "effnet_core/processor.py", "effnet_core/study/design.py"),
+    *("effnet_report/sweep/step_cost.py", "bench/steps.py", "studies"),
+)
 MEASURES = {
     "complete": SWEEP,
     "ours": SWEEP,
     "typed": SWEEP,
     "start": (*SWEEP, "bench/start.py"),
-    "book": ("effnet_core", "effnet_report", "bench", "book", "_config.yml", "results/published"),
+    "book": (*SWEEP, "book", "_config.yml", "results/published"),
     "peer": PEER,
     "expert": EXPERT,
-    "elpv": (*EXPERT, "effnet_report/jupyter/warm.py"),  # where LARGE_PAGES are
+    "elpv": EXPERT,
     "depth": ("effnet_core", "studies"),
     "growth": ("effnet_core", "studies"),
     **dict.fromkeys(("step", "limit", "instructions"), STEP),
@@ -147,7 +155,7 @@ def measure(arm: str, turn: int) -> dict[str, Any]:
         copy_repository(Path(folder), published=arm == "book")
         seed = [str(turn)] if arm.startswith(SEEDED) else []
         environment = os.environ | {"PYTHONPATH": folder}
-        if arm.startswith("elpv") and arm.endswith("ours"):
+        if arm.startswith(("elpv", "expert")):
             environment |= LARGE_PAGES  # as the kernels of a sweep have it
         module = ["bench.start"] if arm == "start" else ["bench.arms", *arm.split(), *seed]
         command = [sys.executable, "-m", *module]

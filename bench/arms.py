@@ -44,15 +44,16 @@ def runs(which: str, seed: str) -> list[Settings]:
 
 
 def ours(which: str, seed: str) -> Found:
-    """A sweep of our own, caches filled on the way."""
+    """A sweep of our own, caches filled on the way; no rates race, as in the loops of others."""
     from effnet_report.jupyter import warm  # noqa: PLC0415  an arm imports what it measures
     from effnet_report.sweep import sweep  # noqa: PLC0415
     from effnet_report.sweep.engines import Here  # noqa: PLC0415
     from effnet_report.sweep.tasks import tasks_of  # noqa: PLC0415
 
-    study = reseeded(seed)
+    design = _changed(STUDY, int(seed), learning_rate=load_study(STUDY).protocol.rates[0])
+    study = load_study(str(design))
     wanted = {settings.run_id for settings in runs(which, seed)}
-    tasks = [task for task in tasks_of(study, STUDY) if task.run_id in wanted]
+    tasks = [task for task in tasks_of(study, str(design)) if task.run_id in wanted]
     start = time.perf_counter()
     engine = Here(sweep.automatic_jobs(study), warm.NOTEBOOKS)
     ended = list(sweep.execute_all(tasks, engine, sweep.Stop()))
@@ -133,11 +134,16 @@ def _timed(*command: str | Path) -> tuple[float, str]:
 
 
 def _whole_epochs(study: str, seed: int) -> Path:
-    """A study of one seed in which no training stops early, as a file of the working folder."""
+    """A study of one seed in which no training stops early."""
+    return _changed(study, seed, early_stop_patience=load_study(study).protocol.epochs)
+
+
+def _changed(study: str, seed: int, **protocol: object) -> Path:
+    """A study of one seed with some other settings, as a file of the working folder."""
     content = yaml.safe_load((paths.STUDIES / f"{study}.yml").read_text(encoding="utf-8"))
     content["seeds"] = [seed]
-    content["protocol"]["early_stop_patience"] = content["protocol"]["epochs"]
-    place = Path("whole.yml").resolve()
+    content["protocol"] |= protocol
+    place = Path("changed.yml").resolve()
     place.write_text(yaml.safe_dump(content), encoding="utf-8")
     return place
 
@@ -211,11 +217,11 @@ def growth(images: str) -> Found:
     return {"seconds": seconds, "fixed_seconds": fixed, "peak_memory_mb": memory}
 
 
-def recipe(study: str, tool: str, *options: str) -> Found:
+def recipe(study: str, side: str, tool: str, *options: str) -> Found:
     """One model by our recipe or by somebody else's, see `recipes.trained`."""
     from bench.recipes import trained  # noqa: PLC0415  an arm imports what it measures
 
-    return trained(study, tool, *options)
+    return trained(study, side, tool, *options)
 
 
 def typed() -> Found:

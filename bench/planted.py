@@ -2,7 +2,8 @@
 
 A copy of a data set, or of a folder with a folder per class, gets wrong labels for one image in
 twenty, drawn by chance. A small study is trained on the copy, and its audit is compared with what
-was planted. The answer is written to `results/audit.json`, with that of a single run beside it.
+was planted. The answer is written to `results/audit.json`, beside that of one run per image: its
+most confident errors on images that it did not train on.
 """
 
 import json
@@ -21,6 +22,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.audit.judgements import Judgements, judgements
 from effnet_report.evidence import evidence
 from effnet_report.measurements import planted
+from effnet_report.sweep import sweep
 
 FLIPPED, FIRST, IMAGES = 0.05, 50, 3000
 STUDY = {
@@ -67,26 +69,29 @@ def _image(dataset: Dataset, index: int) -> Image.Image:
 
 
 def train(study: str) -> None:
-    """All runs of a study that have not finished, one after the other, in this process."""
+    """All runs of a study that have not finished, one after the other, in this process.
+
+    Args:
+        study: the path of its file.
+    """
     for settings in load_study(study).runs():
-        if records.record_path(settings.study, settings.run_id).is_file():
-            continue
-        run.execute(settings.model_dump())
+        if not records.record_path(settings.study, settings.run_id).is_file():
+            run.execute(settings.levels | {"study": study, "seed": settings.seed})
 
 
 def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
     """What an audit found of what was planted.
 
     Args:
-        one: test predictions of a single run.
+        single: test predictions of one configuration; the folds test every image once.
         table: as `plant` gives it.
     """
     table = table.set_index("path")
     wrong = table["label"] != table["truth"]
+    first = min(FIRST, int(wrong.sum()))
     suspects = judged.suspects
-    # The most confident errors of one run, on images that it did not train on.
     sure = single["confidence"].where(single["label"] != single["predicted"], -single["confidence"])
-    alone = sure.sort_values(ascending=False).index[:FIRST]
+    alone = sure.sort_values(ascending=False).index[:first]
     predicted = pd.DataFrame(judged.votes, index=judged.names, columns=judged.classes)
     truth = predicted.columns.get_indexer(table["truth"].loc[judged.names])
     suspected = suspects.loc[suspects["suspected"], "image"]
@@ -95,8 +100,8 @@ def compare(judged: Judgements, single: pd.DataFrame, table: pd.DataFrame) -> di
     return {
         "images": len(table),
         "planted": int(wrong.sum()),
-        "first": FIRST,
-        "precision": float(wrong.loc[suspects["image"].iloc[:FIRST]].mean()),
+        "first": first,
+        "precision": float(wrong.loc[suspects["image"].iloc[:first]].mean()),
         "one_run_precision": float(wrong.loc[alone].mean()),
         "suspected": len(suspected),
         "suspected_precision": float(wrong.loc[suspected].mean()),
@@ -117,10 +122,12 @@ def main() -> None:
         table = plant(name, folder)
         protocol = PROTOCOL | {"labels": str(folder / "labels.csv")}
         content = STUDY | {"title": f"Wrong labels in {name}", "protocol": protocol}
-        (paths.STUDIES / f"{study}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        train(study)
+        design = folder / f"{study}.yml"
+        design.write_text(yaml.safe_dump(content), encoding="utf-8")
+        train(str(design))
+        sweep.leave_design(load_study(str(design)), design)
         finished = evidence.load(study)
-        single = finished.predictions(finished.best[0])
+        single = pd.concat(finished.predictions(record) for record in finished.best)
         results[known] = compare(judgements(finished), single, table)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         print(json.dumps(results[known], indent=1), flush=True)

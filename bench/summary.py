@@ -175,11 +175,11 @@ def _steps(turns: Turns) -> Iterator[Step]:
 
 
 def _recipes(turns: Turns) -> Iterator[Recipe]:
-    for study, trained in product(RECIPE_SIDES, RECIPES):
+    for (study, side), trained in product(RECIPE_SIDES.items(), RECIPES):
         tool, *numbers = trained.split()
         *freeze, epochs = map(int, numbers) if numbers else (0,)
         named = {"study": study, "tool": tool, "freeze": freeze[0] if freeze else None}
-        if point := turns.part(Recipe, f"recipe {study} {trained}", **named, epochs=epochs):
+        if point := turns.part(Recipe, f"recipe {study} {side} {trained}", **named, epochs=epochs):
             yield point
 
 

@@ -50,10 +50,11 @@ def pytest_runtest_makereport(item):
     return report
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if tried():
         terminalreporter.write_line(summary())
-    if config.getoption("--campaign"):
+    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if config.getoption("--campaign") and whole:
         today = datetime.now(UTC).date().isoformat()
         text = TALLIED.sub(lambda _: f"{today}: {summary()}\n", SECURITY.read_text("utf-8"))
         SECURITY.write_text(text, "utf-8")

@@ -24,8 +24,8 @@ def pytest_collection_finish():
 
 
 def pytest_itemcollected(item):
-    """The built book, the browser and commands in a copy of the project take long."""
-    if {"book", "browser", "clone", "swept"} & set(item.fixturenames):
+    """The built book, the browser, trained runs and commands in a copy of the project take long."""
+    if {"book", "browser", "clone", "swept", "two_runs"} & set(item.fixturenames):
         item.add_marker(pytest.mark.slow)
     if "browser" in item.fixturenames:
         item.add_marker(pytest.mark.browser)

@@ -43,6 +43,12 @@ from effnet_report.baseline.classical import BASELINE, Trial
 from effnet_report.evidence.predictions import recomputed
 from effnet_report.evidence.rates import rates_due
 
+# The published studies; those that take seconds to read are left to the whole suite.
+_READ_FAST = {"quick", "elpv_source"}
+PUBLISHED = [
+    path.name if path.name in _READ_FAST else pytest.param(path.name, marks=pytest.mark.slow)
+    for path in sorted((Path(__file__).parents[1] / "results/published").iterdir())
+]
 NEVER = "# Parameters\nraise SystemExit('a run page is executed by papermill, never by the book')"
 TEST_IMAGES, VALIDATION_IMAGES = 200, 60
 CLASSES = ["functional", "<b>defective</b>"]

@@ -124,13 +124,13 @@ def test_the_table_to_correct_has_all_images_and_no_formula():
     assert table["twin"].iloc[0] == "./-z.png"
 
 
-@pytest.mark.fault("names that are formulas")
 def test_no_name_is_no_study():
     """Not the first study of the book, as where a variable of the shell is not set."""
     with pytest.raises(InputError, match="There is no study ''"):
         tell.audit("", Console())
 
 
+@pytest.mark.fault("names that are formulas")
 def test_no_file_of_an_audit_holds_a_formula():
     pairs = pd.DataFrame(
         {"one": ["=1+1/a.png"], "other": ["b.png"], "one_label": ["=1+1"], "likeness": [-0.5]}

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -68,27 +69,34 @@ def there(monkeypatch, came_back, own_folders):
     )
     run = carried.pack(task, study)
 
+    seen = Event()
+
     def executed(running: Task, output):
         checkpoint = paths.CACHE / carried.checkpoints(task)[0]
         assert checkpoint.read_bytes() == b"epoch 1"
         assert not records.record_path("small", task.run_id).exists()
         for epoch in (b"epoch 2", b"epoch 3"):
-            time.sleep(0.1)
+            time.sleep(0.02)  # so that the file is younger
             files.write(checkpoint, epoch)
-        time.sleep(0.1)
+            seen.wait(60)
+            seen.clear()
         output.write_bytes(left.notebook)
         for name, data in left.written.items():
             files.write(paths.records("small") / name, data)
         return ""
 
     monkeypatch.setattr(carried, "_here", lambda: SimpleNamespace(run=executed))
-    return run, left
+    return run, left, seen
 
 
 def test_each_new_checkpoint_comes_back_and_then_all_that_the_run_left(there):
-    run, left = there
+    run, left, seen = there
     files.write(records.record_path("small", run.task.run_id), b"of an earlier attempt")
-    *came, end = carried.execute(run)
+    came = []
+    for part in carried.execute(run):
+        came.append(part)
+        seen.set()
+    *came, end = came
     place = carried.checkpoints(run.task)[0]
     assert came == [{place: b"epoch 2"}, {place: b"epoch 3"}]
     assert (end.error, end.notebook, end.written) == ("", left.notebook, left.written)
@@ -96,7 +104,7 @@ def test_each_new_checkpoint_comes_back_and_then_all_that_the_run_left(there):
 
 
 def test_a_machine_that_differs_says_in_what(there, monkeypatch):
-    run, _ = there
+    run, *_ = there
     assert carried.why_not_here(run) == ""
     other = run.environment | {"timm": "9.9.9", "instructions": "others"}
     why = carried.why_not_here(replace(run, environment=other))

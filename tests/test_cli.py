@@ -29,8 +29,8 @@ def test_help_names_every_command(clone):
     assert {name for name in known if f" {name} " not in text} == set()
 
 
-def test_status_of_nothing_is_a_grid_of_28(clone):
-    result = clone.run("effnet", "status", "quick")
+def test_status_of_nothing_is_a_grid_of_28(here):
+    result = here.run("effnet", "status", "quick")
     rows = re.findall(
         r"│\s+(\d+)\s+│\s+(\d)\s+│\s+(none|mlp)\s+│\s+(plateau|cosine)", result.stdout
     )

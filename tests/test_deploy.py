@@ -59,11 +59,8 @@ protocol:
 """
 
 
-pytestmark = pytest.mark.slow  # two runs are trained first
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def two_runs(tmp_path_factory):
     """A study of two runs on 150 digits as files: the folder, and the better run's record."""
     root = tmp_path_factory.mktemp("own")
     dataset = digits()
@@ -77,6 +74,7 @@ def trained(tmp_path_factory):
         use(root, patch)
         for freeze, head in ((6, "none"), (4, "mlp")):
             run.execute({"study": "mine", "freeze": freeze, "head": head})
+        shutil.copytree(paths.weights("mine", "any").parent, root / "weights")
         return root, choice.of_study("mine")
 
 
@@ -86,9 +84,9 @@ def use(root, patch) -> None:
 
 
 @pytest.fixture
-def study(trained, monkeypatch):
-    use(trained[0], monkeypatch)
-    return trained
+def study(two_runs, monkeypatch):
+    use(two_runs[0], monkeypatch)
+    return two_runs
 
 
 def told(model, places):
@@ -396,11 +394,18 @@ def one_run(head):
     path = records.record_path("mine", other.run_id)
     moved = path.rename(path.with_suffix(".away"))
     try:
-        keep_best("mine", Console(width=500))
+        keep_best_of_both()
         yield
     finally:
         moved.rename(path)
-        keep_best("mine", Console(width=500))
+        keep_best_of_both()
+
+
+def keep_best_of_both():
+    """As after a sweep, with the weights of both runs there, so that none is trained again."""
+    there = paths.weights("mine", "any").parent
+    shutil.copytree(paths.RESULTS.parent / "weights", there, dirs_exist_ok=True)
+    keep_best("mine", Console(width=500))
 
 
 @pytest.fixture(params=["none", "mlp"])
@@ -873,7 +878,7 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
             for sentence in analysis.recommendation.sentences
         ]
 
-    assert said() == ["For any depth", "Freeze nothing"]
-    assert said(2, 6) == ["Freeze 6 of 7", "For freeze 1, 3, 4 or 5"]
-    assert said(1, 2, 4, 5, 6) == ["Freeze 6 of 7", "For freeze 3"]
+    assert said() == ["At every depth,", "Freeze nothing"]
+    assert said(2, 6) == ["Freeze 6 of 7", "With 1, 3, 4 or 5 frozen"]
+    assert said(1, 2, 4, 5, 6) == ["Freeze 6 of 7", "With 3 frozen"]
     assert said(*FREEZE[1:]) == ["Freeze 6 of 7"]

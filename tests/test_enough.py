@@ -160,7 +160,7 @@ def test_a_sweep_says_after_one_seed_how_narrow_the_intervals_will_be(
         record.unlink()
     assert not command._look(load_study("clear"), Console(width=200))
     said = capsys.readouterr().out
-    assert said.startswith("From what 1 of 4 seeds show")
+    assert said.startswith("Forecast after 1 of 4 seeds")
     expected = forecast.whole(study := analysis.load("clear"), study.estimator)
     assert f"{expected:.1f} points" in said
 

@@ -4,13 +4,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import TEST_IMAGES, even_metrics, save_run, use_folders, write_study
+from factories import PUBLISHED, TEST_IMAGES, even_metrics, save_run, use_folders, write_study
 
 from effnet_core import paths
 from effnet_core.errors import InputError
@@ -57,7 +58,7 @@ def study(template, tmp_path):
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
 
 
-def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> AnyRecord:
+def forge(run_id: str, *, table=None, **changes) -> AnyRecord:
     """Save a record that says something else, with right checksums."""
     path = records.record_path("quick", run_id)
     record = records.load(path)
@@ -79,9 +80,10 @@ def forge(run_id: str, *, table=None, study: str = "quick", **changes) -> AnyRec
     return forged
 
 
-@pytest.mark.parametrize("reference", ["published/quick", "published/elpv_source"])
-def test_the_committed_records_are_all_believed(reference, monkeypatch):
+@pytest.mark.parametrize("study", PUBLISHED)
+def test_the_committed_records_are_all_believed(study, monkeypatch):
     monkeypatch.undo()
+    reference = f"published/{study}"
     found = loader.load(reference)
     assert found.set_aside == {}
     assert len(found.believed) == len(list(records.record_files(reference)))
@@ -222,8 +224,7 @@ def test_a_record_that_contradicts_itself_is_damaged(study, changes, why):
     found = loader.load("quick")
     assert list(found.damaged) == [FIRST]
     assert FIRST not in found.believed
-    with pytest.raises(InputError, match=why):
-        raise InputError(found.damaged[FIRST])
+    assert re.search(why, found.damaged[FIRST])
 
 
 @pytest.mark.fault("forged records")

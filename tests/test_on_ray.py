@@ -230,8 +230,8 @@ def test_without_the_extra_it_says_how_to_install_it(clone):
     assert not list(clone.root.glob("results/tiny/*.json"))
 
 
-def test_what_only_ray_can_do_is_not_asked_of_this_machine(clone):
-    result = clone.run("effnet", "sweep", "tiny", "--gpus-per-run", "0.5")
+def test_what_only_ray_can_do_is_not_asked_of_this_machine(here):
+    result = here.run("effnet", "sweep", "tiny", "--gpus-per-run", "0.5")
     assert result.returncode == 1
     assert "--engine ray" in result.stderr
 

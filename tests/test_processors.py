@@ -34,7 +34,10 @@ def test_a_processor_that_differs_is_named(tmp_path, monkeypatch):
     )
     told: list[str] = []
     found = processors.measure(processors.EMULATED[:2], told.append)
-    assert told == ["AMD, Zen (2017): 1 of 2 equal to the bit", told[1]]
+    assert told == [
+        "AMD, Zen (2017): 1 of 2 equal to the bit",
+        "AMD, Zen 2 (2019): 2 of 2 equal to the bit",
+    ]
     found.save()
     page = reproducibility.processors().data
     assert "1 of 2 other processors" in page

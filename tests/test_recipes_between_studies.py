@@ -93,7 +93,7 @@ def test_studies_of_one_recipe_or_other_configurations_are_not_compared(studies)
 def test_the_page_compares_them_and_names_the_source_last(studies):
     shown = recipe.studies()
     assert [study.evidence.reference for study in shown] == ["pilot"]
-    drawn = recipe.between_studies(shown).data
+    drawn = recipe.between_studies().data
     gain = recipes.gain(studies, 0).effect
     assert f"{abs(gain):.1f} points" in recipe.answer(shown).data
     assert 'data-finding="recipe:' in drawn

@@ -1,8 +1,10 @@
 """What a newcomer meets: the top level, the commands of the README, the pins, clean notebooks."""
 
 import hashlib
+import importlib
 import io
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -17,7 +19,9 @@ import pytest
 import yaml
 
 from effnet_core import paths
+from effnet_report import measurements
 from effnet_report.cli import app
+from effnet_report.measurements.file import File
 
 README = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
@@ -152,6 +156,13 @@ def test_no_paths_of_somebodys_machine(committed):
         if (match := MACHINE_PATH.search((paths.ROOT / name).read_bytes()))
     }
     assert found == {}
+
+
+def test_what_was_measured_for_the_pages_is_committed(committed):
+    for module in pkgutil.iter_modules(measurements.__path__, f"{measurements.__name__}."):
+        importlib.import_module(module.name)
+    files = {f"results/{kind.file}" for kind in File.__subclasses__()}
+    assert files - set(committed) == set()
 
 
 def test_large_files_are_source_results_only(committed):

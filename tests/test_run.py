@@ -5,7 +5,6 @@ from factories import SMALL, train
 
 from effnet_core import run
 from effnet_core.errors import InputError
-from effnet_core.model import prefix
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, HEADS, SCHEDULERS
 from effnet_core.study.studies import read_settings
@@ -129,12 +128,3 @@ def test_gpu_that_is_not_there(own_folders, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="-p device cpu"):
         run.begin(SMALL | {"device": "cuda"})
-
-
-@pytest.mark.slow
-def test_other_code_does_not_read_what_was_cached(own_folders, monkeypatch):
-    train()
-    kept = set(own_folders.glob("cache/prefix/*.npy"))
-    monkeypatch.setattr(prefix, "code_fingerprint", lambda *_: "other code")
-    train(scheduler="cosine")
-    assert len(set(own_folders.glob("cache/prefix/*.npy")) - kept) == len(kept) > 0

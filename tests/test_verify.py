@@ -154,10 +154,12 @@ def test_an_unknown_study_or_run_is_told(trained, study, run_id):
 def test_what_can_be_expected_is_said_before(trained):
     assert verify.expectation(trained) == "it has to come out equal to the bit."
     elsewhere = {"made": trained.made.model_copy(update={"hardware": {"processor": "a PDP-11"}})}
-    assert "because of other: processor" in verify.expectation(trained.model_copy(update=elsewhere))
+    assert "because these differ from the record: processor" in verify.expectation(
+        trained.model_copy(update=elsewhere)
+    )
     other = trained.fingerprints.model_copy(update={"code": "0" * 64})
     changed = trained.model_copy(update={"fingerprints": other})
-    assert "because of other: code" in verify.expectation(changed)
+    assert "because these differ from the record: code" in verify.expectation(changed)
 
 
 def test_with_portable_instructions_another_processor_is_no_excuse(trained):
@@ -237,11 +239,14 @@ def test_verdicts_name_the_distance():
         (["equal"] * 3, "All 3 repeated runs came out equal to the bit."),
         (
             ["equal", "different", "within tolerance"],
-            "Of the repeated runs, 1 came out equal to the bit, 1 different as expected with other "
-            "code, versions or machine, which confirms the accuracy only roughly, 1 different "
-            "against expectation.",
+            "Of the repeated runs, 1 came out equal to the bit, 1 came out different, as expected "
+            "with other code, versions or machine, which confirms the accuracy only roughly, 1 "
+            "came out different, which code, versions and machine do not explain.",
         ),
-        (["different"] * 2, "Of the repeated runs, 2 different against expectation."),
+        (
+            ["different"] * 2,
+            "Of the repeated runs, 2 came out different, which code, versions and machine do not explain.",
+        ),
     ],
 )
 def test_one_sentence_says_what_came_out(came_out, said):

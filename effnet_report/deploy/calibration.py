@@ -27,9 +27,9 @@ if TYPE_CHECKING:  # slow to import, and needed once
 # farther away than for 95 % of the validation images (Sun et al., ICML 2022).
 NEIGHBOUR, QUANTILE = 5, 0.95
 RULE = (
-    f"An image counts as unlike the training images when the {NEIGHBOUR}th nearest of them, by the "
-    f"angle between pooled features, is farther away than for {100 * QUANTILE:.0f} % of the "
-    "validation images."
+    f"An image is marked as unlike the training images if the network finds it less similar to "
+    f"them than {100 * QUANTILE:.0f} % of the validation images (measure: the angle between its "
+    f"pooled features and those of the {NEIGHBOUR}th nearest training image)."
 )
 RECALL = 0.95  # of a class that should rarely be missed
 OTHERS, EXAMPLES = 200, 6  # images of another data set; of the hardest and the most typical
@@ -89,9 +89,9 @@ class Calibration:
         """How often the rule is right, measured."""
         known = self.stated
         return (
-            f"{RULE} The rule marks {100 * known.false_alarms:.1f} % of the {known.test_images} "
-            f"test images by mistake, and {100 * known.detected:.1f} % of {known.other_images} "
-            f"images of the data set {known.other} rightly."
+            f"{RULE} The rule wrongly marks {100 * known.false_alarms:.1f} % of the "
+            f"{known.test_images} test images, and rightly marks {100 * known.detected:.1f} % of "
+            f"{known.other_images} images of another data set ({known.other})."
         )
 
 

@@ -128,7 +128,8 @@ def _results(record: Record) -> str:
         | macro F1 | {test.f1:.1f} | {validation.f1:.1f} |
 
         The interval is Wilson's, for the {test.images} test images; it does not tell how another
-        training would come out. Validation chose this model, so its figures are too good.
+        training would come out. Validation images chose this model, so the validation column is
+        too optimistic.
         """)
 
 

@@ -189,8 +189,9 @@ WRITERS = {"json": _as_json, "csv": _as_csv}
 def _about(model: kept.Kept, watched: int | None) -> str:
     temperature = model.calibration.stated.temperature
     return (
-        f"Run {model.record.run_id} of {model.study}, best on validation. Probabilities are "
-        f"calibrated on its validation images (temperature {temperature:.2f}). "
+        f"The model comes from run {model.record.run_id} of the study {model.study}, the best run "
+        "on validation images. Probabilities are calibrated on its validation images (temperature "
+        f"{temperature:.2f}). "
         f"{model.calibration.stated.trust} {model.calibration.reliability()}"
     ) + ("" if watched is None else f" {_watched(model, watched)}")
 
@@ -221,7 +222,8 @@ def _watched(model: kept.Kept, kind: int) -> str:
 
     name = model.classes[kind]
     return (
-        f"An image is called {name} from a probability of {100 * threshold.probability:.1f} % on. "
+        f"An image is called {name} if its probability of this class is at least "
+        f"{100 * threshold.probability:.1f} %. "
         f"Of all thresholds up to one half that find {100 * RECALL:.0f} % of the "
         f"{threshold.validation_images} "
         f"validation images of {name}, this one raises the fewest false alarms. On the test set it "

@@ -79,7 +79,7 @@ def outlook(study: Analysis) -> str:
     metric, seeds = study.evidence.metric, study.evidence.design.seeds
     reach = number(forecast.whole(study, study.estimator))
     return (
-        f"From what {len(study.correctness.seeds)} of {len(seeds)} seeds show: with all of them, "
+        f"Forecast after {len(study.correctness.seeds)} of {len(seeds)} seeds: with all seeds, "
         f"the change of {metric} by freezing will be known to about \N{PLUS-MINUS SIGN}{reach} "
         "points."
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from effnet_core.study.design import SOURCE_FACTORS
+from effnet_core.study.studies import load_study
 from effnet_report import words
 from effnet_report.evidence import smaller
 from effnet_report.evidence.correctness import Correctness
@@ -115,7 +116,8 @@ def by_study(studies: Sequence[Analysis]) -> pd.DataFrame:
 def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
     """Those of one recipe each that have the same configurations, and two seeds of equal split.
 
-    Nothing, unless there are two with different recipes.
+    The one whose recipe is most like the source's is last. Nothing, unless there are two with
+    different recipes.
     """
     single = [study for study in studies if not factors(study) and compares_depths(study)]
     alike: dict[Recipe, Analysis] = {}
@@ -123,7 +125,15 @@ def comparable(studies: Sequence[Analysis]) -> list[Analysis]:
         if _configurations(study).equals(_configurations(single[0])):
             alike.setdefault(recipe_of(study), study)
     whole = [*alike.values()]
-    return whole if len(whole) > 1 and len(common_seeds(whole)) > 1 else []
+    if len(whole) < 2 or len(common_seeds(whole)) < 2:
+        return []
+    return sorted(whole, key=likeness)
+
+
+def likeness(study: Analysis) -> int:
+    """How many settings of a study's recipe are the source's."""
+    source, own = load_study("paper").protocol, study.evidence.design.protocol
+    return sum(getattr(source, name) == getattr(own, name) for name in SETTINGS)
 
 
 def gain(studies: Sequence[Analysis], freeze: int) -> Estimate:

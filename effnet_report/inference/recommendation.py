@@ -86,8 +86,9 @@ class Recommendation:
         if self.depth:
             picked = f"the rule takes freeze {self.depth.freeze}"
         return (
-            "The rule takes the deepest freeze whose interval excludes a loss of "
-            f"{number(self.margin)} points, and freezes nothing if none does. Here, {picked}."
+            "The rule recommends the largest number of frozen stages whose interval excludes a "
+            f"loss of {number(self.margin)} points; if there is none, it recommends freezing "
+            f"nothing. Here, {picked}."
         )
 
     @property
@@ -129,9 +130,10 @@ class Recommendation:
         unsure = [n for n, change in changes.items() if change.low <= limit < change.high]
         if reach <= self.margin or not unsure:
             return ""
-        depths = f"freeze {joined(unsure, 'or')}" if len(unsure) < len(changes) else "any depth"
+        every = len(unsure) == len(changes)
+        depths = "At every depth," if every else f"With {joined(unsure, 'or')} frozen stages"
         return (
-            f"For {depths} we cannot rule out a loss above {number(self.margin)} points: with "
+            f"{depths} we cannot rule out a loss above {number(self.margin)} points: with "
             f"{self.estimator.seeds} seeds and {self.estimator.correctness.images:,} test images, "
             f"the intervals reach {number(reach)} points to either side."
         )
@@ -150,6 +152,8 @@ class Recommendation:
 
 
 def _saves(time: Estimate) -> str:
+    if number(time.effect, 0) == "0":
+        return "takes as much training time per epoch"
     if time.effect < 0:
         return f"takes {number(-time.effect, 0)} % more training time per epoch"
     return f"saves {number(time.effect, 0)} % of the training time per epoch"

@@ -18,25 +18,41 @@ WORDS = {
     "classical": {
         "better": "Fine-tuning beats the best model without it by {by}.",
         "worse": "The best model without fine-tuning beats fine-tuning by {by}.",
-        "level": "Fine-tuning gains less than {margin} points ({span}).",
+        "level": (
+            "Fine-tuning beats the best model without it by less than {margin} points, if at all "
+            "({span})."
+        ),
         "open": "We cannot tell whether fine-tuning beats the best model without it ({span}).",
     },
     "freeze": {
-        "better": "Freezing more stages raises {accuracy} by {by} from first to last.",
-        "worse": "Freezing more stages lowers {accuracy} by {by} from first to last.",
-        "level": "Freezing more stages gains less than {margin} points ({span}).",
+        "better": (
+            "From the fewest to the most frozen stages, {accuracy} rises by {by} along a straight "
+            "line."
+        ),
+        "worse": (
+            "From the fewest to the most frozen stages, {accuracy} falls by {by} along a straight "
+            "line."
+        ),
+        "level": (
+            "Freezing more stages raises {accuracy} by less than {margin} points, if at all "
+            "({span})."
+        ),
         "open": "We cannot tell whether freezing more stages raises {accuracy} ({span}).",
     },
     "head": {
         "better": "A deeper head raises {accuracy} by {by}.",
         "worse": "A deeper head lowers {accuracy} by {by}.",
-        "level": "A deeper head gains less than {margin} points ({span}).",
+        "level": (
+            "A deeper head raises {accuracy} by less than {margin} points, if at all ({span})."
+        ),
         "open": "We cannot tell whether a deeper head raises {accuracy} ({span}).",
     },
     "scheduler": {
         "better": "The cosine schedule beats plateau by {by}.",
         "worse": "The plateau schedule beats cosine by {by}.",
-        "level": "The cosine schedule gains less than {margin} points ({span}).",
+        "level": (
+            "The cosine schedule beats plateau by less than {margin} points, if at all ({span})."
+        ),
         "open": "We cannot tell whether cosine or plateau is better ({span}).",
     },
     "depth": {
@@ -48,16 +64,16 @@ WORDS = {
         "open": "A loss above {margin} points cannot be ruled out at any depth ({span}).{lost}",
     },
     "time": {
-        "better": "Freeze {deepest} saves {by} of the training time per epoch.",
-        "worse": "Freeze {deepest} takes {by} more training time per epoch.",
+        "better": "With {deepest} of the stages frozen, an epoch takes {by} less training time.",
+        "worse": "With {deepest} of the stages frozen, an epoch takes {by} more training time.",
         "open": (
             "We cannot tell how much training time freezing saves without losing {accuracy} "
             "({span})."
         ),
     },
     "memory": {
-        "better": "Freeze {deepest} saves {by} of the memory.",
-        "worse": "Freeze {deepest} takes {by} more memory.",
+        "better": "With {deepest} of the stages frozen, a run takes {by} less memory.",
+        "worse": "With {deepest} of the stages frozen, a run takes {by} more memory.",
         "open": "We cannot tell how much memory freezing saves without losing {accuracy} ({span}).",
     },
     "optimism": {
@@ -77,7 +93,7 @@ WORDS["reference"] = WORDS["first"]
 OF_A_FACTOR = {
     "better": "With {change}, {accuracy} rises by {by}.",
     "worse": "With {change}, {accuracy} falls by {by}.",
-    "level": "With {change}, {accuracy} gains less than {margin} points ({effect}).",
+    "level": "With {change}, {accuracy} rises by less than {margin} points, if at all ({effect}).",
     "open": "We cannot tell whether {accuracy} rises with {change} ({effect}).",
 }
 
@@ -109,7 +125,8 @@ class Words:
         span = effect = effect_with_interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {effect}"
-        cost = "costs" if len(self.lost) == 1 else "cost"
+        depths = joined(self.lost, "or") if self.lost else ""
+        larger = f" With {depths} of the stages frozen, the loss is larger than that."
         return template.format(
             accuracy=self.accuracy,
             change=self.measured,
@@ -118,7 +135,7 @@ class Words:
             effect=effect,
             margin=number(self.margin),
             deepest=self.deepest_noninferior,
-            lost=f" Freeze {joined(self.lost)} {cost} more than that." if self.lost else "",
+            lost=larger if self.lost else "",
         )
 
 

@@ -116,7 +116,8 @@ def _study(
     console.print(f"Contact sheet: {os.path.relpath(place)}")
     for place_there, kind in numbered.items():
         console.print(
-            f"Class {place_there} on the sheet is {escape(kind)}: no font here has its letters."
+            f"Class {escape(kind)} appears as number {place_there} on the contact sheet, because "
+            "no font on this machine has its letters."
         )
     return draft
 
@@ -220,18 +221,19 @@ def _test_set(dataset: Dataset, images: int, no_part: str) -> str:
     """A sentence about the test set that the data name."""
     if studies.tests_officially(dataset):
         return (
-            f"Their own test set, {images} images, stays the test set; from the "
-            f"others every seed of a study draws its own training and validation images.{no_part}"
+            f"The data set's own test set of {images} images is kept; every seed draws its "
+            f"training and validation images from the other images.{no_part}"
         )
     if torn := across_official_test(dataset):
         return (
-            f"Their own test set cannot be kept: {len(torn)} objects have images both in it and "
-            f"outside, such as that of {escape(dataset.names[torn[0]])}. All parts are put "
+            f"The data set's own test set cannot be kept: {len(torn)} objects have images both in "
+            f"it and outside, such as that of {escape(dataset.names[torn[0]])}. All parts are put "
             "together, and every seed draws its own training, validation and test images."
         )
     return (
-        "Their own test set cannot be kept: a class has no image in it, or no other. All parts "
-        "are put together, and every seed draws its own training, validation and test images."
+        "The data set's own test set cannot be kept: at least one class has no image in it, or no "
+        "image outside it. All parts are put together, and every seed draws its own training, "
+        "validation and test images."
     )
 
 
@@ -248,8 +250,8 @@ def _tell_twins(twins: pd.DataFrame, images: int, console: Console) -> None:
             if identical and len(across):
                 pairs = [f"{row.first} = {row.second}" for row in across.itertuples()]
                 console.print(
-                    "[yellow]No model can tell the same image in two classes apart:[/] keep it in "
-                    f"the right one. {escape(listed(pairs))}."
+                    "[yellow]The same image is in two classes:[/] keep it only in the right one."
+                    f" {escape(listed(pairs))}."
                 )
     if images > COMPARED:
         console.print(f"Only the first {COMPARED} images were compared with each other.")
@@ -262,9 +264,14 @@ def tell_choice(draft: studies.Draft, hours: float, console: Console) -> None:
     protocol = draft.study.protocol
     console.print(f"Network: {protocol.backbone}, {draft.why}; device: {protocol.device}.")
     if not draft.fits:
-        console.print(f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/]")
+        console.print(
+            f"[yellow]Even the smallest useful study takes more than {hours:g} h.[/] Allow more "
+            "with --hours, or train on a faster machine."
+        )
     columns = ("hours", "frozen stages", "seeds", "images", "pixels", "epochs", "95 % interval")
-    table = Table(*columns, title="What a study of these images answers in other hours")
+    table = Table(
+        *columns, title="What a study of these images would answer within other time limits"
+    )
     for limit, option in draft.alternatives.items():
         fits = option.hours <= limit
         table.add_row(

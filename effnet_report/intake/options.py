@@ -16,9 +16,9 @@ BATCH, TRAINING = 4, 0.6  # share of the images that a run trains on, at five fo
 # Larger images and more depths may widen the interval by this factor.
 WIDER = 1.25
 RULE = (
-    "Of the studies that fit into the hours, those compete whose interval is at most "
-    f"{100 * (WIDER - 1):.0f} % wider than the narrowest. The usual number of epochs wins, then "
-    "the largest images, then the most depths."
+    "Among the studies that fit into the hours and whose interval is at most "
+    f"{100 * (WIDER - 1):.0f} % wider than the narrowest one, the command prefers the usual number "
+    "of epochs, then the largest images, then the most depths."
 )
 
 

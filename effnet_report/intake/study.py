@@ -211,7 +211,7 @@ def _yaml(name: str, material: Material, chosen: Option) -> str:
     dataset, base = material.dataset, material.base
     reasons = {
         "dataset": "images of your own",
-        "data_dir": "relative to this file; a folder that moves needs no new training",
+        "data_dir": "a relative path starts at this file; moving the folder needs no new training",
         "labels": "paths and classes",
         "groups": "images of one object stay in one part of a split",
         "resize": "they are nearly square"

@@ -14,9 +14,9 @@ class Planted(BaseModel):
     Attributes:
         images: in the copy.
         planted: wrong labels among them.
-        first: how many of the audit's most suspected labels are counted.
+        first: how many of the audit's most suspected labels are counted, at most all planted ones.
         precision: share of those that were planted, 0..1.
-        one_run_precision: the same of the most confident errors of one run.
+        one_run_precision: the same of the most confident errors of one run per image.
         suspected_recall: share of the planted labels that the audit calls suspected, 0..1.
     """
 

@@ -131,6 +131,7 @@ class Recipe(BaseModel):
         freeze: frozen stages, of ours; None of others.
         epochs: of the whole network, after those of the head alone; 0 for `probe`.
         cpu_seconds: of everything after Python has started.
+        validation: accuracy on the validation images, %, by which the best of several is chosen.
         accuracy: on the test images, %.
     """
 
@@ -139,6 +140,7 @@ class Recipe(BaseModel):
     freeze: int | None
     epochs: int
     cpu_seconds: Measured
+    validation: Measured
     accuracy: Measured
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.inference import analysis, recipes
+from effnet_report.inference import recipes
 from effnet_report.inference.advice import (
     Advice,
     accuracy,
@@ -38,11 +38,16 @@ from effnet_report.render.html import finding, listing, paragraph
 from effnet_report.words import joined
 
 LINE = Markup("<br>")  # what follows is about another data set
+CHANGED = (
+    "change, points",
+    "change on validation, points",
+    "time saved, outputs kept / not kept, %",
+)
 
 
 def studies() -> list[Analysis]:
     """The studies that advise, one per data set; the main one is first, whatever it has so far."""
-    main, advising = analysis.load(), shown.advising()
+    main, advising = shown.main(), shown.advising()
     return advising if main.correctness.seeds else [main, *advising]
 
 
@@ -85,6 +90,21 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
         if len(advised) > 1:
             yield LINE
         yield from _sentences(study, advice)
+    if gained := [*_gained(advised)]:
+        yield LINE
+        yield (
+            "The rest of the recipe matters too: with the one on its card instead of the source's, "
+            f"{advised[0][1].metric} with nothing frozen changed by {joined(gained)}."
+        )
+
+
+def _gained(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
+    """By how much the recipe of each data set is ahead of one like the source's."""
+    for study, _ in advised:
+        alike = shown.with_other_recipes(study)
+        if alike and alike[0].evidence.reference == study.evidence.reference:
+            gain = recipes.gain([alike[0], alike[-1]], 0)
+            yield f"{span(gain, sign=True)} points (95 % CI) on {shown.about(study).name}"
 
 
 def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
@@ -136,8 +156,8 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     if wide > advice.margin:
         yield (
             f"The study is too small to settle this: its intervals reach {number(wide)} points "
-            "either way, so that a depth without any loss would not be shown to lose less than "
-            f"{number(advice.margin)}."
+            "either way, so it could not rule out a loss of "
+            f"{number(advice.margin)} points even at a depth that loses nothing."
         )
 
 
@@ -268,21 +288,20 @@ def depths(studies: list[Analysis]) -> HTML:
         for freeze, depth in [(0, None), *((depth.freeze, depth) for depth in study.depths)]:
             lost = missed(study, freeze)
             worst = max(lost, key=lambda label: lost[label])
-            without = number(saved_without_keeping(study, freeze), 0)
+            changed = [DASH] * 3
+            if depth:
+                without = number(saved_without_keeping(study, freeze), 0)
+                changed = [
+                    span(depth.change, sign=True, margin=study.margin),
+                    number(validated[freeze] - validated[0], sign=True),
+                    f"{number(depth.time.effect, 0)} / {without}",
+                ]
             rows.append(
                 {
                     "images": about.name,
                     "frozen stages": freeze,
                     f"{study.evidence.metric}, %": number(accuracy(study, freeze).effect),
-                    "change, points": span(depth.change, sign=True, margin=study.margin)
-                    if depth
-                    else DASH,
-                    "validation, points": number(validated[freeze] - validated[0], sign=True)
-                    if depth
-                    else DASH,
-                    "time saved, kept / not, %": f"{number(depth.time.effect, 0)} / {without}"
-                    if depth
-                    else DASH,
+                    **dict(zip(CHANGED, changed, strict=True)),
                     "most missed": f"{about.plain(worst)}, {number(lost[worst], 0)} %",
                 }
             )
@@ -301,11 +320,11 @@ def depths(studies: list[Analysis]) -> HTML:
         finding=f"A loss above {number(studies[0].margin)} points is ruled out at {sum(safe)} of "
         f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
-            "Means over all other choices; changes against freezing nothing, with 95 % "
-            "intervals for other trainings and other images, and for comparison on validation "
-            "images. Time saved is CPU time per epoch: first as measured with the outputs of the "
-            "frozen stages kept on disk, which needs training without random augmentation, then as "
-            "computed from the arithmetic without."
+            "Values are means over all other choices, and changes are relative to freezing "
+            "nothing, with 95 % intervals for other trainings and other images. Time saved is CPU "
+            "time per epoch: measured with the outputs of the frozen stages kept on disk, which is "
+            "possible only without random augmentation, and then estimated from the number of "
+            "operations without keeping them."
         ),
         data=data,
     )
@@ -359,9 +378,7 @@ def _other_recipes(studies: list[Analysis]) -> str:
     """Whether the advice survives another recipe, if a study of the book compares any."""
     compared = [study for study in shown.recipes() if study.correctness.seeds]
     untried = [
-        shown.about(study).name
-        for study in studies
-        if not any(shown.same_images(study, other) for other in compared) and not shown.begun(study)
+        shown.about(study).name for study in studies if one_recipe(study) and not shown.begun(study)
     ]
     page = Markup('<a href="recipe.html">Does the recipe matter?</a>')
     if not compared:

@@ -13,7 +13,7 @@ from effnet_core.study.design import short_number
 from effnet_report import words
 from effnet_report.evidence import smaller
 from effnet_report.evidence.pictures import pictures
-from effnet_report.inference import analysis, contrasts, recipes
+from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.advice import (
     EITHER,
     FEWEST,
@@ -82,8 +82,8 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
 def _flattered(study: Analysis, advised: Advice) -> str:
     """What to expect without neighbours on both sides of the split, where that clearly differs."""
     return "".join(
-        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images that are no "
-        f"neighbours of the training images: {number(-change.effect)} points less "
+        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images that are "
+        f"not neighbours of training images: {number(-change.effect)} points less "
         f"({number(-change.high)} to {number(-change.low)})"
         for change in shown.flattery(study)
         if change.frozen == advised.freeze and change.high < 0
@@ -111,7 +111,9 @@ def _commonest(study: Analysis) -> float:
 def _evidence(study: Analysis) -> str:
     """How many runs stand behind a card, of what."""
     runs, facts = len(complete(study)), study.evidence.facts
-    of = len(complete(analysis.load(study.evidence.reference)))
+    # Of a study that compares recipes, a card is about the best one.
+    same = (s for s in shown.every() if s.evidence.reference == study.evidence.reference)
+    of = len(complete(next(same, study)))
     chosen = (
         f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
     )
@@ -124,8 +126,8 @@ def _evidence(study: Analysis) -> str:
     all_folds = f", {images:,} in all" if study.correctness.folds else ""
     return (
         f"{chosen} ({len(study.evidence.configurations)} configurations, "
-        f"{len(study.correctness.seeds)} seeds){trained}{all_folds}; all images are shrunk to "
-        f"{study.evidence.design.protocol.image_size} px"
+        f"{len(study.correctness.seeds)} seeds){trained}{all_folds}; all images are resized to "
+        f"squares of {study.evidence.design.protocol.image_size} px"
     )
 
 
@@ -182,7 +184,7 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study) and (others := shown.begun(study)):
-        yield f"{others}: wait for it"
+        yield f"{others}, and its result may change this advice"
     elif one_recipe(study):
         yield f"no other recipe was tried on these images{better_elsewhere(study)}"
 
@@ -194,8 +196,8 @@ def better_elsewhere(study: Analysis) -> str:
         same = [one for one in whole if recipes.recipe_of(one) == recipes.recipe_of(study)]
         if same and other in whole and (gain := recipes.gain([other, *same], 0)).low > 0:
             return (
-                f"; on {shown.about(other).name}, another recipe made a network with nothing "
-                f"frozen {span(gain)} points more accurate than this one did"
+                f"; on {shown.about(other).name}, a network with nothing frozen was {span(gain)} "
+                "points more accurate with another recipe than with this one"
             )
     return ""
 
@@ -206,9 +208,10 @@ def classical(study: Analysis) -> str:
 
 
 def one_recipe(study: Analysis) -> bool:
-    """Whether no study of the book compares recipes on these images."""
+    """Whether the book has no other recipe on these images."""
     compared = [other for other in shown.recipes() if other.correctness.seeds]
-    return not any(shown.same_images(study, other) for other in compared)
+    alike = any(shown.same_images(study, other) for other in compared)
+    return not (alike or shown.with_other_recipes(study))
 
 
 def _rate(study: Analysis) -> str:
@@ -303,9 +306,9 @@ def sure(advice: Advice) -> str:
         )
     if advice.p > 1 - LEVEL:
         return (
-            f"It probably loses less than {number(advice.margin)} points, but that is not proven: "
-            f"corrected for all conclusions of the study, {_p(advice.p)}, and "
-            f"{number(1 - LEVEL, 2)} would be needed"
+            f"On its own, the interval rules out a loss above {number(advice.margin)} points; "
+            f"after correction for all conclusions of the study it does not ({_p(advice.p)}, and "
+            f"less than {number(1 - LEVEL, 2)} would be needed)"
         )
     return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 

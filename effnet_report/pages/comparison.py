@@ -39,6 +39,7 @@ def answer(analysis: Analysis) -> HTML:
         best_of(analysis.comparison),
         judged.sentence,
         *_rival(analysis),
+        *shown.neighbours(analysis),
         *shown.other_recipes(analysis),
         *coverage(evidence),
     )
@@ -166,8 +167,8 @@ def effort(analysis: Analysis) -> HTML:
         if theirs
         else "Only fine-tuned models are here.",
         caption="Neither side saw test images: fine-tuned configurations are chosen on validation "
-        "images, classical models by cross-validation on the training images. Of classical models, "
-        "it is the time of the first seed's cross-validation, on one core.",
+        "images, classical models by cross-validation on the training images. The CPU time of "
+        "classical models is that of the first seed's cross-validation on one core.",
     )
 
 

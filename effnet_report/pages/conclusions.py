@@ -225,9 +225,11 @@ def stopping(analysis: Analysis) -> HTML:
         [
             f"{'Yes' if early.freeze is not None and early.seeds < early.planned else 'No'}.",
             early.sentence,
-            "It was looked at after every seed; the intervals hold for all depths and all looks.",
-            Markup("<code>effnet sweep {} --until-decided</code> stops there.").format(
-                analysis.evidence.design.name
-            ),
+            "The depth was tested after every seed; the intervals hold for all depths and all "
+            "tests.",
+            Markup(
+                "<code>effnet sweep {} --until-decided</code> stops as soon as the depth is "
+                "decided."
+            ).format(analysis.evidence.design.name),
         ]
     )

@@ -6,8 +6,7 @@ from dataclasses import asdict
 import pandas as pd
 from IPython.display import HTML
 
-from effnet_report.evidence import evidence
-from effnet_report.inference import analysis, claims
+from effnet_report.inference import claims
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.recipes import differences
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate, unknown
@@ -77,7 +76,10 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
         "the same clear verdict on all of them, before Holm's correction."
     )
     if len(studies) < FEWEST:
-        yield f"Fewer than {FEWEST} data sets are too few to speak about images in general."
+        yield (
+            f"{len(studies)} data sets are too few to speak about images in general; at least "
+            f"{FEWEST} are needed."
+        )
 
 
 def _other_recipes(studies: dict[str, Analysis]) -> Iterator[str]:
@@ -97,9 +99,8 @@ def _left_out(studies: dict[str, Analysis]) -> Iterator[str]:
             runs = f"{len(records.finished)} of {len(records.planned)} runs"
             yield f"{title} has {runs} so far, so its intervals will change."
     compared = {study.evidence.reference for study in studies.values()}
-    for reference in evidence.shown():
-        if reference not in compared:
-            study = analysis.load(reference)
+    for study in shown.every():
+        if study.evidence.reference not in compared:
             why = (
                 "has the same images as another study"
                 if study.correctness.seeds

@@ -276,10 +276,12 @@ def _monitored(design: Study, metric: str) -> str:
         watching.append("the choice of the best epoch")
     watched = [f"validation {metric} decides {' and '.join(watching)}"] if watching else []
     if "plateau" in _levels("scheduler", design):
-        watched.append(
-            "validation loss lowers the rate of the plateau schedule. If both were the same loss, "
-            "early stopping would end a run before the schedule could act"
-        )
+        watched.append("validation loss lowers the rate of the plateau schedule")
+        if "early stopping" in watching:
+            watched[-1] += (
+                ". If early stopping also watched the loss, it would end a run before the schedule "
+                "could act"
+            )
     text = "; ".join(watched) or "nothing: every run trains all epochs and keeps the last one"
     return f"{text[:1].upper()}{text[1:]}."
 

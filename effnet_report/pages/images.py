@@ -138,9 +138,9 @@ def temperature(analysis: Analysis) -> HTML:
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
             known.trust,
-            f"It marks {number(100 * known.false_alarms)} % of these images as unlike the training "
-            f"images by mistake, and {number(100 * known.detected)} % of {known.other_images:,} "
-            f"images of another data set ({known.other}) rightly.",
+            f"The model wrongly marks {number(100 * known.false_alarms)} % of these images as "
+            f"unlike the training images, and rightly marks {number(100 * known.detected)} % of "
+            f"{known.other_images:,} images of another data set ({known.other}).",
         ]
     )
 
@@ -266,9 +266,9 @@ def labels(analysis: Analysis) -> HTML:
             f"{DOUBTED} %."
         ),
         caption=Markup(
-            "The labels with the lowest probability, each with the class that runs prefer that had "
-            "not seen the image. Either the label is wrong or the image is hard: "
-            "only a person can tell.{}"
+            "The labels with the lowest probability, each with the class preferred by the runs "
+            "that did not train on the image. Either the label is wrong or the image is hard: only "
+            "a person can tell.{}"
         ).format(about.credits),
         data=data,
     )
@@ -286,7 +286,8 @@ def planted(analysis: Analysis) -> HTML:
             f"How far to trust the audit: of {measured.images:,} {name}, {measured.planted} got a "
             f"wrong label on purpose. Of the first {measured.first} labels that it suspected, "
             f"{number(100 * measured.precision, 0)} % were wrong ones; of the {measured.first} "
-            f"most confident errors of one run, {number(100 * measured.one_run_precision, 0)} %. "
+            "most confident errors of one run per image, "
+            f"{number(100 * measured.one_run_precision, 0)} %. "
             f"In all, it suspected {number(100 * measured.suspected_recall, 0)} % of the wrong "
             "labels."
         ]

@@ -89,9 +89,9 @@ def verdicts(analysis: Analysis) -> HTML:
         finding=sentence,
         key=key,
         caption=(
-            "p is the probability of a result at least as far from no effect if there were none; "
-            "where a claim excludes a loss or a gain that matters, from a loss or gain of that "
-            "size. "
+            "p is the probability of a result at least this far from zero if there were no effect, "
+            "or, for a claim that rules out a loss or gain that matters, at least this far from it "
+            "if the effect had that size. "
             f"{claims.by_chance(judged)}"
         ),
     )

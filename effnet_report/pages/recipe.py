@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 from IPython.display import HTML
+from markupsafe import Markup
 
 from effnet_core.study.design import short_number
 from effnet_core.study.studies import load_study
@@ -30,28 +31,38 @@ def studies() -> list[Analysis]:
 
 def answer(studies: list[Analysis]) -> HTML:
     """Whether the effect of freezing depends on the recipe."""
-    if not studies:
+    whole = _other_recipes()
+    if not (studies or whole):
         return finding(
             "This has not been measured yet: no study of this report compares recipes.",
             "The advice on the first page holds for one recipe, the one that its card names.",
             key="recipe:unmeasured",
         )
-    study, whole = recipes.tuned(studies[0]), _whole_studies(studies)
-    table = recipes.by_study(whole) if whole else recipes.by_recipe(study)
-    lines = _between(whole, table) if whole else _alone(study, table)
-    missing = coverage(studies[0].evidence)
-    return finding(*lines, *_pilot(study), *missing, key=f"recipe:{recipes.turns(table)}")
+    pilots = [recipes.tuned(study) for study in studies[:1]]
+    table = recipes.by_study(whole[0]) if whole else recipes.by_recipe(pilots[0])
+    lines = [*_between(whole[0], table)] if whole else [*_alone(pilots[0], table)]
+    lines += map(_again, whole[1:])
+    for pilot in pilots:
+        lines += [*_pilot(pilot), *coverage(studies[0].evidence)]
+    return finding(*lines, key=f"recipe:{recipes.turns(table)}")
 
 
-def _whole_studies(studies: list[Analysis]) -> list[Analysis]:
-    """Studies of the same images that differ in their recipe alone, the source's recipe last."""
-    return sorted(recipes.comparable(shown.on_the_same_images(studies[0])), key=_likeness)
+def _other_recipes() -> list[list[Analysis]]:
+    """Per data set, studies that differ in their recipe; see `shown.with_other_recipes`."""
+    return [whole for study in shown.data_sets() if (whole := shown.with_other_recipes(study))]
 
 
-def _likeness(study: Analysis) -> int:
-    """How many settings of a study's recipe are the source's."""
-    source, own = load_study("paper").protocol, study.evidence.design.protocol
-    return sum(getattr(source, name) == getattr(own, name) for name in recipes.SETTINGS)
+def _again(whole: list[Analysis]) -> str:
+    """The same on another data set, in one sentence."""
+    deepest = max(whole[0].noninferiority.changes)
+    none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
+    first, last = recipes.differences(whole)[0], recipes.differences(whole)[-1]
+    return (
+        f"On {shown.about(whole[0]).name}, {first}, instead of {last}, changes "
+        f"{whole[0].evidence.metric} by {_estimated(none)} where nothing is frozen, and by "
+        f"{_estimated(most)} where {deepest} stages are; what freezing them does is "
+        f"{_estimated(recipes.difference(whole, deepest), sign=False)} apart."
+    )
 
 
 def _between(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
@@ -123,20 +134,20 @@ def _pilot(study: Analysis) -> Iterator[str]:
         )
 
 
-def between_studies(studies: list[Analysis]) -> HTML:
-    """Change of accuracy against all depths, one line per study of the same images."""
-    whole = _whole_studies(studies) if studies else []
-    if not whole:
-        return paragraph([])
-    table = recipes.by_study(whole)
-    seeds = len(recipes.common_seeds(whole))
-    return _effects(
-        table,
-        whole[0],
-        "effect-by-study",
-        f"Each line is a study of the same images ({seeds} seeds{_differences(whole)}). The "
-        "95 % intervals of the changes hold for all depths of all lines at once.",
-    )
+def between_studies() -> HTML:
+    """Change of accuracy against all depths, one line per study, one figure per data set."""
+    drawn = []
+    for place, whole in enumerate(_other_recipes()):
+        name, seeds = shown.about(whole[0]).name, len(recipes.common_seeds(whole))
+        figure = _effects(
+            recipes.by_study(whole),
+            whole[0],
+            f"effect-by-study-{place}" if place else "effect-by-study",
+            f"Each line is a study of {name} ({seeds} seeds{_differences(whole)}). The 95 % "
+            "intervals of the changes hold for all depths of all lines at once.",
+        )
+        drawn.append(figure.data)
+    return HTML(Markup().join(drawn))
 
 
 def _differences(whole: list[Analysis]) -> str:
@@ -320,7 +331,7 @@ def source_alone(studies: list[Analysis]) -> HTML:
         return _unmeasured()
     study = studies[0]
     alike = [other for other in shown.on_the_same_images(study) if _is_the_source(other)]
-    source = max(alike, key=_likeness, default=None)
+    source = max(alike, key=recipes.likeness, default=None)
     if source is None:
         return _closest(study)
     (best,) = (one for one in shown.advising() if shown.same_images(one, study))

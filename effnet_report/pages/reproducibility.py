@@ -33,8 +33,8 @@ def answer(analysis: Analysis) -> HTML:
     agreement = (
         f"They differ in {words.joined(several)}: do not compare them before you know why."
         if several
-        else "All fine-tuned runs come from the same images, starting weights and code that "
-        "decides outcomes."
+        else "All fine-tuned runs used the same images, the same starting weights and the same "
+        "code, as far as code decides outcomes."
     )
     hours = evidence.runs["total_seconds"].sum() / 3600
     return finding(

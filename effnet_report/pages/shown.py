@@ -1,10 +1,14 @@
 """The studies that this book shows."""
 
+import os
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 
 from markupsafe import Markup
 
+from effnet_core import paths
 from effnet_core.study.design import Study
 from effnet_report.escaping import listed
 from effnet_report.evidence import evidence
@@ -28,7 +32,7 @@ def data_sets() -> list[Analysis]:
     A study on the same images as an earlier one is left out: it is no other data set.
     """
     studies: dict[str, Analysis] = {}
-    for study in _all():
+    for study in every():
         if _judged(study):
             studies.setdefault(_data(study), study)
     return list(studies.values())
@@ -41,7 +45,7 @@ def advising() -> list[Analysis]:
     out.
     """
     alike: dict[str, list[Analysis]] = {}
-    for study in filter(_judged, _all()):
+    for study in filter(_judged, every()):
         alike.setdefault(_data(study), []).append(of_recipes.best(study))
     return [max(rivals, key=_merit) for rivals in alike.values()]
 
@@ -91,20 +95,28 @@ def _merit(study: Analysis) -> tuple[bool, float]:
 
 def recipes() -> list[Analysis]:
     """The studies that compare freezing at several recipes."""
-    compared = filter(of_recipes.compares_depths, _all())
+    compared = filter(of_recipes.compares_depths, every())
     return [study for study in compared if of_recipes.factors(study)]
 
 
 def on_the_same_images(study: Analysis) -> list[Analysis]:
     """The other studies of the data set of a study."""
     data = _data(study)
-    others = (other for other in _all() if other.evidence.reference != study.evidence.reference)
+    others = (other for other in every() if other.evidence.reference != study.evidence.reference)
     return [other for other in others if _judged(other) and _data(other) == data]
+
+
+def with_other_recipes(study: Analysis) -> list[Analysis]:
+    """Studies of the images of a study that differ from it and from each other in their recipe.
+
+    It is one of them, and the one most like the source's is last; nothing if there is no other.
+    """
+    return of_recipes.comparable([study, *on_the_same_images(study)])
 
 
 def begun(study: Analysis) -> str:
     """What another recipe has reached so far on the same images, in a study with no whole seed."""
-    for other in _all():
+    for other in every():
         runs = other.evidence.runs
         if not runs.empty and not _judged(other) and _data(other) == _data(study):
             low, high = runs["test_accuracy"].min(), runs["test_accuracy"].max()
@@ -135,9 +147,10 @@ def neighbours(study: Analysis) -> Iterator[str]:
             for change in changes
         ]
         yield (
-            "The data set does not say which cells are of one module, so a random split can put "
-            f"them on both sides. Where blocks of {changes[0].block} consecutive cells stay on one "
-            f"side, accuracy changes {joined(parts)}."
+            "The data set does not say which cells come from the same module, so a random split "
+            "can put cells of one module on both sides. When blocks of "
+            f"{changes[0].block} consecutive cells stay on one side, accuracy changes "
+            f"{joined(parts)}."
         )
 
 
@@ -170,5 +183,24 @@ def title(study: Analysis) -> str:
     return own if titles.count(own) < 2 else f"{own} ({study.evidence.reference})"
 
 
-def _all() -> list[Analysis]:
-    return [analysis.load(reference) for reference in evidence.shown()]
+def main() -> Analysis:
+    """The main study of the book."""
+    return every()[0]
+
+
+def every() -> list[Analysis]:
+    """The studies of the book, each read once as long as its records stay the same."""
+    return [_read(reference, *_state(reference)) for reference in evidence.shown()]
+
+
+@lru_cache(maxsize=16)
+def _read(reference: str, *_: object) -> Analysis:
+    return analysis.load(reference)
+
+
+def _state(reference: str) -> tuple[Path, str, frozenset[tuple[str, int]]]:
+    """What a study is read from: its folder, its design, and the age of its files."""
+    folder = paths.records(reference)
+    there = os.scandir(folder) if folder.is_dir() else ()
+    files = frozenset((file.name, file.stat(follow_symlinks=False).st_mtime_ns) for file in there)
+    return folder, load_design(reference).model_dump_json(), files

@@ -267,8 +267,9 @@ def instructions(bench: Benchmark) -> HTML:
         data,
         "instructions",
         finding=(
-            "Equal bits on every processor cost "
-            f"{number(min(times), 2)} to {number(max(times), 2)} times the time of a step."
+            "With portable instructions, which give the same bits on every x86 processor with "
+            f"AVX2, a step takes {number(min(times), 2)} to {number(max(times), 2)} times as long "
+            "as with native ones."
         ),
         caption=(
             "One step of the solar-cell study with portable and with native instructions, trained "
@@ -290,7 +291,7 @@ def beside_training() -> HTML:
         typical.rename_axis("part").rename("seconds").reset_index(),
         "beside-training",
         finding=(
-            f"Beside its training a run takes {number(typical.sum())} s; the longest part is "
+            f"All but training takes {number(typical.sum())} s of a run; the longest part is "
             f"“{typical.idxmax()}” with {number(typical.max())} s."
         ),
         caption=f"Median wall time of {len(parts)} runs of a sweep, two side by side, by section "

@@ -57,8 +57,8 @@ def times() -> HTML:
         frame,
         "how-long",
         finding=f"A study of {usual.photos:,} photos takes {duration(3600 * usual.hours)} on "
-        f"{usual.jobs} cores of a CPU, and says how freezing changes accuracy to "
-        f"± {number(wide[usual.photos])} points.",
+        f"{usual.jobs} cores of a CPU, and measures how freezing changes accuracy, with "
+        f"an interval of ± {number(wide[usual.photos])} points.",
         caption=Markup(
             "A study of {} runs, four depths in five folds, with more epochs for fewer photos; its "
             "interval is forecast from the studies of this report. The times are those of "

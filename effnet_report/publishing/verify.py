@@ -169,10 +169,10 @@ def summary(compared: Sequence[Comparison]) -> str:
             ("equal", "came out equal to the bit"),
             (
                 "within tolerance",
-                "different as expected with other code, versions or machine, which confirms the "
-                "accuracy only roughly",
+                "came out different, as expected with other code, versions or machine, which "
+                "confirms the accuracy only roughly",
             ),
-            ("different", "different against expectation"),
+            ("different", "came out different, which code, versions and machine do not explain"),
         )
         if counts[kind]
     ]
@@ -249,11 +249,14 @@ def _chosen(study: str, run_ids: Sequence[str], sample: int | None) -> list[AnyR
     by_id = loaded.believed
     everything = list(by_id.values())
     if unknown := [name for name in run_ids if name not in by_id]:
-        raise InputError(f"{study} has no run {unknown[0]!r}: {', '.join(by_id)}.")
+        raise InputError(f"{study} has no run {unknown[0]!r}. Its runs are: {', '.join(by_id)}.")
     if run_ids:
         return [by_id[name] for name in run_ids]
     if not everything:
-        raise InputError(f"No record of {study} belongs to a run of its design.")
+        raise InputError(
+            f"No record of {study} belongs to a run of its design. Restore the design that the "
+            "records were made with."
+        )
     if sample is None:
         return everything
     hashes = [records.stated_checksum(records.record_path(study, name)) for name in sorted(by_id)]
@@ -271,7 +274,7 @@ def expectation(record: AnyRecord) -> str:
     if not origin:
         return "it has to come out equal to the bit."
     other = ", ".join(line.split(":")[0] for line in origin)
-    return f"it may come out different in its last bits, because of other: {other}."
+    return f"its last bits may differ, because these differ from the record: {other}."
 
 
 def code_now(record: AnyRecord) -> str:

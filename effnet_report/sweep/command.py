@@ -169,5 +169,8 @@ def keep_best(study: str, console: Console) -> None:
     try:
         weights.best(study, console.print)
     except InputError as error:
-        console.print(f"All records are complete. {escape(str(error))}")
+        console.print(
+            "The runs are done, but the model for `effnet predict` is not ready. "
+            f"{escape(str(error))}"
+        )
     weights.keep_best(study)

@@ -245,7 +245,8 @@ def test_verdicts_name_the_distance():
         ),
         (
             ["different"] * 2,
-            "Of the repeated runs, 2 came out different, which code, versions and machine do not explain.",
+            "Of the repeated runs, 2 came out different, which code, versions and machine do not "
+            "explain.",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """The page Statistical methods: how verdicts are reached, and how far they can be trusted."""
 
 import math
-from itertools import cycle
+from itertools import chain, cycle
 
 import numpy as np
 import pandas as pd
@@ -92,7 +92,7 @@ def verdicts(analysis: Analysis) -> HTML:
             "p is the probability of a result at least this far from zero if there were no effect, "
             "or, for a claim that rules out a loss or gain that matters, at least this far from it "
             "if the effect had that size. "
-            f"{claims.by_chance(judged)}"
+            f"{claims.by_chance([*judged, *chain.from_iterable(o.claims for o in others)])}"
         ),
     )
 

@@ -21,6 +21,7 @@ from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, leg
 from effnet_report.render.html import finding, paragraph
 
 TURNS = "So the recipe decides whether freezing helps: the main conclusion turns around."
+LINE = Markup("<br>")  # what follows is about another study
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
@@ -40,10 +41,11 @@ def answer(studies: list[Analysis]) -> HTML:
         )
     pilots = [recipes.tuned(study) for study in studies[:1]]
     table = recipes.by_study(whole[0]) if whole else recipes.by_recipe(pilots[0])
-    lines = [*_between(whole[0], table)] if whole else [*_alone(pilots[0], table)]
-    lines += map(_again, whole[1:])
+    lines = [] if whole else [*_alone(pilots[0], table)]
+    for alike in whole:
+        lines += [*([LINE] if lines else []), *_between(alike)]
     for pilot in pilots:
-        lines += [*_pilot(pilot), *coverage(studies[0].evidence)]
+        lines += [LINE, *_pilot(pilot), *coverage(studies[0].evidence)]
     return finding(*lines, key=f"recipe:{recipes.turns(table)}")
 
 
@@ -52,33 +54,21 @@ def _other_recipes() -> list[list[Analysis]]:
     return [whole for study in shown.data_sets() if (whole := shown.with_other_recipes(study))]
 
 
-def _again(whole: list[Analysis]) -> str:
-    """The same on another data set, in one sentence."""
-    deepest = max(whole[0].noninferiority.changes)
-    none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
-    first, last = recipes.differences(whole)[0], recipes.differences(whole)[-1]
-    return (
-        f"On {shown.about(whole[0]).name}, {first}, instead of {last}, changes "
-        f"{whole[0].evidence.metric} by {_estimated(none)} where nothing is frozen, and by "
-        f"{_estimated(most)} where {deepest} stages are; what freezing them does is "
-        f"{_estimated(recipes.difference(whole, deepest), sign=False)} apart."
-    )
-
-
-def _between(whole: list[Analysis], table: pd.DataFrame) -> Iterator[str]:
-    """What another recipe changes with nothing and with much frozen, on the images of both."""
+def _between(whole: list[Analysis]) -> Iterator[str]:
+    """What another recipe changes on one data set, with nothing and with much frozen."""
+    table = recipes.by_study(whole)
     metric, deepest = whole[0].evidence.metric, int(table["freeze"].max())
     none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
     first, *_, last = [line for _, line in table[table["freeze"] == deepest].iterrows()]
     apart = recipes.difference(whole, deepest)
     yield (
-        f"With {first.recipe}, instead of {last.recipe}, {metric} changes by {_estimated(none)} "
-        f"where nothing is frozen, and by {_estimated(most)} where {deepest} stages are."
+        f"On {shown.about(whole[0]).name}, {first.recipe}, instead of {last.recipe}, changes "
+        f"{metric} by {_estimated(none)} where nothing is frozen, and by {_estimated(most)} where "
+        f"{deepest} stages are."
     )
     yield (
-        f"So freezing {deepest} stages changes {metric} by {_estimated(first)} with the first "
-        f"recipe and by {_estimated(last)} with the other, in the {apart.seeds} seeds that both "
-        "have."
+        f"Freezing {deepest} stages changes {metric} by {_estimated(first)} with the first recipe "
+        f"and by {_estimated(last)} with the other, in the {apart.seeds} seeds that both have."
     )
     if recipes.turns(table) == "turns":
         yield TURNS

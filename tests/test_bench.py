@@ -243,8 +243,8 @@ def test_the_speed_page_says_what_was_met(monkeypatch, tmp_path):
     assert missed
     assert [table for table in missed if f'id="{table}"' not in there] == []
     said = speed.answer(bench).data
-    assert "10 % faster" in said
-    assert "on all solar cells is 25 % faster" in said
+    assert "takes 10 % less time" in said
+    assert "on all solar cells takes 25 % less time" in said
     assert "freeze 6" in speed.expert(bench).data
     assert "reaches 40 to 40 %" in speed_details.limits(bench).data
     assert "4.0 times as long" in speed.design(bench).data

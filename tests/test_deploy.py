@@ -41,7 +41,7 @@ from effnet_report.deploy.tell import tell_export, tell_predictions
 from effnet_report.escaping import Terminal
 from effnet_report.evidence import choice, evidence, locations
 from effnet_report.evidence.calibrated import Calibrated
-from effnet_report.inference import analysis, decisive
+from effnet_report.inference import analysis, decisive, recommendation
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import unknown
 from effnet_report.pages import images
@@ -882,3 +882,12 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
     assert said(2, 6) == ["Freeze 6 of 7", "With 1, 3, 4 or 5 frozen"]
     assert said(1, 2, 4, 5, 6) == ["Freeze 6 of 7", "With 3 frozen"]
     assert said(*FREEZE[1:]) == ["Freeze 6 of 7"]
+
+
+def test_a_depth_that_saves_no_time_is_not_recommended(monkeypatch):
+    found = analysis.load("published/elpv_source").recommendation
+    assert found.depth == found.safe
+    monkeypatch.setattr(recommendation, "WORTH", 101.0)
+    assert (found.safe.freeze, found.depth) == (6, None)
+    assert found.sentence.startswith("Freeze nothing: freezing 6 of 7 stages saves")
+    assert found.rule.endswith("Here, freeze 6 passes, but saves no time.")

@@ -300,8 +300,8 @@ def by_chance(judged: Sequence[Judgement]) -> str:
     if not tested:
         return "No verdict rests on an interval yet."
     return (
-        f"If none of these {tested} effects existed, {(1 - LEVEL) * tested:.2g} would be expected "
-        "to seem clear by chance, without correction."
+        f"If each of these {tested} effects had exactly the size that it is tested against, "
+        f"{(1 - LEVEL) * tested:.2g} would be expected to seem clear by chance, without correction."
     )
 
 

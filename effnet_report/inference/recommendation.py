@@ -15,6 +15,7 @@ from effnet_report.words import joined
 
 # Columns of `Evidence.runs` by what they cost.
 COSTS = {"time": "epoch_seconds", "memory": "memory_mb"}
+WORTH = 1.0  # per cent of the time per epoch that a depth has to save
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class Recommendation:
     @property
     def depth(self) -> Depth | None:
         """The depth that `rule` picks; None where it freezes nothing, or has no intervals."""
+        safe = self.safe
+        return None if safe is None or safe.time.effect < WORTH else safe
+
+    @property
+    def safe(self) -> Depth | None:
+        """The deepest one whose interval excludes a loss of the margin."""
         return self._at(self.noninferiority.deepest_noninferior)
 
     @property
@@ -83,12 +90,14 @@ class Recommendation:
     def rule(self) -> str:
         """How the depth is picked, in words, and what the rule picked here."""
         picked = "no depth passes" if self.nearest else "there are no intervals yet"
+        if self.safe:
+            picked = f"freeze {self.safe.freeze} passes, but saves no time"
         if self.depth:
             picked = f"the rule takes freeze {self.depth.freeze}"
         return (
             "The rule recommends the largest number of frozen stages whose interval excludes a "
-            f"loss of {number(self.margin)} points; if there is none, it recommends freezing "
-            f"nothing. Here, {picked}."
+            f"loss of {number(self.margin)} points; if there is none, or if it saves less than "
+            f"{number(WORTH, 0)} % of the time, it recommends freezing nothing. Here, {picked}."
         )
 
     @property
@@ -112,6 +121,8 @@ class Recommendation:
         )
         if self.depth:
             return f"Freeze {depth.freeze} of {self.stages} stages: this {does}"
+        if self.safe:
+            return f"Freeze nothing: freezing {depth.freeze} of {self.stages} stages {does}"
         return (
             f"Freeze nothing: no depth is shown to lose less than {number(self.margin)} points. "
             f"Freezing {depth.freeze} of {self.stages} stages {does}"

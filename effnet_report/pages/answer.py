@@ -93,8 +93,8 @@ def _headline(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterato
     if gained := [*_gained(advised)]:
         yield LINE
         yield (
-            "The rest of the recipe matters too: with the one on its card instead of the source's, "
-            f"{advised[0][1].metric} with nothing frozen changed by {joined(gained)}."
+            "The rest of the recipe matters too: with the one used here instead of one like the "
+            f"source's, {advised[0][1].metric} with nothing frozen changed by {joined(gained)}."
         )
 
 
@@ -126,6 +126,13 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
         if change.low <= 0 <= change.high:
             yield f"{sure(advice)}."
+        if harmful := [depth for depth in study.depths if depth.change.high < 0]:
+            worst = min((depth.change for depth in harmful), key=lambda lost: lost.effect)
+            yield (
+                f"Freezing {joined((depth.freeze for depth in harmful), 'or')} stages lowered "
+                f"{metric}, by up to {number(-worst.effect)} points (95 % CI "
+                f"{number(-worst.high)} to {number(-worst.low)})."
+            )
         if advice.freeze and one_recipe(study) and (better := better_elsewhere(study)):
             yield f"Only one recipe was studied in full there, and it may favour freezing{better}."
         if others := shown.begun(study):
@@ -155,9 +162,9 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     )
     if wide > advice.margin:
         yield (
-            f"The study is too small to settle this: its intervals reach {number(wide)} points "
-            "either way, so it could not rule out a loss of "
-            f"{number(advice.margin)} points even at a depth that loses nothing."
+            "The study is too small to settle this: even if freezing cost nothing, its intervals, "
+            f"which reach {number(wide)} points either way, could not rule out a loss of "
+            f"{number(advice.margin)} points."
         )
 
 
@@ -263,7 +270,10 @@ def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
             f"on {name}, the means lie between {number(points['accuracy'].min())} and "
             f"{number(best.accuracy)} %, {why}"
         )
-        if (points["low"] > none.accuracy).any() or (points["high"] < none.accuracy).any():
+        if not (harmful := points[points["high"] < none.accuracy]).empty:
+            which = joined(harmful["freeze"], "or")
+            part = f"on {name}, freezing {which} stages clearly lowers {metric}"
+        if (points["low"] > none.accuracy).any():
             part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
         for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():
             share = 100 * advised.epoch_seconds / none.epoch_seconds
@@ -321,10 +331,10 @@ def depths(studies: list[Analysis]) -> HTML:
         f"{len(safe)} depths, before correction for all conclusions.",
         caption=(
             "Values are means over all other choices, and changes are relative to freezing "
-            "nothing, with 95 % intervals for other trainings and other images. Time saved is CPU "
-            "time per epoch: measured with the outputs of the frozen stages kept on disk, which is "
-            "possible only without random augmentation, and then estimated from the number of "
-            "operations without keeping them."
+            "nothing, with 95 % intervals for other trainings and other images, for all depths of "
+            "a data set at once. Time saved is CPU time per epoch: measured with the outputs of "
+            "the frozen stages kept on disk, which is possible only without random augmentation, "
+            "and then estimated from the number of operations without keeping them."
         ),
         data=data,
     )
@@ -353,7 +363,7 @@ def limits(studies: list[Analysis]) -> HTML:
             "recipe": _other_recipes(studies),
             **dict(_contrary(advised)),
             "selected": "The recommended depth is chosen by intervals of the test images, which "
-            "flatters its accuracy a little. By the highest mean on validation images, over all "
+            "flatters its accuracy. By the highest mean on validation images, over all "
             f"other choices, one would freeze {joined(on_validation)}.",
         }
     )
@@ -415,10 +425,14 @@ def commands(studies: list[Analysis]) -> HTML:
             for command, what in (
                 (
                     "effnet new mine --images FOLDER",
-                    f"begins a study of your own photos; effnet sweep mine trains it{_hours()}.",
+                    "begins a study of your own photos; effnet sweep mine trains it and keeps its "
+                    f"best model{_hours()}.",
                 ),
                 ("effnet sweep " + name, "trains the runs that have no record yet."),
-                (f"EFFNET_STUDY={name} jupyter-book build book", "builds this report from them."),
+                (
+                    f"EFFNET_STUDY={name} jupyter-book build book",
+                    "builds such a report from your own runs.",
+                ),
                 (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),
             )
         }
@@ -431,6 +445,6 @@ def _hours() -> str:
         return ""
     usual = photos.usual
     return (
-        f", which takes {duration(3600 * usual.hours)} for {usual.photos:,} photos on "
+        f". This takes {duration(3600 * usual.hours)} for {usual.photos:,} photos on "
         f"{usual.jobs} cores of a CPU"
     )

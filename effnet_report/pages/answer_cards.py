@@ -117,13 +117,16 @@ def _evidence(study: Analysis) -> str:
     chosen = (
         f"{runs:,} of {of:,} runs, those with the best recipe" if of > runs else f"{runs:,} runs"
     )
+    if left := study.evidence.unfinished:
+        chosen += f" so far, {len(left):,} are still to come"
     images = study.correctness.images
     trained = (
-        f", each trained on {facts.train_images:,} and tested on {facts.test_images:,} images"
+        f", each trained on {facts.train_images:,}, validated on {facts.validation_images:,} and "
+        f"tested on {facts.test_images:,} images"
         if facts
         else ""
     )
-    all_folds = f", {images:,} in all" if study.correctness.folds else ""
+    all_folds = f", {images:,} of them over all seeds" if study.correctness.folds else ""
     return (
         f"{chosen} ({len(study.evidence.configurations)} configurations, "
         f"{len(study.correctness.seeds)} seeds){trained}{all_folds}; all images are resized to "
@@ -170,8 +173,8 @@ def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
             first, *_, last = contrasts.levels(study.correctness.design, name)
             (effect,) = contrasts.levels_at_once(study.estimator, name).values()
             chosen = (
-                f"{words.beside(name, first)} or {words.beside(name, last)}, no clear difference "
-                f"(the latter: {span(effect, sign=True)} points)"
+                f"{words.beside(name, first)} or {words.beside(name, last)}, no clear difference: "
+                f"{span(effect, sign=True)} points with the latter"
             )
         yield f"{words.factor(name)}: {chosen}"
 
@@ -269,8 +272,9 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
         return ", ".join(listed)
     (label, _), (other, share) = ranked
     words = (
-        f"{listed[0]}, which are taken for {about.plain(other)}, and {number(share, 0)} of 100 the "
-        f"other way round: false alarms if you look for {about.plain(label)}. "
+        f"{listed[0]}, which are taken for {about.plain(other)}; {number(share, 0)} of 100 images "
+        f"of {about.plain(other)} are taken for {about.plain(label)}: false alarms, which "
+        "outnumber what is found where it is rare. "
     )
     return Markup("{}").format(words) + link(THRESHOLD, "Choose another threshold")
 
@@ -293,6 +297,11 @@ def sure(advice: Advice) -> str:
     """Whether the advised depth may lose as much as matters."""
     loss = f"A loss above {number(advice.margin)} points"
     change = advice.depth.change
+    if not advice.freeze and change.low > -advice.margin:
+        return (
+            f"Freezing {stages(advice.depth.freeze)} loses less than {number(advice.margin)} "
+            "points by its interval alone, but saves no time; so freezing nothing is right"
+        )
     if change.high < -advice.margin:
         which = stages(advice.depth.freeze)
         return (

@@ -69,7 +69,7 @@ def best_of(models: pd.DataFrame) -> str:
         return "No model of this study is finished yet."
     top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
     sentence = (
-        "Chosen on validation images, the most accurate model here reaches "
+        "Of the models below, each chosen without test images, the most accurate reaches "
         f"{number(top['accuracy'].iloc[0])} %: "
         f"{joined(top['model'])}"
     )
@@ -167,8 +167,8 @@ def effort(analysis: Analysis) -> HTML:
         if theirs
         else "Only fine-tuned models are here.",
         caption="Neither side saw test images: fine-tuned configurations are chosen on validation "
-        "images, classical models by cross-validation on the training images. The CPU time of "
-        "classical models is that of the first seed's cross-validation on one core.",
+        "images, classical models by cross-validation on the training images alone. The CPU time "
+        "of classical models is that of the first seed's cross-validation on one core.",
     )
 
 

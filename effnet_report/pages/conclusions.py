@@ -53,6 +53,7 @@ def answer(analysis: Analysis) -> HTML:
         f"Of the source's {len(claims.SOURCES)} conclusions, {can}{_counted(counts, analysis)} on "
         "these images.",
         *_corrected(counts["supported"], left),
+        *shown.neighbours(analysis),
         *shown.other_recipes(analysis),
         *coverage(evidence),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
@@ -128,8 +129,9 @@ def verdicts(analysis: Analysis) -> HTML:
         "conclusions",
         finding=title,
         caption=Markup(
-            "A gain is supported when its 95 % CI lies above zero and reaches {} points; a claim "
-            "is not observed here when its CI excludes a gain of that size. Verdicts as JSON: {}"
+            "A gain is supported when its 95 % CI begins above zero and ends at {} points or "
+            "above; a claim is not observed here when its CI excludes a gain of that size. "
+            "Verdicts as JSON: {}"
         ).format(number(analysis.margin), _verdict_files(analysis)),
         data=pd.DataFrame(
             {"data": data, **row}

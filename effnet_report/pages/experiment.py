@@ -255,8 +255,8 @@ def definitions(analysis: Analysis) -> HTML:
             (
                 "Test set",
                 "The source reports the best of each training cycle on the validation set. Here "
-                "the validation set decides what is selected, and a separate test set measures "
-                "the result.",
+                "validation images choose rates, epochs and the best model, and separate test "
+                "images measure the result; they choose the recommended depth alone.",
             ),
             (
                 "Seed",

@@ -46,14 +46,18 @@ def _significant(analysis: Analysis) -> tuple[str, str]:
     """How many results the correction for all of them leaves, and the stable name of that."""
     left = _left(analysis)
     verb = "remains" if left == 1 else "remain"
-    results = f"{left} of {len(analysis.claims)} results {verb} significant after Holm's correction"
+    results = f"{left} of {_tested(analysis)} results {verb} significant after Holm's correction"
     if others := _of_other_images(analysis):
         counted = [
-            f"{_left(other)} of {len(other.claims)} on {shown.about(other).name}"
-            for other in others
+            f"{_left(other)} of {_tested(other)} on {shown.about(other).name}" for other in others
         ]
         results += f" on {shown.about(analysis).name}, and {words.joined(counted)}"
     return f"{results}.", f"holm:{left}"
+
+
+def _tested(analysis: Analysis) -> int:
+    """How many results have a p."""
+    return sum(judgement.estimate.known for judgement in analysis.claims)
 
 
 def _left(analysis: Analysis) -> int:

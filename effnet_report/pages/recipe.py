@@ -114,8 +114,8 @@ def _pilot(study: Analysis) -> Iterator[str]:
     )
     if recipes.turns(table) != "turns":
         yield (
-            "In that study alone, freezing does not clearly help with one recipe and clearly harm "
-            "with another."
+            "In that study alone, the intervals do not show that freezing helps with one recipe "
+            "and harms with another."
         )
     if isinstance(study.evidence.design.protocol.learning_rate, tuple):
         yield (
@@ -333,8 +333,8 @@ def source_alone(studies: list[Analysis]) -> HTML:
     )
     return paragraph(
         [
-            "One study has the source's batch statistics, its single learning rate for all depths "
-            "and its early stopping, on these images. There, freezing "
+            "One study has the source's batch statistics, its early stopping and one learning rate "
+            "for all depths, on these images. There, freezing "
             f"{deepest} stages changes {study.evidence.metric} by {_estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
             f"At the recipe that is best on validation here, {recipe}, "

@@ -51,7 +51,7 @@ def missing(analysis: Analysis) -> HTML:
     reasons = evidence.failures | evidence.set_aside
     why = {s.run_id: reasons.get(s.run_id, "missing") for s in evidence.unfinished} | reasons
     if not why:
-        return paragraph([f"All {len(evidence.planned)} planned runs are here."])
+        return paragraph([f"All {len(evidence.planned)} planned runs of this study are here."])
     for seed in evidence.design.seeds:
         runs = [s.run_id for s in evidence.planned if s.seed == seed]
         if all(why.get(name) == "missing" for name in runs):  # in one line
@@ -180,7 +180,8 @@ def processors() -> HTML:
     return table(
         frame,
         "processors",
-        finding=f"{same} of {len(frame)} other processors and environments gave the same bits.",
+        finding=f"After {measured.steps} training steps, {same} of {len(frame)} other processors "
+        "and environments gave the same bits.",
         caption=(
             f"Frozen activations and weights after {measured.steps} training steps on real images "
             f"at every depth, compared with {measured.machine['processor']}. Emulated processors "

@@ -324,8 +324,8 @@ def learning_curves(analysis: Analysis) -> HTML:
         figure,
         "learning-curves",
         finding=(
-            f"The median run is best after epoch {number(runs['best_epoch'].median(), 0)}; "
-            f"{stopped} of {len(runs)} runs stopped early."
+            f"The median run is best after epoch {number(runs['best_epoch'].median(), 0)}"
+            + (f"; {stopped} of {len(runs)} runs stopped early." if stopped else ".")
         ),
         caption="Lines are medians over the runs of a depth, bands their middle half; a line ends "
         "where fewer than half of the runs still train.",

@@ -38,21 +38,21 @@ def answer(bench: Benchmark) -> HTML:
     sweep, findings = bench.sweep, []
     if sweep.against_expert:
         findings.append(
-            f"A complete sweep is {_faster(sweep.against_expert)} than the trainings of a "
+            f"A complete sweep takes {_shorter(sweep.against_expert)} time than the trainings of a "
             f"hand-tuned script, overhead included.{_on_many_images(bench)}"
         )
     if usual := sweep.against_peers.get("plain"):
         findings.append(
-            f"Its trainings are {number(1 / usual.median)} times as fast as the loop that most "
-            "people write."
+            f"Our trainings are {number(1 / usual.median)} times as fast as a plain loop that "
+            "decodes every image in every epoch."
         )
     return finding(*findings) if findings else finding("The speed has not been measured yet.")
 
 
-def _faster(ratio: Measured) -> str:
-    """As in `12 % faster`, of a ratio of times."""
+def _shorter(ratio: Measured) -> str:
+    """As in `12 % less`, of a ratio of times."""
     percent = number(100 * abs(1 - ratio.median), 0)
-    return f"{percent} % {'faster' if ratio.median < 1 else 'slower'}"
+    return f"{percent} % {'less' if ratio.median < 1 else 'more'}"
 
 
 def _on_many_images(bench: Benchmark) -> str:
@@ -61,8 +61,8 @@ def _on_many_images(bench: Benchmark) -> str:
     if large is None:
         return ""
     return (
-        f" One training per depth on all solar cells is {_faster(large)}, without decoding and "
-        "overhead on both sides."
+        f" One training per depth on all solar cells takes {_shorter(large)} time, without "
+        "decoding and overhead on both sides."
     )
 
 

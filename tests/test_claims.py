@@ -168,7 +168,10 @@ def test_how_many_verdicts_may_be_wrong_by_chance_is_said():
     head = ("head", claims.CLAIMS["head"], "")
     tested = [claims.Judgement(*head, estimate(0, 1), "supported", "", 0.01, MARGIN)] * 8
     untested = claims.Judgement(*head, unknown(""), "inconclusive", "", NAN, MARGIN)
-    assert "none of these 8 effects existed, 0.4 would" in claims.by_chance([*tested, untested])
+    assert (
+        "each of these 8 effects had exactly the size that it is tested against, 0.4 would"
+        in claims.by_chance([*tested, untested])
+    )
     assert claims.by_chance([untested]).startswith("No verdict")
 
 

@@ -47,8 +47,8 @@ def answer(analysis: Analysis) -> HTML:
     right = evidence.correct(evidence.finished)
     always, never = int((right == 1).sum()), int((right == 0).sum())
     return finding(
-        f"Of {len(right):,} test images, {always:,} were classified correctly by all runs that "
-        f"tested them, and {never:,} by none; the runs differ on {len(right) - always - never:,}.",
+        f"Of {len(right):,} test images, all runs that tested them are right on {always:,} and all "
+        f"are wrong on {never:,}; they differ on {len(right) - always - never:,}.",
         *shown.best_on_validation(analysis),
         *shown.other_recipes(analysis),
         *coverage(evidence),

@@ -44,6 +44,8 @@ def answer(analysis: Analysis) -> HTML:
 
 def _significant(analysis: Analysis) -> tuple[str, str]:
     """How many results the correction for all of them leaves, and the stable name of that."""
+    if not _tested(analysis):
+        return "No result rests on an interval yet.", "holm:none"
     left = _left(analysis)
     verb = "remains" if left == 1 else "remain"
     results = f"{left} of {_tested(analysis)} results {verb} significant after Holm's correction"

@@ -12,7 +12,7 @@ from effnet_core.study.design import FREEZE
 from effnet_report.evidence import clock
 from effnet_report.measurements.file import Measured
 from effnet_report.measurements.gpu import Gpu, GpuRun
-from effnet_report.measurements.speed import Benchmark
+from effnet_report.measurements.speed import Benchmark, benchmark
 from effnet_report.numbers import DASH, number
 from effnet_report.pages.gaps import not_measured
 from effnet_report.render.html import finding, link, paragraph, table
@@ -137,6 +137,11 @@ def _met(target: Target, bench: Benchmark) -> bool | None:
     if spread is None:
         return None
     return spread.median <= target.limit if target.at_most else spread.median >= target.limit
+
+
+def load() -> Benchmark:
+    """What `make bench` has written; empty before it ran."""
+    return benchmark()
 
 
 def answer(bench: Benchmark) -> HTML:

@@ -274,7 +274,7 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     words = (
         f"{listed[0]}, which are taken for {about.plain(other)}; {number(share, 0)} of 100 images "
         f"of {about.plain(other)} are taken for {about.plain(label)}: false alarms, which "
-        "outnumber what is found where it is rare. "
+        "outnumber what is found if that class is rare. "
     )
     return Markup("{}").format(words) + link(THRESHOLD, "Choose another threshold")
 

@@ -99,14 +99,16 @@ def _left_out(studies: dict[str, Analysis]) -> Iterator[str]:
             runs = f"{len(records.finished)} of {len(records.planned)} runs"
             yield f"{title} has {runs} so far, so its intervals will change."
     compared = {study.evidence.reference for study in studies.values()}
+    reasons: dict[str, list[str]] = {}
     for study in shown.every():
         if study.evidence.reference not in compared:
-            why = (
-                "has the same images as another study"
-                if study.correctness.seeds
-                else "has no seed with a run of every configuration yet"
-            )
-            yield f"Left out: {shown.title(study)}, which {why}."
+            why = "the same images as another study"
+            if not study.correctness.seeds:
+                why = "no seed with a run of every configuration yet"
+            reasons.setdefault(why, []).append(shown.title(study))
+    for why, titles in reasons.items():
+        verb = "has" if len(titles) == 1 else "have"
+        yield f"Left out: {'; '.join(titles)}, which {verb} {why}."
 
 
 def verdicts(studies: dict[str, Analysis]) -> HTML:

@@ -42,8 +42,11 @@ def answer(studies: list[Analysis]) -> HTML:
     pilots = [recipes.tuned(study) for study in studies[:1]]
     table = recipes.by_study(whole[0]) if whole else recipes.by_recipe(pilots[0])
     lines = [] if whole else [*_alone(pilots[0], table)]
+    named: list[str] = []
     for alike in whole:
-        lines += [*([LINE] if lines else []), *_between(alike)]
+        names = recipes.differences(alike)
+        lines += [*([LINE] if lines else []), *_between(alike, again=names == named)]
+        named = names
     for pilot in pilots:
         lines += [LINE, *_pilot(pilot), *coverage(studies[0].evidence)]
     return finding(*lines, key=f"recipe:{recipes.turns(table)}")
@@ -54,15 +57,21 @@ def _other_recipes() -> list[list[Analysis]]:
     return [whole for study in shown.data_sets() if (whole := shown.with_other_recipes(study))]
 
 
-def _between(whole: list[Analysis]) -> Iterator[str]:
-    """What another recipe changes on one data set, with nothing and with much frozen."""
+def _between(whole: list[Analysis], *, again: bool) -> Iterator[str]:
+    """What another recipe changes on one data set, with nothing and with much frozen.
+
+    Args:
+        whole: studies that differ in their recipe.
+        again: whether the recipes were named just before.
+    """
     table = recipes.by_study(whole)
     metric, deepest = whole[0].evidence.metric, int(table["freeze"].max())
     none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
     first, *_, last = [line for _, line in table[table["freeze"] == deepest].iterrows()]
     apart = recipes.difference(whole, deepest)
+    other = f"{first.recipe}, instead of {last.recipe},"
     yield (
-        f"On {shown.about(whole[0]).name}, {first.recipe}, instead of {last.recipe}, changes "
+        f"On {shown.about(whole[0]).name}, {'the same recipe' if again else other} changes "
         f"{metric} by {_estimated(none)} where nothing is frozen, and by {_estimated(most)} where "
         f"{deepest} stages are."
     )

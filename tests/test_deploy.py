@@ -884,10 +884,14 @@ def test_what_a_study_is_too_small_for_comes_first_only_where_that_is_all():
     assert said(*FREEZE[1:]) == ["Freeze 6 of 7"]
 
 
-def test_a_depth_that_saves_no_time_is_not_recommended(monkeypatch):
+def test_a_depth_that_saves_no_time_is_recommended_only_where_it_raises_accuracy(monkeypatch):
     found = analysis.load("published/elpv_source").recommendation
-    assert found.depth == found.safe
+    assert found.safe.freeze == 6
+    assert found.safe.change.low > 0
     monkeypatch.setattr(recommendation, "WORTH", 101.0)
-    assert (found.safe.freeze, found.depth) == (6, None)
-    assert found.sentence.startswith("Freeze nothing: freezing 6 of 7 stages saves")
-    assert found.rule.endswith("Here, freeze 6 passes, but saves no time.")
+    assert found.depth == found.safe
+    unclear = replace(found.safe, change=replace(found.safe.change, low=-0.1))
+    other = replace(found, depths=[unclear])
+    assert other.depth is None
+    assert other.sentence.startswith("Freeze nothing: freezing 6 of 7 stages saves")
+    assert other.rule.endswith("Here, freeze 6 passes, but saves no time.")

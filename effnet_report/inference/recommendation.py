@@ -15,7 +15,7 @@ from effnet_report.words import joined
 
 # Columns of `Evidence.runs` by what they cost.
 COSTS = {"time": "epoch_seconds", "memory": "memory_mb"}
-WORTH = 1.0  # per cent of the time per epoch that a depth has to save
+WORTH = 1.0  # per cent of the time per epoch that a depth has to save, unless accuracy rises
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Recommendation:
     def depth(self) -> Depth | None:
         """The depth that `rule` picks; None where it freezes nothing, or has no intervals."""
         safe = self.safe
-        return None if safe is None or safe.time.effect < WORTH else safe
+        if safe and safe.time.effect < WORTH and safe.change.low <= 0:
+            return None
+        return safe
 
     @property
     def safe(self) -> Depth | None:
@@ -97,7 +99,8 @@ class Recommendation:
         return (
             "The rule recommends the largest number of frozen stages whose interval excludes a "
             f"loss of {number(self.margin)} points; if there is none, or if it saves less than "
-            f"{number(WORTH, 0)} % of the time, it recommends freezing nothing. Here, {picked}."
+            f"{number(WORTH, 0)} % of the time and does not clearly raise {self.metric}, it "
+            f"recommends freezing nothing. Here, {picked}."
         )
 
     @property

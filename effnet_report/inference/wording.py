@@ -125,8 +125,10 @@ class Words:
         span = effect = effect_with_interval(self.estimate, self.unit, margin=self.margin)
         if not math.isnan(self.estimate.effect):
             span = f"{self.measured}: {effect}"
-        depths = joined(self.lost, "or") if self.lost else ""
-        larger = f" With {depths} of the stages frozen, the loss is larger than that."
+        larger = ""
+        if self.lost:
+            depths = joined(self.lost, "or")
+            larger = f" With {depths} of the stages frozen, the loss is larger than that."
         return template.format(
             accuracy=self.accuracy,
             change=self.measured,
@@ -135,7 +137,7 @@ class Words:
             effect=effect,
             margin=number(self.margin),
             deepest=self.deepest_noninferior,
-            lost=larger if self.lost else "",
+            lost=larger,
         )
 
 

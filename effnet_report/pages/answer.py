@@ -1,6 +1,6 @@
 """The first page: what to do on each data set, how good it is, what it costs and what it misses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -34,10 +34,9 @@ from effnet_report.pages.answer_cards import (
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
-from effnet_report.render.html import finding, listing, paragraph
+from effnet_report.render.html import LINE, finding, listing, paragraph
 from effnet_report.words import joined
 
-LINE = Markup("<br>")  # what follows is about another data set
 CHANGED = (
     "change, points",
     "change on validation, points",
@@ -129,7 +128,7 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
         if harmful := [depth for depth in study.depths if depth.change.high < 0]:
             worst = min((depth.change for depth in harmful), key=lambda lost: lost.effect)
             yield (
-                f"Freezing {joined((depth.freeze for depth in harmful), 'or')} stages lowered "
+                f"Freezing {_any_of([depth.freeze for depth in harmful])} lowered "
                 f"{metric}, by up to {number(-worst.effect)} points (95 % CI "
                 f"{number(-worst.high)} to {number(-worst.low)})."
             )
@@ -145,6 +144,12 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
             f"best fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "
             f"{number(-lead.high)} to {number(-lead.low)})."
         )
+
+
+def _any_of(depths: Iterable[int]) -> str:
+    """As in `5 or 6 stages`."""
+    *others, last = depths
+    return joined([*others, stages(last)], "or")
 
 
 def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
@@ -271,8 +276,7 @@ def _trade_off_title(data: pd.DataFrame, metric: str) -> str:
             f"{number(best.accuracy)} %, {why}"
         )
         if not (harmful := points[points["high"] < none.accuracy]).empty:
-            which = joined(harmful["freeze"], "or")
-            part = f"on {name}, freezing {which} stages clearly lowers {metric}"
+            part = f"on {name}, freezing {_any_of(harmful['freeze'])} clearly lowers {metric}"
         if (points["low"] > none.accuracy).any():
             part = f"on {name}, freezing {stages(best.freeze)} gives the highest {metric}"
         for advised in points[points["recommended"] & (points["freeze"] > 0)].itertuples():

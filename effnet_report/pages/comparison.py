@@ -56,7 +56,7 @@ def _rival(analysis: Analysis) -> Iterator[str]:
     elif kinds:
         yield (
             "The rival of fine-tuning is the classical model that cross-validation ranks first in "
-            f"each seed; it works on {' or '.join(kinds)}."
+            f"each seed; it works on {joined(kinds, 'or')}."
         )
 
 
@@ -128,8 +128,8 @@ def table_2(analysis: Analysis) -> HTML:
             + ("." if ours == len(frame) else "; the others are published.")
         ),
         caption="Means over the seeds with 95 % intervals for other images; macro means are over "
-        "the classes too. The model with the "
-        "best mean on validation was chosen over all seeds at once, which flatters it.",
+        "the classes too. The model with the best mean on validation was chosen over all seeds at "
+        "once, which flatters it.",
     )
 
 

@@ -224,7 +224,7 @@ def resolving(analysis: Analysis) -> HTML:
     now = {
         name: part.smallest(seeds, images, folds=correctness.folds) for name, part in parts.items()
     }
-    best, *_, worst = sorted([*now, *now], key=lambda name: now[name])
+    best, worst = (choose(now, key=lambda name: now[name]) for choose in (min, max))
     also = f", and of {number(now[worst])} points between {worst}" if worst != best else ""
     return html.figure(
         figure,

@@ -18,10 +18,9 @@ from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
-from effnet_report.render.html import finding, paragraph
+from effnet_report.render.html import LINE, finding, paragraph
 
 TURNS = "So the recipe decides whether freezing helps: the main conclusion turns around."
-LINE = Markup("<br>")  # what follows is about another study
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 

@@ -46,7 +46,7 @@ def advising() -> list[Analysis]:
     """
     alike: dict[str, list[Analysis]] = {}
     for study in filter(_judged, every()):
-        alike.setdefault(_data(study), []).append(of_recipes.best(study))
+        alike.setdefault(_data(study), []).append(_best(study))
     return [max(rivals, key=_merit) for rivals in alike.values()]
 
 
@@ -77,6 +77,9 @@ def other_recipes(study: Analysis) -> Iterator[Markup]:
 def _images(design: Study) -> tuple[str, str | None, str | None]:
     """Where the images of a study are from."""
     return design.protocol.dataset, design.protocol.data_dir, design.protocol.labels
+
+
+_best = lru_cache(maxsize=16)(of_recipes.best)  # several parts of a page ask for it
 
 
 def _judged(study: Analysis) -> bool:

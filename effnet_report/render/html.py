@@ -189,6 +189,10 @@ def tile(image: np.ndarray, words: str) -> Markup:
     ).format(jpeg(image), words, width, height, words)
 
 
+# In a finding: what follows is about another study.
+LINE = Markup("<br>")
+
+
 class Words(NamedTuple):
     """What stands above and below a figure or table; arguments of `figure`."""
 

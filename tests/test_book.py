@@ -216,10 +216,10 @@ def test_every_figure_of_the_built_book_has_a_number_of_its_own(book):
 
 
 def test_a_link_to_a_page_shows_its_sentences_and_the_picture_of_the_site():
-    body = '<p class="report-finding" data-finding="">It <b>holds</b>.</p>'
+    body = '<div class="report-finding" data-finding=""><p>It <b>holds</b>.</p> <p>Here.</p></div>'
     tags = BeautifulSoup(finish.described("A page", body, locations.PREVIEW), "html.parser")
     named = {tag["property"]: tag["content"] for tag in tags.find_all("meta", property=True)}
-    assert named["og:description"] == "It holds."
+    assert named["og:description"] == "It holds. Here."
     assert named["og:image"] == locations.PREVIEW
     assert "og:image" not in finish.described("A page", body)
 

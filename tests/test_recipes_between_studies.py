@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from factories import use_folders, write_study
 
 from effnet_core import paths
@@ -103,6 +104,22 @@ def test_the_page_compares_them_and_names_the_source_last(studies):
     assert first.recipe == "pretrained statistics"
     source = studies[1].noninferiority.changes[6].effect
     assert f"{abs(source):.1f} points" in recipe.source_alone(shown).data
+
+
+def test_a_table_has_both_recipes_and_their_difference(studies):
+    _, *rows = BeautifulSoup(recipe.both_ways().data, "html.parser").find_all("tr")
+    kept, source, difference = (
+        np.array([shown_number(cell.text) for cell in row.find_all("td")[2:]]) for row in rows
+    )
+    assert np.allclose(kept - source, difference, atol=0.151)  # all are rounded
+    for column, freeze in enumerate((0, 6)):
+        assert difference[column] == round(recipes.gain(studies, freeze).effect, 1)
+    assert difference[2] == round(recipes.difference(studies, 6).effect, 1)
+
+
+def shown_number(text):
+    """The first number of a cell."""
+    return float(text.split()[0].replace("\N{MINUS SIGN}", "-"))
 
 
 def test_a_card_says_at_which_depths_the_other_rate_won():

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup
 
 from effnet_core.study.design import short_number
 from effnet_core.study.studies import load_study
@@ -12,15 +11,15 @@ from effnet_report import words
 from effnet_report.evidence import smaller, source
 from effnet_report.inference import contrasts, recipes
 from effnet_report.inference.analysis import Analysis
-from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.numbers import number
-from effnet_report.pages import shown
+from effnet_report.pages import between_recipes, shown
+from effnet_report.pages.between_recipes import TURNS, estimated
 from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
-from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
-from effnet_report.render.html import LINE, finding, paragraph
+from effnet_report.render.html import PARAGRAPH, finding, paragraph
+from effnet_report.words import joined
 
-TURNS = "So the recipe decides whether freezing helps: the main conclusion turns around."
+NOT_SHOWN = ", and do not show that freezing helps with one recipe and harms with another"
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
@@ -31,67 +30,19 @@ def studies() -> list[Analysis]:
 
 def answer(studies: list[Analysis]) -> HTML:
     """Whether the effect of freezing depends on the recipe."""
-    whole = _other_recipes()
-    if not (studies or whole):
+    groups = between_recipes.groups()
+    if not (studies or groups):
         return finding(
             "This has not been measured yet: no study of this report compares recipes.",
             "The advice on the first page holds for one recipe, the one that its card names.",
             key="recipe:unmeasured",
         )
     pilots = [recipes.tuned(study) for study in studies[:1]]
-    table = recipes.by_study(whole[0]) if whole else recipes.by_recipe(pilots[0])
-    lines = [] if whole else [*_alone(pilots[0], table)]
-    named: list[str] = []
-    for alike in whole:
-        names = recipes.differences(alike)
-        lines += [*([LINE] if lines else []), *_between(alike, again=names == named)]
-        named = names
+    table = recipes.by_study(groups[0]) if groups else recipes.by_recipe(pilots[0])
+    lines = [*(between_recipes.opening(groups) if groups else _alone(pilots[0], table))]
     for pilot in pilots:
-        lines += [LINE, *_pilot(pilot), *coverage(studies[0].evidence)]
+        lines += [PARAGRAPH, *_choices(pilot), *coverage(studies[0].evidence)]
     return finding(*lines, key=f"recipe:{recipes.turns(table)}")
-
-
-def _other_recipes() -> list[list[Analysis]]:
-    """Per data set, studies that differ in their recipe; see `shown.with_other_recipes`."""
-    return [whole for study in shown.data_sets() if (whole := shown.with_other_recipes(study))]
-
-
-def _between(whole: list[Analysis], *, again: bool) -> Iterator[str]:
-    """What another recipe changes on one data set, with nothing and with much frozen.
-
-    Args:
-        whole: studies that differ in their recipe.
-        again: whether the recipes were named just before.
-    """
-    table = recipes.by_study(whole)
-    metric, deepest = whole[0].evidence.metric, int(table["freeze"].max())
-    none, most = (recipes.gain(whole, freeze) for freeze in (0, deepest))
-    first, *_, last = [line for _, line in table[table["freeze"] == deepest].iterrows()]
-    apart = recipes.difference(whole, deepest)
-    other = f"{first.recipe}, instead of {last.recipe},"
-    yield (
-        f"On {shown.about(whole[0]).name}, {'the same recipe' if again else other} changes "
-        f"{metric} by {_estimated(none)} where nothing is frozen, and by {_estimated(most)} where "
-        f"{deepest} stages are."
-    )
-    yield (
-        f"Freezing {deepest} stages changes {metric} by {_estimated(first)} with the first recipe "
-        f"and by {_estimated(last)} with the other, in the {apart.seeds} seeds that both have."
-    )
-    if recipes.turns(table) == "turns":
-        yield TURNS
-    elif apart.low <= 0 <= apart.high:
-        yield f"The difference between these two, {_estimated(apart)}, may be chance."
-    else:
-        yield (
-            f"These two are {_estimated(apart, sign=False)} apart: what freezing does depends on "
-            "the recipe."
-        )
-    if differences := _differences(whole):
-        yield (
-            f"The studies also differ in other settings ({differences.removeprefix('; ')}), so the "
-            "difference is that of both protocols as a whole."
-        )
 
 
 def _alone(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
@@ -100,113 +51,54 @@ def _alone(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
     worst, best = deepest.iloc[0], deepest.iloc[-1]
     yield (
         f"Freezing {best.freeze} stages changes {study.evidence.metric} by "
-        f"{_estimated(worst)} with {worst.recipe}, and by {_estimated(best)} with "
+        f"{estimated(worst)} with {worst.recipe}, and by {estimated(best)} with "
         f"{best.recipe}."
     )
     if recipes.turns(table) == "turns":
         yield TURNS
 
 
-def _pilot(study: Analysis) -> Iterator[str]:
+def _choices(study: Analysis) -> Iterator[str]:
     """What each choice of the recipe changes in the study that compares recipes."""
-    table = recipes.by_recipe(study)
-    listed = ", ".join(map(str, [0, *sorted(table["freeze"].unique())]))
+    depths = [0, *sorted(recipes.by_recipe(study)["freeze"].unique())]
     clear = [
-        f"with {choice}, {study.evidence.metric} changes by {_estimated(change)}"
+        f"with {choice}, {study.evidence.metric} changes by {estimated(change)}"
         for choice, change in study.effects.items()
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0)
     ]
     yield (
-        f"The study “{shown.title(study)}” compares {len(recipes.of(study))} recipes at freeze "
-        f"{listed}: {'; '.join(clear) or 'none is clearly better'}."
+        f"The study “{shown.title(study)}” compares {len(recipes.of(study))} recipes, each with "
+        f"{joined(depths)} frozen stages: "
+        f"{'; '.join(clear) or 'none is clearly better'}."
     )
-    if recipes.turns(table) != "turns":
-        yield (
-            "In that study alone, the intervals do not show that freezing helps with one recipe "
-            "and harms with another."
-        )
-    if isinstance(study.evidence.design.protocol.learning_rate, tuple):
-        yield (
-            "There, each depth is trained in each seed at the learning rate that is best on its "
-            "validation images."
-        )
+
+
+def both_ways() -> HTML:
+    """Accuracy with two recipes, with nothing and with most stages frozen."""
+    return between_recipes.both_ways(between_recipes.groups())
 
 
 def between_studies() -> HTML:
     """Change of accuracy against all depths, one line per study, one figure per data set."""
-    drawn = []
-    for place, whole in enumerate(_other_recipes()):
-        name, seeds = shown.about(whole[0]).name, len(recipes.common_seeds(whole))
-        figure = _effects(
-            recipes.by_study(whole),
-            whole[0],
-            f"effect-by-study-{place}" if place else "effect-by-study",
-            f"Each line is a study of {name} ({seeds} seeds{_differences(whole)}). The 95 % "
-            "intervals of the changes hold for all depths of all lines at once.",
-        )
-        drawn.append(figure.data)
-    return HTML(Markup().join(drawn))
-
-
-def _differences(whole: list[Analysis]) -> str:
-    """What else differs between studies, beside the recipe that names their lines."""
-    protocols = [study.evidence.design.protocol.model_dump() for study in whole]
-    return "".join(
-        f"; {words.factor(name)} {words.joined(words.level(name, p[name]) for p in protocols)}"
-        for name in protocols[0]
-        if name not in recipes.SETTINGS and len({str(p[name]) for p in protocols}) > 1
-    )
+    return between_recipes.figures(between_recipes.groups())
 
 
 def effects(studies: list[Analysis]) -> HTML:
-    """Change of accuracy against depth, one line per recipe."""
+    """Change of accuracy against depth, one line per recipe of the study that compares them."""
     if not studies:
         return _unmeasured()
     study = recipes.tuned(studies[0])
-    return _effects(
-        recipes.by_recipe(study),
+    table = recipes.by_recipe(study)
+    tuned = ", at its best learning rate on validation," if study is not studies[0] else ""
+    shows = "" if recipes.turns(table) == "turns" else NOT_SHOWN
+    return between_recipes.effects(
+        table,
         study,
         "effect-by-recipe",
-        "Each line is one recipe compared with freezing nothing at the same recipe; its 95 % "
-        "intervals hold for all depths and recipes at once. A change inside the band is too "
-        "small to matter.",
-    )
-
-
-def _effects(table: pd.DataFrame, study: Analysis, name: str, caption: str) -> HTML:
-    """Change of accuracy against depth, one line per recipe of a table."""
-    figure = canvas(7.2, 4.2)
-    axes = figure.subplots()
-    axes.axhspan(-study.margin, study.margin, color=BAND, zorder=0)
-    axes.axhline(0, color=INK, linewidth=1)
-    names = list(table["recipe"].unique())
-    for series, recipe in enumerate(names):
-        line = table[table["recipe"] == recipe]
-        shift = 0.5 * ((series + 0.5) / len(names) - 0.5)
-        colour, marker = SERIES[series % len(SERIES)], MARKERS[series // len(SERIES) % len(MARKERS)]
-        places, effects = [0, *line["freeze"] + shift], [0, *line["effect"]]
-        axes.plot(places, effects, color=colour)
-        axes.plot(places[1:], effects[1:], marker=marker, color=colour, label=recipe)
-        axes.vlines(line["freeze"] + shift, line["low"], line["high"], color=colour, alpha=0.5)
-    axes.set_xlabel("frozen stages")
-    axes.set_ylabel(f"change of {study.evidence.metric}, points")
-    axes.set_xticks([0, *sorted(table["freeze"].unique())])
-    legend(figure, axes)
-    deepest = table[table["freeze"] == table["freeze"].max()]
-    return html.figure(
-        figure,
-        name,
-        key=f"recipe:{recipes.turns(table)}",
-        finding=(
-            f"With {deepest['freeze'].iloc[0]} frozen stages the change ranges from "
-            f"{number(deepest['effect'].min(), sign=True)} to "
-            f"{number(deepest['effect'].max(), sign=True)} points over the {len(names)} recipes."
-        ),
-        caption=caption,
-        alt=sentences(
-            table, "{recipe}, freeze {freeze}: {effect:+.1f} points ({low:+.1f} to {high:+.1f})"
-        ),
-        data=table,
+        f"Each line is one recipe of the study “{shown.title(studies[0])}”{tuned} compared with "
+        "freezing nothing at the same recipe. Its 95 % intervals hold for all depths and recipes "
+        f"at once{shows}.",
+        about="In the study of recipes, with",
     )
 
 
@@ -343,10 +235,10 @@ def source_alone(studies: list[Analysis]) -> HTML:
         [
             "One study has the source's batch statistics, its early stopping and one learning rate "
             "for all depths, on these images. There, freezing "
-            f"{deepest} stages changes {study.evidence.metric} by {_estimated(last)}.",
+            f"{deepest} stages changes {study.evidence.metric} by {estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
             f"At the recipe that is best on validation here, {recipe}, "
-            f"freezing {freeze} stages changes it by {_estimated(change)}.",
+            f"freezing {freeze} stages changes it by {estimated(change)}.",
             _of_the_source(),
             "These intervals are of each study alone, with all its seeds; further up, they are for "
             "both studies together.",
@@ -374,14 +266,6 @@ def _of_the_source() -> str:
     )
 
 
-def _estimated(change: Estimate | pd.Series, *, sign: bool = True) -> str:
-    """A change with its interval; without sign, how large it is."""
-    effect, low, high = change.effect, change.low, change.high
-    if not sign and effect < 0:
-        effect, low, high = -effect, -high, -low
-    return f"{number(effect, sign=sign)} points (95 % CI {number(low)} to {number(high)})"
-
-
 def _closest(study: Analysis) -> HTML:
     """The conclusion at the recipe that is closest to the source's protocol."""
     source = load_study("paper").protocol
@@ -398,7 +282,7 @@ def _closest(study: Analysis) -> HTML:
         [
             f"The recipe of this study that is closest to the source's is {last.recipe}.",
             f"There, freezing {last.freeze} stages changes {study.evidence.metric} by "
-            f"{_estimated(last)}.",
+            f"{estimated(last)}.",
             _conclusion(last.low, last.high, study.evidence.metric),
         ]
     )

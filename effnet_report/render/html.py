@@ -50,10 +50,17 @@ def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
     return HTML(Markup('<p class="{}">{}</p>').format(css, Markup(" ").join(sentences)))
 
 
+PARAGRAPH = Markup("</p><p>")  # in a finding: what follows is about something else
+
+
 def finding(*sentences: str, key: str = "") -> HTML:
-    """The sentences that open a page; `key` is a stable name of what they say."""
+    """The sentences that open a page; `key` is a stable name of what they say.
+
+    `PARAGRAPH` among them begins a new paragraph; the first of several is set in bold.
+    """
     text = Markup(" ").join(sentences)
-    return HTML(Markup('<p class="report-finding" data-finding="{}">{}</p>').format(key, text))
+    framed = Markup('<div class="report-finding" data-finding="{}"><p>{}</p></div>')
+    return HTML(framed.format(key, text))
 
 
 def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:
@@ -187,10 +194,6 @@ def tile(image: np.ndarray, words: str) -> Markup:
     return Markup(
         '<span class="report-tile"><img src="{}" alt="{}" width="{}" height="{}">{}</span>'
     ).format(jpeg(image), words, width, height, words)
-
-
-# In a finding: what follows is about another study.
-LINE = Markup("<br>")
 
 
 class Words(NamedTuple):

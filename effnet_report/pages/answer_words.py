@@ -1,0 +1,124 @@
+"""The sentences that open the first page: what to do on each data set, and how sure that is."""
+
+from collections.abc import Iterable, Iterator
+
+from effnet_report.inference import recipes
+from effnet_report.inference.advice import Advice
+from effnet_report.inference.analysis import Analysis
+from effnet_report.numbers import number
+from effnet_report.pages import shown
+from effnet_report.pages.answer_cards import (
+    better_elsewhere,
+    classical,
+    one_recipe,
+    saving,
+    span,
+    stages,
+    sure,
+)
+from effnet_report.render.html import PARAGRAPH
+from effnet_report.words import joined
+
+
+def opening(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
+    """The advice in a line, then each data set with its numbers, then what the recipe changes."""
+    if not advised:
+        yield from main.recommendation.sentences
+        return
+    if len({advice.freeze for _, advice in advised}) > 1:
+        listed = [
+            f"{advice.freeze or 'none'} on {shown.about(study).name}" for study, advice in advised
+        ]
+        yield f"The recommended number of frozen stages is {joined(listed)}."
+    elif len(advised) > 1:
+        yield f"Freeze {stages(advised[0][1].freeze)}: {_all(len(advised))} data sets agree."
+    yield "On images of your own, train all stages until a study of them says otherwise."
+    for study, advice in advised:
+        yield PARAGRAPH
+        yield from _sentences(study, advice)
+    if gained := [*_gained(advised)]:
+        yield PARAGRAPH
+        yield (
+            "The rest of the recipe matters too: with the one on the cards instead of one like the "
+            f"source's, {advised[0][1].metric} with nothing frozen changed by {joined(gained)}."
+        )
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
+
+
+def _gained(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
+    """By how much the recipe of each data set is ahead of one like the source's."""
+    for study, _ in advised:
+        alike = shown.with_other_recipes(study)
+        if alike and alike[0].evidence.reference == study.evidence.reference:
+            gain = recipes.gain([alike[0], alike[-1]], 0)
+            yield f"{span(gain, sign=True)} points (95 % CI) on {shown.about(study).name}"
+
+
+def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
+    """One data set's advice with its number, how sure it is, and whether anything beats it."""
+    name, metric, change = shown.about(study).name, advice.metric, advice.depth.change
+    effect = f"changed {metric} by {number(change.effect, sign=True)} points"
+    low, high = change.low, change.high
+    if change.low > 0:
+        effect = f"raised {metric} by {number(change.effect)} points"
+    if change.high < 0:
+        effect = f"lowered {metric} by {number(-change.effect)} points"
+        low, high = -change.high, -change.low
+    interval = f"95 % CI {number(low)} to {number(high)}"
+    unclear = all(depth.change.low <= 0 <= depth.change.high for depth in study.depths)
+    if unclear and not advice.freeze:
+        yield from _undecided(study, name, advice)
+    else:
+        first = "" if advice.freeze else "freeze nothing: "
+        yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
+        if change.low <= 0 <= change.high:
+            yield f"{sure(advice)}."
+        if harmful := [depth for depth in study.depths if depth.change.high < 0]:
+            worst = min((depth.change for depth in harmful), key=lambda lost: lost.effect)
+            yield (
+                f"Freezing {any_of([depth.freeze for depth in harmful])} lowered "
+                f"{metric}, by up to {number(-worst.effect)} points (95 % CI "
+                f"{number(-worst.high)} to {number(-worst.low)})."
+            )
+        if advice.freeze and one_recipe(study) and (better := better_elsewhere(study)):
+            yield f"Only one recipe was studied in full there, and it may favour freezing{better}."
+        if others := shown.begun(study):
+            yield f"This may change: {others}."
+    lead = study.over_classical
+    if lead.known and lead.high < 0:
+        only = ", with the only recipe that was studied in full there" if one_recipe(study) else ""
+        yield (
+            f"On {name}, the best classical model ({classical(study)}) is more accurate than the "
+            f"best fine-tuned network{only}, by {number(-lead.effect)} points (95 % CI "
+            f"{number(-lead.high)} to {number(-lead.low)})."
+        )
+
+
+def any_of(depths: Iterable[int]) -> str:
+    """As in `5 or 6 stages`."""
+    *others, last = depths
+    return joined([*others, stages(last)], "or")
+
+
+def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
+    """What to do where no depth is shown to be better, worse or as good."""
+    depth = advice.depth
+    yield (
+        f"On {name}, we cannot tell whether freezing helps or harms with this recipe, so train the "
+        "whole network."
+    )
+    wide = depth.change.effect - depth.change.low
+    yield (
+        f"If training time matters, freezing {stages(depth.freeze)} is the best bet: it changed "
+        f"{advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and saves "
+        f"{saving(study, depth)}."
+    )
+    if wide > advice.margin:
+        yield (
+            "The study is too small to settle this: even if freezing cost nothing, its intervals, "
+            f"which reach {number(wide)} points either way, could not rule out a loss of "
+            f"{number(advice.margin)} points."
+        )

@@ -31,6 +31,9 @@ torch.set_num_threads(1)
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 # A run asks four times what its code means, a quarter of the time of a small one.
 code._meaning = cache(code._meaning)
+# Tests kill processes but cut no power, so nothing in this process need wait for the disk: that is
+# half a second per made-up study. Processes that tests start wait as they always do.
+os.fsync = lambda _: None
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("steady")
 

@@ -24,7 +24,7 @@ from effnet_report.inference.advice import (
 )
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import kinds
-from effnet_report.inference.recommendation import Depth
+from effnet_report.inference.recommendation import WORTH, Depth
 from effnet_report.inference.seeds_and_images import LEVEL, Estimate
 from effnet_report.numbers import DASH, number, p_value
 from effnet_report.pages import shown
@@ -140,6 +140,8 @@ def _saves(study: Analysis, advised: Advice) -> str:
     time = saving(study, depth)
     if advised.freeze:
         return f"{time}{_memory(depth.memory)}"
+    if depth.time.effect < WORTH:
+        return f"nothing, and freezing {stages(depth.freeze)} takes as long"
     points = f"{span(depth.change, sign=True)} points"
     deeper = stages(depth.freeze)
     return f"nothing; freezing {deeper} would save {time}, and change {advised.metric} by {points}"

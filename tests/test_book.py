@@ -11,6 +11,7 @@ from urllib.parse import unquote, urldefrag
 import pytest
 from bs4 import BeautifulSoup
 from factories import save_run, use_folders, write_study
+from markupsafe import Markup
 
 from effnet_core import paths
 from effnet_core.study.studies import load_study
@@ -19,6 +20,7 @@ from effnet_report.evidence import locations
 from effnet_report.inference import analysis, recipes
 from effnet_report.jupyter import finish, sphinx_extension
 from effnet_report.pages import answer, conclusions, recipe, results, shown
+from effnet_report.render import html
 
 PAGES = sorted(paths.BOOK.glob("*.md"))
 
@@ -216,7 +218,7 @@ def test_every_figure_of_the_built_book_has_a_number_of_its_own(book):
 
 
 def test_a_link_to_a_page_shows_its_sentences_and_the_picture_of_the_site():
-    body = '<div class="report-finding" data-finding=""><p>It <b>holds</b>.</p> <p>Here.</p></div>'
+    body = html.finding(Markup("It <b>holds</b>."), *html.apart(["Here."]), *html.apart([])).data
     tags = BeautifulSoup(finish.described("A page", body, locations.PREVIEW), "html.parser")
     named = {tag["property"]: tag["content"] for tag in tags.find_all("meta", property=True)}
     assert named["og:description"] == "It holds. Here."

@@ -26,7 +26,7 @@ from effnet_report.pages.answer_words import any_of, opening
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
-from effnet_report.render.html import PARAGRAPH, finding, listing, paragraph
+from effnet_report.render.html import apart, finding, listing, paragraph
 from effnet_report.words import joined
 
 CHANGED = (
@@ -48,8 +48,7 @@ def answer(studies: list[Analysis]) -> HTML:
     if not main.evidence.finished:
         return nothing_yet(main.evidence)
     advised = _advised(studies)
-    missing = [*coverage(main.evidence)]
-    lines = [*opening(main, advised), *((PARAGRAPH, *missing) if missing else ())]
+    lines = [*opening(main, advised), *apart(coverage(main.evidence))]
     return finding(*lines, key=_key(advised))
 
 

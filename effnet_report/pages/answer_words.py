@@ -16,7 +16,7 @@ from effnet_report.pages.answer_cards import (
     stages,
     sure,
 )
-from effnet_report.render.html import PARAGRAPH
+from effnet_report.render.html import PARAGRAPH, apart
 from effnet_report.words import joined
 
 
@@ -34,8 +34,7 @@ def opening(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[
         yield f"Freeze {stages(advised[0][1].freeze)}: {_all(len(advised))} data sets agree."
     yield "On images of your own, train all stages until a study of them says otherwise."
     for study, advice in advised:
-        yield PARAGRAPH
-        yield from _sentences(study, advice)
+        yield from apart(_sentences(study, advice))
     if gained := [*_gained(advised)]:
         yield PARAGRAPH
         yield (

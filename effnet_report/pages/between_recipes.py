@@ -17,7 +17,6 @@ from effnet_report.numbers import number
 from effnet_report.pages import shown
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
-from effnet_report.render.html import PARAGRAPH
 from effnet_report.words import joined
 
 TURNS = "So the recipe decides whether freezing helps: the main conclusion turns around."
@@ -45,8 +44,7 @@ def opening(groups: Sequence[list[Analysis]]) -> Iterator[str]:
             f"{joined([name for name in apart if name not in clear])} we cannot tell."
         )
     for group in groups:
-        yield PARAGRAPH
-        yield from _of_one(group)
+        yield from html.apart(_of_one(group))
 
 
 def _of_one(group: list[Analysis]) -> Iterator[str]:

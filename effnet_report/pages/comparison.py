@@ -23,7 +23,7 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.html import finding, link, table
+from effnet_report.render.html import apart, finding, link, table
 from effnet_report.words import joined
 
 SHOWN = 10  # rows of the grid
@@ -39,9 +39,9 @@ def answer(analysis: Analysis) -> HTML:
         best_of(analysis.comparison),
         judged.sentence,
         *_rival(analysis),
-        *shown.neighbours(analysis),
-        *shown.other_recipes(analysis),
-        *coverage(evidence),
+        *apart(shown.neighbours(analysis)),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
     )
 
 

@@ -30,6 +30,7 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.html import (
+    apart,
     finding,
     link,
     paragraph,
@@ -53,9 +54,9 @@ def answer(analysis: Analysis) -> HTML:
         f"Of the source's {len(claims.SOURCES)} conclusions, {can}{_counted(counts, analysis)} on "
         "these images.",
         *_corrected(counts["supported"], left),
-        *shown.neighbours(analysis),
-        *shown.other_recipes(analysis),
-        *coverage(evidence),
+        *apart(shown.neighbours(analysis)),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
         key=":".join(str(counts[verdict]) for verdict in ("supported", "contradicted")),
     )
 

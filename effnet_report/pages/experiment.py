@@ -22,7 +22,7 @@ from effnet_report.render.drawing import (
     canvas,
     sentences,
 )
-from effnet_report.render.html import definition_list, finding, table
+from effnet_report.render.html import apart, definition_list, finding, table
 
 CUT = "#B35900"  # readable as text in both themes
 COLUMNS = 4  # images of a class
@@ -53,8 +53,8 @@ def answer(analysis: Analysis) -> HTML:
         f"{sizes}.",
         _tested(design.protocol),
         _compared(design.factors),
-        *shown.other_recipes(analysis),
-        *coverage(evidence),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
     )
 
 

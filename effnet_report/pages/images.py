@@ -31,7 +31,7 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.heat import overlay
-from effnet_report.render.html import finding
+from effnet_report.render.html import apart, finding
 from effnet_report.words import configuration
 
 BINS = 6
@@ -49,9 +49,9 @@ def answer(analysis: Analysis) -> HTML:
     return finding(
         f"Of {len(right):,} test images, all runs that tested them are right on {always:,} and all "
         f"are wrong on {never:,}; they differ on {len(right) - always - never:,}.",
-        *shown.best_on_validation(analysis),
-        *shown.other_recipes(analysis),
-        *coverage(evidence),
+        *apart(shown.best_on_validation(analysis)),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
     )
 
 

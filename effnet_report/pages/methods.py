@@ -21,7 +21,7 @@ from effnet_report.pages import shown
 from effnet_report.pages.gaps import coverage, needs_runs, not_measured, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, SERIES, canvas, legend, logarithmic, sentences
-from effnet_report.render.html import finding, paragraph, table
+from effnet_report.render.html import apart, finding, paragraph, table
 
 SIMULATE = "python -m bench.coverage"
 WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
@@ -38,7 +38,11 @@ def answer(analysis: Analysis) -> HTML:
         return nothing_yet(evidence)
     sentence, key = _significant(analysis)
     return finding(
-        sentence, *_covered(), *shown.other_recipes(analysis), *coverage(evidence), key=key
+        sentence,
+        *_covered(),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
+        key=key,
     )
 
 

@@ -16,7 +16,7 @@ from effnet_report.pages import between_recipes, shown
 from effnet_report.pages.between_recipes import TURNS, estimated
 from effnet_report.pages.gaps import coverage
 from effnet_report.render import html
-from effnet_report.render.html import PARAGRAPH, finding, paragraph
+from effnet_report.render.html import apart, finding, paragraph
 from effnet_report.words import joined
 
 NOT_SHOWN = ", and do not show that freezing helps with one recipe and harms with another"
@@ -41,7 +41,7 @@ def answer(studies: list[Analysis]) -> HTML:
     table = recipes.by_study(groups[0]) if groups else recipes.by_recipe(pilots[0])
     lines = [*(between_recipes.opening(groups) if groups else _alone(pilots[0], table))]
     for pilot in pilots:
-        lines += [PARAGRAPH, *_choices(pilot), *coverage(studies[0].evidence)]
+        lines += [*apart(_choices(pilot)), *apart(coverage(studies[0].evidence))]
     return finding(*lines, key=f"recipe:{recipes.turns(table)}")
 
 

@@ -17,7 +17,7 @@ from effnet_report.inference.analysis import Analysis
 from effnet_report.measurements.processors import Processors
 from effnet_report.numbers import duration, number
 from effnet_report.pages.gaps import coverage, not_measured, nothing_yet
-from effnet_report.render.html import finding, paragraph, table
+from effnet_report.render.html import apart, finding, paragraph, table
 
 SHOWN = 10  # rows of the run times
 DIGITS = 16  # of a fingerprint; its CSV has all
@@ -41,7 +41,7 @@ def answer(analysis: Analysis) -> HTML:
         f"{len(evidence.finished)} of {len(evidence.planned)} runs are finished; together they "
         f"took {number(hours)} hours, counted one after the other.",
         agreement,
-        *coverage(evidence),
+        *apart(coverage(evidence)),
     )
 
 

@@ -31,7 +31,7 @@ from effnet_report.render.drawing import (
     plain,
     sentences,
 )
-from effnet_report.render.html import finding, link, listing, paragraph, table
+from effnet_report.render.html import apart, finding, link, listing, paragraph, table
 
 SCORES = {
     "test_accuracy": "test, %",
@@ -59,9 +59,9 @@ def answer(analysis: Analysis) -> HTML:
         f"The configuration that is best on validation reaches {number(accuracy)} % on "
         f"{tested:,} test images (95 % CI {number(low)} to {number(high)} for other images).",
         analysis.judgement["optimism"].sentence,
-        *shown.neighbours(analysis),
-        *shown.other_recipes(analysis),
-        *coverage(evidence),
+        *apart(shown.neighbours(analysis)),
+        *apart(shown.other_recipes(analysis)),
+        *apart(coverage(evidence)),
     )
 
 

@@ -11,7 +11,7 @@ from effnet_report import words
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import number
 from effnet_report.pages.gaps import coverage
-from effnet_report.render.html import finding, link, table
+from effnet_report.render.html import apart, finding, link, table
 
 MOST_COLUMNS = 8  # that a page has room for
 
@@ -27,7 +27,7 @@ def answer(studies: Sequence[Analysis]) -> HTML:
         f"{len(pages) - pages.count(None)} of {len(pages)} runs have a page of their own: the "
         "executed notebook with the images, the model, every epoch and the worst mistakes. Of a "
         "published study, the runs of its first seed have one.",
-        *coverage(studies[0].evidence),
+        *apart(coverage(studies[0].evidence)),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,14 +53,24 @@ def paragraph(sentences: Iterable[str], css: str = "") -> HTML:
 PARAGRAPH = Markup("</p><p>")  # in a finding: what follows is about something else
 
 
-def finding(*sentences: str, key: str = "") -> HTML:
-    """The sentences that open a page; `key` is a stable name of what they say.
+def finding(answer: str, *sentences: str, key: str = "") -> HTML:
+    """The sentences that open a page.
 
-    `PARAGRAPH` among them begins a new paragraph; the first of several is set in bold.
+    Args:
+        answer: the page's answer, set in bold.
+        sentences: what follows; `PARAGRAPH` among them begins a new paragraph, see `apart`.
+        key: a stable name of what they say.
     """
-    text = Markup(" ").join(sentences)
+    text = Markup(" ").join([Markup("<strong>{}</strong>").format(answer), *sentences])
     framed = Markup('<div class="report-finding" data-finding="{}"><p>{}</p></div>')
     return HTML(framed.format(key, text))
+
+
+def apart(sentences: Iterable[str]) -> Iterator[str]:
+    """Sentences as a paragraph of their own in a finding; nothing of none."""
+    listed = [*sentences]
+    if listed:
+        yield from (PARAGRAPH, *listed)
 
 
 def definition_list(pairs: Iterable[tuple[str, str]]) -> HTML:

@@ -238,17 +238,14 @@ def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalR
     fold = settings.seed % settings.folds if settings.folds else 0
     table = predictions(accuracy, np.random.default_rng(0), fold)
     data = records.predictions_csv(table)
+    best = BASELINE if kind == "baseline" else Trial("hog", "svm", {"C": 1.0})
+    models = [
+        best._replace(features=f, classifier=c) for f in ("pixels", "hog") for c in ("svm", "knn")
+    ]
+    models = [BASELINE] if kind == "baseline" else models
     candidates = [
-        Candidate(
-            features=features,
-            classifier=classifier,
-            options={"C": 1.0},
-            cv_accuracy=accuracy,
-            cv_sd=1.5,
-            seconds=2.0,
-        )
-        for features in (("hog",) if kind == "baseline" else ("pixels", "hog"))
-        for classifier in (("svm",) if kind == "baseline" else ("svm", "knn"))
+        Candidate(**model._asdict(), cv_accuracy=accuracy, cv_sd=1.5, seconds=2.0)
+        for model in models
     ]
     record = ClassicalRecord(
         kind=kind,
@@ -256,9 +253,7 @@ def save_classical(settings: Settings, kind: str, accuracy: float) -> ClassicalR
         settings=settings,
         facts=facts(settings, None),
         outcome=ClassicalOutcome(
-            features="hog",
-            classifier="svm",
-            options={"C": 1.0},
+            **best._asdict(),
             candidates=candidates,
             validation=metrics(table, "validation"),
             test=metrics(table, "test"),

@@ -105,6 +105,7 @@ def test_of_a_part_of_a_module_only_what_it_uses_counts(monkeypatch):
 # or it is about recording, caching, counting and timing.
 UNDECIDING = {
     *("__init__", "cache", "errors", "files", "paths", "data/__init__", "data/datasets"),
+    *("data/headers",),
     *("data/layout/__init__", "data/layout/doubts", "data/layout/folders", "data/layout/groups"),
     *("data/layout/layers", "data/layout/listing", "data/layout/part_columns"),
     *("data/layout/companions", "data/layout/masks", "data/layout/part_values"),

@@ -644,6 +644,16 @@ def test_another_export_keeps_a_card_that_was_filled_in_and_other_files(tmp_path
     assert "README.1.md" in capsys.readouterr().out
 
 
+def test_a_named_file_whose_name_cannot_be_written_is_refused_as_in_a_folder(tmp_path):
+    name = os.fsdecode(b"b\xff.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / name)
+    in_folder, named = (images_at([place]) for place in (str(tmp_path), str(tmp_path / name)))
+    assert in_folder == named
+    assert not named.images
+    assert "cannot be written down" in named.refused[tmp_path / name]
+
+
 def test_images_are_read_a_few_at_a_time_and_told_at_once(study, monkeypatch):
     module = sys.modules["effnet_report.deploy.predict"]
     read = []

@@ -407,6 +407,28 @@ def test_what_stands_for_a_blank_names_no_object(photos, blank):
         imagefolder(str(photos), str(photos / "t.csv"), "who")
 
 
+@pytest.mark.fault("groups on both sides")
+@pytest.mark.parametrize("rule", [r"([^_]+)_", r"([^_]+)_\d", r"^(.+)_\d"])
+def test_a_pattern_that_takes_a_folder_for_a_part_of_an_object_is_refused(tmp_path, rule):
+    for kind in ("bad", "good"):
+        for name in ("P0_0", "P0_1", "P1_0"):
+            photo(tmp_path / kind / f"{name}.png")
+    with pytest.raises(InputError, match=r"takes a folder into the name of an object: 'bad/P0'"):
+        imagefolder(str(tmp_path), groups=rule)
+    objects = imagefolder(str(tmp_path), groups=r"([^/_]+)_\d").groups
+    assert objects.tolist() == [0, 0, 1, 0, 0, 1]
+    assert len(set(imagefolder(str(tmp_path), groups=r"^(\w+/\w+)_\d").groups.tolist())) == 4
+
+
+@pytest.mark.fault("groups on both sides")
+@pytest.mark.parametrize("cell", ["p1;p2", "p1, p2", "p9/p1", "p2|p9"])
+def test_a_cell_with_several_objects_is_refused(photos, cell):
+    text = f"path,label,who\ncat/tom-1.jpg,a,p1\ncat/tom-2.jpg,b,p2\ndog/ace-1.jpg,b,'{cell}'\n"
+    (photos / "t.csv").write_text(text.replace("'", '"'))
+    with pytest.raises(InputError, match="names several objects"):
+        imagefolder(str(photos), str(photos / "t.csv"), "who")
+
+
 def test_names_of_objects_that_look_alike_are_one_object(photos):
     text = "path,label,who\ncat/tom-1.jpg,a,P1\ncat/tom-2.jpg,b,p1 \ndog/ace-1.jpg,b,P2\n"
     (photos / "t.csv").write_text(text)
@@ -420,7 +442,7 @@ def test_names_of_objects_that_look_alike_are_one_object(photos):
 def test_groups_of_several_matches_are_told_in_words(photos):
     for name in ("1_12.png", "11_2.png"):
         photo(photos / "cat" / name)
-    (remark,) = imagefolder(str(photos), groups=r"(\w)(.*)\.").remarks
+    (remark,) = imagefolder(str(photos), groups=r"(\w)([^/]*)\.").remarks
     assert "\x00" not in remark
 
 

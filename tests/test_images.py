@@ -1,7 +1,9 @@
 import dataclasses
+import io
 import shutil
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from effnet_core import paths
 from effnet_core.data import images
 from effnet_core.data.datasets import digits, imagefolder
+from effnet_core.data.formats import why_not_whole
 from effnet_core.data.images import decode, load_images
 from effnet_core.errors import InputError
 from effnet_report import clearing
@@ -300,6 +303,90 @@ def test_a_tiff_with_channels_that_pillow_drops_is_refused(beside, content):
     with pytest.raises(InputError, match=r"b\.tif"):
         load_images(imagefolder(str(root)), 16)
     assert look._facts(root / "dog" / "b.tif")[0]["error"]
+
+
+def jpeg2000(depths: Sequence[int], opacity: int | None = None, colours: int = 16) -> bytes:
+    """The headers of a JP2 file of 8 x 8 pixels.
+
+    Args:
+        depths: bits of each channel.
+        opacity: what `cdef` says the last channel is; None for no such box.
+        colours: number of the colour space: 16 is sRGB, 12 CMYK.
+    """
+
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + kind + content
+
+    head = box(b"colr", struct.pack(">BbBI", 1, 0, 0, colours))
+    if opacity is not None:
+        last = len(depths) - 1
+        head += box(b"cdef", struct.pack(">H3H", 1, last, opacity, 0))
+    size = struct.pack(
+        ">HHH8IH", 0xFF51, 38 + 3 * len(depths), 0, 8, 8, 0, 0, 8, 8, 0, 0, len(depths)
+    )
+    size += b"".join(struct.pack("3B", depth - 1, 1, 1) for depth in depths)
+    start = b"\0\0\0\x0cjP  \r\n\x87\n" + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return start + box(b"jp2h", head) + box(b"jp2c", b"\xff\x4f" + size)
+
+
+def avif(flags: int) -> bytes:
+    """The headers of an AVIF file, with the third byte of its `av1C` box."""
+    return (
+        b"\0\0\0\x1cftypavif" + bytes(40) + b"av1C\x81\0" + bytes([flags]) + b"\0mdat" + b"av1C@@@"
+    )
+
+
+def dds(number: int) -> bytes:
+    """The headers of a DDS file in a format of DirectX 10."""
+    return b"DDS " + bytes(80) + b"DX10" + bytes(40) + struct.pack("<I", number)
+
+
+@pytest.mark.fault("images that would not be seen whole")
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (jpeg2000([8]), ""),
+        (jpeg2000([8] * 3), ""),
+        (jpeg2000([8] * 4, 1), ""),
+        (jpeg2000([8] * 2, 2), ""),
+        (jpeg2000([8] * 4, None, 12), ""),
+        (jpeg2000([16] * 3), "8 bits"),
+        (jpeg2000([8, 8, 12]), "8 bits"),
+        (jpeg2000([8] * 4), "more channels"),
+        (jpeg2000([8] * 4, 0xFFFF), "more channels"),
+        (jpeg2000([8] * 2), "more channels"),
+        (jpeg2000([8] * 5, 1), "more channels"),
+        (jpeg2000([8] * 4)[:20], ""),  # cut: decoding says so
+        (avif(0x0C), ""),
+        (avif(0x4C), "8 bits"),
+        (avif(0x6C), "8 bits"),
+        (dds(98), ""),
+        (dds(95), "8 bits"),
+        (dds(96), "8 bits"),
+    ],
+)  # fmt: skip
+def test_depth_and_channels_that_pillow_does_not_tell_are_read_in_the_header(data, why):
+    assert why in why_not_whole(data) if why else why_not_whole(data) == ""
+
+
+@pytest.mark.fault("images that would not be seen whole")
+@pytest.mark.parametrize(("mode", "ending"), [("RGBA", "jp2"), ("LA", "jp2"), ("RGB", "avif")])
+def test_pictures_as_pillow_writes_them_are_whole(tmp_path, mode, ending):
+    Image.new(mode, (8, 8), (9, 200) if mode == "LA" else "red").save(tmp_path / f"x.{ending}")
+    assert why_not_whole((tmp_path / f"x.{ending}").read_bytes()) == ""
+    assert not look._facts(tmp_path / f"x.{ending}")[0]["error"]
+
+
+@pytest.mark.fault("images that would not be seen whole")
+def test_an_unnamed_channel_is_refused_wherever_images_are_read(beside):
+    pixels = io.BytesIO()
+    Image.new("RGBA", (8, 8), (200, 0, 0, 40)).save(pixels, "JPEG2000")
+    opaque = pixels.getvalue().replace(b"cdef", b"free")
+    root = beside(opaque)
+    (root / "dog" / "b.tif").rename(root / "dog" / "b.jp2")
+    with pytest.raises(InputError, match=r"b\.jp2 has more channels than colours and alpha"):
+        load_images(imagefolder(str(root)), 16)
+    assert "more channels" in look._facts(root / "dog" / "b.jp2")[0]["error"]
 
 
 @pytest.mark.fault("images that would not be seen whole")

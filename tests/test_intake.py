@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -659,6 +660,22 @@ def test_deep_colour_in_separate_planes_is_told(tmp_path):
     save_deep_planes(tmp_path / "deep.tif")
     facts, _ = look_module._facts(tmp_path / "deep.tif")
     assert "more than 8 bits" in facts["error"]
+
+
+@pytest.mark.fault("files of the user in the way")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_leaves_no_table(parts, own_studies, capsys, monkeypatch, number):
+    before = signal.getsignal(number)
+
+    def ended(*_, **__):
+        assert (own_studies / "mine.csv").is_file()
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(new_command.studies, "write", ended)
+    with pytest.raises(KeyboardInterrupt):
+        begin(parts("train", "test"), capsys)
+    assert not (own_studies / "mine.csv").exists()
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.fault("folders that are no classes")

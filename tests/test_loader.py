@@ -20,6 +20,7 @@ from effnet_core.study.design import Study
 from effnet_core.study.schema import AnyRecord
 from effnet_core.study.studies import load_study, read_settings
 from effnet_core.training import evaluate, fit
+from effnet_report.baseline import classical
 from effnet_report.evidence import (
     agreement,
     evidence,
@@ -111,6 +112,7 @@ def other_labels(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(label=frame["label"].to_numpy()[::-1], predicted=frame["predicted"][::-1])
 
 
+BASELINE = dict(zip(("features", "classifier", "options"), soundness.BASELINE, strict=True))
 EPOCH = {
     "epoch": 1,
     "learning_rate": 1e-3,
@@ -125,6 +127,15 @@ def shorter(epochs: list[dict]) -> list[dict]:
 
 
 FORGERIES = {
+    "equal classes": ({"facts__classes": lambda names: names[:1] * 2}, "have the same name"),
+    "too large a share": (
+        {"facts__stages": lambda stages: [stages[0] | {"flop_share": 7.0}, *stages[1:]]},
+        "has impossible numbers",
+    ),
+    "an output of no size": (
+        {"facts__stages": lambda stages: [stages[0] | {"boundary_values": -5}, *stages[1:]]},
+        "has impossible numbers",
+    ),
     "test accuracy": ({"outcome__test__accuracy": 100.0}, "test accuracy is 100.00 %, and"),
     "macro recall": ({"outcome__test__recall": 1.0}, "test recall is 1.00 %, and"),
     "validation": ({"outcome__validation__f1": 1.0}, "validation f1 is 1.00 %, and"),
@@ -279,6 +290,54 @@ def test_baseline_and_best_classical_model_cannot_be_exchanged(study):
     forge("classical-seed0", outcome__candidates=best["candidates"][2:3])
     damaged = loader.load("quick").damaged
     assert all("one alone" in damaged[f"{kind}-seed0"] for kind in ("baseline", "classical"))
+
+
+@pytest.mark.fault("forged records")
+def test_the_whole_baseline_cannot_be_exchanged_for_the_best_model(study):
+    outcomes = {
+        kind: records.load(records.record_path("quick", f"{kind}-seed0")).outcome.model_dump()
+        for kind in ("baseline", "classical")
+    }
+    best, baseline = outcomes["classical"], outcomes["baseline"]
+    forge("baseline-seed0", outcome=best | {"candidates": best["candidates"][:1]})
+    forge("classical-seed0", outcome=baseline | {"candidates": 2 * baseline["candidates"]})
+    assert {*loader.load("quick").damaged} == {"baseline-seed0", "classical-seed0"}
+
+
+def test_the_baseline_is_known_without_scikit_learn():
+    assert classical.BASELINE == soundness.BASELINE
+    assert soundness.BASELINE[0] not in classical.FEATURES
+
+
+@pytest.mark.fault("forged records")
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda candidates: [*candidates, candidates[0]], "listed twice"),
+        (lambda candidates: [*candidates, candidates[0] | BASELINE], "is among the candidates"),
+        (lambda candidates: [candidates[0] | {"cv_sd": -3.0}, *candidates[1:]], "is impossible"),
+        (lambda candidates: [candidates[0] | {"cv_sd": 900.0}, *candidates[1:]], "is impossible"),
+        (lambda candidates: [candidates[0] | {"seconds": -9.0}, *candidates[1:]], "is impossible"),
+    ],
+    ids=["one twice", "the baseline", "no spread", "too much spread", "no time"],
+)
+def test_impossible_candidates_are_noticed(study, change, why):
+    forge("classical-seed0", outcome__candidates=change)
+    assert why in loader.load("quick").damaged["classical-seed0"]
+
+
+@pytest.mark.fault("forged records")
+def test_two_images_are_not_read_as_one_with_a_line_break_in_its_name(study):
+    path = records.record_path("quick", FIRST)
+    record = records.load(path)
+    *lines, first, second, _ = records.predictions_path(path).read_bytes().split(b"\n")
+    part, name, *rest = second.split(b",")
+    joined = [first.replace(b",", b',"', 1), b",".join([part, name + b'"', *rest]), b""]
+    data = b"\n".join([*lines, *joined])
+    assert len(pd.read_csv(io.BytesIO(data))) == len(lines)  # one row less
+    path.unlink()
+    records.save(record.model_copy(update={"predictions": hashlib.sha256(data).hexdigest()}), data)
+    assert "a name has a line break in it" in loader.load("quick").damaged[FIRST]
 
 
 @pytest.mark.fault("forged records")

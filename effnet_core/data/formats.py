@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
+from effnet_core.data.headers import hidden_loss
 from effnet_core.errors import InputError
 
 # Pillow knows more formats: EPS would start Ghostscript, others are text, video or stubs.
@@ -129,9 +130,9 @@ def check_channels(image: Image.Image) -> None:
 
 
 def why_not_whole(data: bytes) -> str:
-    """Why `check_channels` refuses the bytes of a file; mostly empty."""
+    """Why the bytes of a file are refused though `check_whole` accepts them; mostly empty."""
     if not data.startswith(TIFF_MARKS):
-        return ""
+        return hidden_loss(data)
     with suppress(Exception), open_image(io.BytesIO(data)) as image:  # decoding names other damage
         try:
             check_channels(image)

@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from effnet_core.data.images import decode
-from effnet_core.data.layout.walk import Walk, is_folder, is_litter, sort, unreadable, walk
+from effnet_core.data.layout.walk import (
+    NOT_WRITTEN,
+    Walk,
+    can_be_written,
+    is_folder,
+    is_litter,
+    sort,
+    unreadable,
+    walk,
+)
 from effnet_core.errors import InputError
 from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.kept import Kept
@@ -136,7 +145,9 @@ def _at(place: str) -> Walk:
     if not place:
         return Walk([], {}, [])  # not this folder
     if os.path.isfile(named):  # noqa: PTH113  a name may be too long for a file
-        return Walk([Path(named)], {}, [])
+        if can_be_written(place):
+            return Walk([Path(named)], {}, [])
+        return Walk([], {Path(named): NOT_WRITTEN}, [])
     if os.path.isdir(named):  # noqa: PTH112
         return walk(Path(named))
     return _matched(named)

@@ -86,7 +86,7 @@ def parse(content: bytes) -> Predictions:
     if not np.array_equal(tested, np.sort(tested)):
         raise ValueError("the validation images do not precede the test images")
     fingerprint = _sha256(images)
-    listed = _list_images(fingerprint, content)
+    listed = _list_images(fingerprint, content, tested, labels)
     return Predictions(tested, labels, predicted, fingerprint, _sha256(images[first:]), listed)
 
 
@@ -140,11 +140,13 @@ def _sha256(data: np.ndarray) -> str:
     return hashlib.sha256(data.tobytes()).hexdigest()
 
 
-def _list_images(images: str, content: bytes) -> Listed:
+def _list_images(images: str, content: bytes, tested: np.ndarray, numbers: np.ndarray) -> Listed:
     """The images by name; checks once per list of images that all names are text and differ.
 
     Args:
         images: sha256 of the list of images.
+        tested, numbers: as read line by line, see `Predictions`; a name with a line break in it
+            would be several lines.
     """
     if images in _lists:
         return _lists[images]
@@ -154,6 +156,9 @@ def _list_images(images: str, content: bytes) -> Listed:
         raise ValueError(f"a name cannot be read ({error})") from None
     if any(len(row) != len(header) for row in rows):
         raise ValueError("a line has another number of columns")
+    read = [(part == "test", label) for part, _, label, *_ in rows]
+    if read != [*zip(tested.tolist(), map(str, numbers.tolist()), strict=True)]:
+        raise ValueError("a name has a line break in it, or a label is no plain number")
     labels = {name: label for _, name, label, *_ in rows}
     if len(labels) < len(rows):
         raise ValueError("it names an image twice")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from effnet_core.study.schema import (
     AnyRecord,
     Candidate,
     Chosen,
+    ClassicalModel,
     ClassicalRecord,
     Metrics,
     Record,
@@ -23,6 +24,9 @@ from effnet_report.evidence.rates import rates_due
 WHOLE = 1e-4  # largest distance of a count from a whole number, after arithmetic with percentages
 ROUNDING = 1e-9  # share of a learning rate
 HEAD_RATE = 1e-3  # of `fit.HEAD_RATE`, whose module imports PyTorch
+# Of `classical.BASELINE`, whose module imports scikit-learn.
+BASELINE = ("small pixels", "logistic regression", {"C": 1.0})
+MOST_SPREAD = 50.0  # points: the standard deviation of numbers from 0 to 100
 
 
 class Sound(NamedTuple):
@@ -148,6 +152,13 @@ def _check_times(record: AnyRecord) -> None:
 
 def _check_facts(record: AnyRecord) -> None:
     facts = record.facts
+    if len(set(facts.classes)) < len(facts.classes):
+        raise InputError("two of its classes have the same name")
+    if any(
+        stage.parameters < 0 or stage.boundary_values < 1 or not 0 <= stage.flop_share <= 1
+        for stage in facts.stages
+    ):
+        raise InputError("a stage of its network has impossible numbers")
     if len(facts.stages) <= max(FREEZE):
         raise InputError(f"its network has {len(facts.stages)} stages, and some may be missing")
     if sum(stage.parameters for stage in facts.stages) > facts.total_parameters:
@@ -190,10 +201,16 @@ def _check_losses(record: AnyRecord) -> None:
 def _check_winner(record: ClassicalRecord) -> None:
     """Check that the model is the best of its candidates; the baseline has no rivals."""
     outcome = record.outcome
-    if (record.kind == "baseline") != (len(outcome.candidates) == 1):
-        raise InputError(
-            f"its model was chosen among {len(outcome.candidates)}, and the baseline is one alone"
-        )
+    tried = [_model(candidate) for candidate in outcome.candidates]
+    alone = len(tried) == 1
+    if (record.kind == "baseline") != alone or (alone and tried != [BASELINE]):
+        raise InputError("its candidates are not those of its kind: the baseline is one alone")
+    if record.kind != "baseline" and BASELINE[0] in {features for features, *_ in tried}:
+        raise InputError("the baseline is among the candidates of the best classical model")
+    if any(model in tried[:place] for place, model in enumerate(tried)):
+        raise InputError("one of its candidates is listed twice")
+    if not all(0 <= one.cv_sd <= MOST_SPREAD and one.seconds >= 0 for one in outcome.candidates):
+        raise InputError("the spread or the time of a candidate is impossible")
     _check_best(outcome, outcome.candidates)
     if other := outcome.on_other_features:
         learned = outcome.on_learned_features
@@ -207,13 +224,12 @@ def _check_winner(record: ClassicalRecord) -> None:
         _check_possible(other.test)
 
 
+def _model(model: ClassicalModel) -> tuple[str, str, dict[str, Any]]:
+    return model.features, model.classifier, model.options
+
+
 def _check_best(model: Chosen, candidates: Sequence[Candidate]) -> None:
-    scores = [
-        one.cv_accuracy
-        for one in candidates
-        if (one.features, one.classifier, one.options)
-        == (model.features, model.classifier, model.options)
-    ]
+    scores = [one.cv_accuracy for one in candidates if _model(one) == _model(model)]
     if not scores or max(scores) < max(one.cv_accuracy for one in candidates):
         raise InputError("its model is not the best of its candidates")
 

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from effnet_core.data.datasets import Dataset
-from effnet_core.data.formats import check_channels, check_whole, open_image, turn, upright
+from effnet_core.data.formats import check_whole, open_image, turn, upright, why_not_whole
 from effnet_core.data.images import flatten
 
 # Side of a thumbnail. Images are near-identical if the root mean square difference of their
@@ -85,7 +85,8 @@ def _facts(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     try:
         with open_image(path) as image:
             check_whole(image)
-            check_channels(image)
+            if why := why_not_whole(path.read_bytes()):
+                raise ValueError(why)
             width, height = image.size
             facts |= {"format": str(image.format), "frames": getattr(image, "n_frames", 1)}
             facts |= {"mode": image.mode, "transparent": _shines_through(image)}

@@ -2,6 +2,9 @@
 
 import math
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +66,10 @@ def new(
     if groups:
         source["groups"] = groups
     try:
-        if table is not None and not own:
-            studies.create(copy, table.to_csv(index=False).encode(), made)
-        draft = _study(name, source, remark, wishes, console=console, made=made)
+        with _ended_as_by_ctrl_c():
+            if table is not None and not own:
+                studies.create(copy, table.to_csv(index=False).encode(), made)
+            draft = _study(name, source, remark, wishes, console=console, made=made)
     except BaseException as error:  # includes Ctrl-C; no partial file stays
         for path, data in made.items():
             if path.is_file() and path.read_bytes() == data:
@@ -76,6 +80,18 @@ def new(
         raise
     tell_choice(draft, hours, console)
     console.print(f"Next: `make report STUDY={name}`, or `effnet sweep {name}`.")
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let the signals of `timeout` and of a closed terminal raise, as that of Ctrl-C does."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_free(copy: Path) -> None:

@@ -41,6 +41,8 @@ def objects_of(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, l
         shown = listing.columns[column].tolist()
     else:
         shown = ["\0".join(match or [""]) for match in _matches(rule, listing)]
+        _check_no_folder(rule, shown)
+    _check_one_object_each(rule, shown)
     alike = [likeness(name) for name in shown]
     empty = [
         name
@@ -57,6 +59,32 @@ def objects_of(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, l
         raise InputError(f"groups = {rule!r} makes all images one object. Columns: {columns}.")
     numbers = np.unique(alike, return_inverse=True)[1].astype(np.int64)
     return numbers, _joined_objects(dict(zip(shown, alike, strict=True)))
+
+
+def _check_no_folder(rule: str, shown: list[str]) -> None:
+    """Make sure that a pattern without a slash takes no folder into the name of an object.
+
+    The same object would be another one in each folder, such as in those of two classes.
+    """
+    taken = next((name for name in shown if "/" in name), None)
+    if taken is not None and "/" not in rule:
+        raise InputError(
+            f"groups = {rule!r} takes a folder into the name of an object: {taken!r}. Write "
+            "[^/] for any letter but the one between folders, or / where a folder belongs to the "
+            "name."
+        )
+
+
+def _check_one_object_each(rule: str, shown: list[str]) -> None:
+    """Make sure that no cell lists several objects, such as `p1;p2`."""
+    single = set(shown)
+    for name in sorted(single):
+        pieces = [piece.strip() for piece in re.split("[,;|/]", name)]
+        if len(pieces) > 1 and single & set(pieces):
+            raise InputError(
+                f"groups = {rule!r}: {name!r} names several objects. Give all images of these "
+                "objects one name, so that they stay in one part."
+            )
 
 
 def _joined_objects(likenesses: dict[str, str]) -> list[str]:

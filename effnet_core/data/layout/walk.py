@@ -30,6 +30,9 @@ class Walk(NamedTuple):
     left_out: list[Path]
 
 
+NOT_WRITTEN = "has a name that cannot be written down. Rename it."
+
+
 def walk(root: Path, top: Path | None = None) -> Walk:
     """Sort everything below a folder into images, refused paths and other files.
 
@@ -72,7 +75,7 @@ def sort(path: Path, below: Walk) -> None:
     if is_litter(path):
         below.left_out.append(path)
     elif not can_be_written(path.name):
-        below.refused[path] = "has a name that cannot be written down. Rename it."
+        below.refused[path] = NOT_WRITTEN
     elif not path.is_file():
         below.refused[path] = (
             "is neither an image nor a folder: a link to a folder, a link to nothing, or a "

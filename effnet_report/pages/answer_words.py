@@ -71,8 +71,14 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     if unclear and not advice.freeze:
         yield from _undecided(study, name, advice)
     else:
-        first = "" if advice.freeze else "freeze nothing: "
-        yield f"On {name}, {first}freezing {stages(advice.depth.freeze)} {effect} ({interval})."
+        if advice.freeze:
+            yield (
+                f"On {name}, freeze {stages(advice.freeze)}: this {effect} ({interval}) and saves "
+                f"{saving(study, advice.depth)}."
+            )
+        else:
+            which = stages(advice.depth.freeze)
+            yield f"On {name}, freeze nothing: freezing {which} {effect} ({interval})."
         if change.low <= 0 <= change.high:
             yield f"{sure(advice)}."
         if harmful := [depth for depth in study.depths if depth.change.high < 0]:

@@ -271,7 +271,7 @@ def _measured(
 CONSISTENCY: dict[str, str] = {
     "supported": "consistent",
     "contradicted": "consistent with the opposite",
-    "inconclusive": "not consistent",
+    "inconclusive": "no consistent effect",
 }
 
 
@@ -287,7 +287,10 @@ def of_source() -> list[Judgement]:
     }
     judged = []
     for conclusion in judge(compared, estimates, margin):
-        verdict = CONSISTENCY[conclusion.verdict] if conclusion.estimate.known else "not reported"
+        verdict = CONSISTENCY[conclusion.verdict]
+        if not conclusion.estimate.known:
+            is_there = not math.isnan(conclusion.estimate.effect)
+            verdict = "reported without an interval" if is_there else "not reported"
         span = conclusion.span("consistency interval")
         sentence = f"{conclusion.measured}, in one table of single runs: {span}: {verdict}."
         judged.append(replace(conclusion, verdict=verdict, sentence=sentence, adjusted_p=math.nan))

@@ -18,11 +18,15 @@ class Change:
     Attributes:
         frozen: stages.
         block: neighbouring images that stay on one side.
+        seeds: of the random split.
+        random: accuracy with the random split, on all images, per cent.
         effect: points; low and high end its 95 % interval for other blocks.
     """
 
     frozen: int
     block: int
+    seeds: int
+    random: float
     effect: float
     low: float
     high: float
@@ -55,4 +59,6 @@ def _change(evidence: Evidence, measured: Consecutive, frozen: int, runs: list[R
         cov_type="cluster", cov_kwds={"groups": number // measured.block}, use_t=True
     )
     ((low, high),) = fit.conf_int()
-    return Change(frozen, measured.block, float(fit.params[0]), float(low), float(high))
+    seeds, accuracy = len({record.settings.seed for record in runs}), 100.0 * float(random.mean())
+    effect = float(fit.params[0])
+    return Change(frozen, measured.block, seeds, accuracy, effect, float(low), float(high))

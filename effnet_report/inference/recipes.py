@@ -153,6 +153,16 @@ def differences(studies: Sequence[Analysis]) -> list[str]:
     return [in_words(parts) for parts in apart if parts]
 
 
+def other_settings(studies: Sequence[Analysis]) -> list[str]:
+    """Settings in which studies differ beside their recipe."""
+    protocols = [study.evidence.design.protocol.model_dump() for study in studies]
+    return [
+        name
+        for name in protocols[0]
+        if name not in SETTINGS and len({str(protocol[name]) for protocol in protocols}) > 1
+    ]
+
+
 def recipe_of(study: Analysis) -> Recipe:
     """The recipe of a study that has one."""
     protocol = study.evidence.design.protocol

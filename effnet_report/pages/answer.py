@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from markupsafe import Markup
 
-from effnet_report.inference import recipes
+from effnet_report.inference import outliers, recipes
 from effnet_report.inference.advice import (
     Advice,
     accuracy,
@@ -20,7 +20,7 @@ from effnet_report.inference.advice import (
 from effnet_report.inference.analysis import Analysis
 from effnet_report.measurements.photos import Photos
 from effnet_report.numbers import DASH, duration, number
-from effnet_report.pages import shown
+from effnet_report.pages import results, shown
 from effnet_report.pages.answer_cards import card, one_recipe, span, stages
 from effnet_report.pages.answer_words import any_of, opening
 from effnet_report.pages.gaps import coverage, nothing_yet
@@ -151,7 +151,7 @@ def _trade_off_caption(data: pd.DataFrame) -> str:
     return (
         "Each number counts the frozen stages of its point, the star is the recommended depth, and "
         "bars are 95 % intervals of the change against freezing nothing, for all depths at once. A "
-        "depth whose whole bar lies in the band or above it loses too little to matter."
+        "depth whose whole bar lies in the grey band or above it loses less than the margin."
     )
 
 
@@ -255,6 +255,7 @@ def limits(studies: list[Analysis]) -> HTML:
                 "own; until then, train all stages."
             ).format(protocol.backbone),
             **{f"neighbours-{place}": text for place, text in enumerate(neighbours)},
+            **dict(_far_below(studies)),
             "recipe": _other_recipes(studies),
             **dict(_contrary(advised)),
             "selected": "The recommended depth is chosen by intervals of the test images, which "
@@ -264,6 +265,20 @@ def limits(studies: list[Analysis]) -> HTML:
     )
 
 
+def _far_below(studies: list[Analysis]) -> Iterator[tuple[str, str]]:
+    """Runs that failed, and what they do to the depths of their data set."""
+    for study in studies:
+        odd = outliers.far_below(study.evidence.runs)
+        if effects := [*results.without(study.evidence, odd, study.margin)]:
+            verb = "lies" if len(odd) == 1 else "lie"
+            yield (
+                f"far-below:{study.evidence.design.name}",
+                f"On {shown.about(study).name}, {len(odd)} of {len(study.evidence.runs)} runs "
+                f"{verb} far below the other seeds of {'its' if len(odd) == 1 else 'their'} "
+                f"configuration. {' '.join(effects)}",
+            )
+
+
 def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str]]:
     """Studies of the same images, with another recipe, that show the opposite."""
     for study, advice in advised:
@@ -271,11 +286,18 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
             freeze, change = max(other.noninferiority.changes.items(), default=(0, None))
             if change is None or not (change.low > 0 if advice.freeze == 0 else change.high < 0):
                 continue  # of one seed there is no interval, so nothing is shown
+            worse = ""
+            if recipes.comparable([study, other]):
+                gain = recipes.gain([study, other], 0)
+                worse = (
+                    f" With nothing frozen, its recipe is {number(abs(gain.effect))} points "
+                    f"{'less' if gain.effect > 0 else 'more'} accurate than that of the card."
+                )
             yield (
                 f"contrary:{other.evidence.design.name}",
                 f"The study “{shown.title(other)}” comes to another conclusion on the same images: "
                 f"with its recipe, freezing {stages(freeze)} changed {advice.metric} by "
-                f"{span(change, sign=True)} points.",
+                f"{span(change, sign=True)} points.{worse}",
             )
 
 
@@ -319,10 +341,11 @@ def commands(studies: list[Analysis]) -> HTML:
             command: Markup("<code>{}</code> {}").format(command, what)
             for command, what in (
                 (
-                    "effnet new mine --images FOLDER",
-                    "begins a study of your own photos; effnet sweep mine trains it and keeps its "
-                    f"best model{_hours()}.",
+                    "effnet new mine --images FOLDER --hours 3",
+                    "begins a study of your own photos, for which you choose a name such as mine; "
+                    f"effnet sweep mine trains it and keeps its best model{_hours()}.",
                 ),
+                ("effnet predict mine PHOTOS", "names the class of new photos."),
                 ("effnet sweep " + name, "trains the runs that have no record yet."),
                 (
                     f"EFFNET_STUDY={name} jupyter-book build book",

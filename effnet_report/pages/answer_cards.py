@@ -82,9 +82,9 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
 def _flattered(study: Analysis, advised: Advice) -> str:
     """What to expect without neighbours on both sides of the split, where that clearly differs."""
     return "".join(
-        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images that are "
-        f"not neighbours of training images: {number(-change.effect)} points less "
-        f"({number(-change.high)} to {number(-change.low)})"
+        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images from "
+        f"elsewhere: with neighbouring images on one side of the split, it is "
+        f"{number(-change.effect)} points less ({number(-change.high)} to {number(-change.low)})"
         for change in shown.flattery(study)
         if change.frozen == advised.freeze and change.high < 0
     )
@@ -150,15 +150,16 @@ def _saves(study: Analysis, advised: Advice) -> str:
 def _memory(saved: Estimate) -> str:
     """What freezing does to the memory of a run, where that is clear."""
     if saved.high < 0:
-        return f"; it takes {number(-saved.effect, 0)} % more memory"
+        return f"; with kept output, a run takes {number(-saved.effect, 0)} % more memory"
     return f"; and {number(saved.effect, 0)} % of the memory" if saved.low > 0 else ""
 
 
 def saving(study: Analysis, depth: Depth) -> str:
     """The time that a depth saves, with and without kept outputs of the frozen stages."""
-    without = number(saved_without_keeping(study, depth.freeze), 0)
+    without, time = number(saved_without_keeping(study, depth.freeze), 0), depth.time
+    interval = f" (95 % CI {number(time.low, 0)} to {number(time.high, 0)})" * time.known
     return (
-        f"{number(depth.time.effect, 0)} % of the time per epoch if the output of the frozen "
+        f"{number(time.effect, 0)} %{interval} of the time per epoch if the output of the frozen "
         f"stages is kept on disk, about {without} % if not"
     )
 
@@ -175,8 +176,8 @@ def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
             first, *_, last = contrasts.levels(study.correctness.design, name)
             (effect,) = contrasts.levels_at_once(study.estimator, name).values()
             chosen = (
-                f"{words.beside(name, first)} or {words.beside(name, last)}, no clear difference: "
-                f"{span(effect, sign=True)} points with the latter"
+                f"either; {words.beside(name, last)} instead of {words.beside(name, first)} "
+                f"changed {advised.metric} by {span(effect, sign=True)} points"
             )
         yield f"{words.factor(name)}: {chosen}"
 
@@ -187,6 +188,7 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     for name in (name for name in RECIPE if name not in advised.choices):
         level = words.beside(name, getattr(protocol, name))
         yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
+    yield f"optimizer: Adam without weight decay, {protocol.batch_size} images per step"
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study) and (others := shown.begun(study)):
         yield f"{others}, and its result may change this advice"
@@ -230,11 +232,14 @@ def _rate(study: Analysis) -> str:
     if not won:
         return words.beside(smaller.RATE, rate)
     most, *others = sorted(won, key=lambda winner: -won[winner].total())
-    text = f"the winner was {short_number(most)} in {won[most].total():,} runs"
+    text = f"{short_number(most)} in {won[most].total():,} runs"
     for other in others:
         depths = ", ".join(map(str, sorted(won[other])))
         text += f", {short_number(other)} in {won[other].total():,} (of freeze {depths})"
-    return f"{words.level(smaller.RATE, rate)}; {text}"
+    epochs = study.evidence.design.protocol.race_epochs
+    after = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    rates = words.joined(map(short_number, study.evidence.design.protocol.rates), "or")
+    return f"{rates}, the better one after {after}: {text}"
 
 
 def _best(advised: Advice) -> str:
@@ -243,8 +248,9 @@ def _best(advised: Advice) -> str:
         return "the recommended depth"
     behind = advised.behind_best
     return (
-        f"freezing {stages(advised.best)}, by {number(-behind.effect)} points "
-        f"({number(-behind.high)} to {number(-behind.low)})"
+        f"freezing {stages(advised.best)}: {number(-behind.effect)} points "
+        f"({number(-behind.high)} to {number(-behind.low)}) above freezing "
+        f"{stages(advised.freeze)}, without correction for picking the highest"
     )
 
 
@@ -273,12 +279,17 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     if len(ranked) > 2:
         return ", ".join(listed)
     (label, _), (other, share) = ranked
-    words = (
+    text = (
         f"{listed[0]}, which are taken for {about.plain(other)}; {number(share, 0)} of 100 images "
-        f"of {about.plain(other)} are taken for {about.plain(label)}: false alarms, which "
-        "outnumber what is found if that class is rare. "
+        f"of {about.plain(other)} are taken for {about.plain(label)}: false alarms. "
     )
-    return Markup("{}").format(words) + link(THRESHOLD, "Choose another threshold")
+    if (found := 100 - shares[label]) > 0 < share:
+        rare = number(100 * share / (share + found), 0)
+        text += (
+            f"Where fewer than {rare} of 100 images are of {about.plain(label)}, more images are "
+            "false alarms than found. "
+        )
+    return Markup("{}").format(text) + link(THRESHOLD, "Choose another threshold")
 
 
 def _pictures(study: Analysis) -> Markup:
@@ -317,9 +328,10 @@ def sure(advice: Advice) -> str:
         )
     if advice.p > 1 - LEVEL:
         return (
-            f"On its own, the interval rules out a loss above {number(advice.margin)} points; "
-            f"after correction for all conclusions of the study it does not ({_p(advice.p)}, and "
-            f"less than {number(1 - LEVEL, 2)} would be needed)"
+            f"Likely, not proven: on its own, the interval rules out a loss above "
+            f"{number(advice.margin)} points, but not after correction for all conclusions of the "
+            f"study ({_p(advice.p)}; below {number(1 - LEVEL, 2)} is needed). Where no loss may be "
+            "risked, freeze nothing"
         )
     return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 

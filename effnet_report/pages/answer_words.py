@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from markupsafe import Markup
+
+from effnet_report import words
 from effnet_report.inference import recipes
 from effnet_report.inference.advice import Advice
 from effnet_report.inference.analysis import Analysis
@@ -16,7 +19,7 @@ from effnet_report.pages.answer_cards import (
     stages,
     sure,
 )
-from effnet_report.render.html import PARAGRAPH, apart
+from effnet_report.render.html import apart
 from effnet_report.words import joined
 
 
@@ -26,34 +29,55 @@ def opening(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[
         yield from main.recommendation.sentences
         return
     if len({advice.freeze for _, advice in advised}) > 1:
-        listed = [
-            f"{advice.freeze or 'none'} on {shown.about(study).name}" for study, advice in advised
-        ]
-        yield f"The recommended number of frozen stages is {joined(listed)}."
+        listed = [f"{_of(study, advice)} on {shown.about(study).name}" for study, advice in advised]
+        yield f"Freeze {joined(listed)}."
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: {_all(len(advised))} data sets agree."
     yield "On images of your own, train all stages until a study of them says otherwise."
+    yield from apart(_recipes(advised))
     for study, advice in advised:
         yield from apart(_sentences(study, advice))
-    if gained := [*_gained(advised)]:
-        yield PARAGRAPH
-        yield (
-            "The rest of the recipe matters too: with the one on the cards instead of one like the "
-            f"source's, {advised[0][1].metric} with nothing frozen changed by {joined(gained)}."
-        )
+
+
+def _of(study: Analysis, advice: Advice) -> str:
+    """As in `nothing` and `2 of 7 stages`."""
+    return (
+        f"{advice.freeze} of {study.recommendation.stages} stages" if advice.freeze else "nothing"
+    )
 
 
 def _all(count: int) -> str:
     return "both" if count == 2 else f"all {count}"
 
 
-def _gained(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
+def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
     """By how much the recipe of each data set is ahead of one like the source's."""
-    for study, _ in advised:
-        alike = shown.with_other_recipes(study)
-        if alike and alike[0].evidence.reference == study.evidence.reference:
-            gain = recipes.gain([alike[0], alike[-1]], 0)
-            yield f"{span(gain, sign=True)} points (95 % CI) on {shown.about(study).name}"
+    groups = {
+        study.evidence.reference: (study, advice, group)
+        for study, advice in advised
+        if (group := shown.with_other_recipes(study))
+        and group[0].evidence.reference == study.evidence.reference
+    }
+    if not groups:
+        return
+    gains = [(s, recipes.gain([group[0], group[-1]], 0)) for s, _, group in groups.values()]
+    more = all(
+        gain.low > max(abs(depth.change.effect) for depth in study.depths) for study, gain in gains
+    )
+    listed = [f"{span(g, sign=True)} points (95 % CI) on {shown.about(s).name}" for s, g in gains]
+    yield (
+        f"The rest of the recipe matters {'more than freezing' if more else 'too'}: with the one "
+        f"on the cards instead of one like the source's, {advised[0][1].metric} with nothing "
+        f"frozen changed by {joined(listed)}."
+    )
+    others = {
+        name: None for _, _, group in groups.values() for name in recipes.other_settings(group)
+    }
+    besides = f", and in {joined(map(words.factor, others))} too" if others else ""
+    yield Markup(
+        'These are whole recipes, which differ in several settings{}. <a href="recipe.html">Does '
+        "the recipe matter?</a>"
+    ).format(besides)
 
 
 def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
@@ -81,6 +105,9 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
             yield f"On {name}, freeze nothing: freezing {which} {effect} ({interval})."
         if change.low <= 0 <= change.high:
             yield f"{sure(advice)}."
+            if advice.freeze and advice.on_validation != advice.freeze:
+                other = stages(advice.on_validation)
+                yield f"Validation images alone would choose freezing {other}."
         if harmful := [depth for depth in study.depths if depth.change.high < 0]:
             worst = min((depth.change for depth in harmful), key=lambda lost: lost.effect)
             yield (
@@ -117,13 +144,13 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
     )
     wide = depth.change.effect - depth.change.low
     yield (
-        f"If training time matters, freezing {stages(depth.freeze)} is the best bet: it changed "
-        f"{advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and saves "
-        f"{saving(study, depth)}."
+        f"If training time matters, freezing {stages(depth.freeze)} has the smallest possible "
+        f"loss: it changed {advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and "
+        f"saves {saving(study, depth)}. Picking it from {len(study.depths)} depths flatters it."
     )
     if wide > advice.margin:
         yield (
-            "The study is too small to settle this: even if freezing cost nothing, its intervals, "
-            f"which reach {number(wide)} points either way, could not rule out a loss of "
+            "The study is too small to settle this: even if freezing cost nothing, an interval of "
+            f"± {number(wide)} points would usually not rule out a loss of "
             f"{number(advice.margin)} points."
         )

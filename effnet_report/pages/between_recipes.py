@@ -67,8 +67,20 @@ def _of_one(group: list[Analysis]) -> Iterator[str]:
         f"Where nothing is frozen, {group[0].evidence.metric} is {estimated(gain, sign=False)} "
         f"{'lower' if gain.effect < 0 else 'higher'} with {_called(group[0])}."
     )
+    for recipe, lines in table.groupby("recipe", sort=False):
+        raised = lines[lines["low"] > 0]
+        if recipe == last.recipe and not raised.empty:
+            most = raised.loc[raised["effect"].idxmax()]
+            yield (
+                f"With a recipe like the source's, freezing {joined(raised['freeze'], 'or')} "
+                f"stages raises {group[0].evidence.metric}, by up to "
+                f"{estimated(most, sign=False)}."
+            )
     if differences := _differences(group):
-        yield f"The two studies also differ in {differences.removeprefix('; ')}."
+        yield (
+            f"The two studies also differ in {differences.removeprefix('; ')}; which difference "
+            "is responsible cannot be separated."
+        )
 
 
 def _called(study: Analysis) -> str:
@@ -159,11 +171,10 @@ def figures(groups: Sequence[list[Analysis]]) -> HTML:
 
 def _differences(group: list[Analysis]) -> str:
     """What else differs between studies, beside the recipe that names their lines."""
-    protocols = [study.evidence.design.protocol.model_dump() for study in group]
+    protocols = [study.evidence.design.protocol for study in group]
     return "".join(
-        f"; {words.factor(name)} {joined(words.level(name, p[name]) for p in protocols)}"
-        for name in protocols[0]
-        if name not in recipes.SETTINGS and len({str(p[name]) for p in protocols}) > 1
+        f"; {words.factor(name)} {joined(words.level(name, getattr(p, name)) for p in protocols)}"
+        for name in recipes.other_settings(group)
     )
 
 

@@ -55,8 +55,9 @@ def _rival(analysis: Analysis) -> Iterator[str]:
         )
     elif kinds:
         yield (
-            "The rival of fine-tuning is the classical model that cross-validation ranks first in "
-            f"each seed; it works on {joined(kinds, 'or')}."
+            "Compared are, in each seed, the run that is best on validation and the classical "
+            "model that cross-validation on the training images ranks first; the latter works on "
+            f"{joined(kinds, 'or')}."
         )
 
 
@@ -69,7 +70,8 @@ def best_of(models: pd.DataFrame) -> str:
         return "No model of this study is finished yet."
     top = ours[ours["accuracy"] == ours["accuracy"].iloc[0]]
     sentence = (
-        "Of the models below, each chosen without test images, the most accurate reaches "
+        "Of the models below, each chosen on validation or training images, the most accurate "
+        "reaches "
         f"{number(top['accuracy'].iloc[0])} %: "
         f"{joined(top['model'])}"
     )

@@ -51,6 +51,15 @@ def _agreed(studies: dict[str, Analysis]) -> list[str]:
     ]
 
 
+def _corrected(studies: dict[str, Analysis]) -> int:
+    """How many conclusions have the same verdict everywhere that stays clear when corrected."""
+    left = [
+        all(study.judgement[key].adjusted_p <= 1 - LEVEL for study in studies.values())
+        for key in _agreed(studies)
+    ]
+    return sum(left)
+
+
 def _shared(studies: dict[str, Analysis]) -> list[str]:
     """The conclusions that every study can judge."""
     return [key for key in claims.CLAIMS if all(key in s.judgement for s in studies.values())]
@@ -67,14 +76,15 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
     compared = [study.evidence.design.factors for study in studies.values()]
     same = all(factors == compared[0] for factors in compared)
     yield (
+        f"{agreed or 'None'} of the {len(_shared(studies))} conclusions that all can judge {verb} "
+        "the same clear verdict on all of them before Holm's correction, and "
+        f"{_corrected(studies) or 'none'} after it."
+    )
+    yield (
         f"{len(studies)} data sets were trained with {'the same' if same else 'different'} "
         f"configurations: {'; '.join(studies)}."
     )
     yield from _other_recipes(studies)
-    yield (
-        f"{agreed or 'None'} of the {len(_shared(studies))} conclusions that all can judge {verb} "
-        "the same clear verdict on all of them, before Holm's correction."
-    )
     if len(studies) < FEWEST:
         yield (
             f"{len(studies)} data sets are too few to speak about images in general; at least "

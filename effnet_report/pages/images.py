@@ -131,13 +131,14 @@ def temperature(analysis: Analysis) -> HTML:
     (raw, after), (loss, lower) = known.error, known.loss
     return html.paragraph(
         [
-            "The model of the best run divides its logits by a temperature of "
-            f"{number(known.temperature, 2)}, fitted on its validation images",
+            "The probabilities that the kept model tells are corrected for this.",
+            known.trust,
+            f"It divides its logits by a temperature of {number(known.temperature, 2)}, fitted on "
+            "its validation images",
             Markup("({}).").format(cite("guo2017")),
             f"On its {known.test_images:,} test images this changes the expected calibration "
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
             f"{number(loss, 3)} to {number(lower, 3)}.",
-            known.trust,
             f"The model wrongly marks {number(100 * known.false_alarms)} % of these images as "
             f"unlike the training images, and rightly marks {number(100 * known.detected)} % of "
             f"{known.other_images:,} images of another data set ({known.other}).",
@@ -211,8 +212,8 @@ def maps(analysis: Analysis) -> HTML:
         ],
         "where-it-looks",
         key=f"half:{hard:.0f}:{typical:.0f}",
-        finding=f"Half of what speaks for the predicted class lies on {number(hard, 0)} % of a "
-        f"hard image, and on {number(typical, 0)} % of a typical one.",
+        finding="The evidence for the predicted class is spread out: half of it covers "
+        f"{number(hard, 0)} % of a hard image, and {number(typical, 0)} % of a typical one.",
         caption=Markup(
             "Orange is where an image speaks for the predicted class ({}; {} for a deeper head), "
             "in the hardest test images of the best run and then in its most typical ones.{}"
@@ -283,13 +284,12 @@ def planted(analysis: Analysis) -> HTML:
     name = shown.about(analysis).name
     return html.paragraph(
         [
-            f"How far to trust the audit: of {measured.images:,} {name}, {measured.planted} got a "
-            f"wrong label on purpose. Of the first {measured.first} labels that it suspected, "
-            f"{number(100 * measured.precision, 0)} % were wrong ones; of the {measured.first} "
-            "most confident errors of one run per image, "
-            f"{number(100 * measured.one_run_precision, 0)} %. "
-            f"In all, it suspected {number(100 * measured.suspected_recall, 0)} % of the wrong "
-            "labels."
+            "How far to trust the audit: for a test of it, which has no part in other results, "
+            f"{measured.planted} of {measured.images:,} {name} got a wrong label. It suspected "
+            f"{number(100 * measured.suspected_recall, 0)} % of these. Of its first "
+            f"{measured.first} suspects, {number(100 * measured.precision, 0)} % had a wrong "
+            f"label; of the {measured.first} most confident errors of one run per image, "
+            f"{number(100 * measured.one_run_precision, 0)} % had."
         ]
     )
 

@@ -1,6 +1,7 @@
 """The page Statistical methods: how verdicts are reached, and how far they can be trusted."""
 
 import math
+from dataclasses import asdict
 from itertools import chain, cycle
 
 import numpy as np
@@ -22,6 +23,7 @@ from effnet_report.pages.gaps import coverage, needs_runs, not_measured, nothing
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, SERIES, canvas, legend, logarithmic, sentences
 from effnet_report.render.html import apart, finding, paragraph, table
+from effnet_report.words import joined
 
 SIMULATE = "python -m bench.coverage"
 WANTED = (93.0, 97.0)  # per cent of simulated studies, for an interval of 95 %
@@ -192,6 +194,36 @@ def _is_compared(simulated: str, analysis: Analysis) -> bool:
 
 
 @needs_runs
+def neighbours(analysis: Analysis) -> HTML:
+    """Accuracy with neighbouring images on one side of the split, where that was measured."""
+    changes = shown.flattery(analysis)
+    if not changes:
+        return paragraph(["No split by neighbouring images was tried on these images."])
+    metric, block = analysis.evidence.metric, changes[0].block
+    frame = pd.DataFrame(
+        {
+            "frozen stages": change.frozen,
+            "seeds": change.seeds,
+            "random split, %": change.random,
+            "blocks on one side, %": change.random + change.effect,
+            "change, points": f"{number(change.effect, sign=True)} "
+            f"({number(change.low, sign=True)} to {number(change.high, sign=True)})",
+        }
+        for change in changes
+    )
+    lost = [number(-change.effect) for change in changes]
+    return table(
+        frame,
+        "neighbours",
+        key=f"neighbours:{sum(change.high < 0 for change in changes)}",
+        finding=f"With blocks of {block} neighbouring images on one side of the split, {metric} is "
+        f"{joined(lost)} points lower.",
+        caption="The same configuration was trained with both kinds of split, and all images were "
+        "tested once by each. The 95 % intervals treat a block as one observation.",
+        data=pd.DataFrame(asdict(change) for change in changes),
+    )
+
+
 def resolving(analysis: Analysis) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
     evidence = analysis.evidence

@@ -19,7 +19,6 @@ from effnet_report.render import html
 from effnet_report.render.html import apart, finding, paragraph
 from effnet_report.words import joined
 
-NOT_SHOWN = ", and do not show that freezing helps with one recipe and harms with another"
 NO_BREAK_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
@@ -67,10 +66,15 @@ def _choices(study: Analysis) -> Iterator[str]:
         if not choice.startswith("freeze ") and (change.low > 0 or change.high < 0)
     ]
     yield (
-        f"The study “{shown.title(study)}” compares {len(recipes.of(study))} recipes, each with "
-        f"{joined(depths)} frozen stages: "
+        f"The study “{shown.title(study)}” ({len(study.correctness.seeds)} seeds, "
+        f"{study.evidence.design.protocol.image_size} px) compares {len(recipes.of(study))} "
+        f"recipes, each with {joined(depths)} frozen stages: "
         f"{'; '.join(clear) or 'none is clearly better'}."
     )
+    if recipes.turns(recipes.by_recipe(study)) != "turns":
+        yield (
+            "It is too small to show that freezing helps with one recipe and harms with another."
+        )
 
 
 def both_ways() -> HTML:
@@ -90,14 +94,13 @@ def effects(studies: list[Analysis]) -> HTML:
     study = recipes.tuned(studies[0])
     table = recipes.by_recipe(study)
     tuned = ", at its best learning rate on validation," if study is not studies[0] else ""
-    shows = "" if recipes.turns(table) == "turns" else NOT_SHOWN
     return between_recipes.effects(
         table,
         study,
         "effect-by-recipe",
         f"Each line is one recipe of the study “{shown.title(studies[0])}”{tuned} compared with "
         "freezing nothing at the same recipe. Its 95 % intervals hold for all depths and recipes "
-        f"at once{shows}.",
+        "at once.",
         about="In the study of recipes, with",
     )
 
@@ -185,13 +188,13 @@ def ranges(studies: list[Analysis]) -> HTML:
         "recipe-ranges",
         key=f"largest:{first['choice']}",
         finding=(
-            f"The choice of {first['choice']} moves mean {study.evidence.metric} most, by "
-            f"{number(first[MOVES])} points."
+            f"The choice of {first['choice']} moves mean {study.evidence.metric} by "
+            f"{number(first[MOVES])} points, the largest difference here."
         ),
-        caption="Difference between the best and the worst level of each choice, averaged over "
-        "all others in its study, so that a level can be best on average and not with each of "
-        "them; each run at the learning rate that is best on validation, where rates were "
-        "compared.",
+        caption="Difference, without interval, between the best and the worst level of each "
+        "choice, averaged over all others in its study, so that a level can be best on average "
+        "and not with each of them; each run at the learning rate that is best on validation, "
+        "where rates were compared.",
     )
 
 

@@ -1,6 +1,6 @@
 """The page Results: every configuration and run, interactions, and learning curves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from effnet_core.study.design import Study, short_number
 from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
-from effnet_report.inference import contrasts
+from effnet_report.inference import contrasts, outliers
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import DASH, number
@@ -39,8 +39,6 @@ SCORES = {
     "test_f1": "macro F1, %",
 }
 COSTS = ("epoch_seconds", "memory_mb")
-FEWEST = 3  # seeds, to say which run is unlike the others
-SCALE = 1.4826  # from the median of absolute deviations to a standard deviation, of a normal
 TRAINED = ("epochs", "best_epoch", "rate_dropped", "stopped_early")
 
 
@@ -98,24 +96,16 @@ def table_1(analysis: Analysis) -> HTML:
     )
 
 
-FAR = 4.0  # standard deviations
-
-
 def far_below(analysis: Analysis) -> HTML:
     """Runs far below the other seeds of their configuration, and what they do to its depth."""
     evidence = analysis.evidence
-    runs = evidence.runs
-    if runs.empty or runs.groupby("number")["seed"].transform("size").min() < FEWEST:
-        return paragraph([])
-    below = runs["test_accuracy"] - runs.groupby("number")["test_accuracy"].transform("median")
-    usual = SCALE * float(below.abs().median())  # the deviation, whatever the far ones are
-    odd = runs[below < -FAR * usual]
+    odd = outliers.far_below(evidence.runs)
     if odd.empty:
         return paragraph([])
     raced = [record for record in evidence.finished if record.outcome.race]
     won = {record.run_id: record.outcome.history[0].learning_rate for record in raced}
     named = [
-        f"{run.run_id} ({number(run.test_accuracy)} %, {number(-below[run.Index])} points below"
+        f"{run.run_id} ({number(run.test_accuracy)} %, {number(run.below)} points below"
         + (f"; its race chose {short_number(won[run.run_id])}" if run.run_id in won else "")
         + ")"
         for run in odd.itertuples()
@@ -123,11 +113,29 @@ def far_below(analysis: Analysis) -> HTML:
     verb = "lies" if len(odd) == 1 else "lie"
     return paragraph(
         [
-            f"{len(odd)} of {len(runs)} runs {verb} far below the median of "
+            f"{len(odd)} of {len(evidence.runs)} runs {verb} far below the median of "
             f"{'its' if len(odd) == 1 else 'their'} configuration: {'; '.join(named)}.",
-            "All runs count in all means and intervals.",
+            *without(evidence, odd),
+            "All runs count in all other means and intervals.",
         ]
     )
+
+
+def without(evidence: Evidence, odd: pd.DataFrame, least: float = 0.0) -> Iterator[str]:
+    """How much of what a depth changes is due to runs that are far below the others.
+
+    Args:
+        least: points by which leaving the runs out has to move an effect to be told.
+    """
+    for row in outliers.changes(evidence.runs, odd).itertuples():
+        if abs(row.without - row.all) < least:
+            continue
+        stages = f"{row.freeze} stage{'' if row.freeze == 1 else 's'}"
+        yield (
+            f"Without {'it' if len(odd) == 1 else 'them'}, freezing {stages} changes "
+            f"{evidence.metric} by {number(row.without, sign=True)} instead of "
+            f"{number(row.all, sign=True)} points."
+        )
 
 
 def _leaders(frame: pd.DataFrame, column: str) -> str:

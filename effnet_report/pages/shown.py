@@ -153,7 +153,8 @@ def neighbours(study: Analysis) -> Iterator[str]:
             "The data set does not say which cells come from the same module, so a random split "
             "can put cells of one module on both sides. When blocks of "
             f"{changes[0].block} consecutive cells stay on one side, accuracy changes "
-            f"{joined(parts)}."
+            f"{joined(parts)}. The intervals of this report treat cells as independent, so they "
+            "may be too narrow."
         )
 
 
@@ -163,9 +164,9 @@ def best_on_validation(study: Analysis) -> Iterator[str]:
     best = study.evidence.best
     if advised and best and best[0].settings.freeze != advised.freeze:
         yield (
-            f"The best configuration here is the one with the best mean on validation images "
-            f"(freeze {best[0].settings.freeze}); the depth on the first page follows from "
-            "intervals of all configurations."
+            f"This page is about the configuration with the best mean on validation images "
+            f"(freeze {best[0].settings.freeze}). The first page averages all configurations of a "
+            "depth, so its numbers differ, and it advises another depth."
         )
 
 

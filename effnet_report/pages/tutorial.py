@@ -34,7 +34,9 @@ def answer(analysis: Analysis) -> HTML:
         f"The {len(evidence.finished)} fine-tuned runs of the study shown here, with "
         f"{len(evidence.without_training)} models without fine-tuning, took {took} of CPU time.",
         "You say how many hours a study of your own photos may take; it ends with a report like "
-        "this one and a trained model.",
+        "this one and a trained model. With a few thousand photos the report will usually say "
+        "that it cannot tell whether freezing costs accuracy; the model, its accuracy and what it "
+        "misses are known all the same.",
     )
 
 
@@ -51,7 +53,7 @@ def times() -> HTML:
     frame = rows.pivot(index="photos", columns=["where", "network"], values="time").reset_index()
     frame.columns = [": ".join(filter(None, name)) for name in frame.columns]
     wide = {photos: _half_width(photos) for photos in frame["photos"]}
-    frame["interval, points"] = frame["photos"].map(wide).map("± {:.1f}".format)
+    frame["effect of freezing known to, points"] = frame["photos"].map(wide).map("± {:.1f}".format)
     usual = photos.usual
     return table(
         frame,
@@ -115,9 +117,9 @@ def threshold(analysis: Analysis) -> HTML:
         "threshold",
         finding=(
             f"At a threshold of {number(half.threshold, 2)} the model misses "
-            f"{number(half.missed, 0)} % with {number(half.false_alarms, 0)} % false alarms; at "
-            f"{number(low.threshold, 2)} it misses {number(low.missed, 0)} % with "
-            f"{number(low.false_alarms, 0)} %."
+            f"{number(half.missed, 0)} of 100 images of {name} and raises a false alarm for "
+            f"{number(half.false_alarms, 0)} of 100 of {other}; at {number(low.threshold, 2)} it "
+            f"misses {number(low.missed, 0)}, with {number(low.false_alarms, 0)} false alarms."
         ),
         caption="Test images of the configuration that is best on validation; the card of the "
         "first page averages all configurations of its depth. A lower threshold misses less and "

@@ -12,7 +12,7 @@ from effnet_report.evidence import loader
 
 NUMBERED = re.compile(r'<span class="report-number">(Figure|Table)</span>')
 UNITS = "%|px|s|ms|min|h|kB|MB|GB|points?|stages?|images?|epochs?|seeds?|runs?|hours?|minutes?"
-BEFORE_UNIT = re.compile(rf"(?<=\d) (?=(?:{UNITS})\b|%)|(?<=%) (?=CI\b)")
+BEFORE_UNIT = re.compile(rf"(?<=\d) (?=(?:{UNITS})\b|%)|(?<=%) (?=CI\b)|(?<=±) (?=\d)")
 FINDING = re.compile(r'class="report-finding"[^>]*>(.*?)</div>', re.DOTALL)
 TAG = re.compile(r"(<(?:pre|script|style|svg)\b.*?</(?:pre|script|style|svg)>|<[^>]*>)", re.DOTALL)
 

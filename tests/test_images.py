@@ -329,11 +329,11 @@ def jpeg2000(depths: Sequence[int], opacity: int | None = None, colours: int = 1
     return start + box(b"jp2h", head) + box(b"jp2c", b"\xff\x4f" + size)
 
 
-def avif(flags: int) -> bytes:
+def avif(flags: int, brand: bytes = b"avif", *, pixels_first: bool = False) -> bytes:
     """The headers of an AVIF file, with the third byte of its `av1C` box."""
-    return (
-        b"\0\0\0\x1cftypavif" + bytes(40) + b"av1C\x81\0" + bytes([flags]) + b"\0mdat" + b"av1C@@@"
-    )
+    start = b"\0\0\0\x1cftyp" + brand + bytes(40)
+    described, pixels = b"av1C\x81\0" + bytes([flags]), b"mdat" + b"av1C@@@"
+    return start + (pixels + described if pixels_first else described + pixels)
 
 
 def dds(number: int) -> bytes:
@@ -360,6 +360,9 @@ def dds(number: int) -> bytes:
         (avif(0x0C), ""),
         (avif(0x4C), "8 bits"),
         (avif(0x6C), "8 bits"),
+        (avif(0x4C, b"mif1"), "8 bits"),
+        (avif(0x0C, b"mif1"), ""),
+        (avif(0x4C, pixels_first=True), "8 bits"),
         (dds(98), ""),
         (dds(95), "8 bits"),
         (dds(96), "8 bits"),
@@ -384,7 +387,7 @@ def test_an_unnamed_channel_is_refused_wherever_images_are_read(beside):
     opaque = pixels.getvalue().replace(b"cdef", b"free")
     root = beside(opaque)
     (root / "dog" / "b.tif").rename(root / "dog" / "b.jp2")
-    with pytest.raises(InputError, match=r"b\.jp2 has more channels than colours and alpha"):
+    with pytest.raises(InputError, match=r"b\.jp2 has more channels than colours and declared"):
         load_images(imagefolder(str(root)), 16)
     assert "more channels" in look._facts(root / "dog" / "b.jp2")[0]["error"]
 

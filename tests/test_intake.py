@@ -678,6 +678,22 @@ def test_a_command_that_is_ended_leaves_no_table(parts, own_studies, capsys, mon
     assert signal.getsignal(number) is before
 
 
+def test_a_command_that_outlives_its_terminal_goes_on(photos, own_studies, capsys, monkeypatch):
+    """As `nohup` starts it."""
+    monkeypatch.setattr(new_command.studies, "write", lambda *_, **__: hung_up())
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(RuntimeError, match="went on"):
+            begin(photos, capsys)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def hung_up():
+    signal.raise_signal(signal.SIGHUP)
+    raise RuntimeError("went on")
+
+
 @pytest.mark.fault("folders that are no classes")
 def test_a_class_that_may_be_a_missing_label_is_told(tmp_path, capsys):
     for name in ("cat", "nan", "?", "+", "-", "+1", "none"):

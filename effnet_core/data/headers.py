@@ -7,7 +7,10 @@ takes a fourth channel such as infrared for transparency.
 import re
 
 DEEP = "more than 8 bits a channel; convert it to 8 bits"
-CHANNELS = "more channels than colours and alpha; keep the ones that count"
+CHANNELS = (
+    "more channels than colours and declared transparency; keep the ones that count, or save it "
+    "as PNG"
+)
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its first two markers
 JPEG2000 = (b"\0\0\0\x0cjP  ", CODESTREAM)
@@ -26,10 +29,10 @@ def hidden_loss(data: bytes) -> str:
     """
     if data.startswith(JPEG2000):
         return _of_jpeg2000(data)
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
-        boxes = data.partition(b"mdat")[0]
-        found = (boxes[place.end() + 2 : place.end() + 3] for place in re.finditer(b"av1C", boxes))
-        return DEEP if any(flags and flags[0] & HIGH_BIT_DEPTH for flags in found) else ""
+    if data[4:8] == b"ftyp":  # AVIF, whose pixels may stand before its description
+        boxes, _, pixels = data.partition(b"mdat")
+        found = re.findall(b"av1C\x81.(.)", boxes if b"av1C" in boxes else pixels, re.DOTALL)
+        return DEEP if any(flags[0] & HIGH_BIT_DEPTH for flags in found) else ""
     if data.startswith(DDS) and data[84:88] == DX10:
         return DEEP if _number(data[128:132][::-1]) in FLOATS else ""
     return ""

@@ -12,7 +12,7 @@ def far_below(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that are far below the median of their configuration's seeds.
 
     Args:
-        runs: `Evidence.runs`.
+        runs: `advice.complete` of a study.
 
     Returns:
         Their rows, with `below`: points below that median; none where a configuration has too few
@@ -20,20 +20,23 @@ def far_below(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty or runs.groupby("number")["seed"].transform("size").min() < FEWEST:
         return runs.iloc[:0].assign(below=0.0)
-    below = runs["test_accuracy"] - runs.groupby("number")["test_accuracy"].transform("median")
-    usual = SCALE * float(below.abs().median())  # the deviation, whatever the far ones are
+    below = runs["accuracy"] - runs.groupby("number")["accuracy"].transform("median")
+    # The deviation, whatever the far ones are; a run that is the median itself does not count.
+    apart = below.abs()
+    usual = SCALE * float(apart[apart > 0].median())
     return runs.assign(below=-below)[below < -FAR * usual]
 
 
 def changes(runs: pd.DataFrame, odd: pd.DataFrame) -> pd.DataFrame:
-    """The change of accuracy by each depth that the odd runs have, with them and without them.
+    """The change of accuracy by each depth that odd runs have a part in, with and without them.
 
     Returns:
         One row per depth: freeze, all, without (points, against freezing nothing).
     """
     if "freeze" not in runs:
         return pd.DataFrame()
-    depths = sorted({*odd["freeze"]} - {0})
+    touched = runs if 0 in {*odd["freeze"]} else odd
+    depths = sorted({*touched["freeze"]} - {0})
     kept = runs.drop(odd.index)
     means = {"all": _means(runs), "without": _means(kept)}
     return pd.DataFrame(
@@ -47,4 +50,4 @@ def changes(runs: pd.DataFrame, odd: pd.DataFrame) -> pd.DataFrame:
 
 def _means(runs: pd.DataFrame) -> pd.Series:
     """Mean accuracy by depth, every configuration counting the same."""
-    return runs.groupby(["freeze", "number"])["test_accuracy"].mean().groupby("freeze").mean()
+    return runs.groupby(["freeze", "number"])["accuracy"].mean().groupby("freeze").mean()

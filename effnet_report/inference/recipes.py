@@ -136,6 +136,16 @@ def likeness(study: Analysis) -> int:
     return sum(getattr(source, name) == getattr(own, name) for name in SETTINGS)
 
 
+def is_like_the_source(study: Analysis) -> bool:
+    """Whether a study compares depths at the source's statistics, patience and a single rate."""
+    source, own = load_study("paper").protocol, study.evidence.design.protocol
+    same = all(
+        getattr(own, name) == getattr(source, name)
+        for name in ("norm_statistics", "early_stop_patience")
+    )
+    return compares_depths(study) and not factors(study) and same and len(own.rates) == 1
+
+
 def gain(studies: Sequence[Analysis], freeze: int) -> Estimate:
     """Accuracy of the first study at a depth, minus that of the last one, points."""
     compared = _together(studies)

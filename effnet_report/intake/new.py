@@ -86,12 +86,15 @@ def new(
 def _ended_as_by_ctrl_c() -> Iterator[None]:
     """Let the signals of `timeout` and of a closed terminal raise, as that of Ctrl-C does."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    # `nohup` has a command ignore the second one.
+    before = {n: how for n in numbers if (how := signal.getsignal(n)) == signal.SIG_DFL}
+    for ends in before:
+        signal.signal(ends, signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for ends, handler in before.items():
+            signal.signal(ends, handler)
 
 
 def _check_free(copy: Path) -> None:

@@ -268,14 +268,12 @@ def limits(studies: list[Analysis]) -> HTML:
 def _far_below(studies: list[Analysis]) -> Iterator[tuple[str, str]]:
     """Runs that failed, and what they do to the depths of their data set."""
     for study in studies:
-        odd = outliers.far_below(study.evidence.runs)
-        if effects := [*results.without(study.evidence, odd, study.margin)]:
-            verb = "lies" if len(odd) == 1 else "lie"
+        runs = complete(study)
+        odd = outliers.far_below(runs)
+        if effects := [*results.without(study, odd, study.margin)]:
             yield (
                 f"far-below:{study.evidence.design.name}",
-                f"On {shown.about(study).name}, {len(odd)} of {len(study.evidence.runs)} runs "
-                f"{verb} far below the other seeds of {'its' if len(odd) == 1 else 'their'} "
-                f"configuration. {' '.join(effects)}",
+                f"On {shown.about(study).name}, {results.counted(odd, runs)}. {' '.join(effects)}",
             )
 
 
@@ -290,8 +288,8 @@ def _contrary(advised: list[tuple[Analysis, Advice]]) -> Iterator[tuple[str, str
             if recipes.comparable([study, other]):
                 gain = recipes.gain([study, other], 0)
                 worse = (
-                    f" With nothing frozen, its recipe is {number(abs(gain.effect))} points "
-                    f"{'less' if gain.effect > 0 else 'more'} accurate than that of the card."
+                    " With nothing frozen, the recipe of the card instead of its own changed "
+                    f"{advice.metric} by {span(gain, sign=True)} points."
                 )
             yield (
                 f"contrary:{other.evidence.design.name}",

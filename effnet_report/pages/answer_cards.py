@@ -82,8 +82,8 @@ def _facts(study: Analysis, advised: Advice) -> Iterator[tuple[str, str]]:
 def _flattered(study: Analysis, advised: Advice) -> str:
     """What to expect without neighbours on both sides of the split, where that clearly differs."""
     return "".join(
-        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images from "
-        f"elsewhere: with neighbouring images on one side of the split, it is "
+        f". Expect about {number(advised.accuracy.effect + change.effect)} % on images that are "
+        f"not neighbours of training images: with neighbours on one side of the split, it is "
         f"{number(-change.effect)} points less ({number(-change.high)} to {number(-change.low)})"
         for change in shown.flattery(study)
         if change.frozen == advised.freeze and change.high < 0
@@ -137,14 +137,12 @@ def _evidence(study: Analysis) -> str:
 def _saves(study: Analysis, advised: Advice) -> str:
     """What the advised depth saves, or what freezing would save where nothing is to be frozen."""
     depth = advised.depth
-    time = saving(study, depth)
     if advised.freeze:
-        return f"{time}{_memory(depth.memory)}"
+        return f"{saves(study, depth).removeprefix('saves ')}{_memory(depth.memory)}"
+    told = f"nothing; freezing {stages(depth.freeze)} {saves(study, depth)}"
     if depth.time.effect < WORTH:
-        return f"nothing, and freezing {stages(depth.freeze)} takes as long"
-    points = f"{span(depth.change, sign=True)} points"
-    deeper = stages(depth.freeze)
-    return f"nothing; freezing {deeper} would save {time}, and change {advised.metric} by {points}"
+        return told
+    return f"{told}, and changed {advised.metric} by {span(depth.change, sign=True)} points"
 
 
 def _memory(saved: Estimate) -> str:
@@ -154,13 +152,17 @@ def _memory(saved: Estimate) -> str:
     return f"; and {number(saved.effect, 0)} % of the memory" if saved.low > 0 else ""
 
 
-def saving(study: Analysis, depth: Depth) -> str:
-    """The time that a depth saves, with and without kept outputs of the frozen stages."""
+def saves(study: Analysis, depth: Depth) -> str:
+    """What a depth does to the time, with and without kept outputs of the frozen stages."""
     without, time = number(saved_without_keeping(study, depth.freeze), 0), depth.time
+    if time.high < 0:
+        return f"takes {number(-time.effect, 0)} % more time per epoch"
+    if time.effect < WORTH:
+        return "saves no time"
     interval = f" (95 % CI {number(time.low, 0)} to {number(time.high, 0)})" * time.known
     return (
-        f"{number(time.effect, 0)} %{interval} of the time per epoch if the output of the frozen "
-        f"stages is kept on disk, about {without} % if not"
+        f"saves {number(time.effect, 0)} %{interval} of the time per epoch if the output of the "
+        f"frozen stages is kept on disk, about {without} % if not"
     )
 
 
@@ -232,14 +234,15 @@ def _rate(study: Analysis) -> str:
     if not won:
         return words.beside(smaller.RATE, rate)
     most, *others = sorted(won, key=lambda winner: -won[winner].total())
-    text = f"{short_number(most)} in {won[most].total():,} runs"
+    runs = won[most].total()
+    text = f"{short_number(most)} in {runs:,} run{'' if runs == 1 else 's'}"
     for other in others:
         depths = ", ".join(map(str, sorted(won[other])))
         text += f", {short_number(other)} in {won[other].total():,} (of freeze {depths})"
     epochs = study.evidence.design.protocol.race_epochs
     after = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     rates = words.joined(map(short_number, study.evidence.design.protocol.rates), "or")
-    return f"{rates}, the better one after {after}: {text}"
+    return f"{rates}, the best after {after}: {text}"
 
 
 def _best(advised: Advice) -> str:
@@ -283,8 +286,9 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
         f"{listed[0]}, which are taken for {about.plain(other)}; {number(share, 0)} of 100 images "
         f"of {about.plain(other)} are taken for {about.plain(label)}: false alarms. "
     )
-    if (found := 100 - shares[label]) > 0 < share:
-        rare = number(100 * share / (share + found), 0)
+    found = 100 - shares[label]
+    rare = number(100 * share / (share + found), 0) if share + found else "0"
+    if rare != "0":
         text += (
             f"Where fewer than {rare} of 100 images are of {about.plain(label)}, more images are "
             "false alarms than found. "

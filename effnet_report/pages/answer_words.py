@@ -8,13 +8,14 @@ from effnet_report import words
 from effnet_report.inference import recipes
 from effnet_report.inference.advice import Advice
 from effnet_report.inference.analysis import Analysis
+from effnet_report.inference.recommendation import WORTH
 from effnet_report.numbers import number
 from effnet_report.pages import shown
 from effnet_report.pages.answer_cards import (
     better_elsewhere,
     classical,
     one_recipe,
-    saving,
+    saves,
     span,
     stages,
     sure,
@@ -33,7 +34,11 @@ def opening(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[
         yield f"Freeze {joined(listed)}."
     elif len(advised) > 1:
         yield f"Freeze {stages(advised[0][1].freeze)}: {_all(len(advised))} data sets agree."
-    yield "On images of your own, train all stages until a study of them says otherwise."
+    else:
+        ((study, advice),) = advised
+        yield f"Freeze {_of(study, advice)} on {shown.about(study).name}."
+    if all(study.evidence.design.protocol.data_dir is None for study, _ in advised):
+        yield "On images of your own, train all stages until a study of them says otherwise."
     yield from apart(_recipes(advised))
     for study, advice in advised:
         yield from apart(_sentences(study, advice))
@@ -62,7 +67,8 @@ def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
         return
     gains = [(s, recipes.gain([group[0], group[-1]], 0)) for s, _, group in groups.values()]
     more = all(
-        gain.low > max(abs(depth.change.effect) for depth in study.depths) for study, gain in gains
+        gain.low > max(max(abs(d.change.low), abs(d.change.high)) for d in study.depths)
+        for study, gain in gains
     )
     listed = [f"{span(g, sign=True)} points (95 % CI) on {shown.about(s).name}" for s, g in gains]
     yield (
@@ -70,14 +76,14 @@ def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
         f"on the cards instead of one like the source's, {advised[0][1].metric} with nothing "
         f"frozen changed by {joined(listed)}."
     )
-    others = {
-        name: None for _, _, group in groups.values() for name in recipes.other_settings(group)
-    }
-    besides = f", and in {joined(map(words.factor, others))} too" if others else ""
-    yield Markup(
-        'These are whole recipes, which differ in several settings{}. <a href="recipe.html">Does '
-        "the recipe matter?</a>"
-    ).format(besides)
+    differing = [
+        f"in {joined(map(words.factor, others))} on {shown.about(study).name}"
+        for study, _, group in groups.values()
+        if (others := recipes.other_settings([group[0], group[-1]]))
+    ]
+    if differing:
+        yield f"The studies that are compared also differ {joined(differing)}."
+    yield Markup('<a href="recipe.html">Does the recipe matter?</a>')
 
 
 def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
@@ -97,8 +103,8 @@ def _sentences(study: Analysis, advice: Advice) -> Iterator[str]:
     else:
         if advice.freeze:
             yield (
-                f"On {name}, freeze {stages(advice.freeze)}: this {effect} ({interval}) and saves "
-                f"{saving(study, advice.depth)}."
+                f"On {name}, freeze {stages(advice.freeze)}: this {effect} ({interval}) and "
+                f"{saves(study, advice.depth)}."
             )
         else:
             which = stages(advice.depth.freeze)
@@ -143,11 +149,14 @@ def _undecided(study: Analysis, name: str, advice: Advice) -> Iterator[str]:
         "whole network."
     )
     wide = depth.change.effect - depth.change.low
-    yield (
-        f"If training time matters, freezing {stages(depth.freeze)} has the smallest possible "
-        f"loss: it changed {advice.metric} by {span(depth.change, sign=True)} points (95 % CI) and "
-        f"saves {saving(study, depth)}. Picking it from {len(study.depths)} depths flatters it."
-    )
+    if depth.time.effect >= WORTH:
+        yield (
+            f"If training time matters, freezing {stages(depth.freeze)} has the smallest possible "
+            f"loss: it changed {advice.metric} by {span(depth.change, sign=True)} points (95 % CI) "
+            f"and {saves(study, depth)}."
+        )
+        if len(study.depths) > 1:
+            yield f"Picking it from {len(study.depths)} depths flatters it."
     if wide > advice.margin:
         yield (
             "The study is too small to settle this: even if freezing cost nothing, an interval of "

@@ -15,6 +15,8 @@ from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.seeds_and_images import Estimate
 from effnet_report.numbers import number
 from effnet_report.pages import shown
+from effnet_report.pages.answer_cards import stages
+from effnet_report.pages.answer_words import any_of
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, MARKERS, SERIES, canvas, legend, sentences
 from effnet_report.words import joined
@@ -30,57 +32,65 @@ def groups() -> list[list[Analysis]]:
 
 def opening(groups: Sequence[list[Analysis]]) -> Iterator[str]:
     """Whether what freezing does depends on the recipe, then by how much on each data set."""
-    apart = {
-        shown.about(group[0]).name: recipes.difference(group, deepest(group)) for group in groups
-    }
-    clear = [name for name, change in apart.items() if not change.low <= 0 <= change.high]
+    pairs = {shown.about(group[0]).name: _ends(group) for group in groups}
+    by_images = {name: recipes.difference(pair, deepest(pair)) for name, pair in pairs.items()}
+    clear = [name for name, change in by_images.items() if not change.low <= 0 <= change.high]
     if not clear:
         yield "We cannot tell whether the effect of freezing depends on the recipe."
-    elif len(clear) == len(apart):
+    elif len(clear) == len(by_images):
         yield "The effect of freezing depends on the recipe."
     else:
         yield (
             f"The effect of freezing depends on the recipe on {joined(clear)}; on "
-            f"{joined([name for name in apart if name not in clear])} we cannot tell."
+            f"{joined([name for name in by_images if name not in clear])} we cannot tell."
         )
-    for group in groups:
-        yield from html.apart(_of_one(group))
+    for name, pair in pairs.items():
+        yield from html.apart(_of_one(name, pair))
 
 
-def _of_one(group: list[Analysis]) -> Iterator[str]:
+def _ends(group: list[Analysis]) -> list[Analysis]:
+    """The study whose recipe is least like the source's, and the one whose is most like it."""
+    return [group[0], group[-1]]
+
+
+def _of_one(name: str, pair: list[Analysis]) -> Iterator[str]:
     """What freezing changes with two recipes on one data set, and what the recipe changes."""
-    table, depth = recipes.by_study(group), deepest(group)
-    first, *_, last = [line for _, line in table[table["freeze"] == depth].iterrows()]
-    apart = recipes.difference(group, depth)
+    table, depth, metric = recipes.by_study(pair), deepest(pair), pair[0].evidence.metric
+    first, last = (line for _, line in table[table["freeze"] == depth].iterrows())
+    difference, gain, other = recipes.difference(pair, depth), recipes.gain(pair, 0), _other(pair)
     yield (
-        f"On {shown.about(group[0]).name}, freezing {depth} stages changes "
-        f"{group[0].evidence.metric} by {number(first.effect, sign=True)} points with "
-        f"{_called(group[0])} and by {number(last.effect, sign=True)} points with a recipe like "
-        f"the source's: {estimated(apart, sign=False)} apart."
+        f"On {name}, freezing {stages(depth)} changes {metric} by "
+        f"{number(first.effect, sign=True)} points with {_called(pair[0])} and by "
+        f"{number(last.effect, sign=True)} points with {other}: "
+        f"{estimated(difference, sign=False)} apart."
     )
     if recipes.turns(table) == "turns":
         yield TURNS
-    elif apart.low <= 0 <= apart.high:
+    elif difference.low <= 0 <= difference.high:
         yield "That difference may be chance."
-    gain = recipes.gain(group, 0)
     yield (
-        f"Where nothing is frozen, {group[0].evidence.metric} is {estimated(gain, sign=False)} "
-        f"{'lower' if gain.effect < 0 else 'higher'} with {_called(group[0])}."
+        f"Where nothing is frozen, {metric} is {estimated(gain, sign=False)} "
+        f"{'lower' if gain.effect < 0 else 'higher'} with {_called(pair[0])}."
     )
-    for recipe, lines in table.groupby("recipe", sort=False):
-        raised = lines[lines["low"] > 0]
-        if recipe == last.recipe and not raised.empty:
-            most = raised.loc[raised["effect"].idxmax()]
-            yield (
-                f"With a recipe like the source's, freezing {joined(raised['freeze'], 'or')} "
-                f"stages raises {group[0].evidence.metric}, by up to "
-                f"{estimated(most, sign=False)}."
-            )
-    if differences := _differences(group):
+    raised = table[(table["recipe"] == last.recipe) & (table["low"] > 0)]
+    if not raised.empty:
+        most = raised.loc[raised["effect"].idxmax()]
         yield (
-            f"The two studies also differ in {differences.removeprefix('; ')}; which difference "
-            "is responsible cannot be separated."
+            f"With {other}, freezing {any_of(raised['freeze'])} raises {metric}, by up to "
+            f"{estimated(most, sign=False)}."
         )
+    if differences := _differences(pair):
+        yield (
+            f"The two studies also differ in {joined(differences)}. Which difference is "
+            "responsible cannot be separated."
+        )
+
+
+def _other(pair: list[Analysis]) -> str:
+    """What to call the recipe of the second study."""
+    if recipes.is_like_the_source(pair[1]):
+        return "a recipe like the source's"
+    return f"the recipe with {recipes.differences(pair)[1]}"
 
 
 def _called(study: Analysis) -> str:
@@ -89,9 +99,9 @@ def _called(study: Analysis) -> str:
     return f"the recipe {'of the first page' if study.evidence.reference in advising else 'tried'}"
 
 
-def deepest(group: list[Analysis]) -> int:
+def deepest(studies: list[Analysis]) -> int:
     """The most stages that the studies freeze."""
-    return max(group[0].noninferiority.changes)
+    return max(studies[0].noninferiority.changes)
 
 
 def estimated(change: Estimate | pd.Series, *, sign: bool = True) -> str:
@@ -106,44 +116,47 @@ def both_ways(groups: Sequence[list[Analysis]]) -> HTML:
     """Accuracy with nothing and with most frozen at each recipe, and the differences."""
     if not groups:
         return html.paragraph([])
-    depths = sorted({deepest(group) for group in groups})
+    pairs = [_ends(group) for group in groups]
+    depths = sorted({deepest(pair) for pair in pairs})
     none, most = "nothing frozen, %", f"{joined(depths, 'or')} stages frozen, %"
-    rows = [row for group in groups for row in _rows(group, none, most)]
-    gains = [abs(recipes.gain(group, 0).effect) for group in groups]
+    rows = [row for pair in pairs for row in _rows(pair, none, most)]
+    gains = [
+        f"{number(recipes.gain(pair, 0).effect, sign=True)} points on {shown.about(pair[0]).name}"
+        for pair in pairs
+    ]
     metric = groups[0][0].evidence.metric
     return html.table(
         pd.DataFrame(rows),
         "both-recipes",
         key=f"recipes:{len(rows)}",
-        finding=f"Where nothing is frozen, the recipe changes {metric} by "
-        f"{' and '.join(map(number, gains))} points.",
-        caption=f"Mean test {metric} in the seeds that both studies have, and differences with "
-        "95 % intervals. A difference is that of both protocols as a whole, with all in which the "
-        "two studies differ.",
+        finding=f"Where nothing is frozen, the recipe changes {metric} by {joined(gains)}.",
+        caption=f"Mean test {metric} in the seeds that both studies of the same images have, and "
+        "differences with 95 % intervals. A difference is that of both protocols as a whole, with "
+        "all in which the two studies differ.",
     )
 
 
-def _rows(group: list[Analysis], none: str, most: str) -> Iterator[dict[str, str]]:
+def _rows(pair: list[Analysis], none: str, most: str) -> Iterator[dict[str, str]]:
     """Two recipes of one data set and their difference."""
-    compared, depth = (group[0], group[-1]), deepest(group)
-    names, seeds = recipes.differences(group), recipes.common_seeds(group)
-    table = recipes.by_study(group).query(f"freeze == {depth}").set_index("recipe")
-    for study, name in zip(compared, (names[0], names[-1]), strict=True):
+    depth, name = deepest(pair), shown.about(pair[0]).name
+    seeds = recipes.common_seeds(pair)
+    table = recipes.by_study(pair).query(f"freeze == {depth}").set_index("recipe")
+    for study, recipe in zip(pair, recipes.differences(pair), strict=True):
         runs = study.evidence.runs
         means = runs[runs["seed"].isin(seeds)].groupby("freeze")["accuracy"].mean()
         yield {
-            "images": shown.about(study).name,
-            "recipe": name,
+            "images": name,
+            "recipe": recipe,
             none: number(means[0]),
             most: number(means[depth]),
-            CHANGE: _spanned(table.loc[name]),
+            CHANGE: _spanned(table.loc[recipe]),
         }
     yield {
-        "images": shown.about(group[0]).name,
+        "images": name,
         "recipe": "first minus second",
-        none: _spanned(recipes.gain(group, 0)),
-        most: _spanned(recipes.gain(group, depth)),
-        CHANGE: _spanned(recipes.difference(group, depth)),
+        none: _spanned(recipes.gain(pair, 0)),
+        most: _spanned(recipes.gain(pair, depth)),
+        CHANGE: _spanned(recipes.difference(pair, depth)),
     }
 
 
@@ -157,25 +170,28 @@ def figures(groups: Sequence[list[Analysis]]) -> HTML:
     drawn = []
     for place, group in enumerate(groups):
         name, seeds = shown.about(group[0]).name, len(recipes.common_seeds(group))
+        differences = _differences(group)
+        differing = f", which also differ in {joined(differences)}" if differences else ""
         figure = effects(
             recipes.by_study(group),
             group[0],
             f"effect-by-study-{place}" if place else "effect-by-study",
-            f"Each line is a study of {name} ({seeds} seeds{_differences(group)}). The 95 % "
-            "intervals of the changes hold for all depths of all lines at once.",
+            f"Each line is a study of {name}, with {seeds} seeds{differing}. The 95 % intervals "
+            "of the changes hold for all depths of all lines at once; a change inside the grey "
+            "band is too small to matter.",
             about=f"On {name}, with",
         )
         drawn.append(figure.data)
     return HTML(Markup().join(drawn))
 
 
-def _differences(group: list[Analysis]) -> str:
+def _differences(studies: list[Analysis]) -> list[str]:
     """What else differs between studies, beside the recipe that names their lines."""
-    protocols = [study.evidence.design.protocol for study in group]
-    return "".join(
-        f"; {words.factor(name)} {joined(words.level(name, getattr(p, name)) for p in protocols)}"
-        for name in recipes.other_settings(group)
-    )
+    protocols = [study.evidence.design.protocol for study in studies]
+    return [
+        f"{words.factor(name)} ({joined(words.level(name, getattr(p, name)) for p in protocols)})"
+        for name in recipes.other_settings(studies)
+    ]
 
 
 def effects(

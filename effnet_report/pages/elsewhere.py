@@ -17,7 +17,7 @@ from effnet_report.pages import shown
 from effnet_report.pages.conclusions import judged_words
 from effnet_report.render import html
 from effnet_report.render.drawing import INK, MARKERS, SERIES, canvas, legend, plain, sentences
-from effnet_report.render.html import finding
+from effnet_report.render.html import apart, finding
 from effnet_report.words import joined
 
 # Below this many data sets nothing is said about images in general: with two, the interval for
@@ -35,7 +35,7 @@ def studies() -> dict[str, Analysis]:
 def answer(studies: dict[str, Analysis]) -> HTML:
     """Whether the conclusions are the same, and how far that carries."""
     agreed = "one" if len(studies) < 2 else str(len(_agreed(studies)))
-    return finding(*_answer(studies), *_left_out(studies), key=f"agreed:{agreed}")
+    return finding(*_answer(studies), *apart(_left_out(studies)), key=f"agreed:{agreed}")
 
 
 def _agreed(studies: dict[str, Analysis]) -> list[str]:
@@ -75,10 +75,10 @@ def _answer(studies: dict[str, Analysis]) -> Iterator[str]:
     verb = "has" if agreed == 1 else "have"
     compared = [study.evidence.design.factors for study in studies.values()]
     same = all(factors == compared[0] for factors in compared)
+    every = "both" if len(studies) == 2 else f"all {len(studies)}"
     yield (
-        f"{agreed or 'None'} of the {len(_shared(studies))} conclusions that all can judge {verb} "
-        "the same clear verdict on all of them before Holm's correction, and "
-        f"{_corrected(studies) or 'none'} after it."
+        f"Of {len(_shared(studies))} conclusions, {agreed or 'none'} {verb} the same clear verdict "
+        f"on {every} data sets, and {_corrected(studies) or 'none'} after Holm's correction."
     )
     yield (
         f"{len(studies)} data sets were trained with {'the same' if same else 'different'} "

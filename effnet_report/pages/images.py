@@ -133,8 +133,8 @@ def temperature(analysis: Analysis) -> HTML:
         [
             "The probabilities that the kept model tells are corrected for this.",
             known.trust,
-            f"It divides its logits by a temperature of {number(known.temperature, 2)}, fitted on "
-            "its validation images",
+            f"The model divides its logits by a temperature of {number(known.temperature, 2)}, "
+            "fitted on its validation images",
             Markup("({}).").format(cite("guo2017")),
             f"On its {known.test_images:,} test images this changes the expected calibration "
             f"error from {number(raw)} to {number(after)} points and the mean log loss from "
@@ -212,7 +212,7 @@ def maps(analysis: Analysis) -> HTML:
         ],
         "where-it-looks",
         key=f"half:{hard:.0f}:{typical:.0f}",
-        finding="The evidence for the predicted class is spread out: half of it covers "
+        finding="Half of the evidence for the predicted class covers "
         f"{number(hard, 0)} % of a hard image, and {number(typical, 0)} % of a typical one.",
         caption=Markup(
             "Orange is where an image speaks for the predicted class ({}; {} for a deeper head), "

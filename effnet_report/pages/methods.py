@@ -193,7 +193,6 @@ def _is_compared(simulated: str, analysis: Analysis) -> bool:
     )
 
 
-@needs_runs
 def neighbours(analysis: Analysis) -> HTML:
     """Accuracy with neighbouring images on one side of the split, where that was measured."""
     changes = shown.flattery(analysis)
@@ -211,19 +210,23 @@ def neighbours(analysis: Analysis) -> HTML:
         }
         for change in changes
     )
-    lost = [number(-change.effect) for change in changes]
+    listed = [
+        f"by {number(change.effect, sign=True)} points with {change.frozen or 'no'} frozen stages"
+        for change in changes
+    ]
     return table(
         frame,
         "neighbours",
         key=f"neighbours:{sum(change.high < 0 for change in changes)}",
-        finding=f"With blocks of {block} neighbouring images on one side of the split, {metric} is "
-        f"{joined(lost)} points lower.",
-        caption="The same configuration was trained with both kinds of split, and all images were "
-        "tested once by each. The 95 % intervals treat a block as one observation.",
+        finding=f"With blocks of {block} neighbouring images on one side of the split, {metric} "
+        f"changes {joined(listed)}.",
+        caption="The same configuration was trained with both kinds of split and is compared on "
+        "the images that both have tested. The 95 % intervals treat a block as one observation.",
         data=pd.DataFrame(asdict(change) for change in changes),
     )
 
 
+@needs_runs
 def resolving(analysis: Analysis) -> HTML:
     """Smallest difference that a study of so many seeds, or of so many images, can resolve."""
     evidence = analysis.evidence

@@ -72,9 +72,7 @@ def _choices(study: Analysis) -> Iterator[str]:
         f"{'; '.join(clear) or 'none is clearly better'}."
     )
     if recipes.turns(recipes.by_recipe(study)) != "turns":
-        yield (
-            "It is too small to show that freezing helps with one recipe and harms with another."
-        )
+        yield ("It does not show that freezing helps with one recipe and harms with another.")
 
 
 def both_ways() -> HTML:
@@ -100,7 +98,7 @@ def effects(studies: list[Analysis]) -> HTML:
         "effect-by-recipe",
         f"Each line is one recipe of the study “{shown.title(studies[0])}”{tuned} compared with "
         "freezing nothing at the same recipe. Its 95 % intervals hold for all depths and recipes "
-        "at once.",
+        "at once; a change inside the grey band is too small to matter.",
         about="In the study of recipes, with",
     )
 
@@ -223,7 +221,11 @@ def source_alone(studies: list[Analysis]) -> HTML:
     if not studies:
         return _unmeasured()
     study = studies[0]
-    alike = [other for other in shown.on_the_same_images(study) if _is_the_source(other)]
+    alike = [
+        other
+        for other in shown.on_the_same_images(study)
+        if other.depths and recipes.is_like_the_source(other)
+    ]
     source = max(alike, key=recipes.likeness, default=None)
     if source is None:
         return _closest(study)
@@ -247,16 +249,6 @@ def source_alone(studies: list[Analysis]) -> HTML:
             "both studies together.",
         ]
     )
-
-
-def _is_the_source(study: Analysis) -> bool:
-    """Whether a study compares depths at the source's statistics, patience and a single rate."""
-    source, own = load_study("paper").protocol, study.evidence.design.protocol
-    same = all(
-        getattr(own, name) == getattr(source, name)
-        for name in ("norm_statistics", "early_stop_patience")
-    )
-    return bool(study.depths) and not recipes.factors(study) and same and len(own.rates) == 1
 
 
 def _of_the_source() -> str:

@@ -15,10 +15,12 @@ from effnet_core.study.design import Study, short_number
 from effnet_report import words
 from effnet_report.evidence.evidence import Evidence
 from effnet_report.inference import contrasts, outliers
+from effnet_report.inference.advice import complete
 from effnet_report.inference.analysis import Analysis
 from effnet_report.inference.comparison import accuracy_interval
 from effnet_report.numbers import DASH, number
 from effnet_report.pages import shown
+from effnet_report.pages.answer_cards import stages
 from effnet_report.pages.gaps import coverage, needs_runs, nothing_yet
 from effnet_report.render import factors, html
 from effnet_report.render.drawing import (
@@ -98,44 +100,48 @@ def table_1(analysis: Analysis) -> HTML:
 
 def far_below(analysis: Analysis) -> HTML:
     """Runs far below the other seeds of their configuration, and what they do to its depth."""
-    evidence = analysis.evidence
-    odd = outliers.far_below(evidence.runs)
+    runs = complete(analysis)
+    odd = outliers.far_below(runs)
     if odd.empty:
         return paragraph([])
-    raced = [record for record in evidence.finished if record.outcome.race]
+    raced = [record for record in analysis.evidence.finished if record.outcome.race]
     won = {record.run_id: record.outcome.history[0].learning_rate for record in raced}
     named = [
-        f"{run.run_id} ({number(run.test_accuracy)} %, {number(run.below)} points below"
+        f"{run.run_id} ({number(run.accuracy)} %, {number(run.below)} points below"
         + (f"; its race chose {short_number(won[run.run_id])}" if run.run_id in won else "")
         + ")"
         for run in odd.itertuples()
     ]
-    verb = "lies" if len(odd) == 1 else "lie"
+    effects = [*without(analysis, odd)]
     return paragraph(
         [
-            f"{len(odd)} of {len(evidence.runs)} runs {verb} far below the median of "
-            f"{'its' if len(odd) == 1 else 'their'} configuration: {'; '.join(named)}.",
-            *without(evidence, odd),
-            "All runs count in all other means and intervals.",
+            f"{counted(odd, runs)}: {'; '.join(named)}.",
+            *effects,
+            f"All runs count in all {'other ' if effects else ''}means and intervals.",
         ]
     )
 
 
-def without(evidence: Evidence, odd: pd.DataFrame, least: float = 0.0) -> Iterator[str]:
+def counted(odd: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """As in `2 of 112 runs lie far below the other seeds of their configurations`."""
+    if len(odd) == 1:
+        return f"1 of {len(runs)} runs lies far below the other seeds of its configuration"
+    return f"{len(odd)} of {len(runs)} runs lie far below the other seeds of their configurations"
+
+
+def without(analysis: Analysis, odd: pd.DataFrame, least: float = 0.0) -> Iterator[str]:
     """How much of what a depth changes is due to runs that are far below the others.
 
     Args:
         least: points by which leaving the runs out has to move an effect to be told.
     """
-    for row in outliers.changes(evidence.runs, odd).itertuples():
-        if abs(row.without - row.all) < least:
-            continue
-        stages = f"{row.freeze} stage{'' if row.freeze == 1 else 's'}"
-        yield (
-            f"Without {'it' if len(odd) == 1 else 'them'}, freezing {stages} changes "
-            f"{evidence.metric} by {number(row.without, sign=True)} instead of "
-            f"{number(row.all, sign=True)} points."
-        )
+    for row in outliers.changes(complete(analysis), odd).itertuples():
+        if abs(row.without - row.all) >= least:
+            yield (
+                f"Without {'it' if len(odd) == 1 else 'them'}, freezing {stages(row.freeze)} "
+                f"changes {analysis.evidence.metric} by {number(row.without, sign=True)} instead "
+                f"of {number(row.all, sign=True)} points."
+            )
 
 
 def _leaders(frame: pd.DataFrame, column: str) -> str:

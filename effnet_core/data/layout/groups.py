@@ -39,10 +39,10 @@ def objects_of(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, l
     column = next((name for name in listing.columns if name.lower() == rule.lower()), None)
     if column is not None:
         shown = listing.columns[column].tolist()
+        _check_one_object_each(rule, shown)
     else:
         shown = ["\0".join(match or [""]) for match in _matches(rule, listing)]
         _check_no_folder(rule, shown)
-    _check_one_object_each(rule, shown)
     alike = [likeness(name) for name in shown]
     empty = [
         name
@@ -62,25 +62,37 @@ def objects_of(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, l
 
 
 def _check_no_folder(rule: str, shown: list[str]) -> None:
-    """Make sure that a pattern without a slash takes no folder into the name of an object.
+    """Make sure that a pattern without a slash does not part an object by its folders.
 
     The same object would be another one in each folder, such as in those of two classes.
     """
-    taken = next((name for name in shown if "/" in name), None)
-    if taken is not None and "/" not in rule:
-        raise InputError(
-            f"groups = {rule!r} takes a folder into the name of an object: {taken!r}. Write "
-            "[^/] for any letter but the one between folders, or / where a folder belongs to the "
-            "name."
-        )
+    by_end: dict[str, str] = {}
+    for name in sorted(set(shown)):
+        one = by_end.setdefault(name.rpartition("/")[2], name)
+        if one != name and "/" not in rule:
+            raise InputError(
+                f"groups = {rule!r} takes a folder into the name of an object: {one!r} and "
+                f"{name!r} would be two. Write [^/] for any letter but the one between folders, or "
+                "/ where a folder belongs to the name."
+            )
 
 
 def _check_one_object_each(rule: str, shown: list[str]) -> None:
-    """Make sure that no cell lists several objects, such as `p1;p2`."""
-    single = set(shown)
-    for name in sorted(single):
-        pieces = [piece.strip() for piece in re.split("[,;|/]", name)]
-        if len(pieces) > 1 and single & set(pieces):
+    """Make sure that no cell lists several objects, such as `p1;p2`.
+
+    A comma or a slash may be a part of a name, so it counts only between two known objects.
+    """
+    known = {likeness(name) for name in shown}
+    listing = [re.split("[;|]", name) for name in sorted(set(shown))]
+    pieces = [likeness(piece) for parts in listing if len(parts) > 1 for piece in parts]
+    known |= {piece for piece in pieces if pieces.count(piece) > 1}
+    for name in sorted(set(shown)):
+        certain, possible = (
+            [likeness(piece) for piece in re.split(f"[{letters}]", name) if piece.strip()]
+            for letters in (";|", ",/")
+        )
+        several = len(certain) > 1 and not known.isdisjoint(certain)
+        if several or (len(possible) > 1 and known.issuperset(possible)):
             raise InputError(
                 f"groups = {rule!r}: {name!r} names several objects. Give all images of these "
                 "objects one name, so that they stay in one part."

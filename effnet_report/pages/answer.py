@@ -26,7 +26,7 @@ from effnet_report.pages.answer_words import any_of, opening
 from effnet_report.pages.gaps import coverage, nothing_yet
 from effnet_report.render import html
 from effnet_report.render.drawing import BAND, INK, canvas, depth_colour, plain, sentences
-from effnet_report.render.html import apart, finding, listing, paragraph
+from effnet_report.render.html import apart, finding, link, listing, paragraph
 from effnet_report.words import joined
 
 CHANGED = (
@@ -331,28 +331,31 @@ def _other_recipes(studies: list[Analysis]) -> str:
 
 
 def commands(studies: list[Analysis]) -> HTML:
-    """How to repeat this study."""
-    design = studies[0].evidence.design
-    name = design.name
-    return listing(
-        {
-            command: Markup("<code>{}</code> {}").format(command, what)
-            for command, what in (
-                (
-                    "effnet new mine --images FOLDER --hours 3",
-                    "begins a study of your own photos, for which you choose a name such as mine; "
-                    f"effnet sweep mine trains it and keeps its best model{_hours()}.",
-                ),
-                ("effnet predict mine PHOTOS", "names the class of new photos."),
-                ("effnet sweep " + name, "trains the runs that have no record yet."),
-                (
-                    f"EFFNET_STUDY={name} jupyter-book build book",
-                    "builds such a report from your own runs.",
-                ),
-                (f"papermill notebooks/train.ipynb -p study {name}", "trains one run."),
-            )
-        }
+    """What to type for photos of one's own, and to repeat the main study."""
+    name = studies[0].evidence.design.name
+    own = {
+        "effnet new mine --images FOLDER --hours 3": "begins a study of your own photos, for which "
+        "you choose a name such as mine.",
+        "effnet sweep mine": f"trains it and keeps its best model{_hours()}.",
+        "effnet predict mine PHOTOS": "names the class of new photos.",
+    }
+    again = {
+        f"effnet sweep {name}": "trains the runs that have no record yet.",
+        f"EFFNET_STUDY={name} jupyter-book build book": "builds such a report from your own runs.",
+        f"papermill notebooks/train.ipynb -p study {name}": "trains one run.",
+    }
+    install = Markup("On your own photos, after {}:").format(link("tutorial.html", "installing"))
+    return HTML(
+        Markup("<p>{}</p>{}<p>To repeat the study of {}:</p>{}").format(
+            install, _typed(own), shown.about(studies[0]).name, _typed(again)
+        )
     )
+
+
+def _typed(lines: dict[str, str]) -> Markup:
+    """Commands, each with what it does."""
+    written = Markup("<code>{}</code> {}").format
+    return Markup(listing({line: written(line, what) for line, what in lines.items()}).data)
 
 
 def _hours() -> str:

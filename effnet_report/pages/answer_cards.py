@@ -34,6 +34,7 @@ from effnet_report.render.html import link
 PICTURES, SIDE = 2, 72  # of each class, and pixels
 RECIPE = ("norm_statistics", "learning_rate", "augment")
 THRESHOLD = "tutorial.html#choose-a-threshold"
+EXAMPLE = (20, 1000)  # images of a class, of all, to count what is missed
 CLASSES = 4  # of which pictures and missed shares are shown
 
 
@@ -178,8 +179,9 @@ def _compared(study: Analysis, advised: Advice) -> Iterator[str]:
             first, *_, last = contrasts.levels(study.correctness.design, name)
             (effect,) = contrasts.levels_at_once(study.estimator, name).values()
             chosen = (
-                f"either; {words.beside(name, last)} instead of {words.beside(name, first)} "
-                f"changed {advised.metric} by {span(effect, sign=True)} points"
+                f"either, as no difference is shown; {words.beside(name, last)} instead of "
+                f"{words.beside(name, first)} changed {advised.metric} by "
+                f"{span(effect, sign=True)} points"
             )
         yield f"{words.factor(name)}: {chosen}"
 
@@ -189,7 +191,8 @@ def _recipe(study: Analysis, advised: Advice) -> Iterator[str]:
     protocol = study.evidence.design.protocol
     for name in (name for name in RECIPE if name not in advised.choices):
         level = words.beside(name, getattr(protocol, name))
-        yield f"{words.factor(name)}: {_rate(study) if name == smaller.RATE else level}"
+        rate = f"{_rate(study)}{_rate_there(study, advised.freeze)}" * (name == smaller.RATE)
+        yield f"{words.factor(name)}: {rate or level}"
     yield f"optimizer: Adam without weight decay, {protocol.batch_size} images per step"
     yield f"epochs: {protocol.epochs}"
     if one_recipe(study) and (others := shown.begun(study)):
@@ -221,6 +224,13 @@ def one_recipe(study: Analysis) -> bool:
     compared = [other for other in shown.recipes() if other.correctness.seeds]
     alike = any(shown.same_images(study, other) for other in compared)
     return not (alike or shown.with_other_recipes(study))
+
+
+def _rate_there(study: Analysis, freeze: int) -> str:
+    """Which learning rate all runs of a depth chose, if they raced and agree."""
+    runs = [record for record in study.evidence.finished if record.settings.freeze == freeze]
+    won = {record.outcome.history[0].learning_rate for record in runs if record.outcome.race}
+    return f"; at the advised depth always {short_number(won.pop())}" if len(won) == 1 else ""
 
 
 def _rate(study: Analysis) -> str:
@@ -289,9 +299,12 @@ def _missed(study: Analysis, shares: dict[str, float]) -> str:
     found = 100 - shares[label]
     rare = number(100 * share / (share + found), 0) if share + found else "0"
     if rare != "0":
+        few, many = EXAMPLE
         text += (
-            f"Where fewer than {rare} of 100 images are of {about.plain(label)}, more images are "
-            "false alarms than found. "
+            f"Of {many:,} images with {few} of {about.plain(label)}, it would find "
+            f"{number(few * found / 100, 0)}, miss {number(few * shares[label] / 100, 0)} and "
+            f"raise {number((many - few) * share / 100, 0)} false alarms; where fewer than {rare} "
+            "of 100 are of this class, most alarms are false. "
         )
     return Markup("{}").format(text) + link(THRESHOLD, "Choose another threshold")
 
@@ -333,9 +346,9 @@ def sure(advice: Advice) -> str:
     if advice.p > 1 - LEVEL:
         return (
             f"Likely, not proven: on its own, the interval rules out a loss above "
-            f"{number(advice.margin)} points, but not after correction for all conclusions of the "
-            f"study ({_p(advice.p)}; below {number(1 - LEVEL, 2)} is needed). Where no loss may be "
-            "risked, freeze nothing"
+            f"{number(advice.margin)} points, but after correction for the number of conclusions "
+            f"of the study it does not ({_p(advice.p)}; below {number(1 - LEVEL, 2)} is needed). "
+            "Where no loss may be risked, freeze nothing"
         )
     return f"{loss} is ruled out, also after correction for all conclusions ({_p(advice.p)})"
 

@@ -82,7 +82,7 @@ def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
         if (others := recipes.other_settings([group[0], group[-1]]))
     ]
     if differing:
-        yield f"The studies that are compared also differ {joined(differing)}."
+        yield f"The two also differ {joined(differing)}, so the parts cannot be told apart."
     yield Markup('<a href="recipe.html">Does the recipe matter?</a>')
 
 

@@ -36,12 +36,12 @@ def opening(groups: Sequence[list[Analysis]]) -> Iterator[str]:
     by_images = {name: recipes.difference(pair, deepest(pair)) for name, pair in pairs.items()}
     clear = [name for name, change in by_images.items() if not change.low <= 0 <= change.high]
     if not clear:
-        yield "We cannot tell whether the effect of freezing depends on the recipe."
+        yield "We cannot tell whether the effect of freezing differs between recipes."
     elif len(clear) == len(by_images):
-        yield "The effect of freezing depends on the recipe."
+        yield "The effect of freezing differs between whole recipes."
     else:
         yield (
-            f"The effect of freezing depends on the recipe on {joined(clear)}; on "
+            f"The effect of freezing differs between whole recipes on {joined(clear)}; on "
             f"{joined([name for name in by_images if name not in clear])} we cannot tell."
         )
     for name, pair in pairs.items():
@@ -130,9 +130,10 @@ def both_ways(groups: Sequence[list[Analysis]]) -> HTML:
         "both-recipes",
         key=f"recipes:{len(rows)}",
         finding=f"Where nothing is frozen, the recipe changes {metric} by {joined(gains)}.",
-        caption=f"Mean test {metric} in the seeds that both studies of the same images have, and "
-        "differences with 95 % intervals. A difference is that of both protocols as a whole, with "
-        "all in which the two studies differ.",
+        caption=f"Mean test {metric} in the seeds that both studies of the same images have; the "
+        "95 % intervals of one recipe hold for all its depths at once, those of a difference for "
+        "it alone. A difference is that of both protocols as a whole, with all in which they "
+        "differ.",
     )
 
 

@@ -101,9 +101,9 @@ def verdicts(analysis: Analysis) -> HTML:
         finding=sentence,
         key=key,
         caption=(
-            "p is the probability of a result at least this far from zero if there were no effect, "
-            "or, for a claim that rules out a loss or gain that matters, at least this far from it "
-            "if the effect had that size. "
+            "p is how often chance would give a result at least this far from the value that it is "
+            "tested against, if that were the truth; a saving of time or memory at a depth gets at "
+            "least the corrected p of that depth. "
             f"{claims.by_chance([*judged, *chain.from_iterable(o.claims for o in others)])}"
         ),
     )
@@ -116,11 +116,20 @@ def _of_other_images(analysis: Analysis) -> list[Analysis]:
     return [study for study in shown.advising() if not shown.same_images(study, analysis)]
 
 
+def _tested_against(judgement: Judgement) -> str:
+    """The effect that p speaks against, in the unit of the claim."""
+    if judgement.claim.verdicts is claims.NO_GAIN:
+        return number(judgement.margin, sign=True)
+    return number(-judgement.margin) if judgement.key == "depth" else "0"
+
+
 def _reached(judged: list[Judgement]) -> pd.DataFrame:
     """How each verdict on one study was reached."""
     return pd.DataFrame(
         {
             "measured": j.measured,
+            "effect": j.span() if j.estimate.known else DASH,
+            "tested against": _tested_against(j),
             "seeds": j.estimate.seeds,
             "images": j.estimate.images or DASH,
             "degrees of freedom": j.estimate.freedom,

@@ -155,10 +155,10 @@ def race(studies: list[Analysis]) -> HTML:
         [
             "A run whose learning rate is a list trains one epoch with each rate and continues "
             "with the one of lowest validation loss.",
-            f"Here, that rate came within {number(study.margin)} points of the best rate's "
-            f"validation {study.evidence.metric} in {near} of {len(table)} cases, and was "
-            f"{number(table['behind'].mean())} points behind on average, at most "
-            f"{number(table['behind'].max())}.",
+            f"Here, in {len(table) - near} of {len(table)} cases that rate's validation "
+            f"{study.evidence.metric} ended more than {number(study.margin)} points behind that of "
+            f"the best rate; it was {number(table['behind'].mean())} points behind on average, at "
+            f"most {number(table['behind'].max())}.",
         ]
     )
 

@@ -64,7 +64,7 @@ def times() -> HTML:
         caption=Markup(
             "A study of {} runs, four depths in five folds, with more epochs for fewer photos; its "
             "interval is forecast from the studies of this report. The times are those of "
-            "<code>effnet plan</code> at the speed of {} and of the GPU."
+            "<code>effnet plan</code> on {} and on the GPU, which trains a larger network."
         ).format(int(usual.runs), photos.machine["processor"]),
         data=rows.drop(columns=["where", "network", "time"]),
     )

@@ -135,7 +135,7 @@ def test_recipes_are_compared_at_equal_time_and_at_equal_accuracy(monkeypatch, t
     page = speed.recipes(written(monkeypatch, tmp_path, list(measurements()))).data
     # After 60 s ours has one epoch and others nothing; the probe's accuracy comes first after 100.
     assert "at 5 of 5 time limits" in page
-    assert "best fastai training in 0.40 of its CPU time" in page  # 8 epochs of 50 s, 10 of 100
+    assert "best fastai training in 40 % of its CPU time" in page  # 8 epochs of 50 s, 10 of 100
     without = [one for one in measurements() if "ours" not in one.arm]
     assert "at 0 of 5" in speed.recipes(written(monkeypatch, tmp_path, without)).data
 

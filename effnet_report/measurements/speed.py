@@ -13,6 +13,7 @@ class Measurement(BaseModel):
     Attributes:
         of: fingerprint of the measured code.
         found: the output of the arm.
+        processor: on which it was measured, where that is another than the file's machine.
     """
 
     turn: int
@@ -20,6 +21,7 @@ class Measurement(BaseModel):
     of: str = ""
     commit: str
     found: dict[str, Any]
+    processor: str = ""
 
 
 class Sweep(BaseModel):
@@ -130,7 +132,7 @@ class Recipe(BaseModel):
         tool: `ours`, `fastai`, `keras` or `probe` (logistic regression on frozen features).
         freeze: frozen stages, of ours; None of others.
         epochs: of the whole network, after those of the head alone; 0 for `probe`.
-        cpu_seconds: of everything after Python has started.
+        cpu_seconds: after Python has started, until the model is trained.
         validation: accuracy on the validation images, %, by which the best of several is chosen.
         accuracy: on the test images, %.
     """

@@ -21,6 +21,7 @@ from effnet_report.render.drawing import (
     sentences,
 )
 from effnet_report.render.html import finding, table
+from effnet_report.words import joined
 
 PEERS = {
     "plain": "usual loop",
@@ -222,7 +223,7 @@ def recipes(bench: Benchmark) -> HTML:
     if data.empty:
         return not_measured("make bench")
     parts, names = dict(list(data.groupby("images", sort=False))), [*data["recipe"].unique()]
-    figure = canvas(7.2, 3.2 * len(parts))
+    figure = canvas(7.2, 1.2 + 3.2 * len(parts))
     panels = figure.subplots(len(parts), squeeze=False)[:, 0]
     for axes, (images, part) in zip(panels, parts.items(), strict=True):
         for name, points in part.groupby("recipe", sort=False):
@@ -241,14 +242,24 @@ def recipes(bench: Benchmark) -> HTML:
         "recipes",
         finding=" ".join(_against_recipes(images, part) for images, part in parts.items()),
         caption=(
-            "Each point is one training from the same weights, judged on the same images: ours "
-            "at the epoch that is best on validation, the others at their last one. Bars are the "
-            "range over seeds, and CPU time includes decoding."
+            "Each point is a training from the same weights, judged on the same images: ours at "
+            "the epoch that is best on validation, the others at their last one. "
+            f"{_measured_recipes(bench)}"
         ),
         alt=sentences(data, "{images}, {recipe}, {epochs} epochs: {accuracy:.1f} % after "
                       "{cpu_seconds:.0f} s"),
         data=data,
     )  # fmt: skip
+
+
+def _measured_recipes(bench: Benchmark) -> str:
+    """On what, and with how many seeds, the recipes were measured."""
+    measured = [one for one in bench.measurements if one.arm.startswith("recipe")]
+    seeds = len({one.turn for one in measured})
+    on = {one.processor or bench.machine.get("processor", "") for one in measured} - {""}
+    where = f" on one core of {joined(sorted(on))}" if on else ""
+    bars = f"bars are the range over {seeds} seeds" if seeds > 1 else "there is one seed so far"
+    return f"CPU time counts until the model is trained{where}; {bars}."
 
 
 def _recipe(point: Recipe) -> str:
@@ -278,7 +289,8 @@ def _against_recipes(images: str, part: pd.DataFrame) -> str:
     as_good = own.loc[own["accuracy"] >= rival["accuracy"], "cpu_seconds"]
     if as_good.empty:
         return f"{reached} It does not reach the best of fastai, {number(rival['accuracy'])} %."
-    share = number(as_good.min() / rival["cpu_seconds"], 2)
+    share = number(100 * as_good.min() / rival["cpu_seconds"], 0)
     return (
-        f"{reached} It reaches the accuracy of the best fastai training in {share} of its CPU time."
+        f"{reached} It reaches the accuracy of the best fastai training in {share} % of its CPU "
+        "time."
     )

@@ -665,17 +665,19 @@ def test_deep_colour_in_separate_planes_is_told(tmp_path):
 @pytest.mark.fault("files of the user in the way")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_ended_leaves_no_table(parts, own_studies, capsys, monkeypatch, number):
-    before = signal.getsignal(number)
-
     def ended(*_, **__):
         assert (own_studies / "mine.csv").is_file()
         signal.raise_signal(number)
 
     monkeypatch.setattr(new_command.studies, "write", ended)
-    with pytest.raises(KeyboardInterrupt):
-        begin(parts("train", "test"), capsys)
-    assert not (own_studies / "mine.csv").exists()
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, signal.SIG_DFL)  # whatever started the tests has set
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            begin(parts("train", "test"), capsys)
+        assert not (own_studies / "mine.csv").exists()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_command_that_outlives_its_terminal_goes_on(photos, own_studies, capsys, monkeypatch):

@@ -3,9 +3,8 @@
 All start from the same packaged weights, train on the same images and are judged on the same
 validation and test images, on one thread. The time includes everything that a recipe does with the
 images until the model is trained, decoding among it; starting Python and judging the model are left
-out. Each recipe is used as its documentation
-says, and the others may use all instructions of the processor (but in NumPy, which has read by
-then what we allow it).
+out. Each recipe is used as its documentation says, and the others may use all instructions of the
+processor (but in NumPy, which has read by then what we allow it).
 """
 
 import resource

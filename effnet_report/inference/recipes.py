@@ -136,6 +136,11 @@ def likeness(study: Analysis) -> int:
     return sum(getattr(source, name) == getattr(own, name) for name in SETTINGS)
 
 
+def ends(studies: Sequence[Analysis]) -> list[Analysis]:
+    """Of `comparable` studies, the one least like the source's recipe and the one most like it."""
+    return [studies[0], studies[-1]]
+
+
 def is_like_the_source(study: Analysis) -> bool:
     """Whether a study compares depths at the source's statistics, patience and a single rate."""
     source, own = load_study("paper").protocol, study.evidence.design.protocol

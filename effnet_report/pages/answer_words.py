@@ -25,7 +25,7 @@ from effnet_report.words import joined
 
 
 def opening(main: Analysis, advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
-    """The advice in a line, then each data set with its numbers, then what the recipe changes."""
+    """The advice in a line, then what the recipe changes, then each data set with its numbers."""
     if not advised:
         yield from main.recommendation.sentences
         return
@@ -57,20 +57,26 @@ def _all(count: int) -> str:
 
 def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
     """By how much the recipe of each data set is ahead of one like the source's."""
-    groups = {
-        study.evidence.reference: (study, advice, group)
-        for study, advice in advised
-        if (group := shown.with_other_recipes(study))
-        and group[0].evidence.reference == study.evidence.reference
+    pairs = {
+        study: recipes.ends(group)
+        for study, _ in advised
+        if (group := shown.with_other_recipes(study)) and recipes.is_like_the_source(group[-1])
     }
-    if not groups:
+    gains = {
+        study: recipes.gain(pair, 0)
+        for study, pair in pairs.items()
+        if pair[0].evidence.reference == study.evidence.reference
+    }
+    if not gains:
         return
-    gains = [(s, recipes.gain([group[0], group[-1]], 0)) for s, _, group in groups.values()]
     more = all(
         gain.low > max(max(abs(d.change.low), abs(d.change.high)) for d in study.depths)
-        for study, gain in gains
+        for study, gain in gains.items()
     )
-    listed = [f"{span(g, sign=True)} points (95 % CI) on {shown.about(s).name}" for s, g in gains]
+    listed = [
+        f"{span(gain, sign=True)} points (95 % CI) on {shown.about(study).name}"
+        for study, gain in gains.items()
+    ]
     yield (
         f"The rest of the recipe matters {'more than freezing' if more else 'too'}: with the one "
         f"on the cards instead of one like the source's, {advised[0][1].metric} with nothing "
@@ -78,11 +84,11 @@ def _recipes(advised: list[tuple[Analysis, Advice]]) -> Iterator[str]:
     )
     differing = [
         f"in {joined(map(words.factor, others))} on {shown.about(study).name}"
-        for study, _, group in groups.values()
-        if (others := recipes.other_settings([group[0], group[-1]]))
+        for study in gains
+        if (others := recipes.other_settings(pairs[study]))
     ]
     if differing:
-        yield f"The two also differ {joined(differing)}, so the parts cannot be told apart."
+        yield f"The two recipes also differ {joined(differing)}: the parts cannot be told apart."
     yield Markup('<a href="recipe.html">Does the recipe matter?</a>')
 
 

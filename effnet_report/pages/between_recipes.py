@@ -32,7 +32,7 @@ def groups() -> list[list[Analysis]]:
 
 def opening(groups: Sequence[list[Analysis]]) -> Iterator[str]:
     """Whether what freezing does depends on the recipe, then by how much on each data set."""
-    pairs = {shown.about(group[0]).name: _ends(group) for group in groups}
+    pairs = {shown.about(group[0]).name: recipes.ends(group) for group in groups}
     by_images = {name: recipes.difference(pair, deepest(pair)) for name, pair in pairs.items()}
     clear = [name for name, change in by_images.items() if not change.low <= 0 <= change.high]
     if not clear:
@@ -46,11 +46,6 @@ def opening(groups: Sequence[list[Analysis]]) -> Iterator[str]:
         )
     for name, pair in pairs.items():
         yield from html.apart(_of_one(name, pair))
-
-
-def _ends(group: list[Analysis]) -> list[Analysis]:
-    """The study whose recipe is least like the source's, and the one whose is most like it."""
-    return [group[0], group[-1]]
 
 
 def _of_one(name: str, pair: list[Analysis]) -> Iterator[str]:
@@ -116,7 +111,7 @@ def both_ways(groups: Sequence[list[Analysis]]) -> HTML:
     """Accuracy with nothing and with most frozen at each recipe, and the differences."""
     if not groups:
         return html.paragraph([])
-    pairs = [_ends(group) for group in groups]
+    pairs = [recipes.ends(group) for group in groups]
     depths = sorted({deepest(pair) for pair in pairs})
     none, most = "nothing frozen, %", f"{joined(depths, 'or')} stages frozen, %"
     rows = [row for pair in pairs for row in _rows(pair, none, most)]
@@ -131,9 +126,9 @@ def both_ways(groups: Sequence[list[Analysis]]) -> HTML:
         key=f"recipes:{len(rows)}",
         finding=f"Where nothing is frozen, the recipe changes {metric} by {joined(gains)}.",
         caption=f"Mean test {metric} in the seeds that both studies of the same images have; the "
-        "95 % intervals of one recipe hold for all its depths at once, those of a difference for "
-        "it alone. A difference is that of both protocols as a whole, with all in which they "
-        "differ.",
+        "95 % intervals of single recipes hold for all depths of both at once, those of a "
+        "difference for it alone. A difference is that of both protocols as a whole, with all in "
+        "which they differ.",
     )
 
 

@@ -59,7 +59,8 @@ def _alone(study: Analysis, table: pd.DataFrame) -> Iterator[str]:
 
 def _choices(study: Analysis) -> Iterator[str]:
     """What each choice of the recipe changes in the study that compares recipes."""
-    depths = [0, *sorted(recipes.by_recipe(study)["freeze"].unique())]
+    table = recipes.by_recipe(study)
+    depths = [0, *sorted(table["freeze"].unique())]
     clear = [
         f"with {choice}, {study.evidence.metric} changes by {estimated(change)}"
         for choice, change in study.effects.items()
@@ -71,8 +72,8 @@ def _choices(study: Analysis) -> Iterator[str]:
         f"recipes, each with {joined(depths)} frozen stages: "
         f"{'; '.join(clear) or 'none is clearly better'}."
     )
-    if recipes.turns(recipes.by_recipe(study)) != "turns":
-        yield ("It does not show that freezing helps with one recipe and harms with another.")
+    if recipes.turns(table) != "turns":
+        yield "It does not show that freezing helps with one recipe and harms with another."
 
 
 def both_ways() -> HTML:

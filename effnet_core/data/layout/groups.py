@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 
@@ -67,9 +68,9 @@ def _check_no_folder(rule: str, shown: list[str]) -> None:
     The same object would be another one in each folder, such as in those of two classes.
     """
     by_end: dict[str, str] = {}
-    for name in sorted(set(shown)):
+    for name in [] if "/" in rule else sorted(set(shown)):
         one = by_end.setdefault(name.rpartition("/")[2], name)
-        if one != name and "/" not in rule:
+        if one != name:
             raise InputError(
                 f"groups = {rule!r} takes a folder into the name of an object: {one!r} and "
                 f"{name!r} would be two. Write [^/] for any letter but the one between folders, or "
@@ -82,11 +83,11 @@ def _check_one_object_each(rule: str, shown: list[str]) -> None:
 
     A comma or a slash may be a part of a name, so it counts only between two known objects.
     """
-    known = {likeness(name) for name in shown}
-    listing = [re.split("[;|]", name) for name in sorted(set(shown))]
-    pieces = [likeness(piece) for parts in listing if len(parts) > 1 for piece in parts]
-    known |= {piece for piece in pieces if pieces.count(piece) > 1}
-    for name in sorted(set(shown)):
+    names = sorted(set(shown))
+    listed = [parts for name in names if len(parts := re.split("[;|]", name)) > 1]
+    pieces = Counter(likeness(piece) for parts in listed for piece in parts)
+    known = {*map(likeness, names), *(piece for piece, count in pieces.items() if count > 1)}
+    for name in names:
         certain, possible = (
             [likeness(piece) for piece in re.split(f"[{letters}]", name) if piece.strip()]
             for letters in (";|", ",/")

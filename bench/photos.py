@@ -14,10 +14,11 @@ from effnet_core.study.provenance import commit, hardware, versions
 from effnet_core.study.studies import load_study
 from effnet_report.inference import forecast
 from effnet_report.intake.options import depths, usual_epochs
-from effnet_report.intake.weigh import RATES, in_parallel
+from effnet_report.intake.weigh import RATES
 from effnet_report.measurements.gpu import Gpu
 from effnet_report.measurements.photos import Photos, PhotosRow
-from effnet_report.sweep.plan import RUN, Speed, Timed, at_speed, classical_hours, time_steps
+from effnet_report.sweep.hours import classical_hours, in_parallel, task_hours
+from effnet_report.sweep.plan import Speed, Timed, at_speed, time_steps
 from effnet_report.sweep.sweep import automatic_jobs
 
 PHOTOS = (300, 3_000, 30_000)
@@ -57,9 +58,8 @@ def hours(photos: int, network: dict[str, object], timed: Timed, jobs: int) -> f
     validation = round(design.protocol.validation_share * (photos - test))
     train = photos - test - validation
     rows = replace(timed, runs=design.configurations()).rows(train, validation, test)
-    runs = [RUN / 3600 + (row.hours or 0.0) for row in rows]
-    runs.append(classical_hours(design.protocol, train, photos, CLASSES))
-    return in_parallel(runs * FOLDS, jobs)
+    classical = classical_hours(design.protocol, train, photos, CLASSES)
+    return in_parallel(task_hours((row.hours for row in rows), classical, FOLDS), jobs)
 
 
 def on_this_cpu() -> list[PhotosRow]:

@@ -1,12 +1,10 @@
 """The command `effnet`."""
 
-import gc
 import io
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,17 +13,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from effnet_core import cache, files, paths
+from effnet_core import cache, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study import records
-from effnet_core.study.design import Settings, Study, is_url
 from effnet_core.study.studies import PUBLISHED, load_study, study_path
-from effnet_report import clearing, open_files, words
+from effnet_report import clearing, open_files
 from effnet_report.escaping import Terminal
-from effnet_report.evidence import failures as notes
-from effnet_report.evidence import loader, locations
-from effnet_report.evidence.loader import load_design
-from effnet_report.sweep.tasks import State, state, tasks_of
+from effnet_report.sweep.tell import tell_plan, tell_status
 
 app = typer.Typer(
     help="Fine-tune an EfficientNet in every configuration of a study, and keep the records.",
@@ -41,14 +34,6 @@ _KNOWN = bool(sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
 console = Terminal(width=None if _KNOWN else 120)
 
 StudyName = Annotated[str, typer.Argument(help="a name in studies/, or the path of a .yml file")]
-MARKS = {
-    State.DONE: "[green]done[/]",
-    State.RUNNING: "[cyan]running[/]",
-    State.FAILED: "[red]failed[/]",
-    State.DAMAGED: "[red]damaged[/]",
-    State.ASIDE: "[red]set aside[/]",
-    State.MISSING: "[dim]missing[/]",
-}
 
 
 class DeviceName(StrEnum):
@@ -159,18 +144,7 @@ def sweep_command(
     )
 
 
-@contextmanager
-def _keeping_all() -> Iterator[None]:
-    """Turn the garbage collector off, which takes as long as parsing thousands of records."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 @app.command()
-@_keeping_all()
 def status(
     study: Annotated[
         str,
@@ -178,121 +152,13 @@ def status(
     ],
 ) -> None:
     """Show the state of each run: done, running, failed, damaged or missing."""
-    published = study.startswith(f"{PUBLISHED}/")
-    design = load_design(study) if published else load_study(study)
-    everything = {task.run_id: task for task in tasks_of(design, study)}
-    loaded = loader.load(study if published else design.name, design)
-    _check_images(loaded)
-    states = {run_id: state(task, loaded) for run_id, task in everything.items()}
-    table = Table("#", *design.factors, *[f"seed {s}" for s in design.seeds])
-    table.title = _heading(design)
-    for task in everything.values():
-        settings = task.settings
-        if settings.seed != design.seeds[0] or task.notebook == paths.CLASSICAL_NOTEBOOK:
-            continue
-        cells = []
-        for seed in design.seeds:
-            twin = settings.model_copy(update={"seed": seed})
-            cells.append(_cell(twin.run_id, states, loaded))
-        table.add_row(str(settings.number), *_levels(settings), *cells)
-    classical = [records.classical_id(seed) for seed in design.seeds]
-    cells = [_cell(name, states, loaded) for name in classical]
-    table.add_row("", "classical", *[""] * (len(design.factors) - 1), *cells)
-    table.caption = f"Per cent: {design.protocol.criterion.replace('_', ' ')} on test images."
-    console.print(table)
-    counts = {state: list(states.values()).count(state) for state in State}
-    console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    for run_id, error in notes.load(loaded.reference).items():
-        console.print(f"[red]{escape(run_id)}[/]: {escape(error)}")
-    for name, why in loaded.set_aside.items():
-        console.print(f"[red]{escape(name)}[/] is not counted: {escape(why)}")
-
-
-def _check_images(loaded: loader.Loaded) -> None:
-    """Make sure that a study's records were made from its images, if these are on this machine."""
-    protocol = loaded.design.protocol
-    places = [place for place in (protocol.data_dir, protocol.labels) if place]
-    if not (loaded.believed and places) or any(map(is_url, places)):
-        return
-    from effnet_core.data.datasets import imagefolder  # noqa: PLC0415  slow to import
-
-    with console.status("Reading all images ..."):
-        try:
-            fingerprint = imagefolder(
-                protocol.data_dir, protocol.labels, protocol.groups
-            ).fingerprint
-        except InputError as error:
-            console.print(f"The images cannot be compared with the records: {escape(str(error))}")
-            return
-    loaded.check_images(fingerprint)
-
-
-def _levels(settings: Settings) -> list[str]:
-    return [
-        escape(level if isinstance(level, str) else words.level(name, level))
-        for name, level in settings.levels.items()
-    ]
-
-
-def _heading(design: Study) -> str:
-    """The name of a study, and its title if that says more."""
-    same = design.title == design.name
-    return escape(design.name if same else f"{design.name}: {design.title}")
-
-
-def _cell(run_id: str, states: dict[str, State], loaded: loader.Loaded) -> str:
-    if states[run_id] is not State.DONE:
-        return MARKS[states[run_id]]
-    record = loaded.believed[run_id]
-    return f"{MARKS[State.DONE]} {record.outcome.test.score(record.settings.criterion):.1f} %"
+    tell_status(study, console)
 
 
 @app.command()
 def plan(study: StudyName) -> None:
     """Estimate the time, memory and disk space of a study on this device."""
-    from effnet_report.numbers import duration  # noqa: PLC0415
-    from effnet_report.sweep import plan as planning  # noqa: PLC0415  imports torch
-    from effnet_report.sweep.sweep import automatic_jobs  # noqa: PLC0415
-
-    design = load_study(study)
-    with console.status("Counting, and timing a few steps ..."):
-        result = planning.plan(design)
-    costs = ("trainable", "GFLOP per step", "memory", "time")
-    table = Table("#", *design.factors, *costs)
-    table.title = _heading(design)
-    for row in result.rows:
-        settings, cost = row.settings, row.cost
-        table.add_row(
-            str(settings.number),
-            *_levels(settings),
-            f"{cost.trainable / 1e6:.2f} M",
-            f"{cost.flop / 1e9:,.1f}",
-            f"{cost.memory / 1e9:.1f} GB",
-            "does not fit" if row.hours is None else duration(3600 * row.hours),
-        )
-    console.print(table)
-    if result.classes:
-        shown = [f"{name} {count}" for name, count in result.classes.items()]
-        console.print(f"Images of the {len(shown)} classes: {escape(', '.join(shown))}.")
-    runs = len(result.rows) * len(design.seeds)
-    hours = sum(row.hours or 0 for row in result.rows) * len(design.seeds)
-    images = result.train_images + result.validation_images + result.test_images
-    hours += planning.fixed_hours(design, result.train_images, images, len(result.classes) or 2)
-    console.print(
-        f"{runs} runs on {result.device}, each with {result.train_images} training, "
-        f"{result.validation_images} validation and {result.test_images} test images and at most "
-        f"{design.protocol.epochs} epochs. They take at most {duration(3600 * hours)} one after "
-        f"another; {automatic_jobs(design)} run in parallel. A run needs the memory of its row and "
-        "about 1 GB for Python and its libraries. Activations of frozen stages take up to "
-        f"{result.disk / 1e9:.1f} GB on disk per seed."
-    )
-    if result.too_large:
-        console.print(
-            f"[yellow]{result.too_large} configurations do not fit into the free memory,[/] and "
-            "their time is not counted. Close other programs, or lower batch_size or image_size."
-        )
-    if result.note:
-        console.print(escape(result.note))
+    tell_plan(study, console)
 
 
 @app.command()
@@ -395,40 +261,20 @@ def verify(
     ] = False,
 ) -> None:
     """Repeat finished runs, all by default, and compare them with their records."""
-    from effnet_report.publishing import verify as verification  # noqa: PLC0415  imports torch
-
-    def line(compared: verification.Comparison) -> None:
-        console.print(f"{compared.run_id}: {compared.verdict}")
-        for difference in compared.origin:
-            console.print(f"  different before the start: {escape(difference)}")
-        if compared.seconds:
-            recorded, again = compared.seconds
-            ratio = recorded / max(again, 0.01)
-            console.print(
-                f"  training took {again:.1f} CPU seconds, {recorded:.1f} recorded "
-                f"(ratio {ratio:.2f})"
-            )
+    from effnet_report.publishing.tell import tell_verification  # noqa: PLC0415  imports torch
 
     if run and sample:
         raise InputError("--run and --sample exclude each other: give one of them.")
-    # A reader's verification changes no file in git.
-    readers = study.startswith(f"{PUBLISHED}/") and not publish
-    output = locations.verified_here(study) if readers else verification.here(study)
-    load_design(study)
-    files.check_writable(output.parent)
-    compared = verification.verify(
-        study, run or [], sample, line, console.print, output=output, jobs=jobs
+    passed = tell_verification(
+        study,
+        console,
+        run=run or [],
+        sample=sample,
+        jobs=jobs,
+        strict=strict,
+        publish=publish,
     )
-    where = os.path.relpath(output, paths.ROOT)
-    console.print(f"{verification.summary(compared)} Details: {escape(where)}")
-    doubtful = verification.implausible(compared)
-    for comparison in doubtful:
-        console.print(
-            f"{comparison.run_id}: its recorded training time does not fit the others: it "
-            f"differs by more than a factor of {verification.PLAUSIBLE:g}."
-        )
-    agreements = {comparison.agreement for comparison in compared}
-    if "different" in agreements or (strict and (agreements != {"equal"} or doubtful)):
+    if not passed:
         raise typer.Exit(1)
 
 

@@ -18,6 +18,7 @@ from effnet_core.errors import InputError
 from effnet_core.study.studies import load_study
 from effnet_report import cli
 from effnet_report.evidence import failures, loader
+from effnet_report.sweep import tell
 from effnet_report.sweep.sweep import check_images
 from effnet_report.sweep.tasks import State
 
@@ -125,7 +126,7 @@ def test_status_shows_the_measure_by_which_the_study_selects(capsys):
     run_id, record = next(iter(loaded.believed.items()))
     settings = record.settings.model_copy(update={"criterion": "balanced_accuracy"})
     loaded.believed[run_id] = record.model_copy(update={"settings": settings})
-    shown = cli._cell(run_id, {run_id: State.DONE}, loaded)
+    shown = tell._cell(run_id, {run_id: State.DONE}, loaded)
     assert f" {record.outcome.test.recall:.1f} %" in shown
     assert f" {record.outcome.test.accuracy:.1f} %" not in shown
 
@@ -150,7 +151,8 @@ def test_status_reads_the_images_as_the_study_does(tmp_path):
         protocol=SimpleNamespace(data_dir=None, labels=str(labels), groups="set")
     )
     seen = []
-    cli._check_images(SimpleNamespace(design=design, believed=[1], check_images=seen.append))
+    loaded = SimpleNamespace(design=design, believed=[1], check_images=seen.append)
+    tell._check_images(loaded, cli.console)
     assert seen == [imagefolder(None, str(labels), "set").fingerprint]
 
 

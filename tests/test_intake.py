@@ -209,11 +209,6 @@ def test_uneven_classes_count_the_same(photos, own_studies, capsys):
     assert load_study("uneven").protocol.criterion == "balanced_accuracy"
 
 
-def test_the_longest_runs_start_first_and_the_last_one_ends_the_study():
-    assert weigh.in_parallel([1.0, 1.0, 2.0], 2) == 2.0
-    assert weigh.in_parallel([3.0, 1.0], 2) == 3.0
-
-
 @pytest.mark.slow
 def test_the_interval_that_is_expected_is_the_one_that_the_report_gives():
     study = analysis.load("published/elpv_source")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from effnet_core.data.datasets import imagefolder
 from effnet_core.data.layout.companions import versions
-from effnet_core.data.layout.doubts import check_only_photos
+from effnet_core.data.layout.doubts import check_only_photos, few_doubted_photos
 from effnet_core.data.layout.layers import doubted_layers
 from effnet_core.data.layout.repeats import kinds_of_objects, repeated_folders
 from effnet_core.errors import InputError
@@ -208,6 +208,19 @@ def names(*forms):
 def test_masks_and_thumbnails_beside_their_photos_are_refused(photo, kind, form):
     with pytest.raises(InputError, match=rf"holds {kind} .* 10 in all"):
         check_only_photos(Path("p"), names(photo, form))
+
+
+@pytest.mark.parametrize(("kind", "form"), [(k, them[0]) for k, them in BESIDE.items()])
+def test_one_image_of_many_that_is_called_like_a_mask_is_told(kind, form):
+    many = [*(f"cat/{i}.png" for i in range(60)), f"{form}.png".format(c="cat", i=7)]
+    check_only_photos(Path("p"), many)
+    (told,) = few_doubted_photos(many)
+    assert told.startswith(f"Look twice: 1 of 61 images is called like {kind}")
+    assert many[-1] in told
+    few = [*many[:40], many[-1]]
+    with pytest.raises(InputError, match="1 in all"):
+        check_only_photos(Path("p"), few)
+    assert few_doubted_photos(few) == []
 
 
 @pytest.mark.fault("folders that are no classes")

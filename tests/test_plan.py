@@ -1,3 +1,4 @@
+import math
 import re
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from effnet_core.study.design import Study
 from effnet_report.evidence.loader import Loaded
 from effnet_report.measurements.photos import Photos, PhotosRow
 from effnet_report.pages import tutorial
+from effnet_report.sweep import hours
 from effnet_report.sweep import plan as planning
 from effnet_report.sweep.plan import CONTEXT, fitting
 from effnet_report.sweep.sweep import check_images
@@ -66,19 +68,21 @@ def test_hours_are_steps_and_looks_at_the_speed_that_was_measured(folder_study, 
     # A step: 2 s through what is frozen, 3 x 3 x 2 s through what trains. A look: 2 + 3 s.
     steps = 15 * made.train_images / 4
     looks = (15 * made.validation_images + made.validation_images + made.test_images) / 4
-    hours = [row.hours for row in made.rows]
-    assert hours[:4] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 4)
+    took = [row.hours for row in made.rows]
+    assert took[:4] == pytest.approx([(20 * steps + 5 * looks) / 3600] * 4)
     # Of kept activations, every image passes what is frozen once.
     once = 2 * 60 / 4
-    assert hours[-4:] == pytest.approx([(once + 18 * steps + 3 * looks) / 3600] * 4)
+    assert took[-4:] == pytest.approx([(once + 18 * steps + 3 * looks) / 3600] * 4)
 
 
-def test_runs_that_train_nothing_take_time_too(folder_study):
-    study = folder_study(few=20)
-    seconds = 3600 * planning.fixed_hours(study, 30, 60, 2)
-    assert seconds > 28 * planning.RUN
-    twice = study.model_copy(update={"seeds": [0, 1]})
-    assert 3600 * planning.fixed_hours(twice, 30, 60, 2) == pytest.approx(2 * seconds)
+def test_runs_that_train_nothing_and_classical_models_take_time_too():
+    assert hours.task_hours([0.0, None], 0.5, 1) == [hours.RUN / 3600, math.inf, 0.5]
+    assert len(hours.task_hours([1.0, 2.0], 0.5, seeds=4)) == 12
+
+
+def test_the_longest_runs_start_first_and_the_last_one_ends_the_study():
+    assert hours.in_parallel([1.0, 1.0, 2.0], 2) == 2.0
+    assert hours.in_parallel([3.0, 1.0], 2) == 3.0
 
 
 @pytest.mark.parametrize("study", ["quick", "elpv_source", "fashion_source"])
@@ -86,10 +90,10 @@ def test_the_classical_comparison_takes_about_what_it_took(study):
     record = records.load(records.record_path(f"published/{study}", "classical-seed0"))
     facts = record.facts
     images = facts.train_images + facts.validation_images + facts.test_images
-    hours = planning.classical_hours(
+    estimated = hours.classical_hours(
         record.settings, facts.train_images, images, len(facts.classes)
     )
-    assert 0.67 < 3600 * hours / record.made.cpu_seconds["total"] < 1.5
+    assert 0.67 < 3600 * estimated / record.made.cpu_seconds["total"] < 1.5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

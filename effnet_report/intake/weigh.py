@@ -4,7 +4,6 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from heapq import heapreplace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from effnet_report.inference.power import Components
 from effnet_report.intake.look import Look
 from effnet_report.intake.network import Network
 from effnet_report.intake.options import EPOCHS, SIZES, Option, depths, tiers
-from effnet_report.sweep.plan import RUN, Timed, classical_hours, time_steps, too_few
+from effnet_report.sweep.hours import classical_hours, in_parallel, task_hours
+from effnet_report.sweep.plan import Timed, time_steps, too_few
 from effnet_report.sweep.sweep import automatic_jobs
 
 # What `--ask` compares beside the depth.
@@ -179,15 +179,10 @@ class Weighing:
         train, validation, test = self.material.parts(option)
         classes = len(self.material.dataset.classes)
         rows = self._at(option).rows(train, validation, test)
-        one_seed = [
-            RUN / 3600 + (math.inf if row.hours is None else row.hours)
-            for row in rows
-            if row.settings.freeze in option.depths
-        ] * math.prod(map(len, self.material.compared.values()))
-        one_seed.append(
-            classical_hours(rows[0].settings, train, train + validation + test, classes)
-        )
-        return in_parallel(one_seed * option.seeds, self._jobs)
+        trainings = [row.hours for row in rows if row.settings.freeze in option.depths]
+        trainings *= math.prod(map(len, self.material.compared.values()))
+        classical = classical_hours(rows[0].settings, train, train + validation + test, classes)
+        return in_parallel(task_hours(trainings, classical, option.seeds), self._jobs)
 
     def _at(self, option: Option) -> Timed:
         """One run per depth, at the size and epochs of an option."""
@@ -200,14 +195,6 @@ class Weighing:
         timed = self._timed[size]
         runs = [run.model_copy(update={"epochs": option.epochs}) for run in timed.runs]
         return replace(timed, runs=runs)
-
-
-def in_parallel(hours: list[float], jobs: int) -> float:
-    """Hours until all runs have ended, if the longest ones start first."""
-    ends = [0.0] * jobs
-    for needed in sorted(hours, reverse=True):
-        heapreplace(ends, ends[0] + needed)
-    return max(ends)
 
 
 def _too_small(material: Material) -> InputError:

@@ -23,7 +23,7 @@ from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs, worth_caching
 from effnet_core.model.freezing import FrozenNetwork
 from effnet_core.model.heads import build_head
-from effnet_core.study.design import Protocol, Settings, Study
+from effnet_core.study.design import Settings, Study
 from effnet_core.study.schema import Stage
 from effnet_report.baseline.classical import FOLDS
 from effnet_report.escaping import listed
@@ -145,31 +145,6 @@ def at_speed(study: Study, classes: int, speed: "Speed | None") -> Timed:
     }
     costs = [counted[settings.run_id] for settings in unlike]
     return Timed(runs, costs, [True] * len(runs), speed)
-
-
-# CPU seconds on an AMD EPYC, from published records. RUN is a run without its training (its kernel,
-# its model, its record). The others are of the classical comparison: the descriptions per pixel of
-# every image, and the classifiers per training image, per training image and class (boosting), and
-# per pair of training images (support vectors).
-RUN = 3.0
-PIXEL, TRAINING_IMAGE, IMAGE_OF_CLASS, PAIR = 0.7e-6, 0.08, 0.012, 1.5e-5
-
-
-def classical_hours(protocol: Protocol, train: int, images: int, classes: int) -> float:
-    """Hours of the classical comparison of one seed.
-
-    Args:
-        train: training images.
-        images: all images of a run.
-    """
-    fitting = train * (TRAINING_IMAGE + IMAGE_OF_CLASS * classes + PAIR * train)
-    return (PIXEL * protocol.image_size**2 * images + fitting) / 3600
-
-
-def fixed_hours(study: Study, train: int, images: int, classes: int) -> float:
-    """Hours of a study beside training, one run after another; see `classical_hours`."""
-    classical = classical_hours(study.protocol, train, images, classes)
-    return RUN / 3600 * len(list(study.runs())) + classical * len(study.seeds)
 
 
 @cache

@@ -15,6 +15,9 @@ PIECE = re.compile(
     re.IGNORECASE,
 )
 
+# Share of the images up to which a name like a mask's is told, not refused: of 800 drawings, one is
+# called `sailboat_labels` beside `sailboat`, and is a drawing too.
+FEW = 0.02
 REMEDY = "Give the folder that holds the classes, or a table of paths and labels: --labels FILE.csv"
 
 
@@ -35,20 +38,37 @@ def check_not_pieces(root: Path, classes: Sequence[str], images: Sequence[str]) 
 
 
 def check_only_photos(root: Path, images: Sequence[str]) -> None:
-    """Make sure that no images are masks or thumbnails of others.
+    """Make sure that images are not masks or thumbnails of others, but for a few that may be.
 
     Args:
         images: paths of all images, relative to `root`.
 
     Raises:
-        InputError: some are.
+        InputError: more than a few are.
     """
     for kind, unwanted in _unwanted(images).items():
+        if len(unwanted) <= FEW * len(images):
+            continue
         raise InputError(
             f"{root} holds {kind} beside the images they belong to, {len(unwanted)} in all, "
             f"such as {unwanted[0]}: they would be trained on as if they were photos. Move "
             f"them out of the folder, or rename the folders that are classes. {REMEDY}"
         )
+
+
+def few_doubted_photos(images: Sequence[str]) -> list[str]:
+    """Remarks about a few images that may be masks or thumbnails of others beside them.
+
+    Args:
+        images: paths of all images, relative to the folder of the classes.
+    """
+    return [
+        f"Look twice: {len(unwanted)} of {len(images)} images {_are(unwanted)} "
+        f"called like {kind} of others beside them, such as {shown(unwanted[0])}. Move masks and "
+        "thumbnails out of the folder: they would be trained on as if they were photos."
+        for kind, unwanted in _unwanted(images).items()
+        if len(unwanted) <= FEW * len(images)
+    ]
 
 
 def doubted_photos(images: Sequence[str]) -> list[str]:
@@ -68,6 +88,10 @@ def _unwanted(images: Sequence[str]) -> dict[str, list[str]]:
     """The images that are masks and thumbnails of others, if any."""
     kinds = {"masks or annotations": masks_among(images), "thumbnails": thumbnails_among(images)}
     return {kind: found for kind, found in kinds.items() if found}
+
+
+def _are(some: Sequence[str]) -> str:
+    return "is" if len(some) == 1 else "are"
 
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:

@@ -6,7 +6,11 @@ import pandas as pd
 
 from effnet_core.data.formats import is_image
 from effnet_core.data.layout.companions import versions
-from effnet_core.data.layout.doubts import check_not_pieces, check_only_photos
+from effnet_core.data.layout.doubts import (
+    check_not_pieces,
+    check_only_photos,
+    few_doubted_photos,
+)
 from effnet_core.data.layout.layers import check_layers, doubted_layers, joined_folders
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import part_of, parts_among, parts_inside
@@ -82,6 +86,7 @@ def class_folders(root: Path) -> Listing:
         *joined_folders(folder.name for folder in folders),
         *nearly_alike(kinds),
         *versions(names),
+        *few_doubted_photos(names),
         *doubted_layers(names),
     ]
     loose = [path for path in below.images if len(within[path]) == 1]

@@ -29,6 +29,7 @@ from bench.summary import (
     summary,
 )
 from effnet_core import paths
+from effnet_core.study.code import meaning
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_report.jupyter.warm import LARGE_PAGES
@@ -59,10 +60,16 @@ ARMS = [
     ),
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
-SWEEP = ("effnet_core", "effnet_report", "notebooks", "studies")
-PEER = ("effnet_core", "bench/peers.py", "bench/peer.ipynb", "studies")
+# The studies that are timed name no folders of images, and no pages are waited for.
+CORE = ("effnet_core", ":!effnet_core/data/layout", ":!effnet_core/data/headers.py")
+SHOWING = ("pages", "render", "measurements", "deploy", "audit", "intake", "publishing")
+SWEEP = (
+    *(*CORE, "effnet_report", *(f":!effnet_report/{room}" for room in SHOWING)),
+    *("notebooks", "studies"),
+)
+PEER = (*CORE, "bench/peers.py", "bench/peer.ipynb", "studies")
 # With `warm.py`, where LARGE_PAGES are.
-EXPERT = ("effnet_core", "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
+EXPERT = (*CORE, "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
 STEP = (
     *("effnet_core/model", "effnet_core/processor.py", "effnet_core/study/design.py"),
     *("effnet_report/sweep/step_cost.py", "bench/steps.py", "studies"),
@@ -72,14 +79,14 @@ MEASURES = {
     "ours": SWEEP,
     "typed": SWEEP,
     "start": (*SWEEP, "bench/start.py"),
-    "book": (*SWEEP, "book", "_config.yml", "results/published"),
+    "book": (*CORE, "effnet_report", "book", "_config.yml", "results/published"),
     "peer": PEER,
     "expert": EXPERT,
     "elpv": EXPERT,
-    "depth": ("effnet_core", "studies"),
-    "growth": ("effnet_core", "studies"),
+    "depth": (*CORE, "studies"),
+    "growth": (*CORE, "studies"),
     **dict.fromkeys(("step", "limit", "instructions"), STEP),
-    "recipe": ("effnet_core", "bench/recipes.py", "studies"),
+    "recipe": (*CORE, "bench/recipes.py", "studies"),
 }
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)
@@ -124,11 +131,16 @@ def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
 
 
 def fingerprint(arm: str) -> str:
-    """sha256 over everything in git that an arm measures, and over how it does so."""
+    """sha256 over everything in git that an arm measures, and over how it does so.
+
+    Of Python, the meaning counts, not the docstrings: see `meaning`.
+    """
     places = (*MEASURES[arm.split(maxsplit=1)[0]], "bench/arms.py")
     digest = hashlib.sha256()
     for name in _in_git(*places):
-        digest.update(f"{name}\0".encode() + (paths.ROOT / name).read_bytes())
+        content = (paths.ROOT / name).read_bytes()
+        means = meaning(content, ()).encode() if name.endswith(".py") else content
+        digest.update(f"{name}\0".encode() + means)
     return digest.hexdigest()
 
 

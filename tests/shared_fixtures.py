@@ -30,7 +30,7 @@ torch.set_num_threads(1)
 # Ray looks once a process, whichever test is the first to import it.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 # A run asks four times what its code means, a quarter of the time of a small one.
-code._meaning = cache(code._meaning)
+code.meaning = cache(code.meaning)
 # Tests kill processes but cut no power, so nothing in this process need wait for the disk: that is
 # half a second per made-up study. Processes that tests start wait as they always do.
 os.fsync = lambda _: None

@@ -192,17 +192,17 @@ def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
 
 
 def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
-    def touched(name: str) -> set[str]:
-        root = tmp_path / name.replace("/", "-")
+    def touched(name: str, text: str = "x = 1") -> set[str]:
+        root = tmp_path / f"{name} {text}".replace("/", "-")
         subprocess.run(["git", "init", "-q", root], check=True)
-        for path in ("effnet_core/run.py", "effnet_report/sweep/sweep.py", "bench/peers.py"):
+        for path in {name, "effnet_core/run.py", "bench/peers.py"}:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text("")
         subprocess.run(["git", "-C", root, "add", "."], check=True)
         monkeypatch.setattr(paths, "ROOT", root)
         bench_main._in_git.cache_clear()
         before = {arm: bench_main.fingerprint(arm) for arm in ARMS}
-        (root / name).write_text("x = 1")
+        (root / name).write_text(text)
         return {arm.split()[0] for arm in ARMS if bench_main.fingerprint(arm) != before[arm]}
 
     assert touched("bench/peers.py") == {"peer"}
@@ -221,6 +221,9 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
         "recipe",
     }
     assert touched("effnet_core/run.py") == trains
+    assert touched("effnet_core/run.py", '"""Only words."""') == set()
+    assert touched("effnet_report/pages/speed.py") == {"book"}
+    assert touched("effnet_core/data/layout/walk.py") == set()  # the studies name no folders
     bench_main._in_git.cache_clear()
 
 

@@ -79,11 +79,11 @@ def code_fingerprint(purpose: str) -> str:
     """
     digest = hashlib.sha256()
     for module, names in sorted(PURPOSES[purpose].items()):
-        digest.update(f"{module}\0{_meaning(SOURCES[module], names)}\0".encode())
+        digest.update(f"{module}\0{meaning(SOURCES[module], names)}\0".encode())
     return digest.hexdigest()
 
 
-def _meaning(source: bytes, names: tuple[str, ...]) -> str:
+def meaning(source: bytes, names: tuple[str, ...]) -> str:
     """The code of a module, or of some of its definitions, in a canonical form."""
     body = _stripped(source)
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]

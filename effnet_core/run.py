@@ -23,7 +23,14 @@ from effnet_core.model.convolutions import move_to_device
 from effnet_core.model.cost import stage_costs
 from effnet_core.model.freezing import FrozenNetwork, count
 from effnet_core.model.heads import build_head
-from effnet_core.model.prefix import Boundary, Pixels, cached_depths, computed_on, frozen_boundary
+from effnet_core.model.prefix import (
+    Boundary,
+    Pixels,
+    cached_depths,
+    computed_on,
+    frozen_boundary,
+    images_below,
+)
 from effnet_core.study import records
 from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import INCIDENTAL, PARAMETERS, Settings
@@ -251,18 +258,25 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
+    _check_same_images(data, model)
     if weights_hash(model.network.state_dict()) != model.initial:
         _restore(data, model)
         print("The model was trained before: training begins again with its initial weights.")
     print(model.boundary_note)
     with run.clock.phase("train"):
         checkpoint = _checkpoint(run, data, model) if run.lock.is_locked else None
-        return _fit(
+        fitted = _fit(
             data,
             model,
             report=lambda state: print(_progress(run, state), flush=True),
             checkpoint=checkpoint,
         )
+    _trained_on[fitted.final_weights] = (data.dataset.fingerprint, data.split.fingerprint)
+    return fitted
+
+
+# Data set and split of each training of this process, by the hash of its trained weights.
+_trained_on: dict[str, tuple[str, str]] = {}
 
 
 def _fit(
@@ -316,6 +330,39 @@ def check_same_run(run: Run, settings: Settings, what: str) -> None:
         )
 
 
+def _check_same_images(data: Data, model: Model) -> None:
+    """Make sure that the model sees the images of the data, also if they were loaded again.
+
+    Raises:
+        InputError: it sees others.
+    """
+    seen = images_below(model.boundary)
+    if seen is not data.images and not np.array_equal(seen, data.images):
+        raise InputError(
+            "The images changed after the model was built, and were loaded again. Run build_model "
+            "again, and the steps after it."
+        )
+
+
+def check_evaluated(data: Data, evaluations: Mapping[str, Evaluation]) -> None:
+    """Make sure that the predicted images and their labels are those of the data.
+
+    Raises:
+        InputError: the data were loaded again with other images or labels.
+    """
+    for part, evaluation in evaluations.items():
+        indices = getattr(data.split, part)
+        labels = data.dataset.labels[indices]
+        if not (
+            np.array_equal(evaluation.indices, indices)
+            and np.array_equal(evaluation.labels, labels)
+        ):
+            raise InputError(
+                f"The {part} images or their labels changed after they were predicted, when the "
+                "data were loaded again. Run all steps after load_data again."
+            )
+
+
 def _progress(run: Run, state: TrainingState) -> str:
     """The line to print after an epoch."""
     epoch, trained = state.history[-1], state.race.epochs + len(state.history)
@@ -333,7 +380,7 @@ def _checkpoint(run: Run, data: Data, model: Model) -> checkpoints.Checkpoint:
     settings = run.settings
     origin = {
         "initial weights": model.initial,
-        **settings.model_dump(exclude={*INCIDENTAL, "scheduler"}),
+        **settings.model_dump(exclude=INCIDENTAL),
         **fingerprints(data, model.backbone.fingerprint).model_dump(),
         "versions": VERSIONS,
         "processor": computed_on(settings),
@@ -418,6 +465,14 @@ def result(
             "The model was trained after it was evaluated. Run train, evaluate_parts and record "
             "again, in this order."
         )
+    made_from = fingerprints(data, model.backbone.fingerprint)
+    _check_same_images(data, model)
+    check_evaluated(data, evaluations)
+    if _trained_on.get(fitted.final_weights) != (made_from.data, made_from.split):
+        raise InputError(
+            "The training images or their labels changed after the training, when the data were "
+            "loaded again. Run all steps after load_data again."
+        )
     table = predictions_table(data, evaluations)
     folder = reference or run.settings.study
     table = records.like_recorded(table, folder, run.settings.run_id)
@@ -447,7 +502,7 @@ def result(
             ),
             final_weights=final_weights,
         ),
-        fingerprints=fingerprints(data, model.backbone.fingerprint),
+        fingerprints=made_from,
         predictions=hashlib.sha256(predictions).hexdigest(),
         made=run.clock.made(),
     )

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from effnet_core import cache, paths
 from effnet_core.errors import InputError, cannot
-from effnet_core.study.studies import PUBLISHED, load_study, study_path
+from effnet_core.study.studies import load_study, study_path
 from effnet_report import clearing, open_files
 from effnet_report.escaping import Terminal
 from effnet_report.sweep.tell import tell_plan, tell_status
@@ -169,7 +169,7 @@ def publish(study: StudyName) -> None:
 
     design = load_study(study)
     count, notebooks = publishing.publish(design, study_path(study))
-    analysis.save_claims(f"{PUBLISHED}/{design.name}")
+    analysis.save_claims_of_source()
     console.print(f"Copied {count} records and {notebooks} notebooks of {design.name}.")
 
 

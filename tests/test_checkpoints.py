@@ -230,6 +230,20 @@ def test_a_checkpoint_of_another_origin_is_told_and_not_used(
     assert fresh.history == []
 
 
+def test_only_the_first_epoch_is_that_of_every_schedule(
+    small_state, checkpoint, make_settings, capsys
+):
+    plateau, cosine = {"scheduler": "plateau"}, {"scheduler": "cosine"}
+    Checkpoint(checkpoint.path, plateau, checkpoint.clock).save(small_state)
+    other = new_state(make_settings)
+    assert not Checkpoint(checkpoint.path, cosine, checkpoint.clock).resume(other)
+    assert "it was made with other scheduler." in capsys.readouterr().out
+    own = checkpoint.path.with_name("own.pt")
+    assert Checkpoint(own, plateau, checkpoint.clock, first=checkpoint.path)._origin(
+        checkpoint.path
+    ) == {"name": checkpoint.path.name}
+
+
 def test_what_a_killed_process_left_half_written_is_removed(
     small_state, checkpoint, make_settings, capsys
 ):

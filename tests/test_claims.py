@@ -304,6 +304,7 @@ def test_verdicts_are_data_too(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "CLAIMS", tmp_path / "source_claims.json")
     write_study("quick")
     analysis.save_claims("quick")
+    analysis.save_claims_of_source()
     for path in (paths.records("quick") / "claims.json", source.CLAIMS):
         rows = json.loads(path.read_text())
         assert [row["claim"] for row in rows] == list(claims.CLAIMS)

@@ -221,6 +221,21 @@ def test_images_that_are_not_those_of_the_training_do_not_calibrate(study):
     extra.unlink()
 
 
+@pytest.mark.fault("records of something else")
+def test_a_model_is_not_calibrated_on_another_split_than_that_of_its_training(study, monkeypatch):
+    load_dataset = run.load_dataset
+
+    def grouped(*places):
+        dataset = load_dataset(*places)
+        return replace(dataset, groups=np.arange(len(dataset)) // 2)
+
+    model = kept.load("mine")
+    monkeypatch.setattr(run, "load_dataset", grouped)
+    told = rf"test images of mine are no longer those of {study[1].run_id}.*parts or groups"
+    with pytest.raises(InputError, match=told):
+        calibration.images_of(model)
+
+
 @pytest.mark.fault("studies made again under their name")
 def test_a_model_does_not_answer_for_a_study_of_other_classes(study, tmp_path):
     path = paths.STUDIES / "mine.yml"

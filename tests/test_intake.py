@@ -1,5 +1,6 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
+import io
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from effnet_report.intake import look as look_module
 from effnet_report.intake import new as new_command
 from effnet_report.intake.look import look
 from effnet_report.intake.new import new
+from effnet_report.intake.pictures import photos_apart
 from effnet_report.sweep.plan import Speed, Timed, too_few
 from effnet_report.sweep.step_cost import StepCost
 
@@ -371,6 +373,79 @@ def test_parts_of_a_data_set_on_disk_are_named_if_they_are_known(
     table, _, _ = layouts.tabulate("mine", photos, None)
     assert len(table) == len(files) * len(names)
     assert ("part" in table) == column
+
+
+def encoded(seed, size=(40, 30)):
+    """A picture as the bytes of a PNG."""
+    data = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
+    Image.fromarray(noise).save(data, "PNG")
+    return data.getvalue()
+
+
+def with_masks(column="image", size=(40, 30)):
+    """A table of masks, of a structure, of photos and of bytes that are no picture."""
+    return pd.DataFrame(
+        {
+            "mask": [{"bytes": encoded(n, size), "path": None} for n in range(6)],
+            "camera": [{"path": "x", "iso": n} for n in range(6)],
+            column: [{"bytes": encoded(100 + n), "path": None} for n in range(6)],
+            "vector": [b"\xff\xfe"] * 6,
+            "pages": [np.array([{"bytes": b"\x89", "path": None}], dtype=object)] * 6,
+            "label": [b"cat", b"dog"] * 3,
+        }
+    )
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize("column", ["image", "Photo"])
+def test_of_several_columns_of_pictures_that_of_the_photos_is_taken(column):
+    source = with_masks(column)
+    table, photos, told = photos_apart(Path("t.parquet"), source)
+    assert list(table) == ["camera", "label"]
+    assert photos.tolist() == source[column].tolist()
+    assert told == (
+        f"The photos are those of column {column}. Left out, because they hold other pictures or "
+        "bytes: mask, vector, pages."
+    )
+
+
+def test_columns_of_pictures_with_unclear_names_are_refused():
+    with pytest.raises(InputError, match=r"holds pictures in mask, x, so it is unclear.*Rename"):
+        photos_apart(Path("t.parquet"), with_masks("x"))
+    with pytest.raises(InputError, match="holds pictures in mask, so it is unclear"):
+        photos_apart(Path("t.parquet"), with_masks("image").assign(image="1.png"))
+
+
+def test_a_column_of_plain_bytes_holds_pictures_if_they_open():
+    source = pd.DataFrame({"x": [encoded(0), encoded(1)], "label": ["a", "b"]})
+    table, photos, told = photos_apart(Path("t.parquet"), source)
+    assert list(table) == ["label"]
+    assert [picture["bytes"] for picture in photos] == source["x"].tolist()
+    assert told == ""
+    source = pd.DataFrame({"path": ["1.png"], "label": ["a"], "x": [b"\xff"]})
+    table, photos, told = photos_apart(Path("t.parquet"), source)
+    assert list(table) == ["path", "label"]
+    assert photos is None
+    assert told == "Left out, because they hold other pictures or bytes: x."
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_parquet_file_of_photos_and_large_masks_is_a_small_table(tmp_path, own_folders, plain):
+    pytest.importorskip("pyarrow")
+    source = with_masks(size=(400, 400)).drop(columns="pages")
+    if plain:
+        source["image"] = [picture["bytes"] for picture in source["image"]]
+    source.to_parquet(tmp_path / "t.parquet")
+    table, root, told = layouts.tabulate("mine", tmp_path, tmp_path / "t.parquet")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    assert (tmp_path / "t.csv").stat().st_size < 1000
+    dataset = imagefolder(str(root), str(tmp_path / "t.csv"))
+    assert [path.read_bytes() for path in dataset.images] == [encoded(100 + n) for n in range(6)]
+    assert dataset.remarks == []
+    assert "unpacked" in told
+    assert "The photos are those of column image. Left out" in told
 
 
 def test_a_hugging_face_data_set_on_disk(photos, own_studies, capsys):

@@ -10,6 +10,7 @@ from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.doubts import check_only_photos, few_doubted_photos
 from effnet_core.data.layout.layers import doubted_layers
 from effnet_core.data.layout.repeats import kinds_of_objects, repeated_folders
+from effnet_core.data.layout.sets import sets_of_versions
 from effnet_core.errors import InputError
 from effnet_report.intake import layouts
 
@@ -371,3 +372,77 @@ def test_words_that_may_be_of_the_thing_are_told_but_not_refused(form):
     check_only_photos(Path("p"), images)
     (remark,) = versions(images)
     assert remark.startswith("Look twice: 10 images are called like another one")
+
+
+def test_images_without_an_ending_are_not_called_like_another_one():
+    assert versions([f"{c}/cell{i}" for c in ("cat", "dog") for i in range(9)]) == []
+    assert versions([f"{i:06d}" for i in range(9)]) == []
+    assert versions([f"cat/scan 12.05.{i}" for i in range(9)]) == []
+    (remark,) = versions([f"cat/1.{i}.{ending}" for i in range(9) for ending in ("png", "jpg")])
+    assert "9 images are called like another one beside them but for .jpg" in remark
+
+
+@pytest.mark.fault("folders that are no classes")
+@pytest.mark.parametrize(
+    ("forms", "words"),
+    [
+        (("{c}/{c}_{i}_rgb", "{c}/{c}_{i}_depth", "{c}/{c}_{i}_maskcrop"), "rgb, depth, maskcrop"),
+        (tuple(f"{{c}}/{{i}}_{turn}" for turn in (0, 90, 180, 270)), "0, 90, 180, 270"),
+        (tuple(f"{{c}}/{{i}}_crop{k}" for k in range(4)), "crop0, crop1, crop2, crop3"),
+        (("{c}/{i}_aug_0", "{c}/{i}_aug_1"), "aug_0, aug_1"),
+        (("{c}/s{i}_x0_y0", "{c}/s{i}_x0_y1"), "x0_y0, x0_y1"),
+        (("{c}/{i}a_depth_map", "{c}/{i}a_rgb"), "depth_map, rgb"),
+        (("{c}/{i}_left", "{c}/{i}_right"), "left, right"),
+        (("{c}/{i}a", "{c}/{i}b"), "a, b"),
+        (("{c}/rgb_{i}", "{c}/nir_{i}"), "rgb, nir"),
+        (("{c}/{i}_rgb", "{c}/{i}_ir", "bird/{i}"), "rgb, ir"),
+    ],
+)
+def test_versions_of_an_object_without_a_plain_one_are_told(forms, words):
+    images = names(*forms)
+    (remark,) = sets_of_versions(images)
+    number = len([name for name in images if "bird" not in name])
+    assert remark.startswith(f"Look twice: {number} images come in sets whose names differ only in")
+    assert f" {words}, such as {images[0]} and " in remark
+
+
+def test_sets_are_told_though_some_images_of_them_are_missing():
+    images = names("{c}/{i}_rgb", "{c}/{i}_depth", "{c}/{i}_edges")
+    assert "28 images" in sets_of_versions(images[:2] + images[3:-1])[0]
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("{c}/IMG_000{i}", "{c}/DSC0001 ({i})"),
+        ("{c}/{c}_{i}", "{c}/img_{i}", "{c}/photo_{i}"),
+        ("{c}/img_{i}_1", "{c}/img_{i}_2"),
+        ("{c}/white_cat", "{c}/black_cat", "{c}/white_dog", "{c}/black_dog", "{c}/white_cow"),
+        ("{c}/white_cat_{i}", "{c}/black_cat_{i}"),
+        ("{c}/car_{i}", "{c}/bus_{i}", "{c}/truck_{i}"),
+        ("{c}/Abyssinian_{i}", "{c}/Bengal_{i}"),
+        ("{c}/Black_Footed_Albatross_000{i}_796{i}11",),
+        ("{c}/{c}_frame_{i}", "{c}/{c}_view_{i}"),
+        ("{c}/0a5e9{i}23-dbad___FREC_Scab 34{i}", "{c}/1b{i}9323-d29e___RS_HL {i}"),
+        ("{c}/{c}{i}_ann", "{c}/{c}1{i}_bea", "{c}/{c}2{i}_cem"),
+        ("{c}/{i}", "{c}/{i}_depth", "{c}/{i}_flip"),
+    ],
+)
+def test_ordinary_names_are_no_sets(forms):
+    assert sets_of_versions(names(*forms)) == []
+
+
+def test_numbers_and_numbers_to_the_base_of_sixteen_are_no_sets():
+    assert sets_of_versions([f"cat/cat_{i}.png" for i in range(400)]) == []
+    assert sets_of_versions([f"cat/{i:03x}.png" for i in range(4096)]) == []
+
+
+def test_sets_are_told_of_folders_and_of_tables(tree, tmp_path):
+    kinds = [f"{i}_{word}.png" for i in range(3) for word in ("rgb", "depth")]
+    root = tree("cat", "dog", names=kinds)
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["path,label", *(f"{c}/{name},{c}" for c in ("cat", "dog") for name in kinds)])
+    )
+    for labels in (None, str(tmp_path / "t.csv")):
+        (remark,) = imagefolder(root, labels).remarks
+        assert remark.startswith("Look twice: 12 images come in sets")

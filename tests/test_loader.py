@@ -894,6 +894,17 @@ def test_a_seed_that_the_design_does_not_name_is_not_counted(study):
     assert settings.run_id in reproducibility.missing(analysis.load("quick")).data
 
 
+@pytest.mark.fault("records of something else")
+def test_a_classical_record_of_other_images_is_not_that_of_a_new_design(study):
+    record = records.load(records.record_path("quick", "classical-seed0"))
+    size = record.settings.image_size
+    design = load_study("quick")
+    for first, told in ((size, ""), (size + 32, f"image_size {size} -> {size + 32}")):
+        factors = {"image_size": [first, 32], "freeze": [6]}
+        edited = design.model_copy(update={"factors": factors})
+        assert loader._of_another_design(record, edited, "quick").endswith(told)
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
 def test_odd_files_beside_records_hang_nothing(study, make):
     for path in (locations.calibration("quick"), locations.growth("quick")):

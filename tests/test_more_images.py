@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from factories import save_run
+from PIL import Image
 from rich.console import Console
 
 from effnet_core import paths, run
 from effnet_core.data.datasets import load_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
-from effnet_core.study.studies import load_study
+from effnet_core.study.studies import load_study, read_settings
 from effnet_report.audit import more_images
 from effnet_report.evidence import evidence, growth, locations
 from effnet_report.inference import analysis
@@ -98,3 +100,53 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
     monkeypatch.setattr(more_images, "dataset_of", lambda *_: other)
     with pytest.raises(InputError, match="images of digits are not those"):
         more_images.more_images("digits", Console(width=200))
+
+
+@pytest.mark.fault("records of something else")
+def test_no_run_is_trained_on_another_split_than_the_best_one(own_folders, monkeypatch):
+    """The fingerprint of the images leaves out the column of parts, which has changed."""
+    monkeypatch.setattr(paths, "STUDIES", own_folders)
+    rng = np.random.default_rng(0)
+    rows = []
+    for place in range(48):
+        image = f"{place}.png"
+        pixels = rng.integers(256, size=(8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(own_folders / image)
+        rows.append((image, "ab"[place % 2], "test" if place < 24 else "train"))
+    other = [(*row, "train" if part == "test" else "test") for *row, part in rows]
+
+    def tabulate(content) -> None:
+        lines = ["image,label,part", *map(",".join, content)]
+        (own_folders / "photos.csv").write_text("\n".join(lines))
+
+    own_images = "dataset: imagefolder, data_dir: ., labels: photos.csv, official_test: true"
+    (own_folders / "photos.yml").write_text(
+        STUDY.replace("dataset: digits, max_images: 600", own_images)
+    )
+    tabulate(rows)
+    run.execute({"study": "photos", "freeze": 6})
+    tabulate(other)
+    with pytest.raises(InputError, match="Seed 0 of photos would be trained and tested on other"):
+        more_images.more_images("photos", Console(width=200))
+    assert not list(paths.RESULTS.glob("photos~*"))
+
+
+@pytest.mark.fault("records of something else")
+def test_a_run_that_was_just_trained_on_other_images_is_not_compared(own_folders, monkeypatch):
+    monkeypatch.setattr(paths, "STUDIES", own_folders)
+    (own_folders / "digits.yml").write_text(STUDY)
+    best = save_run(next(load_study("digits").runs()))
+
+    def execute(parameters):
+        record = save_run(read_settings(parameters))
+        path = records.record_path(record.settings.study, record.run_id)
+        table = records.predictions_path(path).read_bytes()
+        path.unlink()
+        changed = record.fingerprints.model_copy(update={"data": "d" * 64})
+        record = record.model_copy(update={"fingerprints": changed})
+        records.save(record, table)
+        return record
+
+    monkeypatch.setattr(run, "execute", execute)
+    with pytest.raises(InputError, match="of other images, other test images or other weights"):
+        more_images._trained(best, "digits", 60)

@@ -1,5 +1,7 @@
 """A record names the code that ran, and what was computed by other code is computed again."""
 
+import sys
+
 import numpy as np
 import pytest
 from factories import SMALL, train
@@ -96,3 +98,12 @@ def test_time_before_an_interruption_counts_once(monkeypatch):
             clock.resume("train", np.array([20.0, 10.0]), "2026-01-01T00:00:00+00:00")
     assert clock.made().seconds == {"train": 20.0, "total": 20.0}
     assert clock.made().cpu_seconds == {"train": 10.0, "total": 10.0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets the peak")
+def test_a_run_has_not_the_memory_of_an_earlier_one_in_its_process():
+    first = provenance.Clock()
+    large = np.ones(5 * 10**7)  # 400 MB
+    del large
+    needed = first.made().peak_memory_mb
+    assert provenance.Clock().made().peak_memory_mb < needed - 300

@@ -17,6 +17,7 @@ from effnet_core.study.studies import load_study
 from effnet_report.evidence import loader
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.loader import load_design
+from effnet_report.inference import analysis, claims
 from effnet_report.publishing import exchange
 from effnet_report.publishing.publish import publish
 
@@ -217,6 +218,17 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_published(root, source, ren
         assert len(loader.load("published/mine").believed) == 2
         assert not list(paths.RESULTS.rglob(".*"))
     assert after > 20
+
+
+@pytest.mark.fault("kills while publishing")
+def test_verdicts_are_exchanged_together_with_their_records(root, source):
+    """A kill after the exchange leaves no old verdicts beside new records."""
+    path = paths.records("published/mine") / "claims.json"
+    design = load_study(str(source))
+    for seeds in (1, 2):
+        publish(design.model_copy(update={"seeds": design.seeds[:seeds]}), source)
+        assert path.read_bytes() == claims.as_json(analysis.load("published/mine").claims)
+    assert '"seeds": 2' in path.read_text()
 
 
 @pytest.mark.fault("kills while publishing")

@@ -1,13 +1,16 @@
 """The notebook's steps in Jupyter: run again, interrupted, out of order, with other settings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from factories import SMALL
+from factories import SMALL, SMALL_CLASSICAL, SMALL_GRID
 
 from effnet_core import paths, run
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.training import fit
+from effnet_report.baseline import classical
 
 pytestmark = [
     pytest.mark.slow("each trains some runs"),
@@ -129,6 +132,68 @@ def test_labels_and_parts_changed_in_the_notebook_are_not_recorded(step, change)
     }
     with pytest.raises(InputError, match="labels or the parts of the images were changed"):
         again[step]()
+    assert not list(records.record_files(this.settings.study))
+
+
+def loaded_again(data, which: str):
+    """The data as they are after images moved from one class to another, and were loaded again."""
+    labels, images = data.dataset.labels.copy(), data.images.copy()
+    moved = {"validation": data.split.validation, "train": data.split.train}.get(which, [])[:4]
+    labels[moved] = (labels[moved] + 1) % len(data.dataset.classes)
+    if which == "images":
+        images = images[::-1].copy()
+    return replace(data, dataset=replace(data.dataset, labels=labels), images=images)
+
+
+def test_data_loaded_again_unchanged_are_the_same_data(alone):
+    this = run.begin(DEEP)
+    _, model = model_of(this)
+    fitted = run.train(this, run.load_data(this), model)
+    evaluations = run.evaluate_parts(this, run.load_data(this), model)
+    record = run.record(this, run.load_data(this), model, fitted, evaluations)
+    assert records.reproducible_part(record) == alone
+
+
+def test_a_model_of_other_images_is_not_trained():
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    with pytest.raises(InputError, match="images changed after the model was built"):
+        run.train(this, loaded_again(data, "images"), model)
+
+
+@pytest.mark.parametrize(
+    ("which", "told"),
+    [
+        ("images", "images changed after the model was built"),
+        ("validation", "validation images or their labels changed after they were predicted"),
+        ("train", "training images or their labels changed after the training"),
+    ],
+)
+def test_data_that_changed_after_the_training_are_not_recorded(which, told):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    fitted = run.train(this, data, model)
+    evaluations = run.evaluate_parts(this, data, model)
+    with pytest.raises(InputError, match=told):
+        run.record(this, loaded_again(data, which), model, fitted, evaluations)
+    assert not list(records.record_files(this.settings.study))
+
+
+@pytest.mark.parametrize("again", ["begin", "load_data", "labels"])
+def test_classical_models_of_other_data_are_not_recorded(again):
+    this = run.begin(SMALL_CLASSICAL, records.classical_id(0))
+    data = run.load_data(this)
+    baseline = classical.compare(this, data, "baseline", [classical.BASELINE])
+    if again == "begin":
+        this = run.begin(SMALL_CLASSICAL, records.classical_id(0))
+    if again in ("begin", "load_data"):
+        data = run.load_data(this)
+    best = classical.compare(this, data, "grid", SMALL_GRID[:1])
+    told = "Run both comparisons again"
+    if again == "labels":
+        data, told = loaded_again(data, "validation"), "changed after they were predicted"
+    with pytest.raises(InputError, match=told):
+        classical.record(this, data, baseline=baseline, classical=best)
     assert not list(records.record_files(this.settings.study))
 
 

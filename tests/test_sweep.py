@@ -8,7 +8,9 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 from copies import left_behind
+from factories import save_run
 from filelock import FileLock
+from rich.console import Console
 from sphinx.config import Config
 
 from effnet_core import paths
@@ -16,10 +18,11 @@ from effnet_core.errors import InputError
 from effnet_core.model import backbones
 from effnet_core.study import records
 from effnet_core.study.design import Study
-from effnet_core.study.studies import load_study
+from effnet_core.study.studies import load_study, study_path
+from effnet_report.evidence import loader
 from effnet_report.evidence.loader import load_design
 from effnet_report.jupyter import hub, sphinx_extension
-from effnet_report.sweep import sweep
+from effnet_report.sweep import command, sweep
 from effnet_report.sweep.tasks import tasks_of
 
 FIRST = "results/tiny/21-freeze5-none-plateau-seed0.json"
@@ -87,6 +90,34 @@ def test_what_has_failed_or_is_damaged_is_taken_up_again(clone, here, swept):
     assert "3 done" in here.run("effnet", "status", "tiny").stdout
 
 
+@pytest.mark.fault("records to be overwritten")
+def test_a_record_that_another_sweep_has_trained_again_is_not_set_aside(own_folders, capsys):
+    """Two sweeps loaded a damaged record, and read their images at the same time."""
+    design = load_study("quick")
+    task, *_ = tasks_of(design, "quick")
+    save_run(task.settings)
+    path = records.record_path("quick", task.run_id)
+    path.write_text("{")
+    first, second, third = (loader.load("quick", design) for _ in range(3))
+
+    def to_do(loaded) -> list:
+        return command._to_do(design, [task], loaded, False, Console(width=200))
+
+    with FileLock(records.lock_path("quick", task.run_id)):
+        assert to_do(first) == []
+    assert "left out: another process is training it" in capsys.readouterr().out
+    assert path.read_text() == "{"
+    assert to_do(first) == [task]
+    assert to_do(second) == [task]
+    predictions = records.predictions_path(path)
+    aside, *_ = files = [file.with_name(f"{file.name}.damaged") for file in (path, predictions)]
+    assert capsys.readouterr().out == f"Damaged, set aside as {aside.name}\n"
+    save_run(task.settings)
+    assert to_do(third) == [task]  # `sweep.execute` looks at the record again
+    assert [*loader.load("quick", design).believed] == [task.run_id]
+    assert {*path.parent.glob("*.damaged*")} == {*files}
+
+
 def test_a_sweep_with_runs_missing_does_not_succeed(here, swept):
     swept.bring_to(here.root)
     locks = here.root / "results/tiny/.locks"
@@ -121,6 +152,29 @@ def test_a_study_elsewhere_is_known_by_its_name_once_it_is_swept(own_folders, mo
     assert config.effnet_studies == ["birds"]
     sweep.leave_design(design, paths.STUDIES / "birds.yml")  # it has moved there
     assert not paths.design("birds").exists()
+
+
+@pytest.mark.fault("files of a user")
+def test_a_design_beside_its_records_keeps_its_comments(own_folders):
+    source = own_folders / "birds.yml"
+    source.write_text((paths.STUDIES / "quick.yml").read_text())
+    design, place = load_study(str(source)), paths.design("birds")
+    sweep.leave_design(design, source)
+    commented = place.read_text() + "# Ask Ada about the third camera.\n"
+    place.write_text(commented)
+    sweep.leave_design(design, source)
+    assert place.read_text() == commented
+    edited = commented.replace("title: Quick", "title: Very quick")
+    assert study_path("birds") == place
+    design = load_study("birds")
+    place.write_text(edited)  # while the sweep reads the images
+    sweep.leave_design(design, place)
+    assert place.read_text() == edited
+    sweep.leave_design(design, source)
+    assert load_study("birds") == design
+    place.write_text("seeds: [")
+    sweep.leave_design(design, source)
+    assert load_study("birds") == design
 
 
 @pytest.fixture

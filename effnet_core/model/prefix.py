@@ -225,6 +225,18 @@ def frozen_boundary(
     return boundary
 
 
+def images_below(boundary: Boundary) -> np.ndarray:
+    """The images that a boundary starts from, shape (N, side, side, 3), uint8."""
+    match boundary:
+        case Pixels():
+            return boundary.images
+        case Stages():
+            return images_below(boundary.below)
+        case Cached() | Remembered():
+            return images_below(boundary.source)
+    raise TypeError(f"{type(boundary).__name__} does not start from images.")
+
+
 def cached_depths(
     settings: Settings, dataset: "Dataset", rows: int, backbone: Backbone, stages: list[Stage]
 ) -> tuple[dict[int, Path], str]:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -26,9 +27,14 @@ class Clock:
 
     Times are pairs, shape (2,): wall seconds, and CPU seconds of all threads of the process. Both
     clocks are monotonic, so changes of the system time do not matter.
+
+    Attributes:
+        ended: the phases that have ended, in order.
     """
 
     def __init__(self) -> None:
+        self.ended: list[str] = []
+        _forget_peak_memory()
         self.started = datetime.now(UTC)
         self._begun = {"total": _now()}
         self._spent: dict[str, np.ndarray] = {}
@@ -39,6 +45,7 @@ class Clock:
         self._begun[name] = _now()
         yield
         self._spent[name] = self.spent(name)
+        self.ended.append(name)
 
     def spent(self, name: str) -> np.ndarray:
         """Time since an open phase began; for `total`, since the run began."""
@@ -62,18 +69,32 @@ class Clock:
     def made(self) -> Made:
         """The record's section about place and time, as of now."""
         spent = self._spent | {"total": self.spent("total")}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return Made(
             started=self.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds={name: round(float(wall), 2) for name, (wall, _) in spent.items()},
             cpu_seconds={name: round(float(cpu), 2) for name, (_, cpu) in spent.items()},
-            # Linux counts in kB, macOS in bytes.
-            peak_memory_mb=round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+            peak_memory_mb=_peak_memory_mb(),
             commit=COMMIT,
             versions=VERSIONS,
             hardware=hardware(),
         )
+
+
+def _forget_peak_memory() -> None:
+    """Measure peak memory from now on: an earlier run of this process may have needed more."""
+    with suppress(OSError):  # only Linux can
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mb() -> int:
+    """Largest memory of this process, MB; on Linux since the last `_forget_peak_memory`."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("VmHWM:"))
+        return round(int(line.split()[1]) / 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))  # macOS counts in bytes
 
 
 def versions() -> dict[str, str]:

@@ -31,7 +31,7 @@ class Checkpoint:
 
     Attributes:
         origin: settings, fingerprints, versions and processor: everything that decides the
-            outcome except the schedule, which is in the name of `path`.
+            outcome.
         clock: clock of the run; resuming adds the earlier training time to it.
         first: checkpoint after the race and the first epoch, which no schedule has changed yet.
             Runs that differ only in their schedule share it. None if there are no such runs.
@@ -94,7 +94,10 @@ class Checkpoint:
         return False
 
     def _origin(self, path: Path) -> dict[str, Any]:
-        return {**self.origin, "name": path.name}
+        """The origin of a file; no schedule has changed what the runs of all schedules share."""
+        ignored = {"scheduler"} if path == self.first else set()
+        decides = {name: value for name, value in self.origin.items() if name not in ignored}
+        return decides | {"name": path.name}
 
     def _read(self, path: Path) -> dict[str, Any]:
         """Read and check a checkpoint file.

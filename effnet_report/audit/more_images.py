@@ -13,7 +13,10 @@ import numpy as np
 from rich.console import Console
 
 from effnet_core import files, run
-from effnet_core.data.datasets import dataset_of
+from effnet_core.data.datasets import Dataset, dataset_of
+from effnet_core.data.duplicates import first_of_equals
+from effnet_core.data.images import load_images
+from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
@@ -40,14 +43,14 @@ def more_images(study: str, console: Console) -> None:
         console: to print to.
 
     Raises:
-        InputError: no run has finished, the images have changed, or too few are left.
+        InputError: no run has finished, the images or their split have changed, or too few are
+            left.
     """
     evidence = load_evidence(study)
     best = best_run(evidence.finished)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    images = dataset_of(evidence.design.protocol)
-    loader.load(study).check_images(images.fingerprint)
+    _check_images(dataset_of(evidence.design.protocol), best, loader.load(study))
     whole = best.facts.train_images
     sizes = [whole // share for share in SHARES]
     seconds = best.made.seconds["total"] * sum(sizes) / whole
@@ -65,6 +68,19 @@ def more_images(study: str, console: Console) -> None:
     console.print(f"Written: {path}")
 
 
+def _check_images(images: Dataset, best: Record, loaded: loader.Loaded) -> None:
+    """Make sure that the images and the split of the best run's seed are those of the records.
+
+    Raises:
+        InputError: they are not, or an image cannot be read.
+    """
+    loaded.check_images(images.fingerprint)
+    settings = best.settings
+    pixels = load_images(images, settings.image_size, settings.resize, settings.background)
+    split = split_dataset(images, settings, first_of_equals(pixels))
+    loaded.check_split(settings.seed, split.fingerprint)
+
+
 def _trained(best: Record, study: str, size: int) -> Record:
     """The same run on fewer images; an existing record is used."""
     settings = best.settings
@@ -79,11 +95,11 @@ def _trained(best: Record, study: str, size: int) -> Record:
             f"The file of study {settings.study} has changed since its runs: {', '.join(changed)}. "
             "Restore it, or give the changed study another name."
         )
-    existing = records.recorded_run(fewer, fewer.run_id)
-    if not isinstance(existing, Record):
-        return run.execute(parameters)
-    _check_alike(best, study, existing)
-    return existing
+    record = records.recorded_run(fewer, fewer.run_id)
+    if not isinstance(record, Record):
+        record = run.execute(parameters)
+    _check_alike(best, study, record)
+    return record
 
 
 def _check_alike(best: Record, study: str, fewer: Record) -> None:

@@ -39,6 +39,7 @@ from effnet_core.run import (
     Data,
     Run,
     begin_again,
+    check_evaluated,
     check_same_run,
     fingerprints,
     load_data,
@@ -57,6 +58,7 @@ from effnet_core.study.schema import (
 from effnet_core.training.evaluate import Evaluation, metrics
 
 FOLDS = 5
+COMPARISONS = 2  # the baseline, and the grid
 FEATURES = ("pixels + PCA", "HOG", "frozen network")
 OPTIONS: dict[str, dict[str, list[Any]]] = {
     "logistic regression": {"C": [0.001, 0.01, 0.1, 1.0]},
@@ -288,12 +290,29 @@ def evaluate(
 def record(
     run: Run, data: Data, *, baseline: Comparison, classical: Comparison
 ) -> list[ClassicalRecord]:
-    """Write the records of baseline and best model with their predictions; release the run."""
+    """Write the records of baseline and best model with their predictions; release the run.
+
+    Raises:
+        InputError: the run began, or the images were loaded, after a comparison; or see
+            `records.save`.
+    """
+    _check_compared_since_loading(run)
     made = [_result(run, data, "baseline", baseline), _result(run, data, "classical", classical)]
     for result, predictions in made:
         records.save(result, predictions)
     run.lock.release()
     return [result for result, _ in made]
+
+
+def _check_compared_since_loading(run: Run) -> None:
+    """Make sure that both comparisons were made of the images that this run has loaded."""
+    ended = run.clock.ended
+    since = ended[len(ended) - ended[::-1].index("data") :] if "data" in ended else []
+    if len({*since}) < COMPARISONS:
+        raise InputError(
+            "The run began again, or the images were loaded again, after the baseline or the best "
+            "model was compared. Run both comparisons again, then record them."
+        )
 
 
 def repeat(
@@ -320,6 +339,7 @@ def _result(
     """The record, and the bytes of its predictions file with the columns in `reference`."""
     name = records.baseline_id if kind == "baseline" else records.classical_id
     run_id = name(run.settings.seed)
+    check_evaluated(data, comparison.evaluations)
     table = predictions_table(data, comparison.evaluations)
     table = records.like_recorded(table, reference or run.settings.study, run_id)
     predictions = records.predictions_csv(table)

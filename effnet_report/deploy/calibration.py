@@ -143,8 +143,11 @@ def _read(kept: "Kept", beside: Path, path: Path) -> Calibration | None:
 def images_of(kept: "Kept") -> "Data":
     """The images that the model was trained on, with their split.
 
+    The fingerprint of the images leaves out columns of a table, such as parts and groups, so the
+    split is compared too.
+
     Raises:
-        InputError: they are not here, or have changed.
+        InputError: they are not here, or they or their split have changed.
     """
     from effnet_core import run  # noqa: PLC0415  imports what a training needs
 
@@ -153,6 +156,13 @@ def images_of(kept: "Kept") -> "Data":
         raise InputError(
             f"The images of {kept.study} are not those that its model was trained on. "
             "Put them back, or train again."
+        )
+    if data.split.fingerprint != kept.record.fingerprints.split:
+        raise InputError(
+            f"The training, validation and test images of {kept.study} are no longer those of "
+            f"{kept.record.run_id}, so that its model could be judged on images that it was "
+            "trained on. The parts or groups of the images have changed since: restore them, or "
+            "give the study another name and train it."
         )
     return data
 

@@ -13,7 +13,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import INCIDENTAL, VARIANT, Settings, Study
-from effnet_core.study.schema import AnyRecord
+from effnet_core.study.schema import AnyRecord, ClassicalRecord
 from effnet_core.study.studies import load_study, overrides, read_study, study_name
 from effnet_report.escaping import printable
 from effnet_report.evidence import agreement, soundness
@@ -176,8 +176,32 @@ def _of_another_design(record: AnyRecord, design: Study, reference: str) -> str:
     if record.settings.study != folder:
         return f"was made for study {record.settings.study}"
     changes = overrides(design, record.settings)
-    changed = [f"{n} {now} -> {was}" for n, (now, was) in changes.items() if n not in INCIDENTAL]
+    levels = _other_levels(record, design) if isinstance(record, ClassicalRecord) else {}
+    changed = [
+        f"{n} {now} -> {was}" for n, (now, was) in (changes | levels).items() if n not in INCIDENTAL
+    ]
     settings = _with_places_of(design, record.settings)
-    if (folder == design.name and not changed) or study_name(design, settings) == folder:
+    of_variant = not levels and study_name(design, settings) == folder
+    if of_variant or (folder == design.name and not changed):
         return ""
+    if not changed:  # a record holds the name of its folder, not the path that named the variant
+        return (
+            "was made with another data_dir or labels than the design has (`effnet new` writes a "
+            "study for a folder)"
+        )
     return f"was made with other settings than the design has: {', '.join(changed)}"
+
+
+# Factors that change what classical models see; a study's comparison has the first level of each.
+SEEN_BY_CLASSICAL = {"image_size", "resize", "background", "backbone", "weights", "batch_size"}
+
+
+def _other_levels(record: ClassicalRecord, design: Study) -> dict[str, tuple[object, object]]:
+    """Factors whose first level a classical record does not have, as pairs (recorded, first level).
+
+    The name of a fine-tuned record has its levels; that of a classical one has only its seed.
+    """
+    first = design.configurations()[0]
+    names = SEEN_BY_CLASSICAL & design.factors.keys()
+    pairs = {n: (getattr(record.settings, n), getattr(first, n)) for n in sorted(names)}
+    return {name: (was, level) for name, (was, level) in pairs.items() if was != level}

@@ -196,11 +196,19 @@ def others() -> list[Analysis]:
 
 
 def save_claims(reference: str) -> None:
-    """Write the verdicts on a study beside its records, and those on the source's tables.
+    """Write the verdicts on a study beside its records.
 
     Raises:
-        InputError: no such study, or a folder cannot be written.
+        InputError: no such study, or its folder cannot be written.
     """
     judged = load(reference).claims
     files.write(paths.records(reference) / "claims.json", claims.as_json(judged))
+
+
+def save_claims_of_source() -> None:
+    """Write the verdicts on the source's tables, which are those of no study.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     files.write(source.CLAIMS, claims.as_json(claims.of_source()))

@@ -19,6 +19,7 @@ from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
 from effnet_report.escaping import label_cell, listed, path_cell
+from effnet_report.intake.pictures import Apart, photos_apart
 from effnet_report.words import joined
 
 Row = tuple[str, str, str]  # path, label, part
@@ -208,37 +209,40 @@ def _of_arrow(name: str, images: Path, labels: Path | None) -> tuple[pd.DataFram
             f"{error}). Save it again, or give a folder of images."
         ) from None
     frames = {part: _labels_in_words(t.to_pandas(), features[part]) for part, t in parts.items()}
+    apart = {part: photos_apart(labels or images, frame) for part, frame in frames.items()}
     # Other pictures get another folder, because a study of another name may use these.
-    target = paths.CACHE / "unpacked" / f"{name}-{_pictures_hash(frames)}"
-    tables, named = [], len(parts) > 1 and parts_among([*parts])
-    for part, frame in frames.items():
-        column = _picture_column(frame)
-        if column:
-            stem = component(part) if part else ""
-            frame["path"] = [
-                _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
-                for place, picture in enumerate(frame.pop(column))
-            ]
-        tables.append(frame.assign(part=part) if named else frame)
+    target = paths.CACHE / "unpacked" / f"{name}-{_pictures_hash(apart)}"
+    named = len(parts) > 1 and parts_among([*parts])
+    tables = {part: _with_paths(part, its, target) for part, its in apart.items()}
+    if named:
+        tables = {part: table.assign(part=part) for part, table in tables.items()}
     pooled = f"The parts {', '.join(parts)} are put together: {DRAWN}."
-    remark = pooled if len(parts) > 1 and not named else ""
+    remarks = [*dict.fromkeys(remark for *_, remark in apart.values())]
+    remarks += [pooled] if len(parts) > 1 and not named else []
     if target.is_dir():
-        remark = f"The pictures were unpacked to {target}. {remark}".strip()
-    together = pd.concat(tables, ignore_index=True)
+        remarks.insert(0, f"The pictures were unpacked to {target}.")
+    together = pd.concat(tables.values(), ignore_index=True)
     together = together.astype(str).mask(together.isna(), "")
-    return together, target if target.is_dir() else images, remark
+    place = target if target.is_dir() else images
+    return together, place, " ".join(filter(None, remarks))
 
 
-def _picture_column(frame: pd.DataFrame) -> Any:
-    """The column of encoded pictures, or None."""
-    return next((column for column in frame if frame[column].map(type).eq(dict).any()), None)
+def _with_paths(part: str, apart: Apart, target: Path) -> pd.DataFrame:
+    """The table of a part, with the paths of its photos after they are unpacked, if it has any."""
+    if apart.photos is None:
+        return apart.table
+    stem = component(part) if part else ""
+    unpacked = [
+        _unpack(picture, target, f"{stem}-{place:06d}".lstrip(".-"))
+        for place, picture in enumerate(apart.photos)
+    ]
+    return apart.table.assign(path=unpacked)
 
 
-def _pictures_hash(frames: dict[str, pd.DataFrame]) -> str:
+def _pictures_hash(apart: dict[str, Apart]) -> str:
     digest = hashlib.sha256()
-    for part, frame in frames.items():
-        column = _picture_column(frame)
-        for picture in frame[column] if column else ():
+    for part, (_, photos, _) in apart.items():
+        for picture in () if photos is None else photos:
             data = picture.get("bytes") if isinstance(picture, dict) else None
             digest.update(f"{part}\0{len(data or b'')}\0".encode() + (data or b""))
     return digest.hexdigest()[:12]

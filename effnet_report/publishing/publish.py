@@ -20,13 +20,14 @@ from effnet_report.evidence import loader, locations
 from effnet_report.evidence.calibrated import Calibrated
 from effnet_report.evidence.choice import best_run
 from effnet_report.evidence.growth import Growth
+from effnet_report.inference import analysis
 from effnet_report.publishing.exchange import alone, check_replaceable, exchange, recover
 
 STAGED = f"{PUBLISHED}/.new"
 
 
 def publish(design: Study, source: Path) -> tuple[int, int]:
-    """Copy all valid records, their design, and the notebooks of the first seed.
+    """Copy all valid records, their design, the verdicts, and the notebooks of the first seed.
 
     The new folder is assembled beside the published one from old and new files, checked, and then
     exchanged with it. A kill at any moment loses nothing.
@@ -62,6 +63,7 @@ def publish(design: Study, source: Path) -> tuple[int, int]:
             staged_records = _checked(stage, None)  # against the design that is published now
             _check_whole(staged_records)
             _stage_learned(design.name, staged_records)
+            analysis.save_claims(stage)  # new records are never published beside old verdicts
             for staged, there in folders:
                 exchange(staged, there)
     except OSError as error:

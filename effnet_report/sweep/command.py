@@ -1,5 +1,8 @@
 """The command `effnet sweep`: find missing runs, execute them, and check that none is missing."""
 
+import os
+from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import typer
@@ -12,12 +15,12 @@ from effnet_core.study import records
 from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study, study_path
 from effnet_report import open_files
-from effnet_report.evidence import loader, weights
+from effnet_report.evidence import loader, soundness, weights
 from effnet_report.jupyter import hub, warm
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here, import_ahead
 from effnet_report.sweep.progress import execute_shown
-from effnet_report.sweep.tasks import State, Task, state, tasks_of
+from effnet_report.sweep.tasks import State, Task, slot, state, tasks_of
 
 
 class Ray(NamedTuple):
@@ -137,10 +140,8 @@ def _to_do(
     for task in everything:
         so_far = state(task, loaded)
         if so_far is State.DAMAGED:
-            for name in loaded.damaged.keys() & set(task.leaves):
-                aside = records.set_aside(records.record_path(design.name, name))
-                console.print(f"Damaged, set aside as {aside.name}")
-        elif so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
+            so_far = _set_damaged_aside(task, loaded.damaged.keys() & set(task.leaves), console)
+        if so_far is State.DONE and task.notebook == paths.TRAIN_NOTEBOOK:
             # Left by a kill between writing the record and deleting the checkpoint.
             records.drop_checkpoints(task.settings)
         elif so_far is State.RUNNING:
@@ -149,9 +150,47 @@ def _to_do(
             console.print(
                 f"{task.run_id} failed before. Retry: `effnet sweep {design.name} --retry-failed`."
             )
-        if so_far in (State.MISSING, State.DAMAGED) or (so_far is State.FAILED and again):
+        if so_far is State.MISSING or (so_far is State.FAILED and again):
             pending.append(task)
     return pending
+
+
+def _set_damaged_aside(task: Task, damaged: set[str], console: Console) -> State:
+    """Set the damaged records of a task aside, unless another sweep has dealt with them.
+
+    Reading the images takes a while after the records were loaded. Meanwhile another sweep may
+    have set the records aside, and trained the run again.
+
+    Args:
+        damaged: names of the records that were damaged when they were loaded.
+
+    Returns:
+        The state of the task: running if another process trains it, else missing. If another sweep
+        has trained it, `sweep.execute` leaves it out.
+
+    Raises:
+        InputError: a record cannot be read, or its folder cannot be written.
+    """
+    study = task.settings.study
+    with ExitStack() as stack:
+        try:
+            for name in (slot(task), task.run_id):
+                stack.callback(records.claim(study, name).release, force=True)
+        except records.TakenError:
+            return State.RUNNING
+        for name in sorted(damaged):
+            path = records.record_path(study, name)
+            if os.path.lexists(path) and not _is_sound(path):
+                console.print(f"Damaged, set aside as {records.set_aside(path).name}")
+    return State.MISSING
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        soundness.read(path)
+    except InputError:
+        return False
+    return True
 
 
 def _engine(

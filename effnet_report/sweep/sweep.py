@@ -30,6 +30,7 @@ from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.design import FREEZE, SCHEDULERS, Study
 from effnet_core.study.schema import AnyRecord
+from effnet_core.study.studies import read_study
 from effnet_report.evidence import failures, weights
 from effnet_report.evidence.loader import Loaded
 from effnet_report.sweep.engines import Engine
@@ -291,13 +292,26 @@ def _executed(task: Task, engine: Engine, stop: Stop) -> str:
 
 
 def leave_design(design: Study, source: Path) -> None:
-    """Copy the design of a study outside `studies/` to its records, so later its name suffices."""
+    """Copy the design of a study outside `studies/` to its records, so later its name suffices.
+
+    A design that is there already is not written again, because a person may have commented it.
+    """
     place = paths.design(design.name)
     if source.resolve().parent == paths.STUDIES.resolve():
         place.unlink(missing_ok=True)
         return
+    if place.is_file() and (place.samefile(source) or _holds(place, design)):
+        return
     content = design.model_dump(exclude={"name"})
     files.write(place, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+
+def _holds(place: Path, design: Study) -> bool:
+    """Whether a file holds a design, whatever its comments."""
+    try:
+        return read_study(place, design.name) == design
+    except InputError:
+        return False
 
 
 def clear_leftovers(tasks: list[Task]) -> None:

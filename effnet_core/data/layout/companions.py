@@ -31,6 +31,7 @@ AFTER = re.compile(
 WITHIN = re.compile(r"(?P<start>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*)(?P<end>[\W_]+\d+)")
 BEFORE = re.compile(r"(?P<start>)(?P<added>[^\W\d_]+(?:\d*[\W_]+|(?=\d)))(?P<end>.+)")
 COPY = re.compile(r"(?P<start>)(?P<added>(?:[^\W\d_]+\s){2,})(?P<end>.+)")  # `Copy of 1`
+ENDING = re.compile(r"(?<=[^/])\.[^./]*[A-Za-z][^./]*$")
 FEWEST = 0.1  # share of versions among all images that is remarked
 
 
@@ -121,15 +122,21 @@ def _plain(stem: str) -> str:
     return " ".join(re.split(r"[\W_]+", PHOTO_WORD.sub(" ", stem).lower())).strip()
 
 
+def without_ending(name: str) -> str:
+    """The path of an image without its ending: `scan 12.05.2024` has none, but ends in a date."""
+    match = ENDING.search(name)
+    return name[: match.start()] if match else name
+
+
 def versions(images: Sequence[str]) -> list[str]:
     """A remark about images called like another one beside them, but for a word or the format."""
-    stems = {name.rpartition(".")[0].lower() for name in images}
+    stems = {without_ending(name).lower() for name in images}
     seen: set[str] = set()
     added: Counter[str] = Counter()
     first = ""
     for name in images:
-        stem, _, ending = name.rpartition(".")
-        word = f".{ending}" if stem.lower() in seen else _added(stem.lower(), stems)
+        stem = without_ending(name)
+        word = name[len(stem) :] if stem.lower() in seen else _added(stem.lower(), stems)
         seen.add(stem.lower())
         if word:
             added[word] += 1

@@ -14,6 +14,7 @@ from effnet_core.data.layout.doubts import (
 from effnet_core.data.layout.layers import check_layers, doubted_layers, joined_folders
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import part_of, parts_among, parts_inside
+from effnet_core.data.layout.sets import sets_of_versions
 from effnet_core.data.layout.walk import is_litter, only_readable, subfolders, walk
 from effnet_core.data.names import check_distinct, nearly_alike, normalised
 from effnet_core.errors import InputError
@@ -86,6 +87,7 @@ def class_folders(root: Path) -> Listing:
         *joined_folders(folder.name for folder in folders),
         *nearly_alike(kinds),
         *versions(names),
+        *sets_of_versions(names),
         *few_doubted_photos(names),
         *doubted_layers(names),
     ]

@@ -14,6 +14,7 @@ from effnet_core.data.layout.companions import versions
 from effnet_core.data.layout.doubts import doubted_photos
 from effnet_core.data.layout.listing import Listing
 from effnet_core.data.layout.parts import parts_among
+from effnet_core.data.layout.sets import sets_of_versions
 from effnet_core.data.layout.walk import can_be_written
 from effnet_core.data.names import check_distinct, nearly_alike, normalised, unquoted
 from effnet_core.errors import InputError
@@ -62,7 +63,8 @@ def table(labels: Path, root: Path) -> Listing:
     _check_one_class_each(labels, kinds)
     check_distinct(f"labels {labels}", kinds)
     remarks = [*_unused_columns(columns), *_evened_out(stated[stated != kinds], kinds)]
-    remarks += [*nearly_alike(kinds), *versions(names.tolist()), *doubted_photos(names)]
+    remarks += [*nearly_alike(kinds), *versions(names.tolist())]
+    remarks += [*sets_of_versions(names.tolist()), *doubted_photos(names)]
     return Listing(kinds.tolist(), names.tolist(), files, columns.set_axis(names), [], remarks)
 
 

@@ -99,35 +99,31 @@ def main(
     """Measure speed and memory against the way people do it, into results/bench.json."""
     origin = {"versions": versions(), "machine": hardware()}
     measured = _measured(origin)
-    there = {(measurement.turn, measurement.arm) for measurement in measured}
+    there = {(m.turn, m.arm) for m in measured if m.of == fingerprint(m.arm)}
     todo = [
         (turn, arm)
         for turn in range(repeats)
         for arm in ARMS
         if arm.startswith(only) and (turn, arm) not in there
     ]
-    console.print(f"{len(todo)} measurements to do, {len(measured)} are there.")
+    console.print(f"{len(todo)} measurements to do, {len(there)} are there.")
     for count, (turn, arm) in enumerate(todo, start=1):
         start = time.perf_counter()
         of = fingerprint(arm)
         output = measure(arm, turn)
+        measured = [m for m in measured if (m.turn, m.arm) != (turn, arm)]
         measured.append(Measurement(turn=turn, arm=arm, of=of, commit=commit(), found=output))
         summary(measured).model_copy(update=origin).save()
         seconds = time.perf_counter() - start
         console.print(f"[{count}/{len(todo)}] turn {turn + 1}: {arm:26} {seconds:6.0f} s")
-    console.print(f"Written: {Benchmark.path().relative_to(paths.ROOT)}")
+    console.print(f"Written: {os.path.relpath(Benchmark.path(), paths.ROOT)}")
 
 
 def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
-    """What is there of the same versions and machine, of what has not changed since."""
+    """What is there of the same versions and machine; what is older stays until it is repeated."""
     before = benchmark()
-    if (before.versions, before.machine) != (origin["versions"], origin["machine"]):
-        return []
-    return [
-        measurement
-        for measurement in before.measurements
-        if measurement.of == fingerprint(measurement.arm)
-    ]
+    same = (before.versions, before.machine) == (origin["versions"], origin["machine"])
+    return before.measurements if same else []
 
 
 def fingerprint(arm: str) -> str:

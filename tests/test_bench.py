@@ -227,6 +227,25 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
     bench_main._in_git.cache_clear()
 
 
+def test_older_measurements_stay_until_they_are_repeated(monkeypatch, tmp_path):
+    old = list(measurements(turns=1))
+    there = written(monkeypatch, tmp_path, old)
+    monkeypatch.setattr(bench_main, "versions", lambda: there.versions)
+    monkeypatch.setattr(bench_main, "hardware", lambda: there.machine)
+    monkeypatch.setattr(bench_main, "fingerprint", lambda _: "now")
+    monkeypatch.setattr(bench_main, "measure", lambda arm, _: FOUND[arm])
+    for repeats in (1, 2):
+        bench_main.main(repeats=repeats, only="complete")
+        now = benchmark().measurements
+        repeated = [m for m in now if m.of == "now"]
+        assert [(m.turn, m.arm) for m in repeated] == [(n, "complete") for n in range(repeats)]
+        assert [m for m in now if m not in repeated] == [m for m in old if m.arm != "complete"]
+        assert "complete" in speed_details.machine(benchmark()).data
+    monkeypatch.setattr(bench_main, "hardware", lambda: {"cores": "64"})
+    bench_main.main(repeats=1, only="complete")
+    assert [m.arm for m in benchmark().measurements] == ["complete"]
+
+
 PARTS = [speed.answer, speed.expert, speed.design, speed.depths]
 DETAILS = [
     speed_details.answer, speed_details.targets, speed_details.steps, speed_details.limits,

@@ -1,6 +1,6 @@
 """The page Speed in detail: targets, single steps, overhead, a GPU, and how it was measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -415,16 +415,22 @@ def machine(bench: Benchmark) -> HTML:
     rows = [
         *(("hardware", name, value) for name, value in bench.machine.items()),
         *(("version", name, value) for name, value in bench.versions.items()),
-        (
-            "commit",
-            "git",
-            ", ".join(sorted({measurement.commit for measurement in bench.measurements})),
-        ),
+        *(("measured at commit", commit, ", ".join(kinds)) for commit, kinds in _commits(bench)),
     ]
     arms = len({measurement.arm for measurement in bench.measurements})
     return table(
         pd.DataFrame(rows, columns=["what", "name", "value"]),
         "bench-machine",
         finding=f"{len(bench.measurements)} measurements of {arms} kinds in {bench.turns} turns.",
-        caption="All arms take turns, each in a process of its own and with empty caches.",
+        caption="All arms take turns, each in a process of its own and with empty caches. What was "
+        "measured at an earlier commit is older than the code: `make bench` measures it again if "
+        "the meaning of what it runs has changed.",
     )
+
+
+def _commits(bench: Benchmark) -> Iterator[tuple[str, list[str]]]:
+    """The code that was measured, and the kinds of measurements of it."""
+    kinds: dict[str, set[str]] = {}
+    for measurement in bench.measurements:
+        kinds.setdefault(measurement.commit, set()).add(measurement.arm.split()[0])
+    return ((commit, sorted(of_it)) for commit, of_it in kinds.items())

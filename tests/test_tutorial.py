@@ -40,7 +40,7 @@ def comparable(name: str, output: str) -> list[str]:
     """
     words = re.sub(r"[\u2500-\u257f]", " ", output)  # the lines of tables
     words = re.sub(r"\b[\d.]+ (?:s|min|h)\b", "TIME", words)
-    words = re.sub(r"\d+(?= side by side| run in parallel)", "CORES", words)
+    words = re.sub(r"\d+(?=\s+side\s+by\s+side|\s+in\s+parallel)", "CORES", words)
     if name in MEASURED:
         words = re.sub(r"[+\u2212-]?\d[\d.]*", "#", words)
         words = re.sub(r"#(?:, #)*", "#", words)
@@ -119,6 +119,7 @@ def test_every_output_that_the_page_shows_is_that_of_a_command():
     [
         ("sweep.txt", "[1, 9 s left] a\n[2, 0 s left] b", "[1, 2 h left] b\n[2, 1 s left] a", True),
         ("sweep.txt", "2 runs to do, 2 side by side.", "2 runs to do, 16 side by side.", True),
+        ("plan.txt", "and 9 s with 2 in\nparallel", "and 4 s with 16 in parallel", True),
         ("sweep.txt", "2 runs to do, 2 side by side.", "3 runs to do, 2 side by side.", False),
         ("predict.txt", "\u2502 brick \u2502 99.1 %", "\u2502 brick \u2502 98.1 %", False),
         ("new.txt", "0, 3, 6 \u2502 \u00b1 1.5 points", "0, 1, 2 \u2502 \u00b1 9 points", True),

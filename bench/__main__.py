@@ -60,11 +60,12 @@ ARMS = [
     ),
 ]
 # What an arm measures: when a file of it changes, what was found before counts no more.
-# The studies that are timed name no folders of images, and no pages are waited for.
-CORE = ("effnet_core", ":!effnet_core/data/layout", ":!effnet_core/data/headers.py")
-SHOWING = ("pages", "render", "measurements", "deploy", "audit", "intake", "publishing")
+# The studies that are timed name no folders of images.
+CORE = ("effnet_core", ":!effnet_core/data/layout")
+# Of the pages, a sweep waits for those of its runs only.
+ROOMS = ("baseline", "evidence", "inference", "jupyter", "render", "sweep", "pages/run_page.py")
 SWEEP = (
-    *(*CORE, "effnet_report", *(f":!effnet_report/{room}" for room in SHOWING)),
+    *(*CORE, ":(glob)effnet_report/*.py", *(f"effnet_report/{room}" for room in ROOMS)),
     *("notebooks", "studies"),
 )
 PEER = (*CORE, "bench/peers.py", "bench/peer.ipynb", "studies")
@@ -123,13 +124,14 @@ def _measured(origin: dict[str, dict[str, str]]) -> list[Measurement]:
     """What is there of the same versions and machine; what is older stays until it is repeated."""
     before = benchmark()
     same = (before.versions, before.machine) == (origin["versions"], origin["machine"])
-    return before.measurements if same else []
+    return [m for m in before.measurements if same and m.arm in ARMS]
 
 
 def fingerprint(arm: str) -> str:
     """sha256 over everything in git that an arm measures, and over how it does so.
 
-    Of Python, the meaning counts, not the docstrings: see `meaning`.
+    Of Python, the meaning counts, without docstrings, type hints, printed lines and the wording of
+    errors: see `meaning`.
     """
     places = (*MEASURES[arm.split(maxsplit=1)[0]], "bench/arms.py")
     digest = hashlib.sha256()

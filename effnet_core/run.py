@@ -334,14 +334,20 @@ def _check_same_images(data: Data, model: Model) -> None:
     """Make sure that the model sees the images of the data, also if they were loaded again.
 
     Raises:
-        InputError: it sees others.
+        InputError: it sees others, or was built for another number of classes.
     """
     seen = images_below(model.boundary)
+    last_bias = [*model.backbone.network.classifier.parameters()][-1]
     if seen is not data.images and not np.array_equal(seen, data.images):
-        raise InputError(
-            "The images changed after the model was built, and were loaded again. Run build_model "
-            "again, and the steps after it."
-        )
+        changed = "images"
+    elif len(last_bias) != len(data.dataset.classes):
+        changed = "classes"
+    else:
+        return
+    raise InputError(
+        f"The {changed} changed after the model was built, and were loaded again. Run build_model "
+        "again, and the steps after it."
+    )
 
 
 def check_evaluated(data: Data, evaluations: Mapping[str, Evaluation]) -> None:
@@ -455,6 +461,14 @@ def result(
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
+    made_from = fingerprints(data, model.backbone.fingerprint)
+    _check_same_images(data, model)
+    check_evaluated(data, evaluations)
+    if _trained_on.get(fitted.final_weights) != (made_from.data, made_from.split):
+        raise InputError(
+            "The training images or their labels changed after the training, when the data were "
+            "loaded again. Run all steps after load_data again."
+        )
     best = fitted.history[fitted.best_epoch - 1]
     final_weights = weights_hash(model.network.suffix.state_dict())
     if (final_weights, evaluations["validation"].metrics) != (
@@ -464,14 +478,6 @@ def result(
         raise InputError(
             "The model was trained after it was evaluated. Run train, evaluate_parts and record "
             "again, in this order."
-        )
-    made_from = fingerprints(data, model.backbone.fingerprint)
-    _check_same_images(data, model)
-    check_evaluated(data, evaluations)
-    if _trained_on.get(fitted.final_weights) != (made_from.data, made_from.split):
-        raise InputError(
-            "The training images or their labels changed after the training, when the data were "
-            "loaded again. Run all steps after load_data again."
         )
     table = predictions_table(data, evaluations)
     folder = reference or run.settings.study

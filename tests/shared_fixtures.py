@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-from functools import cache
 from pathlib import Path
 
 import effnet_core  # isort: skip  # noqa: F401  before NumPy is loaded: it says with what
@@ -20,7 +19,7 @@ from selenium import webdriver
 from effnet_core import paths
 from effnet_core.data.datasets import digits
 from effnet_core.data.images import decode
-from effnet_core.study import code, records
+from effnet_core.study import records
 from effnet_core.study.design import Settings
 from effnet_core.study.schema import Epoch, Record
 from effnet_core.training import checkpoints
@@ -29,8 +28,6 @@ from effnet_core.training import checkpoints
 torch.set_num_threads(1)
 # Ray looks once a process, whichever test is the first to import it.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-# A run asks four times what its code means, a quarter of the time of a small one.
-code.meaning = cache(code.meaning)
 # Tests kill processes but cut no power, so nothing in this process need wait for the disk: that is
 # half a second per made-up study. Processes that tests start wait as they always do.
 os.fsync = lambda _: None

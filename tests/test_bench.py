@@ -223,6 +223,9 @@ def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
     assert touched("effnet_core/run.py") == trains
     assert touched("effnet_core/run.py", '"""Only words."""') == set()
     assert touched("effnet_report/pages/speed.py") == {"book"}
+    for name in ("effnet_report/pages/run_page.py", "effnet_report/cli.py"):
+        assert touched(name) == {"complete", "ours", "typed", "start", "book"}
+    assert touched("effnet_core/data/headers.py") == trains
     assert touched("effnet_core/data/layout/walk.py") == set()  # the studies name no folders
     bench_main._in_git.cache_clear()
 

@@ -19,6 +19,7 @@ from effnet_report.audit import more_images
 from effnet_report.evidence import evidence, growth, locations
 from effnet_report.inference import analysis
 from effnet_report.pages import images
+from effnet_report.sweep import sweep
 
 STUDY = """
 title: Digits
@@ -97,7 +98,7 @@ def test_the_best_run_is_trained_on_fewer_images(own_folders, monkeypatch, capsy
         more_images.more_images("published/digits", Console(width=200))
     (own_folders / "digits.yml").write_text(STUDY)
     other = replace(load_dataset("digits"), labels=load_dataset("digits").labels[::-1])
-    monkeypatch.setattr(more_images, "dataset_of", lambda *_: other)
+    monkeypatch.setattr(sweep, "dataset_of", lambda *_: other)
     with pytest.raises(InputError, match="images of digits are not those"):
         more_images.more_images("digits", Console(width=200))
 

@@ -161,6 +161,15 @@ def test_a_model_of_other_images_is_not_trained():
         run.train(this, loaded_again(data, "images"), model)
 
 
+def test_a_model_of_more_classes_is_not_trained():
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    labels, classes = data.dataset.labels, data.dataset.classes[:-1]
+    merged = replace(data.dataset, classes=classes, labels=labels.clip(max=len(classes) - 1))
+    with pytest.raises(InputError, match="classes changed after the model was built"):
+        run.train(this, replace(data, dataset=merged), model)
+
+
 @pytest.mark.parametrize(
     ("which", "told"),
     [

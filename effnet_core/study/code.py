@@ -83,6 +83,7 @@ def code_fingerprint(purpose: str) -> str:
     return digest.hexdigest()
 
 
+@cache
 def meaning(source: bytes, names: tuple[str, ...]) -> str:
     """The code of a module, or of some of its definitions, in a canonical form."""
     body = _stripped(source)

@@ -155,7 +155,7 @@ class Made(Strict):
         description="CPU time per phase, and `total`; an epoch that several runs share counts in "
         "each of them",
     )
-    peak_memory_mb: float = Field(ge=0, description="largest resident size of the process")
+    peak_memory_mb: float = Field(ge=0, description="largest resident size during the run")
     commit: str = Field(description="git commit, with + when the tree had changes")
     versions: dict[str, str]
     hardware: dict[str, str]

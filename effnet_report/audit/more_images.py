@@ -13,10 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from effnet_core import files, run
-from effnet_core.data.datasets import Dataset, dataset_of
-from effnet_core.data.duplicates import first_of_equals
-from effnet_core.data.images import load_images
-from effnet_core.data.splits import split_dataset
 from effnet_core.errors import InputError
 from effnet_core.study import records
 from effnet_core.study.schema import Record
@@ -29,6 +25,7 @@ from effnet_report.evidence.evidence import load as load_evidence
 from effnet_report.evidence.growth import Growth
 from effnet_report.inference.analysis import Analysis
 from effnet_report.numbers import duration, number
+from effnet_report.sweep.sweep import check_images
 
 SHARES = (4, 2)  # a quarter and half of the training images
 FURTHEST = 1000  # additional training images, at most
@@ -50,7 +47,7 @@ def more_images(study: str, console: Console) -> None:
     best = best_run(evidence.finished)
     if best is None:
         raise InputError(f"No run of {study} has finished. Start them: effnet sweep {study}")
-    _check_images(dataset_of(evidence.design.protocol), best, loader.load(study))
+    check_images(evidence.design, loader.load(study))
     whole = best.facts.train_images
     sizes = [whole // share for share in SHARES]
     seconds = best.made.seconds["total"] * sum(sizes) / whole
@@ -66,19 +63,6 @@ def more_images(study: str, console: Console) -> None:
         console.print(f"{size:7,} training images: {number(accuracy)} %")
     console.print(growth.sentence)
     console.print(f"Written: {path}")
-
-
-def _check_images(images: Dataset, best: Record, loaded: loader.Loaded) -> None:
-    """Make sure that the images and the split of the best run's seed are those of the records.
-
-    Raises:
-        InputError: they are not, or an image cannot be read.
-    """
-    loaded.check_images(images.fingerprint)
-    settings = best.settings
-    pixels = load_images(images, settings.image_size, settings.resize, settings.background)
-    split = split_dataset(images, settings, first_of_equals(pixels))
-    loaded.check_split(settings.seed, split.fingerprint)
 
 
 def _trained(best: Record, study: str, size: int) -> Record:

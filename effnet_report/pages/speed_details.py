@@ -423,8 +423,8 @@ def machine(bench: Benchmark) -> HTML:
         "bench-machine",
         finding=f"{len(bench.measurements)} measurements of {arms} kinds in {bench.turns} turns.",
         caption="All arms take turns, each in a process of its own and with empty caches. What was "
-        "measured at an earlier commit is older than the code: `make bench` measures it again if "
-        "the meaning of what it runs has changed.",
+        "measured at an earlier commit is older than the code, and a median over turns may mix "
+        "commits: `make bench` measures again what has changed.",
     )
 
 

@@ -47,7 +47,7 @@ def check_only_photos(root: Path, images: Sequence[str]) -> None:
         InputError: more than a few are.
     """
     for kind, unwanted in _unwanted(images).items():
-        if len(unwanted) <= FEW * len(images):
+        if _few(unwanted, images):
             continue
         raise InputError(
             f"{root} holds {kind} beside the images they belong to, {len(unwanted)} in all, "
@@ -63,11 +63,11 @@ def few_doubted_photos(images: Sequence[str]) -> list[str]:
         images: paths of all images, relative to the folder of the classes.
     """
     return [
-        f"Look twice: {len(unwanted)} of {len(images)} images {_are(unwanted)} "
-        f"called like {kind} of others beside them, such as {shown(unwanted[0])}. Move masks and "
-        "thumbnails out of the folder: they would be trained on as if they were photos."
+        f"Look twice: {len(unwanted)} of {len(images)} images "
+        f"{'is' if len(unwanted) == 1 else 'are'} called like {kind} of others beside them, such "
+        f"as {shown(unwanted[0])}. If they are no photos, move them out of the folder."
         for kind, unwanted in _unwanted(images).items()
-        if len(unwanted) <= FEW * len(images)
+        if _few(unwanted, images)
     ]
 
 
@@ -90,8 +90,8 @@ def _unwanted(images: Sequence[str]) -> dict[str, list[str]]:
     return {kind: found for kind, found in kinds.items() if found}
 
 
-def _are(some: Sequence[str]) -> str:
-    return "is" if len(some) == 1 else "are"
+def _few(unwanted: Sequence[str], images: Sequence[str]) -> bool:
+    return len(unwanted) <= FEW * len(images)
 
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:

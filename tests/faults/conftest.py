@@ -34,6 +34,7 @@ class Trainer:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "log.txt"
         self.output = ""
+        self.cpu_seconds = 0.0
 
     def start(self, before=None) -> multiprocessing.Process:
         process = multiprocessing.get_context("fork").Process(target=self._train, args=(before,))
@@ -41,9 +42,11 @@ class Trainer:
         return process
 
     def finish(self, before=None) -> int | None:
-        """Train to the end that it comes to; gives the exit status and sets `output`."""
+        """Train to the end that it comes to; gives the exit status, sets output and CPU time."""
+        before_it = _cpu_seconds_of_children()
         process = self.start(before)
         process.join()
+        self.cpu_seconds = _cpu_seconds_of_children() - before_it
         self.output = self.log.read_text()
         return process.exitcode
 
@@ -80,21 +83,19 @@ def trainer(own_folders, every_epoch_saved) -> Trainer:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> tuple[Record, float]:
-    """What the tiny run leaves when nothing happens to it, and the CPU seconds it takes."""
+def truth(tmp_path_factory) -> Record:
+    """What the tiny run leaves when nothing happens to it."""
 
-    def undisturbed_run(folder: Path) -> tuple[Record, float]:
+    def undisturbed_run(folder: Path) -> Record:
         folder.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(records.paths, "RESULTS", folder / "results")
             patch.setattr(records.paths, "CACHE", folder / "cache")
             trainer = Trainer(folder)
-            start = _cpu_seconds_of_children()
             assert trainer.finish() == 0, trainer.output
-            seconds = _cpu_seconds_of_children() - start
             (record,) = trainer.recorded()
         assert len(record.outcome.history) == TINY["epochs"]
-        return record, seconds
+        return record
 
     return once(tmp_path_factory, undisturbed_run)
 
@@ -102,11 +103,6 @@ def undisturbed(tmp_path_factory) -> tuple[Record, float]:
 def _cpu_seconds_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-@pytest.fixture
-def truth(undisturbed) -> Record:
-    return undisturbed[0]
 
 
 @pytest.fixture

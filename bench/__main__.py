@@ -29,7 +29,7 @@ from bench.summary import (
     summary,
 )
 from effnet_core import paths
-from effnet_core.study.code import meaning
+from effnet_core.study.code import RUN, meaning
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
 from effnet_report.jupyter.warm import LARGE_PAGES
@@ -39,7 +39,7 @@ from effnet_report.measurements.speed import Benchmark, Measurement, benchmark
 ARMS = [
     "complete",
     "expert",
-    *(f"elpv {n} {form}" for n in FREEZE for form in ("ours", "expert")),
+    *(f"elpv {n}" for n in FREEZE),
     "ours all",
     "peer plain all",
     "ours slice",
@@ -62,33 +62,42 @@ ARMS = [
 # What an arm measures: when a file of it changes, what was found before counts no more.
 # The studies that are timed name no folders of images.
 CORE = ("effnet_core", ":!effnet_core/data/layout")
+# What decides the outcome of a training also takes its time, and so does what keeps activations. Of
+# these modules, only the named definitions count and what they use.
+TRAINING = (*RUN, "effnet_core/cache.py")
+RUN_PY, PREFIX_PY = "effnet_core/run.py", "effnet_core/model/prefix.py"
+OF_TRAINING = {RUN_PY: RUN[RUN_PY], PREFIX_PY: (*RUN[PREFIX_PY], "cached_depths")}
 # Of the pages, a sweep waits for those of its runs only.
 ROOMS = ("baseline", "evidence", "inference", "jupyter", "render", "sweep", "pages/run_page.py")
 SWEEP = (
     *(*CORE, ":(glob)effnet_report/*.py", *(f"effnet_report/{room}" for room in ROOMS)),
     *("notebooks", "studies"),
 )
-PEER = (*CORE, "bench/peers.py", "bench/peer.ipynb", "studies")
+PEER = (*TRAINING, "bench/peers.py", "bench/peer.ipynb", "studies")
 # With `warm.py`, where LARGE_PAGES are.
-EXPERT = (*CORE, "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
+EXPERT = (*TRAINING, "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
 STEP = (
     *("effnet_core/model", "effnet_core/processor.py", "effnet_core/study/design.py"),
-    *("effnet_report/sweep/step_cost.py", "bench/steps.py", "studies"),
+    *("effnet_report/sweep/step_cost.py", "studies"),
 )
 MEASURES = {
     "complete": SWEEP,
     "ours": SWEEP,
     "typed": SWEEP,
-    "start": (*SWEEP, "bench/start.py"),
+    "start": SWEEP,
     "book": (*CORE, "effnet_report", "book", "_config.yml", "results/published"),
     "peer": PEER,
     "expert": EXPERT,
     "elpv": EXPERT,
-    "depth": (*CORE, "studies"),
+    "depth": (*TRAINING, "studies"),
     "growth": (*CORE, "studies"),
     **dict.fromkeys(("step", "limit", "instructions"), STEP),
-    "recipe": (*CORE, "bench/recipes.py", "studies"),
+    "recipe": (*TRAINING, "bench/recipes.py", "studies"),
 }
+# Where arms are defined that are not in `arms.py`.
+DEFINED_IN = {"start": "bench/start.py"} | dict.fromkeys(
+    ("step", "limit", "instructions"), "bench/steps.py"
+)
 LEFT_OUT = ("results/", "book/runs/")
 console = Console(stderr=True)
 
@@ -131,13 +140,15 @@ def fingerprint(arm: str) -> str:
     """sha256 over everything in git that an arm measures, and over how it does so.
 
     Of Python, the meaning counts, without docstrings, type hints, printed lines and the wording of
-    errors: see `meaning`.
+    errors: see `meaning`. Of the arms, only this one counts.
     """
-    places = (*MEASURES[arm.split(maxsplit=1)[0]], "bench/arms.py")
+    kind = arm.split(maxsplit=1)[0]
+    places, module = MEASURES[kind], DEFINED_IN.get(kind, "bench/arms.py")
+    parts = {module: (kind,)} | ({} if CORE[0] in places else OF_TRAINING)
     digest = hashlib.sha256()
-    for name in _in_git(*places):
+    for name in _in_git(*places, module):
         content = (paths.ROOT / name).read_bytes()
-        means = meaning(content, ()).encode() if name.endswith(".py") else content
+        means = meaning(content, parts.get(name, ())).encode() if name[-3:] == ".py" else content
         digest.update(f"{name}\0".encode() + means)
     return digest.hexdigest()
 

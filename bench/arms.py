@@ -106,20 +106,32 @@ def expert(seed: str) -> Found:
     return {"seconds": seconds, "accuracy": json.loads(printed.splitlines()[-1])}
 
 
-def elpv(freeze: str, form: str) -> Found:
-    """Training and evaluation of one configuration on all images, alone, caches empty.
+def elpv(freeze: str, seed: str) -> Found:
+    """Training and evaluation of one configuration on all images, by us and by the script.
+
+    Both begin at the same time, with empty caches, each on a core of its own, which they exchange
+    from turn to turn. They train the same number of epochs.
 
     Args:
         freeze: number of frozen stages.
-        form: `ours` or `expert`; both train the same number of epochs.
+        seed: of the training; the turn.
     """
     from bench.expert import train_one  # noqa: PLC0415  an arm imports what it measures
 
     epochs = {"epochs": LARGE_EPOCHS, "early_stop_patience": LARGE_EPOCHS}
-    settings = read_settings({"study": LARGE, "freeze": int(freeze)} | epochs)
-    train = train_one if form == "expert" else _train_seconds
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
-        return {"seconds": fresh.submit(train, settings).result()}
+    chosen = {"study": LARGE, "freeze": int(freeze), "seed": int(seed)}
+    settings = read_settings(chosen | epochs)
+    cores = sorted(os.sched_getaffinity(0))
+    ours, script = (cores[(place + int(seed)) % len(cores)] for place in (0, 1))
+    with _on_core(ours) as here, _on_core(script) as there:
+        begun = here.submit(_train_seconds, settings), there.submit(train_one, settings)
+        return dict(zip(("ours", "expert"), (each.result() for each in begun), strict=True))
+
+
+def _on_core(core: int) -> ProcessPoolExecutor:
+    """A process that computes on one core."""
+    spawn = get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, os.sched_setaffinity, initargs=(0, {core}))
 
 
 def _train_seconds(settings: Settings) -> float:

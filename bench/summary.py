@@ -40,7 +40,7 @@ RECIPES = [
     "probe",
 ]
 # Arms that train whole studies. Their seed is the turn, so that accuracies are no single draw.
-SEEDED = ("complete", "expert", "ours", "peer", "recipe")
+SEEDED = ("complete", "expert", "elpv", "ours", "peer", "recipe")
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -146,7 +146,7 @@ def _lead(ours: Found, theirs: Found) -> float:
 
 def _large(turns: Turns) -> LargeRuns:
     def seconds(turn: dict[str, Found], freeze: int, form: str) -> float:
-        return turn[f"elpv {freeze} {form}"]["seconds"]
+        return turn[f"elpv {freeze}"][form]
 
     def over_all(turn: dict[str, Found]) -> float:
         ours, expert = (sum(seconds(turn, n, form) for n in FREEZE) for form in ("ours", "expert"))

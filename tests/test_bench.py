@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,8 +63,7 @@ def measurements(turns: int = 3) -> Iterator[Measurement]:
             if arm.startswith("recipe"):
                 found = as_accurate_as_long_trained(*arm.split()[3:])
             if arm.startswith("elpv"):
-                depth, form = int(arm.split()[1]), arm.split()[2]
-                found = {"seconds": {"ours": 6.0 + depth / 2, "expert": 10.0}[form]}
+                found = {"ours": 6.0 + int(arm.split()[1]) / 2, "expert": 10.0}
             if arm.startswith("growth"):
                 found["seconds"] *= int(arm.split()[1]) / 320
             yield Measurement(turn=turn, arm=arm, commit="abc", found=found)
@@ -125,7 +125,7 @@ def test_every_arm_can_be_called(arm):
         study, side, tool, *_ = arguments
         assert tool in bench_recipes.TOOLS
         assert bench_recipes.settings_of(study, int(side), 1).image_size == int(side)
-    elif seeded and arguments:
+    elif name in ("ours", "peer"):
         chosen = arms.runs(arguments[-1], "1")
         assert len(chosen) == (28 if arguments[-1] == "all" else 4)
         assert {settings.seed for settings in chosen} == {1}
@@ -192,41 +192,44 @@ def test_the_expert_trains_what_we_train(own_folders, tmp_path, monkeypatch):
 
 
 def test_what_changed_is_measured_again_and_nothing_else(monkeypatch, tmp_path):
-    def touched(name: str, text: str = "x = 1") -> set[str]:
-        root = tmp_path / f"{name} {text}".replace("/", "-")
-        subprocess.run(["git", "init", "-q", root], check=True)
-        for path in {name, "effnet_core/run.py", "bench/peers.py"}:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text("")
-        subprocess.run(["git", "-C", root, "add", "."], check=True)
-        monkeypatch.setattr(paths, "ROOT", root)
-        bench_main._in_git.cache_clear()
-        before = {arm: bench_main.fingerprint(arm) for arm in ARMS}
-        (root / name).write_text(text)
-        return {arm.split()[0] for arm in ARMS if bench_main.fingerprint(arm) != before[arm]}
+    for folder in ("bench", "effnet_core", "effnet_report"):
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(paths.ROOT / folder, tmp_path / folder, ignore=without)
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
 
-    assert touched("bench/peers.py") == {"peer"}
-    assert touched("effnet_report/sweep/sweep.py") == {"complete", "ours", "typed", "start", "book"}
-    trains = {
-        "complete",
-        "ours",
-        "typed",
-        "start",
-        "book",
-        "peer",
-        "expert",
-        "elpv",
-        "depth",
-        "growth",
-        "recipe",
-    }
-    assert touched("effnet_core/run.py") == trains
-    assert touched("effnet_core/run.py", '"""Only words."""') == set()
-    assert touched("effnet_report/pages/speed.py") == {"book"}
-    for name in ("effnet_report/pages/run_page.py", "effnet_report/cli.py"):
-        assert touched(name) == {"complete", "ours", "typed", "start", "book"}
-    assert touched("effnet_core/data/headers.py") == trains
-    assert touched("effnet_core/data/layout/walk.py") == set()  # the studies name no folders
+    def kinds_changed(name: str, old: str = "", new: str = "x = 1\n") -> set[str]:
+        file = tmp_path / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new) if old else text + new)
+        now = {arm: bench_main.fingerprint(arm) for arm in ARMS}
+        file.write_text(text)
+        return {arm.split()[0] for arm in ARMS if now[arm] != before[arm]}
+
+    bench_main._in_git.cache_clear()
+    before = {arm: bench_main.fingerprint(arm) for arm in ARMS}
+    sweeps = {"complete", "ours", "typed", "start", "book"}
+    records = {*sweeps, "growth"}
+    steps = {"step", "limit", "instructions"}
+    trainings = {*records, "peer", "expert", "elpv", "depth", "recipe"}
+    assert kinds_changed("bench/peers.py") == {"peer"}
+    assert kinds_changed("bench/start.py", "ONE = {", "ONE = {} | {") == {"start"}
+    assert kinds_changed("bench/arms.py", "LARGE_EPOCHS = 4", "LARGE_EPOCHS = 5") == {"elpv"}
+    step = "validation=evaluations", "validation=None and evaluations"
+    assert kinds_changed("effnet_core/run.py", *step) == records
+    assert kinds_changed("effnet_core/run.py", "data.split.train,", "data.split.test,") == trainings
+    prefix = "effnet_core/model/prefix.py"
+    assert kinds_changed(prefix, "freeze + 1", "freeze + 2") == {*trainings, *steps}
+    assert kinds_changed(prefix) == records
+    assert kinds_changed("effnet_core/cache.py") == trainings
+    assert kinds_changed("effnet_core/run.py", new='"""Only words."""') == set()
+    assert kinds_changed("effnet_core/data/headers.py") == records
+    assert kinds_changed("effnet_core/data/layout/walk.py") == set()  # no study names folders
+    assert kinds_changed("effnet_report/pages/speed.py") == {"book"}
+    for name in ("cli.py", "pages/run_page.py", "sweep/sweep.py"):
+        assert kinds_changed(f"effnet_report/{name}") == sweeps
     bench_main._in_git.cache_clear()
 
 

@@ -79,6 +79,15 @@ def read(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def state(path: Path) -> tuple[int, ...] | None:
+    """Inode, size and times of a file, which differ after any change; None if it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def set_aside(path: Path, data: bytes) -> Path | None:
     """Rename an existing file unless it holds these data; a person may have edited it.
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from effnet_core import paths, weights
+from effnet_core import files, paths, weights
 from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import describe_duplicates, first_of_equals
@@ -57,6 +58,7 @@ class Run:
 
     Attributes:
         changed: settings that differ from the study, as `name: was -> is`.
+        weights_file: state of the file of initial weights when the run began; None without a file.
         lock: the claim on the run; not held by a repetition, which writes nothing.
     """
 
@@ -64,6 +66,7 @@ class Run:
     changed: list[str]
     clock: Clock
     lock: FileLock
+    weights_file: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def begin(parameters: Mapping[str, Any], run_id: str | None = None) -> Run:
     lock = records.claim(settings.study, name)
     _claimed.append(lock)
     records.recorded_run(settings, name)
-    return Run(settings, changed, clock, lock)
+    return Run(settings, changed, clock, lock, _weights_file(settings))
 
 
 # The lock of the run that this process is training.
@@ -170,7 +173,26 @@ def begin_again(settings: Settings) -> Run:
     """Begin a run without claiming it, because it writes nothing."""
     clock = Clock()
     make_reproducible(settings)
-    return Run(settings, [], clock, FileLock(records.lock_path(settings.study, settings.run_id)))
+    lock = FileLock(records.lock_path(settings.study, settings.run_id))
+    return Run(settings, [], clock, lock, _weights_file(settings))
+
+
+def _weights_file(settings: Settings) -> tuple[int, ...] | None:
+    """The state of the file of initial weights; None if they are no file of the user."""
+    named = settings.weights in ("packaged", "hub", "none")
+    return None if named else files.state(Path(settings.weights).expanduser())
+
+
+def check_same_weights(run: Run) -> None:
+    """Make sure that the file of initial weights is as it was when the run began.
+
+    Raises:
+        InputError: it was changed or replaced.
+    """
+    if _weights_file(run.settings) != run.weights_file:
+        raise InputError(
+            f"The file {run.settings.weights} changed after the run began. Run all steps again."
+        )
 
 
 def steps(run: Run) -> "tuple[Data, Model, training.Fit, dict[str, Evaluation]]":

@@ -1,6 +1,7 @@
 """The notebook's steps in Jupyter: run again, interrupted, out of order, with other settings."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from factories import SMALL, SMALL_CLASSICAL, SMALL_GRID
 
 from effnet_core import paths, run
 from effnet_core.errors import InputError
+from effnet_core.model.backbones import build_network
 from effnet_core.study import records
 from effnet_core.training import fit
 from effnet_report.baseline import classical
@@ -203,6 +205,27 @@ def test_classical_models_of_other_data_are_not_recorded(again):
         data, told = loaded_again(data, "validation"), "changed after they were predicted"
     with pytest.raises(InputError, match=told):
         classical.record(this, data, baseline=baseline, classical=best)
+    assert not list(records.record_files(this.settings.study))
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_classical_models_of_weights_that_were_replaced_are_not_recorded(tmp_path, replaced):
+    weights = tmp_path / "weights.pth"
+    network = build_network(SMALL["backbone"])
+    torch.save(network.state_dict(), weights)
+    chosen = SMALL_CLASSICAL | {"weights": str(weights)}
+    this = run.begin(chosen, records.classical_id(0))
+    data = run.load_data(this)
+    found = [classical.compare(this, data, kind, SMALL_GRID[:1]) for kind in ("baseline", "grid")]
+    made = partial(classical.record, this, data, baseline=found[0], classical=found[1])
+    if not replaced:
+        assert made()
+        return
+    other = tmp_path / "other.pth"
+    torch.save({name: value + 1 for name, value in network.state_dict().items()}, other)
+    other.replace(weights)
+    with pytest.raises(InputError, match=r"weights.pth changed after the run began"):
+        made()
     assert not list(records.record_files(this.settings.study))
 
 

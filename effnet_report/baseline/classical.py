@@ -41,6 +41,7 @@ from effnet_core.run import (
     begin_again,
     check_evaluated,
     check_same_run,
+    check_same_weights,
     fingerprints,
     load_data,
     predictions_table,
@@ -339,6 +340,7 @@ def _result(
     """The record, and the bytes of its predictions file with the columns in `reference`."""
     name = records.baseline_id if kind == "baseline" else records.classical_id
     run_id = name(run.settings.seed)
+    check_same_weights(run)
     check_evaluated(data, comparison.evaluations)
     table = predictions_table(data, comparison.evaluations)
     table = records.like_recorded(table, reference or run.settings.study, run_id)

@@ -32,7 +32,7 @@ from effnet_core import paths
 from effnet_core.study.code import RUN, meaning
 from effnet_core.study.design import FREEZE
 from effnet_core.study.provenance import commit, hardware, versions
-from effnet_report.jupyter.warm import LARGE_PAGES
+from effnet_report.jupyter.parent import LARGE_PAGES
 from effnet_report.measurements.speed import Benchmark, Measurement, benchmark
 
 # A turn: every arm once. Those that are compared with each other come one after the other.
@@ -63,10 +63,10 @@ ARMS = [
 # The studies that are timed name no folders of images.
 CORE = ("effnet_core", ":!effnet_core/data/layout")
 # What decides the outcome of a training also takes its time, and so does what keeps activations. Of
-# these modules, only the named definitions count and what they use.
+# modules with names, only these definitions count and what they use.
 TRAINING = (*RUN, "effnet_core/cache.py")
-RUN_PY, PREFIX_PY = "effnet_core/run.py", "effnet_core/model/prefix.py"
-OF_TRAINING = {RUN_PY: RUN[RUN_PY], PREFIX_PY: (*RUN[PREFIX_PY], "cached_depths")}
+PREFIX, PARENT = "effnet_core/model/prefix.py", "effnet_report/jupyter/parent.py"
+OF_TRAINING = RUN | {PREFIX: (*RUN[PREFIX], "cached_depths"), PARENT: ("LARGE_PAGES",)}
 # Of the pages, a sweep waits for those of its runs only.
 ROOMS = ("baseline", "evidence", "inference", "jupyter", "render", "sweep", "pages/run_page.py")
 SWEEP = (
@@ -74,8 +74,7 @@ SWEEP = (
     *("notebooks", "studies"),
 )
 PEER = (*TRAINING, "bench/peers.py", "bench/peer.ipynb", "studies")
-# With `warm.py`, where LARGE_PAGES are.
-EXPERT = (*TRAINING, "bench/expert.py", "effnet_report/jupyter/warm.py", "studies")
+EXPERT = (*TRAINING, "bench/expert.py", PARENT, "studies")
 STEP = (
     *("effnet_core/model", "effnet_core/processor.py", "effnet_core/study/design.py"),
     *("effnet_report/sweep/step_cost.py", "studies"),

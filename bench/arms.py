@@ -45,7 +45,6 @@ def runs(which: str, seed: str) -> list[Settings]:
 
 def ours(which: str, seed: str) -> Found:
     """A sweep of our own, caches filled on the way; no rates race, as in the loops of others."""
-    from effnet_report.jupyter import warm  # noqa: PLC0415  an arm imports what it measures
     from effnet_report.sweep import sweep  # noqa: PLC0415
     from effnet_report.sweep.engines import Here  # noqa: PLC0415
     from effnet_report.sweep.tasks import tasks_of  # noqa: PLC0415
@@ -55,7 +54,7 @@ def ours(which: str, seed: str) -> Found:
     wanted = {settings.run_id for settings in runs(which, seed)}
     tasks = [task for task in tasks_of(study, str(design)) if task.run_id in wanted]
     start = time.perf_counter()
-    engine = Here(sweep.automatic_jobs(study), warm.NOTEBOOKS)
+    engine = Here(sweep.automatic_jobs(study))
     ended = list(sweep.execute_all(tasks, engine, sweep.Stop()))
     seconds = time.perf_counter() - start
     done = {end.task.run_id: end.record for end in ended}

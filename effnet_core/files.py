@@ -13,6 +13,10 @@ from pathlib import Path
 from effnet_core.errors import InputError, cannot
 
 ROOM = 2**18  # bytes that must be free in a folder before work for it begins
+# The permission bits that new files lack. The system tells them only when they are set, which has
+# to happen before threads write files.
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def _whole(path: Path, give_name: Callable[[Path, Path], object]) -> Iterator[Pa
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
-            partial.chmod(0o666 & ~_umask())  # some libraries write for the owner only
+            partial.chmod(0o666 & ~UMASK)  # some libraries write for the owner only
             flush(partial)
             give_name(partial, path)
             flush(path.parent)
@@ -121,13 +125,6 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    """The permission bits that new files lack; the system reports them only on setting them."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def package_folder(module: str, distribution: str) -> Path:

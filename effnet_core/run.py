@@ -1,6 +1,7 @@
 """The steps of one run, from settings to record, which `notebooks/train.ipynb` walks through."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from effnet_core import files, paths, weights
 from effnet_core.data import augment
 from effnet_core.data.datasets import Dataset, load_dataset
 from effnet_core.data.duplicates import describe_duplicates, first_of_equals
-from effnet_core.data.images import load_images
+from effnet_core.data.images import are_decoded, load_images
 from effnet_core.data.splits import Split, split_dataset
 from effnet_core.errors import InputError
 from effnet_core.model.backbones import Backbone, load_backbone, weights_hash
@@ -180,7 +181,8 @@ def begin_again(settings: Settings) -> Run:
 def _weights_file(settings: Settings) -> tuple[int, ...] | None:
     """The state of the file of initial weights; None if they are no file of the user."""
     named = settings.weights in ("packaged", "hub", "none")
-    return None if named else files.state(Path(settings.weights).expanduser())
+    path = Path(os.path.expanduser(settings.weights))  # noqa: PTH111  a user may not exist
+    return None if named else files.state(path)
 
 
 def check_same_weights(run: Run) -> None:
@@ -276,14 +278,21 @@ def train(run: Run, data: Data, model: Model) -> training.Fit:
     the run's checkpoint.
 
     Raises:
-        InputError: the images or the model belong to another run, or the model was changed.
+        InputError: the images or the model belong to another run, or were changed.
     """
     check_same_run(run, data.settings, "images")
     check_same_run(run, model.settings, "weights of the model")
     _check_same_images(data, model)
+    _check_decoded(data)
     if weights_hash(model.network.state_dict()) != model.initial:
         _restore(data, model)
         print("The model was trained before: training begins again with its initial weights.")
+    if count(model.network.trainable_parameters()) != model.trainable_parameters:
+        raise InputError(
+            "Parameters of the model were frozen or thawed since it was built. Build it again; the "
+            "setting freeze says how many stages are frozen."
+        )
+    model.network.train()  # its frozen part stays in evaluation mode
     print(model.boundary_note)
     with run.clock.phase("train"):
         checkpoint = _checkpoint(run, data, model) if run.lock.is_locked else None
@@ -370,6 +379,22 @@ def _check_same_images(data: Data, model: Model) -> None:
         f"The {changed} changed after the model was built, and were loaded again. Run build_model "
         "again, and the steps after it."
     )
+
+
+def _check_decoded(data: Data) -> None:
+    """Make sure that the images are those of the files: the caches of all runs rely on it.
+
+    Raises:
+        InputError: they were changed after they were loaded.
+    """
+    settings = data.settings
+    if not are_decoded(
+        data.images, data.dataset, settings.image_size, settings.resize, settings.background
+    ):
+        raise InputError(
+            "The pixels of the images were changed after they were loaded. Change the files, and "
+            "run the steps again from the beginning."
+        )
 
 
 def check_evaluated(data: Data, evaluations: Mapping[str, Evaluation]) -> None:

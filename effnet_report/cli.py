@@ -18,6 +18,7 @@ from effnet_core.errors import InputError, cannot
 from effnet_core.study.studies import load_study, study_path
 from effnet_report import clearing, open_files
 from effnet_report.escaping import Terminal
+from effnet_report.jupyter import parent
 from effnet_report.sweep.tell import tell_plan, tell_status
 
 app = typer.Typer(
@@ -131,6 +132,9 @@ def sweep_command(
     """Train the missing runs of a study; finished runs are kept."""
     if engine is EngineName.LOCAL and (address or gpus_per_run is not None):
         raise InputError("--address and --gpus-per-run are for Ray: add --engine ray.")
+    if engine is EngineName.LOCAL and _is_new(study):
+        open_files.check()
+        parent.start_for_sweep()  # imports at the same time as this process
     from effnet_report.sweep.command import Ray, sweep_shown  # noqa: PLC0415  imports Jupyter
 
     ray = Ray(address, gpus_per_run) if engine is EngineName.RAY else None
@@ -142,6 +146,13 @@ def sweep_command(
         until_decided=until_decided,
         ray=ray,
     )
+
+
+def _is_new(study: str) -> bool:
+    """Whether a study is designed, and nothing of it is recorded."""
+    design = study_path(study)
+    records = paths.records(design.stem)
+    return os.path.isfile(design) and not os.path.isdir(records)  # noqa: PTH112, PTH113  long names
 
 
 @app.command()

@@ -20,8 +20,7 @@ from effnet_core.study import records
 from effnet_core.study.studies import load_study
 from effnet_report import cli
 from effnet_report.evidence import failures
-from effnet_report.jupyter import papermill_plugin
-from effnet_report.sweep import command as sweep_command
+from effnet_report.jupyter import papermill_plugin, parent
 
 # The truth: all runs of the study, one after the other in one process, nothing around them.
 ALONE = """
@@ -119,7 +118,7 @@ class Here:
         (root / "studies" / "tiny.yml").write_text(textwrap.dedent(Clone.TINY))
         patch.setenv("COLUMNS", "200")
         patch.setattr(cli, "console", Console(width=200))
-        patch.setattr(sweep_command, "import_ahead", lambda _: None)  # starts processes
+        patch.setattr(parent, "start_for_sweep", lambda: None)  # starts processes
         patch.chdir(paths.ROOT)
 
     def use(self, root: Path) -> None:

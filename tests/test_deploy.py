@@ -690,6 +690,8 @@ def test_paths_folders_and_patterns_name_images_once(tmp_path, monkeypatch):
     assert len({path.resolve() for path in images_at(["a", "a/*.png"]).images}) == 2
     with pytest.raises(InputError, match=r"nowhere/\*\.png' names no image"):
         images_at(["nowhere/*.png"])
+    with pytest.raises(InputError, match=r"^A URL names no image here: download"):
+        images_at(["HTTPS://host/1.png?sig=secret"])
 
 
 @pytest.mark.fault("images left out")

@@ -122,6 +122,16 @@ def test_a_table_with_a_mistake_is_told(photos, labels, line, told):
         imagefolder(str(photos), str(labels))
 
 
+def test_a_file_of_another_program_is_no_table_and_is_not_repeated(photos, labels):
+    labels.write_text('{"images": [' + ", ".join(['{"file_name": "cat/tom-1.jpg"}'] * 999) + "]}")
+    with pytest.raises(InputError, match="no table but JSON or XML") as told:
+        imagefolder(str(photos), str(labels))
+    assert len(str(told.value)) < 300
+    labels.write_text(",".join(f"c{number}" for number in range(99)) + "\n")
+    with pytest.raises(InputError, match=r"no column path .* c19 and 79 more"):
+        imagefolder(str(photos), str(labels))
+
+
 def test_a_table_without_labels_or_with_one_class_is_told(photos, labels):
     labels.write_text("path,kind\ncat/tom-1.jpg,a\n")
     with pytest.raises(InputError, match=r"has no column label .*but path, kind"):

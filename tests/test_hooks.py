@@ -29,8 +29,8 @@ LEFT_OUT = {
 
 def test_python_still_forks_kernels_from_a_server():
     server = forkserver._forkserver
-    assert callable(server.ensure_running), "warm._share_the_parent replaces this: look at it."
-    assert hasattr(get_context("forkserver"), "set_forkserver_preload"), "warm.start_with needs it."
+    assert callable(server.ensure_running), "parent._share_the_parent replaces this: look at it."
+    assert hasattr(get_context("forkserver"), "set_forkserver_preload"), "start_with needs it."
 
 
 def test_jupyter_still_asks_a_provisioner_to_start_kernels():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from factories import save_deep_planes
-from PIL import Image
+from PIL import Image, ImageFile
 
 from effnet_core import paths
 from effnet_core.data import images
@@ -466,3 +466,11 @@ def test_pixels_come_from_the_bytes_that_were_hashed(own_folders):
     assert again.fingerprint != dataset.fingerprint
     green = load_images(again, 16)[again.names.index("dog/0.png")]
     assert (green == (0, 128, 0)).all()
+
+
+def test_damaged_images_are_refused_though_pillow_was_told_to_read_them(own_folders, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    dataset = few_digits()
+    with pytest.raises(InputError, match="LOAD_TRUNCATED_IMAGES is on"):
+        load_images(dataset, 8)
+    assert not list(paths.CACHE.rglob("*.npy"))

@@ -619,6 +619,8 @@ def test_parts_that_wrap_their_classes_are_understood(tmp_path, own_studies, cap
         (("00000", "01000", "02000"), "numbered pieces"),
         (("HAM_images_part_1", "HAM_images_part_2"), "numbered pieces"),
         (("archive (1)", "archive (2)"), "numbered pieces"),
+        (("100CANON", "101CANON"), "numbered pieces"),
+        (("drive-download-20240501T1-001", "drive-download-20240501T1-002"), "numbered pieces"),
         (("site 1/cat", "site 1/dog", "site 2/cat", "site 2/dog"), "numbered pieces"),
         (("train/images_1", "train/images_2", "test/images_1", "test/images_2"), "pieces"),
         (("a/train/cat", "a/test/cat", "b/train/cat", "b/test/cat"), "further folders inside"),
@@ -939,3 +941,22 @@ def test_images_that_are_equal_to_the_network_do_not_make_a_class(tmp_path, own_
     with pytest.raises(InputError, match=r"'dog' has 1 images \(others are copies.* pixels"):
         begin(tmp_path / "p", capsys)
     assert not list(own_studies.glob("*"))
+
+
+@pytest.mark.fault("secrets in URLs")
+@pytest.mark.parametrize("given", ["images", "labels"])
+def test_a_url_is_refused_and_not_repeated(photos, own_studies, capsys, given):
+    url = Path("https://ada:secret@host/photos.zip?sig=secret")
+    options = {"images": photos, "labels": None} | {given: url}
+    with pytest.raises(InputError, match="not a URL") as told:
+        begin(**options, capsys=capsys)
+    assert "secret" not in str(told.value)
+
+
+def test_a_folder_may_be_called_like_a_user_who_does_not_exist(
+    photos, own_studies, capsys, monkeypatch
+):
+    photos.rename(photos.with_name("~nobody-here"))
+    monkeypatch.chdir(photos.parent)
+    begin(Path("~nobody-here"), capsys)
+    assert "~nobody-here" in (own_studies / "mine.yml").read_text()

@@ -20,7 +20,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.records import checksum
 from effnet_core.study.studies import read_settings
-from effnet_report.jupyter import papermill_plugin, warm
+from effnet_report.jupyter import papermill_plugin, parent
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
@@ -156,6 +156,10 @@ def test_a_name_that_begins_like_papermills_own_is_no_way_to_run_code(here, clea
 def test_parameters_of_every_kind_of_option_are_checked(here):
     result = here.run("papermill", "notebooks/train.ipynb", "-y", "{epoch: 3}")
     assert_one_message(result, ["no setting 'epoch'", "did you mean 'epochs'"])
+    (here.root / "list.yml").write_text("[1, 2]")
+    for option in (("-y", "freeze"), ("-y", "{1: 2}"), ("-f", str(here.root / "list.yml"))):
+        result = here.run("papermill", "notebooks/train.ipynb", *option)
+        assert_one_message(result, [" ".join(option), "settings by name", "freeze: 2"])
 
 
 def test_bad_input_found_by_the_run_is_one_message_too_and_its_notebook_where_it_was_asked(clone):
@@ -211,7 +215,7 @@ def test_what_a_run_prints_and_what_goes_wrong_acts_on_no_terminal():
 @pytest.fixture
 def no_kernel(own_folders, monkeypatch):
     """Notebooks are not executed: what papermill would do is a function of the test."""
-    monkeypatch.setattr(warm, "start_with", lambda *_: None)
+    monkeypatch.setattr(parent, "start_with", lambda *_: None)
     mine = own_folders / "mine.ipynb"
     mine.write_text("mine")
     return mine

@@ -163,6 +163,33 @@ def test_a_model_of_other_images_is_not_trained():
         run.train(this, loaded_again(data, "images"), model)
 
 
+def test_pixels_changed_in_the_notebook_are_not_trained_on_and_poison_no_cache(alone):
+    this = run.begin(DEEP)
+    data = replace(run.load_data(this), images=255 - run.load_data(this).images)
+    with pytest.raises(InputError, match="pixels of the images were changed"):
+        run.train(this, data, run.build_model(this, data))
+    reversed_images = replace(data, images=run.load_data(this).images[::-1])
+    with pytest.raises(InputError, match="pixels of the images were changed"):
+        run.train(this, reversed_images, run.build_model(this, reversed_images))
+    assert finished(this, *model_of(this)) == alone
+
+
+def test_a_model_in_another_mode_trains_as_always(alone):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    model.backbone.network.train()  # the frozen part too
+    assert finished(this, data, model) == alone
+
+
+@pytest.mark.parametrize("part", ["prefix", "suffix"])
+def test_a_model_frozen_otherwise_by_hand_is_refused(part):
+    this = run.begin(DEEP)
+    data, model = model_of(this)
+    getattr(model.network, part)[1].requires_grad_(part == "prefix")
+    with pytest.raises(InputError, match="frozen or thawed since it was built"):
+        run.train(this, data, model)
+
+
 def test_a_model_of_more_classes_is_not_trained():
     this = run.begin(DEEP)
     data, model = model_of(this)

@@ -150,8 +150,8 @@ def test_a_study_elsewhere_is_known_by_its_name_once_it_is_swept(own_folders, mo
     monkeypatch.setenv("EFFNET_STUDY", str(source))
     sphinx_extension.choose_study(None, config)
     assert config.effnet_studies == ["birds"]
-    sweep.leave_design(design, paths.STUDIES / "birds.yml")  # it has moved there
-    assert not paths.design("birds").exists()
+    assert sweep.leave_design(design, paths.STUDIES / "birds.yml") is None  # it has moved there
+    assert not list(paths.records("birds").iterdir())
 
 
 @pytest.mark.fault("files of a user")
@@ -170,11 +170,15 @@ def test_a_design_beside_its_records_keeps_its_comments(own_folders):
     place.write_text(edited)  # while the sweep reads the images
     sweep.leave_design(design, place)
     assert place.read_text() == edited
-    sweep.leave_design(design, source)
+    assert sweep.leave_design(design, source).read_text() == edited
     assert load_study("birds") == design
     place.write_text("seeds: [")
-    sweep.leave_design(design, source)
+    assert sweep.leave_design(design, source).read_text() == "seeds: ["
     assert load_study("birds") == design
+    place.write_text(commented)
+    moved = sweep.leave_design(design, paths.STUDIES / "birds.yml")
+    assert not place.exists()
+    assert moved.read_text() == commented
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from jupyter_client import KernelManager
 
 from effnet_core import paths
 from effnet_core.errors import InputError
-from effnet_report.jupyter import warm
+from effnet_report.jupyter import parent, warm
 from effnet_report.jupyter.warm import WarmClient, WarmProvisioner
 
 
@@ -95,10 +95,10 @@ def test_processes_that_are_started_keep_their_memory_in_large_pages(monkeypatch
         return sum(" hg" in line for line in flags)
 
     assert asked_for() == 0
-    warm.use_large_pages()
+    parent.use_large_pages()
     assert asked_for() > 0
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
-    warm.use_large_pages()
+    parent.use_large_pages()
     assert asked_for() == 0  # what somebody chose stays
 
 
@@ -108,10 +108,10 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
     script = """
         import nbformat, psutil
         from nbclient import NotebookClient
-        from effnet_report.jupyter import warm
+        from effnet_report.jupyter import parent, warm
 
         if __name__ == "__main__":
-            warm.start_with()
+            parent.start_with()
             for _ in range(3):
                 code = "import gc, os; print({}, os.getpid(), gc.isenabled())"
                 cells = [nbformat.v4.new_code_cell(code.format(n)) for n in range(2)]
@@ -130,7 +130,7 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
 @pytest.mark.slow
 def test_without_a_home_nothing_is_warned_of_and_nothing_fails_at_the_end(tmp_path):
     code = (
-        "from effnet_report.jupyter import warm; warm._use_own_folder(); "
+        "from effnet_report.jupyter import parent; parent._use_own_folder(); "
         "import matplotlib.pyplot, IPython.paths; IPython.paths.get_ipython_dir()"
     )
     environment = {"PATH": os.environ["PATH"], "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}

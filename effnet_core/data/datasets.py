@@ -173,6 +173,7 @@ def imagefolder(
     """
     from effnet_core.data.layout import folders, part_columns, tables  # noqa: PLC0415  import pandas
     from effnet_core.data.layout.groups import objects_of  # noqa: PLC0415
+    from effnet_core.data.layout.objects import recurring_objects  # noqa: PLC0415
 
     if not (labels or data_dir):
         raise InputError("dataset imagefolder needs data_dir: a folder with one folder per class.")
@@ -191,6 +192,7 @@ def imagefolder(
     parts, unused = part_columns.parts_of(listing.columns, groups)
     tests = np.array(parts) == "test"
     objects, alike = objects_of(listing, groups)
+    recurring = [] if groups else recurring_objects(listing)
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),
@@ -201,7 +203,7 @@ def imagefolder(
         groups=objects,
         official_test=tests if tests.any() else None,
         left_out=listing.left_out,
-        remarks=[*listing.remarks, *unused, *alike],
+        remarks=[*listing.remarks, *unused, *alike, *recurring],
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from effnet_core import cache
 from effnet_core.data.datasets import Dataset, content
@@ -45,8 +45,7 @@ def load_images(
         InputError: an image cannot be read (the message names it), or the disk has no room for
             the decoded images.
     """
-    made_by = (code_fingerprint("images"), resize, background, PIL.__version__)
-    path = cache.keyed("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
+    path = _place(dataset, size, resize, background)
     shape = (len(dataset), size, size, 3)
     try:
         for _ in range(ATTEMPTS):
@@ -75,6 +74,24 @@ def load_images(
     )
 
 
+def _place(dataset: Dataset, size: int, resize: Resize, background: Background) -> Path:
+    """The file of decoded images."""
+    made_by = (code_fingerprint("images"), resize, background, PIL.__version__)
+    return cache.keyed("images", f"{dataset.name}-{size}", dataset.fingerprint, size, *made_by)
+
+
+def are_decoded(
+    images: np.ndarray, dataset: Dataset, size: int, resize: Resize, background: Background
+) -> bool:
+    """Whether images are those that `load_images` gives: its own array, or equal ones."""
+    if isinstance(images, np.memmap) and images.filename is not None:
+        whole = images.flags.c_contiguous and len(images) == len(dataset)
+        place = _place(dataset, size, resize, background)
+        if whole and not images.flags.writeable and Path(images.filename) == place.absolute():
+            return True
+    return np.array_equal(images, load_images(dataset, size, resize, background))
+
+
 def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap | None:
     """The decoded images in a file; None if the file is missing or a checksum differs."""
     try:
@@ -96,6 +113,11 @@ def _fill(
     resize: Resize,
     background: Background,
 ) -> None:
+    if ImageFile.LOAD_TRUNCATED_IMAGES:  # usual advice for notebooks
+        raise InputError(
+            "ImageFile.LOAD_TRUNCATED_IMAGES is on, so the missing parts of damaged images would "
+            "become grey. Turn it off, and replace the images that cannot be read."
+        )
     with (
         cache.new_array(path, np.uint8, shape) as images,
         cache.new_array(cache.checksums_path(path), np.uint32, shape[:1]) as checksums,

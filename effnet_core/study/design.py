@@ -444,7 +444,7 @@ def places(protocol: Protocol, change: Callable[[str], str]) -> dict[str, str]:
 
 def is_url(place: str) -> bool:
     """Whether a place is a URL such as `s3://...`, and not a path such as `C://...`."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place))
+    return bool(re.match(r"[a-z][a-z0-9+.-]+(::|://)", place, re.IGNORECASE))
 
 
 def place_name(place: str) -> str:

@@ -24,6 +24,7 @@ from effnet_core.data.layout.walk import (
     walk,
 )
 from effnet_core.errors import InputError
+from effnet_core.study.design import is_url
 from effnet_report.deploy.explain import evidence_maps
 from effnet_report.deploy.kept import Kept
 
@@ -132,6 +133,8 @@ def images_at(places: list[str]) -> Walk:
     for place in places:
         walked = _at(place)
         if not (walked.images or walked.refused):
+            if is_url(place):  # which may hold a secret
+                raise InputError("A URL names no image here: download the images first.")
             raise InputError(f"{place!r} names no image: give a file, a folder or a pattern.")
         images |= dict.fromkeys(walked.images)
         refused |= walked.refused

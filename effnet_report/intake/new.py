@@ -21,6 +21,7 @@ from effnet_core.data.layout.walk import can_be_written, walk
 from effnet_core.data.names import is_not_known
 from effnet_core.data.splits import across_official_test
 from effnet_core.errors import InputError
+from effnet_core.study.design import is_url
 from effnet_report.escaping import listed
 from effnet_report.intake import layouts, sheet
 from effnet_report.intake import study as studies
@@ -53,7 +54,7 @@ def new(
             output names all of them). No study is written.
     """
     wishes = studies.Wishes(hours, factors(ask), backbone, device)
-    _check(name, images)
+    _check(name, images, labels)
     table, root, remark = layouts.tabulate(name, images, labels)
     source = {"data_dir": studies.relative(root)}
     copy = paths.STUDIES / f"{name}.csv"
@@ -141,10 +142,16 @@ def _study(
     return draft
 
 
-def _check(name: str, images: Path) -> None:
+def _check(name: str, images: Path, labels: Path | None) -> None:
     check_new_name(name)
     for folder in (paths.STUDIES, paths.RESULTS):
         files.check_writable(folder)
+    for given in filter(None, (images, labels)):
+        if is_url(str(given).replace(":/", "://", 1)):  # a path holds no two slashes
+            raise InputError(
+                "`effnet new` reads folders and tables of this machine, not a URL. Download them "
+                "first; or name the URL as data_dir in a study, see studies/quick.yml."
+            )
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")
     if not can_be_written(str(images.resolve())):

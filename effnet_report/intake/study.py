@@ -292,7 +292,7 @@ def _shown(value: Any) -> str:
 
 def relative(path: Path) -> str:
     """A path in the form of the study's file."""
-    place = path.expanduser().resolve()
+    place = Path(os.path.expanduser(path)).resolve()  # noqa: PTH111  a user may not exist
     inside = place.is_relative_to(paths.ROOT)
     return os.path.relpath(place, paths.STUDIES) if inside else str(place)
 

@@ -29,7 +29,7 @@ from effnet_core.study.records import classical_id, recorded_run
 from effnet_core.study.studies import read_settings
 from effnet_report import open_files
 from effnet_report.escaping import printable
-from effnet_report.jupyter import warm
+from effnet_report.jupyter import parent, warm
 from effnet_report.jupyter.hub import check_weights
 
 # The engine that papermill registers under our name: its own, unchanged.
@@ -88,17 +88,19 @@ def _check_options(options: dict[str, Any]) -> None:
     """Check arguments that papermill would misread or check too late.
 
     Raises:
-        InputError: YAML that is not plain; a kernel or a folder that does not exist.
+        InputError: YAML that is not plain, or that holds no settings; a kernel or a folder that
+            does not exist.
     """
     # Text stays text: a folder may be called 2024, and `None` is not the head `none`.
     typed = options["parameters"]
     options["parameters_raw"] = (*(p for p in typed if p[0] in TEXT), *options["parameters_raw"])
     options["parameters"] = tuple(p for p in typed if p[0] not in TEXT)
-    for text in options["parameters_yaml"]:
-        parse(text, "-y")
-    for file in options["parameters_file"]:
-        if not is_url(file):
-            read_yaml(Path(file))
+    given = {f"-y {text}": parse(text, "-y") for text in options["parameters_yaml"]}
+    files_given = [file for file in options["parameters_file"] if not is_url(file)]
+    given |= {f"-f {file}": read_yaml(Path(file)) for file in files_given}
+    for option, content in given.items():
+        if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+            raise InputError(f"{option} must hold settings by name, such as `freeze: 2`.")
     kernel, folder = options["kernel"], options["cwd"]
     if kernel and kernel not in (known := find_kernel_specs()):
         raise InputError(f"There is no kernel {kernel!r}. Kernels: {', '.join(known)}.")
@@ -122,7 +124,7 @@ def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
             "progress_bar": False,
         }
         options["config"] = Config({"NotebookClient": warm.AT_ONCE})
-        warm.start_with(*warm.NOTEBOOKS)  # imports in the background
+        parent.start_with(*parent.NOTEBOOKS)  # imports in the background
         try:
             result = execute_notebook(
                 input_path=input_path,

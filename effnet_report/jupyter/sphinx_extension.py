@@ -27,7 +27,7 @@ from effnet_core.study.records import classical_id
 from effnet_report.escaping import listed, markdown, printable
 from effnet_report.evidence import locations
 from effnet_report.evidence.loader import load_design
-from effnet_report.jupyter import finish, warm
+from effnet_report.jupyter import finish, parent
 from effnet_report.measurements.gpu import Gpu
 from effnet_report.measurements.speed import Benchmark
 from effnet_report.words import configuration
@@ -45,7 +45,7 @@ SHOWN = {"text/html", "text/plain", "image/png", "image/svg+xml"}
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # First of all, so it is the first extension: this imports in the meantime what pages need.
-    warm.start_with(*imported_by_pages(Path(app.srcdir)))
+    parent.start_with(*imported_by_pages(Path(app.srcdir)))
     app.add_config_value("effnet_studies", ["quick"], "env", list)
     app.connect("config-inited", choose_study)
     app.connect("builder-inited", check_room)

@@ -24,7 +24,6 @@ from effnet_core.study.code import code_fingerprint
 from effnet_core.study.design import Settings, Study
 from effnet_core.study.provenance import COMMIT, VERSIONS
 from effnet_core.study.schema import AnyRecord, Record
-from effnet_report.jupyter import warm
 from effnet_report.sweep.engines import Here
 from effnet_report.sweep.tasks import Task
 
@@ -152,7 +151,7 @@ def _executed(task: Task, output: Path) -> Generator[Checkpoints, None, str]:
 
 @functools.cache
 def _here() -> Here:
-    return Here(1, warm.NOTEBOOKS)
+    return Here(1)
 
 
 def _written(path: Path) -> int:

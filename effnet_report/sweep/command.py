@@ -16,9 +16,9 @@ from effnet_core.study.design import Study
 from effnet_core.study.studies import load_study, study_path
 from effnet_report import open_files
 from effnet_report.evidence import loader, soundness, weights
-from effnet_report.jupyter import hub, warm
+from effnet_report.jupyter import hub, parent
 from effnet_report.sweep import sweep
-from effnet_report.sweep.engines import Engine, Here, import_ahead
+from effnet_report.sweep.engines import Engine, Here
 from effnet_report.sweep.progress import execute_shown
 from effnet_report.sweep.tasks import State, Task, slot, state, tasks_of
 
@@ -68,12 +68,13 @@ def sweep_shown(
             files.check_writable(folder)
         hub.check_weights(design.configurations())
         if ray is None:
-            import_ahead(warm.NOTEBOOKS)  # imports while the images are read
+            parent.start_for_sweep()  # imports while the images are read
     with console.status("Reading all images ..."):
         remarks = sweep.check_images(design, loaded)
     if remarks:
         console.print(escape(remarks))
-    sweep.leave_design(design, study_path(study))
+    if edited := sweep.leave_design(design, study_path(study)):
+        console.print(f"The design that was edited beside the records is now {edited.name}.")
     pending = _to_do(design, everything, loaded, retry_failed, console)
     failures, stop = 0, sweep.Stop()
 
@@ -197,7 +198,7 @@ def _engine(
     design: Study, pending: int, jobs: int | None, ray: Ray | None, console: Console
 ) -> Engine:
     if ray is None:
-        return Here(min(jobs or sweep.automatic_jobs(design), pending), warm.NOTEBOOKS)
+        return Here(min(jobs or sweep.automatic_jobs(design), pending))
     from effnet_report.sweep.on_ray import OnRay  # noqa: PLC0415  an optional extra
 
     return OnRay(design, ray.address, ray.gpus, jobs, console.print)

@@ -1,13 +1,13 @@
 """Engines, which execute the runs of a sweep; this module has the local one."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from effnet_core.errors import InputError
-from effnet_report.jupyter import warm
+from effnet_report.jupyter import parent, warm
 from effnet_report.sweep.tasks import Task
 
 
@@ -37,22 +37,15 @@ class Engine(Protocol):
         """End all running tasks immediately."""
 
 
-def import_ahead(modules: Sequence[str]) -> None:
-    """Start the parent process of training kernels; it imports modules in the background."""
-    warm.use_large_pages()
-    warm.start_with(*modules)
-
-
 @dataclass(frozen=True)
 class Here:
-    """The local engine, with kernels forked from a parent that has imported `preload`."""
+    """The local engine, with kernels forked from one parent."""
 
     jobs: int
-    preload: Sequence[str] = ()
     seed_by_seed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        import_ahead(self.preload)
+        parent.start_for_sweep()
 
     def __str__(self) -> str:
         return f"{self.jobs} side by side"

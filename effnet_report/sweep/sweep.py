@@ -291,27 +291,38 @@ def _executed(task: Task, engine: Engine, stop: Stop) -> str:
     return error
 
 
-def leave_design(design: Study, source: Path) -> None:
+def leave_design(design: Study, source: Path) -> Path | None:
     """Copy the design of a study outside `studies/` to its records, so later its name suffices.
 
     A design that is there already is not written again, because a person may have commented it.
+
+    Returns:
+        The new place of an earlier design that a person has edited; None without one.
     """
     place = paths.design(design.name)
-    if source.resolve().parent == paths.STUDIES.resolve():
+    elsewhere = source.resolve().parent != paths.STUDIES.resolve()
+    there = _read(place, design.name)
+    if elsewhere and place.is_file() and (place.samefile(source) or there == design):
+        return None
+    edited = files.set_aside(place, _content(there) if there else b"")
+    if elsewhere:
+        files.write(place, _content(design))
+    else:
         place.unlink(missing_ok=True)
-        return
-    if place.is_file() and (place.samefile(source) or _holds(place, design)):
-        return
-    content = design.model_dump(exclude={"name"})
-    files.write(place, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+    return edited
 
 
-def _holds(place: Path, design: Study) -> bool:
-    """Whether a file holds a design, whatever its comments."""
+def _content(design: Study) -> bytes:
+    settings = design.model_dump(exclude={"name"})
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode()
+
+
+def _read(place: Path, name: str) -> Study | None:
+    """The design in a file; None if there is none."""
     try:
-        return read_study(place, design.name) == design
+        return read_study(place, name)
     except InputError:
-        return False
+        return None
 
 
 def clear_leftovers(tasks: list[Task]) -> None:

@@ -16,7 +16,6 @@ STUDY = """
 SWEEP = """
     import gc, os, resource
     import psutil
-    from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_report.sweep.tasks import tasks_of
@@ -24,7 +23,7 @@ SWEEP = """
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
     runs = [t for t in tasks_of(load_study("many"), "many") if "classical" not in t.run_id]
-    engine = Here(2, warm.NOTEBOOKS)
+    engine = Here(2)
     for some in (runs[:{warm_up}], runs[{warm_up}:]):
         for ended in sweep.execute_all(some, engine, sweep.Stop()):
             print("ended", ended.left or ended.error or "trained", flush=True)

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.slow
 FIRST, SECOND = "21-freeze5-none-plateau-seed0", "25-freeze6-none-plateau-seed0"
 # The study without its classical comparison, which takes longest and is nothing new here.
 SWEEP = """
-    from effnet_report.jupyter import warm
     from effnet_report.sweep import sweep
     from effnet_report.sweep.engines import Here
     from effnet_report.sweep.tasks import State, state, tasks_of
@@ -34,7 +33,7 @@ SWEEP = """
     pending = [task for task in tasks if state(task, found) is not State.DONE]
     stop = sweep.Stop()
     with sweep.ctrl_c(stop, lambda told: print(told, flush=True)):
-        for ended in sweep.execute_all(pending, Here(1, warm.NOTEBOOKS), stop):
+        for ended in sweep.execute_all(pending, Here(1), stop):
             print(ended.task.run_id, ended.left or ended.error or "trained", flush=True)
     raise SystemExit(130 if stop.soon else 0)
     """

@@ -15,6 +15,11 @@ PIECE = re.compile(
     re.IGNORECASE,
 )
 
+# Folders of a camera such as 100CANON, and of archives that a service cuts into pieces.
+NUMBERED_BY_PROGRAMS = re.compile(
+    r"\d{3}\w{5}|(drive-download|takeout)-[\w-]*-\d+|data-\d+-of-\d+", re.IGNORECASE
+)
+
 # Share of the images up to which a name like a mask's is told, not refused: of 800 drawings, one is
 # called `sailboat_labels` beside `sailboat`, and is a drawing too.
 FEW = 0.02
@@ -99,6 +104,9 @@ def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
     unnumbered = {re.sub(r"\d+\)?$", "", name).lower() for name in classes}
     if all(map(PIECE.fullmatch, classes)) and len(unnumbered) == 1:
         return True
+    letters = {re.sub(r"\d+", "", name).lower() for name in classes}
+    if all(map(NUMBERED_BY_PROGRAMS.fullmatch, classes)) and len(letters) == 1:
+        return True
     if not all(re.search(r"\d", name) for name in classes):
         return False
     inside: dict[str, set[str]] = {name: set() for name in classes}
@@ -107,7 +115,7 @@ def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
             inside[parts[0]].add(parts[1])
     held = set(map(frozenset, inside.values()))
     same = len(held) == 1 and len(held.pop()) > 1
-    return _steps(classes) or (same and len({re.sub(r"\d+", "", name) for name in classes}) == 1)
+    return _steps(classes) or (same and len(letters) == 1)
 
 
 def _steps(classes: Sequence[str]) -> bool:

@@ -4,7 +4,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from effnet_core.data.layout.companions import MASK_WORD, THUMBNAIL_WORD, companions
+from effnet_core.data.layout.companions import (
+    MASK_WORD,
+    PHOTO_FOLDER,
+    THUMBNAIL_WORD,
+    companions,
+)
 
 IMAGES = {"image", "images", "img", "imgs", "photos", "pictures", "jpegimages", "input", "inputs"}
 MASKS = {
@@ -17,6 +22,7 @@ MASKS_BESIDE_IMAGES = MASKS | {
     *("mask", "gt", "annotation", "label", "labels", "target", "targets", "overlay", "overlays"),
     *("maske", "masque", "mascara", "m\u00e1scara", "maschera"),
 }
+BETWEEN = re.compile("[ -]+")  # the words of a name, as in `Ground Truth`
 MASK_ENDING = re.compile(
     r"([ _-]|(?<=[a-z])(?=[A-Z]))(?i:masks?|seg|segmentations?|gt|groundtruth|labels?|trimaps?"
     r"|annotations?)$"
@@ -45,7 +51,7 @@ def _masks_by_path(images: Sequence[str]) -> list[str]:
     folder.
     """
     places = {name.rpartition("/")[0] for name in images}
-    has_images = any(not IMAGES.isdisjoint(place.lower().split("/")) for place in places)
+    has_images = any(_is_of_photos(it) for place in places for it in place.split("/"))
     words = MASKS_BESIDE_IMAGES if has_images else MASKS
     folders = {place: _folder(place, words) for place in places}
     # A class `mask` does not hold the photos of masks in a class `no_mask`.
@@ -79,11 +85,18 @@ class _Folder(NamedTuple):
 def _folder(place: str, words: set[str]) -> _Folder:
     """Read the path of a folder, such as `scans/cat_gt`, in which `gt` is an ending."""
     folders = [IMAGES_ENDING.sub("", folder) for folder in place.split("/")]
-    masks = {folder for folder in folders if folder.lower() in words or MASK_ENDING.search(folder)}
-    bare = "/".join(it.lower() for it in folders if it not in masks and it.lower() not in IMAGES)
+    masks = {
+        it for it in folders if BETWEEN.sub("_", it).lower() in words or MASK_ENDING.search(it)
+    }
+    bare = "/".join(it.lower() for it in folders if it not in masks and not _is_of_photos(it))
     endless = [MASK_ENDING.sub("", folder).lower() for folder in folders]
-    unmarked = "/".join(folder for folder in endless if folder not in IMAGES)
+    unmarked = "/".join(folder for folder in endless if not _is_of_photos(folder))
     return _Folder(bare, unmarked, bool(masks))
+
+
+def _is_of_photos(folder: str) -> bool:
+    """Whether a folder is called like one of photos to which masks may belong."""
+    return bool(folder.lower() in IMAGES or PHOTO_FOLDER.fullmatch(folder))
 
 
 def thumbnails_among(images: Sequence[str]) -> list[str]:

@@ -132,4 +132,6 @@ def _says_nothing(word: str) -> bool:
 
 def _may_repeat(name: str) -> bool:
     """Whether a folder may hold versions of photos, by its name: not `images`, `p12` or `front`."""
+    if singular(name) == "original":
+        return True  # of what was edited since
     return not (_is_of_photos(name) or NUMBERED.fullmatch(name) or likeness(name) in VIEWS)

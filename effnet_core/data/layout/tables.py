@@ -23,6 +23,7 @@ from effnet_core.errors import InputError
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 SEPARATORS = ",;\t|"
+MOST_TOLD = 20  # columns in a message
 
 
 def table(labels: Path, root: Path) -> Listing:
@@ -106,6 +107,11 @@ def read_table(path: Path) -> pd.DataFrame:
         InputError: the table cannot be read, is not UTF-8, or its rows differ in length.
     """
     text = _text(path)
+    if text.lstrip()[:1] in ("{", "[", "<"):
+        raise InputError(
+            f"{path} is no table but JSON or XML. Save the paths and the classes of the images as "
+            f"CSV, with the columns {PATH_COLUMNS[0]} and {LABEL_COLUMNS[0]}."
+        )
     head = text.partition("\n")[0]
     known = {*PATH_COLUMNS, *LABEL_COLUMNS}
 
@@ -164,9 +170,10 @@ def _column(labels: Path, columns: pd.DataFrame, known: Sequence[str]) -> pd.Ser
     name = first_of(columns, known)
     if name is not None:
         return columns[name]
+    more = len(columns.columns) - MOST_TOLD
+    there = ", ".join(columns.columns[:MOST_TOLD]) + f" and {more} more" * (more > 0)
     raise InputError(
-        f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but "
-        f"{', '.join(columns)}."
+        f"labels {labels} has no column {known[0]} (nor {', '.join(known[1:])}), but {there}."
     )
 
 

@@ -376,6 +376,12 @@ def test_a_wider_folder_allows_them_and_whole_paths_become_relative(photos):
     [
         ("cat/tom-1.jpg,a\n./cat/tom-1.jpg,b", "1 images are there twice"),
         ('cat/tom-1.jpg,a\ncat/tom-2.jpg,"a,b"', "several classes in one cell"),
+        ("cat/tom-1.jpg,a\ncat/tom-2.jpg,b\ndog/rex-1.jpg,a b", "several classes in one cell"),
+        ("cat/tom-1.jpg,a\ncat/tom-2.jpg,b\ndog/rex-1.jpg,a & b", "several classes in one cell"),
+        ("cat/tom-1.jpg,a\ncat/tom-2.jpg,b\ndog/rex-1.jpg,b/a", "several classes in one cell"),
+        ('cat/tom-1.jpg,a\ncat/tom-2.jpg,b\ndog/rex-1.jpg,"a\nb"', "several classes in one cell"),
+        ("cat/tom-1.jpg,[0]\ncat/tom-2.jpg,[1]\ndog/rex-1.jpg,[0 1]", "several classes in one"),
+        ("cat/tom-1.jpg,{'name': 'a'}\ncat/tom-2.jpg,b", "a structure of another program"),
         ("cat/tom-1.jpg,['a']\ncat/tom-2.jpg,\"['b', 'a']\"", "several classes in one cell"),
         ("cat/tom-1.jpg,a\ncat/tom-2.jpg", "line 3 has 1 columns, the first 2"),
     ],

@@ -49,6 +49,11 @@ SITES = ("hospitalA/ill", "hospitalA/well", "hospitalB/ill", "hospitalB/well")
         (("cat", "dog", "cat labels"), "masks or annotations"),
         (("Original", "Ground Truth"), "masks or annotations .* 3 in all, such as Ground Truth"),
         (("raw", "ground-truth"), "masks or annotations"),
+        (("rgb", "gt"), "masks or annotations"),
+        (("photo", "label"), "masks or annotations"),
+        (("images", "1st_manual"), "masks or annotations"),
+        (("scans", "lbl"), "masks or annotations"),
+        (("train_set", "other"), "train_set looks like a part of a data set"),
         (("cat", "dog", "thumbnails"), "thumbnails .* 3 in all"),
         (("trainset/cat", "trainset/dog", "testset/cat", "testset/dog"), "parts of a data set"),
         (("traindata/cat", "testdata/cat"), "parts of a data set"),
@@ -451,3 +456,19 @@ def test_sets_are_told_of_folders_and_of_tables(tree, tmp_path):
     for labels in (None, str(tmp_path / "t.csv")):
         (remark,) = imagefolder(root, labels).remarks
         assert remark.startswith("Look twice: 12 images come in sets")
+
+
+def test_a_class_of_photos_whose_names_recur_in_another_class_is_told():
+    (remark,) = doubted_layers(names("images/{i}", "roi/{i}"))
+    assert "most images of class roi are called like those of class images" in remark
+    assert doubted_layers(names("images/{i}", "roi/x{i}")) == []
+    assert doubted_layers(names("cat/{i}", "dog/{i}")) == []
+
+
+def test_a_class_train_is_told(tree):
+    assert "train is a class here" in imagefolder(tree("train", "plane")).remarks[0]
+
+
+def test_edited_photos_of_a_phone_are_told():
+    (remark,) = versions(names("{c}/IMG_{i}", "{c}/IMG_E{i}", "{c}/IMG_{i}~2"))
+    assert "20 images are called like another one" in remark

@@ -1,5 +1,6 @@
 """The command `papermill notebooks/train.ipynb -p freeze 2`, in the ways people start it."""
 
+import base64
 import errno
 import io
 import json
@@ -20,7 +21,7 @@ from effnet_core import paths
 from effnet_core.errors import InputError
 from effnet_core.study.records import checksum
 from effnet_core.study.studies import read_settings
-from effnet_report.jupyter import papermill_plugin, parent
+from effnet_report.jupyter import notebooks, papermill_plugin, parent
 
 RECORD = "results/tiny/21-freeze5-none-plateau-seed0.json"
 PREDICTIONS = "results/tiny/21-freeze5-none-plateau-seed0.predictions.csv"
@@ -160,6 +161,30 @@ def test_parameters_of_every_kind_of_option_are_checked(here):
     for option in (("-y", "freeze"), ("-y", "{1: 2}"), ("-f", str(here.root / "list.yml"))):
         result = here.run("papermill", "notebooks/train.ipynb", *option)
         assert_one_message(result, [" ".join(option), "settings by name", "freeze: 2"])
+    for option, told in {
+        ("-b", "notbase64!"): "not base64",
+        ("-b", base64.b64encode(b"seed: 032").decode()): "032",
+        ("-b", base64.b64encode(b"freeze").decode()): "settings by name",
+        ("--engine", "nosuch"): "no engine 'nosuch'",
+        ("--language", "nosuch"): "no language 'nosuch'",
+        ("-p", "seed", "1_0"): "without _",
+    }.items():
+        assert_one_message(here.run("papermill", "notebooks/train.ipynb", *option), [told])
+
+
+@pytest.mark.fault("code edited during a run")
+def test_a_notebook_whose_code_was_edited_makes_no_records(clone):
+    for name, told in notebooks.CODE.items():
+        assert notebooks.code_of(paths.ROOT / "notebooks" / name) == told
+    place = clone.root / "notebooks" / "train.ipynb"
+    text = place.read_text()
+    assert "data = run.load_data(this)" in text
+    place.write_text(text.replace("run.load_data(this)", "run.load_data(this)  # mine"))
+    for command in (("papermill", "notebooks/train.ipynb"), ("effnet", "sweep", "tiny")):
+        assert_one_message(clone.run(*command), ["train.ipynb was edited", "git checkout"])
+    place.write_text("{")
+    assert_one_message(clone.run("effnet", "sweep", "tiny"), ["is no notebook"])
+    assert clone.files() == set()
 
 
 def test_bad_input_found_by_the_run_is_one_message_too_and_its_notebook_where_it_was_asked(clone):
@@ -177,6 +202,9 @@ OPTIONS = {
     "parameters_file": (),
     "kernel": None,
     "cwd": None,
+    "parameters_base64": (),
+    "engine": None,
+    "language": None,
 }
 
 

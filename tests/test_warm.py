@@ -128,6 +128,37 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_ctrl_c_while_the_parent_imports_ends_in_no_traceback(seconds):
+    script = f"""
+        import time
+        from effnet_report.jupyter import parent
+
+        if __name__ == "__main__":
+            parent.start_with("effnet_core.run")
+            print("started", flush=True)
+            time.sleep({seconds})
+            try:
+                print("waiting", flush=True)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                print("stopped")
+        """
+    command = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in ("started", "waiting"):
+        assert command.stdout.readline() == f"{line}\n"
+    os.killpg(command.pid, signal.SIGINT)
+    out, err = command.communicate(timeout=60)
+    assert (out, err, command.returncode) == ("stopped\n", "", 0)
+
+
+@pytest.mark.slow
 def test_without_a_home_nothing_is_warned_of_and_nothing_fails_at_the_end(tmp_path):
     code = (
         "from effnet_report.jupyter import parent; parent._use_own_folder(); "

@@ -192,7 +192,7 @@ def imagefolder(
     parts, unused = part_columns.parts_of(listing.columns, groups)
     tests = np.array(parts) == "test"
     objects, alike = objects_of(listing, groups)
-    recurring = [] if groups else recurring_objects(listing)
+    recurring = recurring_objects(listing) if groups is None else []
     return Dataset(
         name="imagefolder",
         classes=classes.tolist(),

@@ -22,7 +22,8 @@ QUOTED = re.compile("'[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 # Names that programs and people give to what they do not know.
 NOT_KNOWN = {
     *("nan", "na", "n/a", "n.a.", "null", "nil", "?", "??", "unknown", "unlabeled", "undefined"),
-    *("not known", "not available", "tbd"),
+    *("not known", "not available", "tbd", "no label", "unlabelled", "unclassified", "unsorted"),
+    *("to label", "not labeled", "trash"),
 }
 # Ends of names for further versions of the same images, such as `cat - Copy (2)`.
 VERSION = re.compile(
@@ -49,7 +50,7 @@ def unquoted(text: str) -> str:
 
 def is_not_known(name: str) -> bool:
     """Whether a name says that something is not known, such as `nan` or `?`."""
-    return normalised(name).lower() in NOT_KNOWN
+    return normalised(name.replace("_", " ")).lower() in NOT_KNOWN
 
 
 def likeness(name: str) -> str:

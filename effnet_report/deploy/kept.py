@@ -158,7 +158,7 @@ def _check_classes(settings: Settings, record: Record) -> None:
             here = folders.class_names(Path(settings.data_dir or ""))
     except InputError:
         return
-    if here != record.facts.classes:
+    if here and here != record.facts.classes:
         raise InputError(
             f"The images of {settings.study} are of the classes {listed(here)} now, and its model "
             f"was trained on {listed(record.facts.classes)}. Put the images back, or give the "

@@ -14,7 +14,13 @@ from effnet_core.data.layout.doubts import REMEDY, check_not_pieces, check_only_
 from effnet_core.data.layout.folders import unwrapped
 from effnet_core.data.layout.layers import check_layers, doubted_layers
 from effnet_core.data.layout.part_values import DRAWN
-from effnet_core.data.layout.parts import FILLERS, part_of, parts_among, parts_and_rest
+from effnet_core.data.layout.parts import (
+    FILLERS,
+    may_be_a_class,
+    part_of,
+    parts_among,
+    parts_and_rest,
+)
 from effnet_core.data.layout.tables import LABEL_COLUMNS, read_table
 from effnet_core.data.layout.walk import can_be_written, only_readable, subfolders, walk
 from effnet_core.errors import InputError
@@ -65,7 +71,8 @@ def _of_folders(root: Path) -> tuple[pd.DataFrame | None, str]:
         )
     parts = parts_among(holding)
     others = [name for name in holding if name not in parts]
-    if parts and others and (len(parts) > 1 or _classes(root / next(iter(parts)))):
+    part = next(iter(parts), "")
+    if parts and others and (len(parts) > 1 or not may_be_a_class(part) or _classes(root / part)):
         raise InputError(
             f"{root} holds parts of a data set ({', '.join(parts)}) and other folders of images "
             f"({', '.join(others)}). Move either away, or give a table: --labels FILE.csv"
@@ -91,6 +98,8 @@ def _of_parts(root: Path, parts: dict[str, str]) -> tuple[pd.DataFrame, str]:
                 f"{root / name} has no class folders, so its images have no labels. {REMEDY}"
             )
         rows += _rows(root, *inside, parts[name])
+        if empty := [f.name for f in subfolders(inside[0]) if f.name not in inside[1]]:
+            remarks.append(f"Look twice: no images are in {listed(empty)} of {name}.")
         remarks += doubted_layers(_names(inside[0]))
     remarks.append(_mixed(parts))
     remarks += [_left_out(root / name) for name in unlabeled]
@@ -254,7 +263,7 @@ def _parquet(labels: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     table = pyarrow.parquet.read_table(labels)
     names = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return {"": table}, {"": names.get("info", {}).get("features", {})}
+    return {"": table}, {"": names.get("info", {}).get("features") or {}}
 
 
 def _saved(images: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -266,12 +275,19 @@ def _saved(images: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     tables, features = {}, {}
     for part in parts:
         tables[part] = _mapped(images / part)
-        features[part] = json.loads((images / part / "dataset_info.json").read_text())["features"]
+        info = json.loads((images / part / "dataset_info.json").read_text())
+        features[part] = info["features"] or {}
     return tables, features
 
 
 def _mapped(folder: Path) -> Any:
-    listed = json.loads((folder / "state.json").read_text())["_data_files"]
+    state = json.loads((folder / "state.json").read_text())
+    if state.get("_indices_data_files"):
+        raise InputError(
+            f"{folder} holds a selection of rows, saved by an old version of `datasets`. Load it, "
+            "call flatten_indices(), and save it again."
+        )
+    listed = state["_data_files"]
     files = [str(folder / component(entry["filename"])) for entry in listed]
     import pyarrow  # noqa: PLC0415  optional
 

@@ -64,7 +64,7 @@ def new(
         source["labels"] = copy.name
         if not own:
             _check_free(copy)
-    if groups:
+    if groups is not None:
         source["groups"] = groups
     try:
         with _ended_as_by_ctrl_c():
@@ -175,7 +175,11 @@ def _check_no_leftovers(name: str) -> None:
         for folder in sorted(paths.CACHE.glob(f"*/{pattern}"))
         if folder.parent.name in ("checkpoints", "epochs", "weights")
     }
-    left = [str(place) for place, inside in places.items() if inside]
+    left = [
+        str(place)
+        for place, inside in places.items()
+        if any(path.is_file() for it in inside for path in (it, *it.rglob("*")))
+    ]
     if left:
         raise InputError(
             f"An earlier study {name!r} left records or weights in {', '.join(left)}, which would "

@@ -7,7 +7,9 @@ missing output path becomes the run's path under `book/runs/`, and bad input giv
 notebooks and the library papermill are not affected.
 """
 
+import base64
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +19,9 @@ from typing import Any, TextIO, get_args
 
 import click
 from jupyter_client.kernelspec import find_kernel_specs
-from papermill.engines import NBClientEngine
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from papermill.translators import papermill_translators
 from traitlets.config import Config
 
 from effnet_core import files, paths
@@ -31,6 +34,7 @@ from effnet_report import open_files
 from effnet_report.escaping import printable
 from effnet_report.jupyter import parent, warm
 from effnet_report.jupyter.hub import check_weights
+from effnet_report.jupyter.notebooks import check_unedited
 
 # The engine that papermill registers under our name: its own, unchanged.
 ENGINE = NBClientEngine
@@ -88,24 +92,43 @@ def _check_options(options: dict[str, Any]) -> None:
     """Check arguments that papermill would misread or check too late.
 
     Raises:
-        InputError: YAML that is not plain, or that holds no settings; a kernel or a folder that
-            does not exist.
+        InputError: a number with `_`; YAML that is not plain, or that holds no settings; an engine,
+            a language, a kernel or a folder that does not exist.
     """
     # Text stays text: a folder may be called 2024, and `None` is not the head `none`.
     typed = options["parameters"]
     options["parameters_raw"] = (*(p for p in typed if p[0] in TEXT), *options["parameters_raw"])
     options["parameters"] = tuple(p for p in typed if p[0] not in TEXT)
+    for name, value in typed:
+        if re.fullmatch(r"[+-]?\d[\d.]*_[\d_.]*", value):  # Python would read it as a number
+            raise InputError(f"-p {name} {value}: write the number without _.")
     given = {f"-y {text}": parse(text, "-y") for text in options["parameters_yaml"]}
+    given |= {f"-b {text}": parse(_plain(text), "-b") for text in options["parameters_base64"]}
     files_given = [file for file in options["parameters_file"] if not is_url(file)]
     given |= {f"-f {file}": read_yaml(Path(file)) for file in files_given}
     for option, content in given.items():
         if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
             raise InputError(f"{option} must hold settings by name, such as `freeze: 2`.")
+    known_of = {
+        "engine": papermill_engines._engines,
+        "language": papermill_translators._translators,
+    }
+    for option, known in known_of.items():
+        if options[option] and options[option] not in known:
+            names = ", ".join(sorted(filter(None, known)))
+            raise InputError(f"There is no {option} {options[option]!r}. Known: {names}.")
     kernel, folder = options["kernel"], options["cwd"]
     if kernel and kernel not in (known := find_kernel_specs()):
         raise InputError(f"There is no kernel {kernel!r}. Kernels: {', '.join(known)}.")
     if folder and not os.path.isdir(folder):  # noqa: PTH112
         raise InputError(f"--cwd {folder}: this folder does not exist.")
+
+
+def _plain(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except ValueError:
+        raise InputError(f"-b {text} is not base64 of text. Use -y or -p.") from None
 
 
 def _carefully(execute_notebook: Callable[..., Any]) -> Callable[..., Any]:
@@ -184,6 +207,7 @@ def _prepared(
     Raises:
         InputError: one of them is bad, or something is in the way of the executed notebook.
     """
+    check_unedited(notebook)
     settings = read_settings({n: v for n, v in parameters.items() if n not in ITS_OWN})
     recorded = recorded_run(settings, _run_id(notebook, settings))
     check_weights([settings])

@@ -11,11 +11,12 @@ imported.
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import suppress
 from functools import cache
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -32,6 +33,8 @@ LARGE_PAGES = {
 # In the folder of a process's temporary files; one may be about to lock what it has just made.
 OWNER = "owner.lock"
 JUST_MADE = 60  # seconds
+# The system allows 107 letters for the path of a socket, half of which are ours.
+LONGEST_FOLDER = 50
 # Folders of settings of matplotlib, IPython and Jupyter outside the home folder.
 SETTINGS_FOLDERS = ("MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")
 
@@ -48,10 +51,15 @@ def start_with(*modules: str) -> None:
     # Importing the debugger takes half of a kernel's start, and it would warn about frozen modules.
     kernel = ["ipykernel.kernelapp", "ipykernel.debugger"]
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    faster = f"{__package__}.no_collector"
-    get_context("forkserver").set_forkserver_preload([faster, *kernel, *modules])
+    first = f"{__package__}.parent_first"
+    get_context("forkserver").set_forkserver_preload([first, *kernel, *modules])
     with suppress(OSError):  # then kernels start cold and print a line
-        forkserver.ensure_running()  # imports in the background
+        resource_tracker.ensure_running()  # which ends in taking Ctrl-C again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()  # imports in the background, and soon ignores Ctrl-C
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.register_at_fork(after_in_child=_share_the_parent)
     os.environ["JUPYTER_DEFAULT_PROVISIONER_NAME"] = NAME
 
@@ -78,7 +86,8 @@ def _use_own_folder() -> None:
         with suppress(OSError, Timeout), FileLock(owner, timeout=0):
             if time.time() - owner.parent.stat().st_mtime > JUST_MADE:
                 shutil.rmtree(owner.parent, ignore_errors=True)
-    own = tempfile.mkdtemp(prefix="effnet-")
+    short = None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp"
+    own = tempfile.mkdtemp(prefix="effnet-", dir=short)
     lock = FileLock(f"{own}/{OWNER}")
     lock.acquire()
     # Runs after multiprocessing has removed its folder inside, which has priority -100.

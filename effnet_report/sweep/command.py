@@ -17,6 +17,7 @@ from effnet_core.study.studies import load_study, study_path
 from effnet_report import open_files
 from effnet_report.evidence import loader, soundness, weights
 from effnet_report.jupyter import hub, parent
+from effnet_report.jupyter.notebooks import check_unedited
 from effnet_report.sweep import sweep
 from effnet_report.sweep.engines import Engine, Here
 from effnet_report.sweep.progress import execute_shown
@@ -67,6 +68,8 @@ def sweep_shown(
         for folder in (paths.records(design.name), paths.executed(design.name), paths.CACHE):
             files.check_writable(folder)
         hub.check_weights(design.configurations())
+        for notebook in {task.notebook for task in everything}:
+            check_unedited(notebook)
         if ray is None:
             parent.start_for_sweep()  # imports while the images are read
     with console.status("Reading all images ..."):

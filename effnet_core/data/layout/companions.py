@@ -26,8 +26,9 @@ PHOTO_FOLDER = re.compile(
 # before its number, or words such as `aug_` before it.
 AFTER = re.compile(
     r"(?P<start>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*|(?<=\d)[^\W\d_]+|\s?\(\d+\)"
-    r"|[\W_](?:90|180|270))(?P<end>)"
+    r"|[\W_](?:90|180|270)|~\d+)(?P<end>)"
 )
+EDITED = re.compile(r"(?P<start>img_)(?P<added>e)(?P<end>\d+)")  # of a phone
 WITHIN = re.compile(r"(?P<start>.+?)(?P<added>[\W_]+[^\W_]*[^\W\d_][^\W_]*)(?P<end>[\W_]+\d+)")
 BEFORE = re.compile(r"(?P<start>)(?P<added>[^\W\d_]+(?:\d*[\W_]+|(?=\d)))(?P<end>.+)")
 COPY = re.compile(r"(?P<start>)(?P<added>(?:[^\W\d_]+\s){2,})(?P<end>.+)")  # `Copy of 1`
@@ -154,7 +155,7 @@ def versions(images: Sequence[str]) -> list[str]:
 def _added(stem: str, stems: set[str]) -> str:
     """What a name has besides that of another image in its folder; empty without such an image."""
     place, slash, file = stem.rpartition("/")
-    for pattern in (AFTER, WITHIN, BEFORE, COPY):
+    for pattern in (AFTER, WITHIN, BEFORE, COPY, EDITED):
         match = pattern.fullmatch(file)
         if match and f"{place}{slash}{match['start']}{match['end']}" in stems:
             return match["added"]

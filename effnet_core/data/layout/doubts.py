@@ -9,16 +9,14 @@ from effnet_core.data.layout.masks import masks_among, thumbnails_among
 from effnet_core.data.names import shown
 from effnet_core.errors import InputError
 
+# Words in the names of pieces, and the folders of cameras, such as 100CANON.
 PIECE = re.compile(
-    r"(.*[\W_])?(part|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard"
-    r"|vol|volume|disc|dvd|fold|subset|photos|pictures|files)[ _.(-]*\d+\)?",
-    re.IGNORECASE,
+    r"(?<![a-z])(parts?|chunk|batch|archive|images?|imgs?|data|dataset|folder|zip|split|shard|vol"
+    r"|volume|disc|dvd|fold|set|subset|photos|pictures|files|frames|export|takeout|download|tar"
+    r"|7z|rar)(?![a-z])|^\d{3}[a-z_]{5}$"
 )
-
-# Folders of a camera such as 100CANON, and of archives that a service cuts into pieces.
-NUMBERED_BY_PROGRAMS = re.compile(
-    r"\d{3}\w{5}|(drive-download|takeout)-[\w-]*-\d+|data-\d+-of-\d+", re.IGNORECASE
-)
+# What differs in the names of pieces. Letters may be kinds, as of a part_a.
+COUNT = re.compile(r"\d+|(?<=[\W_])(one|two|three|four|five|six|seven|eight|nine|ten)$")
 
 # Share of the images up to which a name like a mask's is told, not refused: of 800 drawings, one is
 # called `sailboat_labels` beside `sailboat`, and is a drawing too.
@@ -101,11 +99,9 @@ def _few(unwanted: Sequence[str], images: Sequence[str]) -> bool:
 
 def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
     """Whether folders are numbered pieces, by their names or because all hold equal folders."""
-    unnumbered = {re.sub(r"\d+\)?$", "", name).lower() for name in classes}
-    if all(map(PIECE.fullmatch, classes)) and len(unnumbered) == 1:
-        return True
-    letters = {re.sub(r"\d+", "", name).lower() for name in classes}
-    if all(map(NUMBERED_BY_PROGRAMS.fullmatch, classes)) and len(letters) == 1:
+    lower = [name.lower() for name in classes]
+    same_but_for_count = len({COUNT.sub("#", name) for name in lower}) == 1
+    if same_but_for_count and all(map(PIECE.search, lower)):
         return True
     if not all(re.search(r"\d", name) for name in classes):
         return False
@@ -115,7 +111,7 @@ def _are_pieces(classes: Sequence[str], images: Sequence[str]) -> bool:
             inside[parts[0]].add(parts[1])
     held = set(map(frozenset, inside.values()))
     same = len(held) == 1 and len(held.pop()) > 1
-    return _steps(classes) or (same and len(letters) == 1)
+    return _steps(classes) or (same and same_but_for_count)
 
 
 def _steps(classes: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from effnet_core.data.layout.doubts import (
 )
 from effnet_core.data.layout.layers import check_layers, doubted_layers, joined_folders
 from effnet_core.data.layout.listing import Listing
-from effnet_core.data.layout.parts import part_of, parts_among, parts_inside
+from effnet_core.data.layout.parts import may_be_a_class, part_of, parts_among, parts_inside
 from effnet_core.data.layout.sets import sets_of_versions
 from effnet_core.data.layout.walk import is_litter, only_readable, subfolders, walk
 from effnet_core.data.names import check_distinct, nearly_alike, normalised
@@ -60,8 +60,8 @@ def class_folders(root: Path) -> Listing:
                 f"Class folder {folder} is empty: it holds no images{but}. Add images, convert "
                 "the files to JPEG or PNG, or remove the folder."
             )
-    for name, part in parts.items():  # one at most
-        if part != "train":  # a train may be a class
+    for name, part in parts.items():  # at most one
+        if not may_be_a_class(name):
             raise InputError(
                 f"{root / name} looks like a part of a data set (for {part}), not like a class. "
                 "Move it out of the folder; or rename it if it is a class."
@@ -71,6 +71,11 @@ def class_folders(root: Path) -> Listing:
                 f"{root / name} looks like a part of a data set with class folders in it, not "
                 f"like a class. Give data_dir {root / name}; or rename it if it is a class."
             )
+    remarks = [
+        f"Look twice: {name} is a class here, beside others. If it is a part of the data set, move "
+        "it out of the folder."
+        for name in parts
+    ]
     names = [path.relative_to(root).as_posix() for path in files]
     if inside := parts_inside(names):
         raise InputError(
@@ -83,7 +88,7 @@ def class_folders(root: Path) -> Listing:
     check_only_photos(root, names)
     check_not_pieces(root, sorted(filled), names)
     check_layers(root, names)
-    remarks = [
+    remarks += [
         *joined_folders(folder.name for folder in folders),
         *nearly_alike(kinds),
         *versions(names),

@@ -35,8 +35,10 @@ def objects_of(listing: Listing, rule: str | None) -> tuple[np.ndarray | None, l
         InputError: the regular expression is invalid or too slow, an image has no object, or all
             images show the same object.
     """
-    if not rule:
+    if rule is None:
         return None, []
+    if not rule.strip():
+        raise InputError("groups is empty. Name a column or a pattern, or leave it out.")
     column = next((name for name in listing.columns if name.lower() == rule.lower()), None)
     if column is not None:
         shown = listing.columns[column].tolist()

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from effnet_core.data.layout.companions import has_letters, without_ending
+from effnet_core.data.layout.masks import is_of_photos
 from effnet_core.data.layout.repeats import (
     NEUTRAL,
     NUMBERED,
@@ -67,7 +69,29 @@ def doubted_layers(images: Sequence[str]) -> list[str]:
             f"name: {_listed(shared)}. If such a folder is one object, name it as a group. If it "
             "is a class, move its images together, or give a table: --labels FILE.csv"
         )
+    remarks += _photos_as_a_class(images)
     return remarks + (repeated_folders(images, told) or kinds_of_objects(images))
+
+
+def _photos_as_a_class(images: Sequence[str]) -> list[str]:
+    """A remark about a class `images` if most images of another class have the names of its own.
+
+    Numbers say so only if there are no other classes.
+    """
+    stems: dict[str, set[str]] = {}
+    for name in images:
+        stems.setdefault(name.split("/")[0], set()).add(without_ending(name).split("/")[-1].lower())
+    pairs = []
+    for photos in filter(is_of_photos, stems):
+        for other in stems.keys() - {photos}:
+            recurring = stems[other] & stems[photos]
+            telling = sum(len(stems) == 2 or has_letters(stem) for stem in recurring)
+            pairs += [(photos, other)] if 2 * telling > len(stems[other]) else []
+    return [
+        f"Look twice: most images of class {shown(other)} are called like those of class "
+        f"{shown(photos)}. If they are masks, maps or versions of them, move them away."
+        for photos, other in sorted(pairs)
+    ]
 
 
 def joined_folders(names: Iterable[str]) -> list[str]:

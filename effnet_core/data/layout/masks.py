@@ -20,6 +20,8 @@ MASKS = {
 # These can be classes too, so they mean masks only beside a folder called `images`.
 MASKS_BESIDE_IMAGES = MASKS | {
     *("mask", "gt", "annotation", "label", "labels", "target", "targets", "overlay", "overlays"),
+    *("ann", "anns", "annot", "annotated", "lbl", "lbls", "seg", "segmented", "contour"),
+    *("contours", "instances", "binary", "1st_manual", "2nd_manual", "manual"),
     *("maske", "masque", "mascara", "m\u00e1scara", "maschera"),
 }
 BETWEEN = re.compile("[ -]+")  # the words of a name, as in `Ground Truth`
@@ -30,7 +32,11 @@ MASK_ENDING = re.compile(
 # What follows the word in names such as `mask_images`.
 IMAGES_ENDING = re.compile(r"[ _-](images?|imgs?|photos?|pngs?|jpe?gs?|tiffs?|bmps?)$", re.I)
 # No path without one of these letters has a word for masks.
-ANY_MASK = re.compile("m[a\u00e1]s[kcq]|annot|seg|trimap|ground|gt|label|target|overlay", re.I)
+ANY_MASK = re.compile(
+    "m[a\u00e1]s[kcq]|ann|seg|trimap|ground|gt|label|lbl|target|overlay|contour|instances|binary"
+    "|manual",
+    re.I,
+)
 THUMBNAILS = re.compile(r"thumbs|.*thumbnails?.*", re.IGNORECASE)
 
 
@@ -51,7 +57,7 @@ def _masks_by_path(images: Sequence[str]) -> list[str]:
     folder.
     """
     places = {name.rpartition("/")[0] for name in images}
-    has_images = any(_is_of_photos(it) for place in places for it in place.split("/"))
+    has_images = any(is_of_photos(it) for place in places for it in place.split("/"))
     words = MASKS_BESIDE_IMAGES if has_images else MASKS
     folders = {place: _folder(place, words) for place in places}
     # A class `mask` does not hold the photos of masks in a class `no_mask`.
@@ -88,13 +94,13 @@ def _folder(place: str, words: set[str]) -> _Folder:
     masks = {
         it for it in folders if BETWEEN.sub("_", it).lower() in words or MASK_ENDING.search(it)
     }
-    bare = "/".join(it.lower() for it in folders if it not in masks and not _is_of_photos(it))
+    bare = "/".join(it.lower() for it in folders if it not in masks and not is_of_photos(it))
     endless = [MASK_ENDING.sub("", folder).lower() for folder in folders]
-    unmarked = "/".join(folder for folder in endless if not _is_of_photos(folder))
+    unmarked = "/".join(folder for folder in endless if not is_of_photos(folder))
     return _Folder(bare, unmarked, bool(masks))
 
 
-def _is_of_photos(folder: str) -> bool:
+def is_of_photos(folder: str) -> bool:
     """Whether a folder is called like one of photos to which masks may belong."""
     return bool(folder.lower() in IMAGES or PHOTO_FOLDER.fullmatch(folder))
 

@@ -40,6 +40,11 @@ def part_of(name: str) -> str:
     return parts[0] if len(parts) == 1 and rest <= FILLERS else ""
 
 
+def may_be_a_class(part: str) -> bool:
+    """Whether a name of a part may be that of a class too: trains are seen on photos."""
+    return part.lower() in ("train", "trains")
+
+
 def parts_among(names: Sequence[str]) -> dict[str, str]:
     """The names that mean parts, with the part of each.
 

@@ -23,7 +23,9 @@ from effnet_core.errors import InputError
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
 LABEL_COLUMNS = ("label", "class", "category", "target")
 SEPARATORS = ",;\t|"
-MOST_TOLD = 20  # columns in a message
+LISTING = re.compile("[,;|]")
+PERHAPS_LISTING = re.compile(r"\s+and\s+|\s*[+/&#]\s*|\s+")
+MOST_TOLD, LONGEST_TOLD = 20, 100  # columns, and letters of a cell, in a message
 
 
 def table(labels: Path, root: Path) -> Listing:
@@ -54,7 +56,9 @@ def table(labels: Path, root: Path) -> Listing:
         if wrong.any():
             name = names[wrong].iloc[0]
             slash = " (write paths with /, not with \\)" if "\\" in name else ""
-            raise InputError(f"labels {labels}: {wrong.sum()} images {problem}: {name}{slash}")
+            raise InputError(
+                f"labels {labels}: {wrong.sum()} images {problem}: {_cut(name)}{slash}"
+            )
     if kinds.nunique() < 2:
         raise InputError(f"labels {labels} name {kinds.nunique()} classes; at least 2 are needed.")
     for name in (*names, *kinds.unique()):
@@ -188,14 +192,25 @@ def _check_no_parts(labels: Path, kinds: pd.Series) -> None:
 
 
 def _check_one_class_each(labels: Path, kinds: pd.Series) -> None:
-    """Make sure that no cell lists several classes, such as `cat,wet` or `['cat', 'wet']`."""
-    pieces = {
-        kind: [piece.strip(" []()'\"") for piece in re.split("[,;|]", kind)] for kind in set(kinds)
-    }
-    single = {listed[0] for listed in pieces.values() if len(listed) == 1}
-    for kind, listed in sorted(pieces.items()):
-        if len(listed) > 1 and single & set(listed):
+    """Make sure that no cell lists several classes, such as `cat,wet` or `['cat', 'wet']`.
+
+    Other marks and blanks may belong to a name, as in `T-shirt/top`, so they count only between
+    names that are classes by themselves.
+    """
+    certain, possible = (
+        {kind: [piece.strip(" []()'\"") for piece in mark.split(kind)] for kind in set(kinds)}
+        for mark in (LISTING, PERHAPS_LISTING)
+    )
+    single = {listed[0] for listed in certain.values() if len(listed) == 1}
+    for kind in sorted(certain):
+        several = len(certain[kind]) > 1 and not single.isdisjoint(certain[kind])
+        all_known = len(possible[kind]) > 1 and single - {kind} >= {*possible[kind]}
+        if several or all_known or kind.startswith("{"):
             raise InputError(
-                f"labels {labels}: {kind!r} is several classes in one cell. Give each image one "
-                "class."
+                f"labels {labels}: {_cut(kind)!r} is several classes in one cell, or a structure "
+                "of another program. Give each image one class."
             )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]} ..."

@@ -10,7 +10,8 @@ from effnet_core.errors import InputError
 # Files and folders that file managers, archives and network drives create; not meant as images.
 LITTER = {
     *("thumbs.db", "desktop.ini", "icon\r", "__macosx", "$recycle.bin", "lost+found"),
-    *("@eadir", "@recycle", "#recycle", "#snapshot", "system volume information"),
+    *("@eadir", "@recycle", "#recycle", "#snapshot", "system volume information", "recycler"),
+    *("recycled", "@recently-snapshot"),
 }
 # Folders that the kernel makes up; some have no end.
 KERNEL = (Path("/proc"), Path("/sys"))

@@ -121,8 +121,8 @@ def elpv(freeze: str, seed: str) -> Found:
     chosen = {"study": LARGE, "freeze": int(freeze), "seed": int(seed)}
     settings = read_settings(chosen | epochs)
     cores = sorted(os.sched_getaffinity(0))
-    ours, script = (cores[(place + int(seed)) % len(cores)] for place in (0, 1))
-    with _on_core(ours) as here, _on_core(script) as there:
+    first, second = (cores[(place + int(seed)) % len(cores)] for place in (0, 1))
+    with _on_core(first) as here, _on_core(second) as there:
         begun = here.submit(_train_seconds, settings), there.submit(train_one, settings)
         return dict(zip(("ours", "expert"), (each.result() for each in begun), strict=True))
 

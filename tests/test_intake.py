@@ -1,6 +1,7 @@
 """From a folder that nobody has prepared to a study: what is seen, and what is written."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -776,12 +777,12 @@ def hung_up():
 
 @pytest.mark.fault("folders that are no classes")
 def test_a_class_that_may_be_a_missing_label_is_told(tmp_path, capsys):
-    for name in ("cat", "nan", "?", "+", "-", "+1", "none"):
+    for name in ("cat", "nan", "?", "+", "-", "+1", "none", "no_label", "Unsorted"):
         photo(tmp_path / "p" / name / "1.png", 1)
     dataset = imagefolder(str(tmp_path / "p"))
     new_command.tell(dataset, look(dataset), "", Console(width=300))
     told = re.findall(r"Class (\S+) looks like a missing label", capsys.readouterr().out)
-    assert told == ["?", "nan"]
+    assert told == ["?", "Unsorted", "nan", "no_label"]
 
 
 def test_of_very_many_classes_the_number_of_the_others_is_told(capsys):
@@ -912,6 +913,14 @@ def test_a_data_set_on_disk_writes_and_reads_in_its_folders_only(tmp_path, own_f
         (tmp_path / "dataset_dict.json").unlink()
         (tmp_path / file).write_text('{"_data_files": [{"filename": "../../secret.arrow"}]}')
     with pytest.raises(InputError, match="not that of a single file"):
+        layouts.tabulate("mine", tmp_path, None)
+
+
+def test_a_selection_of_rows_on_disk_is_refused_not_taken_whole(tmp_path, own_folders):
+    (tmp_path / "dataset_info.json").write_text('{"features": null}')
+    state = {"_data_files": [{"filename": "a.arrow"}], "_indices_data_files": [{"filename": "i"}]}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"selection of rows.*flatten_indices"):
         layouts.tabulate("mine", tmp_path, None)
 
 

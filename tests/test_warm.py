@@ -103,8 +103,11 @@ def test_processes_that_are_started_keep_their_memory_in_large_pages(monkeypatch
 
 
 @pytest.mark.slow
-def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
+@pytest.mark.parametrize("letters", [0, 90])  # of the folder for temporary files
+def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once(tmp_path, letters):
     """In a process of its own: what starts kernels warm stays for a process's life."""
+    temporary = tmp_path / ("x" * letters)
+    temporary.mkdir(exist_ok=True)
     script = """
         import nbformat, psutil
         from nbclient import NotebookClient
@@ -122,7 +125,11 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once():
                 print(first, second, psutil.pid_exists(int(process)), collects)
         """
     found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.stdout.splitlines() == ["0 1 False True"] * 3, found.stderr
 

@@ -138,6 +138,10 @@ def test_recipes_are_compared_at_equal_time_and_at_equal_accuracy(monkeypatch, t
     assert "best fastai training in 40 % of its CPU time" in page  # 8 epochs of 50 s, 10 of 100
     without = [one for one in measurements() if "ours" not in one.arm]
     assert "at 0 of 5" in speed.recipes(written(monkeypatch, tmp_path, without)).data
+    without = [one for one in measurements() if "fastai" not in one.arm]
+    page = speed.recipes(written(monkeypatch, tmp_path, without)).data
+    assert "On solar cells, fastai, fine_tune is not measured yet" in page
+    assert "time limits" not in page
 
 
 @pytest.mark.slow

@@ -272,6 +272,8 @@ def _against_recipes(images: str, part: pd.DataFrame) -> str:
     The best of several is chosen by its validation images.
     """
     own, others = part[part["ours"]], part[~part["ours"]]
+    if missing := [name for name in RECIPES.values() if name not in {*others["recipe"]}]:
+        return f"On {images}, {joined(missing)} is not measured yet, so nothing is compared."
 
     def best(models: pd.DataFrame, budget: int) -> float:
         in_time = models[models["cpu_seconds"] <= budget]

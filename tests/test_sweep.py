@@ -62,9 +62,11 @@ def test_what_has_failed_or_is_damaged_is_taken_up_again(clone, here, swept):
     for kind in ("baseline", "classical"):
         for file in clone.root.glob(f"results/tiny/{kind}-*"):
             file.unlink()
-    notebook = clone.root / "notebooks/classical.ipynb"
-    whole = notebook.read_text()
-    notebook.write_text(whole.replace("run.begin", "run.begin_nowhere"))
+    module = clone.root / "effnet_report/baseline/classical.py"
+    whole = module.read_text()
+    checked = "    _check_compared_since_loading(run)\n"
+    assert whole.count(checked) == 1
+    module.write_text(whole.replace(checked, '    raise NameError("begin_nowhere")\n'))
     record = clone.root / SECOND
     before = record.read_bytes()
     record.write_bytes(before[:-20])
@@ -83,7 +85,7 @@ def test_what_has_failed_or_is_damaged_is_taken_up_again(clone, here, swept):
     assert "--retry-failed" in left.stdout
     assert "runs to do" not in left.stdout
 
-    notebook.write_text(whole)
+    module.write_text(whole)
     taken_up = clone.run("effnet", "sweep", "tiny", "--retry-failed")
     assert taken_up.returncode == 0, taken_up.stdout
     assert "1 of 3 runs to do" in taken_up.stdout

@@ -138,10 +138,11 @@ def test_a_warm_kernel_is_heard_from_its_first_word_and_gone_at_once(tmp_path, l
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_ctrl_c_while_the_parent_imports_ends_in_no_traceback(seconds):
     script = f"""
-        import time
+        import signal, time
         from effnet_report.jupyter import parent
 
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests ignore it
             parent.start_with("effnet_core.run")
             print("started", flush=True)
             time.sleep({seconds})

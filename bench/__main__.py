@@ -147,8 +147,9 @@ def fingerprint(arm: str) -> str:
     digest = hashlib.sha256()
     for name in _in_git(*places, module):
         content = (paths.ROOT / name).read_bytes()
-        means = meaning(content, parts.get(name, ())).encode() if name[-3:] == ".py" else content
-        digest.update(f"{name}\0".encode() + means)
+        if name.endswith(".py"):
+            content = meaning(content, parts.get(name, ())).encode()
+        digest.update(f"{name}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -39,7 +39,7 @@ RECIPES = [
     *(f"keras {epochs}" for epochs in (5, 10)),
     "probe",
 ]
-# Arms that train whole studies. Their seed is the turn, so that accuracies are no single draw.
+# Arms whose seed is the turn, so that accuracies are no single draw.
 SEEDED = ("complete", "expert", "elpv", "ours", "peer", "recipe")
 Part = TypeVar("Part", bound=BaseModel)
 

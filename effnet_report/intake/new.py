@@ -150,7 +150,7 @@ def _check(name: str, images: Path, labels: Path | None) -> None:
         if is_url(str(given).replace(":/", "://", 1)):  # a path holds no two slashes
             raise InputError(
                 "`effnet new` reads folders and tables of this machine, not a URL. Download them "
-                "first; or name the URL as data_dir in a study, see studies/quick.yml."
+                "first, or name the URL as data_dir in a study."
             )
     if not images.is_dir():
         raise InputError(f"{images} is not a folder. Give the folder that holds the images.")

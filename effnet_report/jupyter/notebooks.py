@@ -10,7 +10,7 @@ from pathlib import Path
 
 from effnet_core.errors import InputError
 
-# sha256 of the code in each notebook, without the cell of its parameters.
+# sha256 of the code in each notebook: after a change that is meant, put here what `code_of` gives.
 CODE = {
     "train.ipynb": "379ffa4502d3df5fad7282d6f64e011518b7e250d34cd6fce3a0a83eda4e04e8",
     "classical.ipynb": "750c28af768298f754bb5652ae9e6f2b172fd3f219fc2acf8cdba067a5f405d0",
@@ -26,7 +26,7 @@ def check_unedited(notebook: Path) -> None:
     if code_of(notebook) != CODE[notebook.name]:
         raise InputError(
             f"The code in {notebook} was edited, and its records would look like those of others. "
-            f"Restore it (git checkout {notebook.name}), or give your version another name."
+            f"Restore it (git checkout {notebook}), or give your version another name."
         )
 
 

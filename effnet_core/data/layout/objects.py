@@ -19,16 +19,17 @@ OBJECTS = {
     *("location", "plot", "field", "plant", "tree", "family", "original", "photographer"),
 }
 COUNTING = {"id", "ids", "uid", "name", "no", "nr", "num", "number", "code", "key"}
-GLUED = re.compile(rf"(?P<word>{'|'.join(OBJECTS)})s?({'|'.join(COUNTING)})?")
+GLUED = re.compile(rf"({'|'.join(OBJECTS)})s?({'|'.join(COUNTING)})?")
 FEWEST_OBJECTS = 3
-# Beginnings of names that recur: of versions that programs make of a photo, and of objects, as in
-# `person1_bacteria_2`, but not a day before a time.
-VERSION = re.compile(
-    r"(?P<start>.+)\.rf\.[0-9a-f]{8,}|(?P<of>.+)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-)
-OF_OBJECT = re.compile(r"(?P<start>.*\d)[\W_]+(?:[^\W\d_]+[\W_]*)?(?P<number>\d{1,7})")
-DAY, TIME = re.compile(r"(.*\D)?\d{8}"), 6  # digits
-BEFORE_LAST = r"([^/]*\d)[\W_]+(?:[^\W\d_]+[\W_]*)?\d+[.]\w+$"
+# Beginnings of names that recur, each with the rule for groups: of versions that programs make of a
+# photo, and of objects, as in `person1_bacteria_2`, but not a day before a time.
+BEGINNINGS = {
+    re.compile(r"(.+)\.rf\.[0-9a-f]{8,}"): r"([^/]+)\.rf\.",
+    re.compile(r"(.+)_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"): r"([^/]+)_[^/_]+$",
+    re.compile(
+        r"(?!(?:.*\D)?\d{8}[\W_]+\d{6}$)(.*\d)[\W_]+(?:[^\W\d_]+[\W_]*)?\d{1,7}"
+    ): r"([^/]*\d)[\W_]+(?:[^\W\d_]+[\W_]*)?\d+[.]\w+$",
+}
 
 
 def recurring_objects(listing: Listing) -> list[str]:
@@ -78,32 +79,17 @@ def _folders(listing: Listing) -> list[str]:
 
 def _beginnings(names: Sequence[str]) -> list[str]:
     """A remark if most names begin like another one, up to a number or a program's mark."""
-    starts = [_start(without_ending(name).rpartition("/")[2]) for name in names]
-    number, first, count = _recurring(starts)
-    if 2 * number < len(names):
-        return []
-    return [
-        f"Look twice: the names of {number} images begin like that of another one, such as the "
-        f"{count} with {shown(first)}. If such images show the same object, or are versions of one "
-        f"photo, {_give(_pattern(names))}"
-    ]
-
-
-def _start(stem: str) -> str:
-    """The beginning of a name that others may share; empty without one."""
-    if version := VERSION.fullmatch(stem):
-        return version["start"] or version["of"]
-    match = OF_OBJECT.fullmatch(stem)
-    if not match or (DAY.fullmatch(match["start"]) and len(match["number"]) == TIME):
-        return ""
-    return match["start"]
-
-
-def _pattern(names: Sequence[str]) -> str:
-    made = sum(bool(VERSION.fullmatch(without_ending(name).rpartition("/")[2])) for name in names)
-    if 2 * made < len(names):
-        return BEFORE_LAST
-    return r"([^/]+)\.rf\." if ".rf." in names[0] else r"([^/]+)_[^/_]+$"
+    stems = [without_ending(name).rpartition("/")[2] for name in names]
+    for beginning, rule in BEGINNINGS.items():
+        matches = map(beginning.fullmatch, stems)
+        number, first, count = _recurring([match[1] if match else "" for match in matches])
+        if 2 * number >= len(names):
+            return [
+                f"Look twice: the names of {number} images begin like that of another one, such as "
+                f"the {count} with {shown(first)}. If such images show the same object, or are "
+                f"versions of one photo, {_give(rule)}"
+            ]
+    return []
 
 
 def _recurring(values: Sequence[str]) -> tuple[int, str, int]:

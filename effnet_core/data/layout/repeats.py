@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from effnet_core.data.layout.companions import FEWEST, MASK_WORD, PHOTO_FOLDER, has_letters
-from effnet_core.data.layout.masks import IMAGES
+from effnet_core.data.layout.companions import FEWEST, MASK_WORD, has_letters
+from effnet_core.data.layout.masks import IMAGES, is_of_photos
 from effnet_core.data.layout.parts import FILLERS
 from effnet_core.data.names import likeness, shown, singular
 
@@ -121,7 +121,7 @@ def _ways(place: str) -> list[tuple[str, str, str]]:
 
 def _is_of_photos(name: str) -> bool:
     """Whether a folder is called like one of photos, such as `images`."""
-    return bool(name.lower() in NEUTRAL or PHOTO_FOLDER.fullmatch(name))
+    return is_of_photos(name) or name.lower() in FILLERS
 
 
 @cache

@@ -223,7 +223,7 @@ def test_an_option_that_papermill_would_stumble_over_later_is_refused(option, wh
         papermill_plugin._check_options(OPTIONS | option)
 
 
-@pytest.mark.parametrize("text", ["2024", "1e5", "True", "None"])
+@pytest.mark.parametrize("text", ["2024", "2024_01", "1e5", "True", "None"])
 @pytest.mark.parametrize("setting", ["study", "data_dir", "labels", "groups", "weights", "head"])
 def test_text_stays_text_whatever_it_reads_like(setting, text):
     options = OPTIONS | {"parameters": ((setting, text), ("freeze", "6"), ("compiled", "True"))}

@@ -99,7 +99,7 @@ def _check_options(options: dict[str, Any]) -> None:
     typed = options["parameters"]
     options["parameters_raw"] = (*(p for p in typed if p[0] in TEXT), *options["parameters_raw"])
     options["parameters"] = tuple(p for p in typed if p[0] not in TEXT)
-    for name, value in typed:
+    for name, value in options["parameters"]:
         if re.fullmatch(r"[+-]?\d[\d.]*_[\d_.]*", value):  # Python would read it as a number
             raise InputError(f"-p {name} {value}: write the number without _.")
     given = {f"-y {text}": parse(text, "-y") for text in options["parameters_yaml"]}
